@@ -1,0 +1,88 @@
+"""Every error the library raises on purpose.
+
+    TimelineError
+    ├── ExpressionError      a metric's text is wrong: has line, column, a caret and a hint
+    ├── MetricError          a metric file or source declaration is wrong
+    ├── EventError           one event is wrong: has a reason code for the dead-letter topic
+    ├── QuestionError        a question is malformed (times, ranges, units)
+    │   └── UnknownNameError an unknown key, node or metric, named
+    ├── ConnectionFailedError  a server cannot be reached: says which address and how to start one
+    └── StateError           carried state or a wire message cannot be decoded
+
+Each message names the value, the rule it breaks and the fix.
+"""
+
+from __future__ import annotations
+
+
+class TimelineError(Exception):
+    """Base of all errors that the library raises on purpose."""
+
+
+class ExpressionError(TimelineError):
+    """A mistake in an expression's text.
+
+    ``str(error)`` shows the line, a caret under the mistake, what was expected and the nearest name.
+    ``span`` is the half-open range of character offsets of the mistake in ``text``, or None when the
+    expression was built in Python and has no text.
+    """
+
+    def __init__(
+        self, message: str, *, text: str | None = None, span: tuple[int, int] | None = None, hint: str = ""
+    ) -> None:
+        self.message = message
+        self.text = text
+        self.span = span
+        self.hint = hint
+        super().__init__(self._render())
+
+    def _render(self) -> str:
+        parts = [self.message]
+        if self.text is not None and self.span is not None:
+            start, end = self.span
+            start = min(start, len(self.text))
+            line_start = self.text.rfind("\n", 0, start) + 1
+            line_end = self.text.find("\n", start)
+            line_end = len(self.text) if line_end < 0 else line_end
+            number = self.text.count("\n", 0, start) + 1
+            width = max(1, min(end, line_end) - start)
+            line = self.text[line_start:line_end]
+            pad = "".join("\t" if c == "\t" else " " for c in line[: start - line_start])
+            parts[0] = f"line {number}, column {start - line_start + 1}: {self.message}"
+            parts += [f"  {line}", f"  {pad}{'^' * width}"]
+        if self.hint:
+            parts.append(self.hint)
+        return "\n".join(parts)
+
+
+class MetricError(TimelineError):
+    """A metric file or a source declaration breaks a rule; the message names the field, value and rule."""
+
+
+class EventError(TimelineError):
+    """One event cannot be applied.
+
+    ``reason`` is a stable code for counters and the dead-letter topic, such as ``malformed-json``,
+    ``missing-key``, ``missing-time``, ``bad-time``, ``time-too-far-ahead``, ``late``, ``wrong-type``,
+    ``int-out-of-range``, ``not-finite``, ``too-large``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class QuestionError(TimelineError):
+    """A question that has no answer as it was put: a range that ends before it starts, an unknown unit."""
+
+
+class UnknownNameError(QuestionError):
+    """An unknown key, node or metric: the message names it and, where there is one, the nearest known."""
+
+
+class ConnectionFailedError(TimelineError):
+    """A server cannot be reached: the message says which address was tried and how to start one."""
+
+
+class StateError(TimelineError):
+    """Carried state or a message between workers cannot be decoded."""
