@@ -1,0 +1,126 @@
+"""Connecting to Pulsar: where, with what credentials, and errors that say what to do.
+
+Settings: ``TIMELINE_PULSAR_URL`` (``pulsar://host:6650`` or ``pulsar+ssl://host:6651``),
+``TIMELINE_PULSAR_TOKEN`` (a JWT), ``TIMELINE_PULSAR_TLS_CA`` (a file of trusted certificates),
+``TIMELINE_PULSAR_TLS_CERT`` and ``TIMELINE_PULSAR_TLS_KEY`` (the client's own). With no URL, the embedded
+broker that `timeline dev` runs in the data directory is used.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pulsar
+
+from .embedded import require_running
+from .errors import ConnectionFailedError, TimelineError
+
+OPERATION_SECONDS = 10
+_DEFAULT_PORTS = {"pulsar": 6650, "pulsar+ssl": 6651, "http": 8080, "https": 8443}
+
+
+class TopicError(TimelineError):
+    """A topic cannot be used: it does not exist, its name is wrong, or access is refused."""
+
+
+def pulsar_url() -> str:
+    """The broker's URL: ``TIMELINE_PULSAR_URL``, else the running embedded broker's.
+
+    Raises ConnectionFailedError when there is neither.
+    """
+    return os.environ.get("TIMELINE_PULSAR_URL") or require_running("Pulsar").pulsar
+
+
+def connect(url: str | None = None) -> pulsar.Client:
+    """Return a client of the broker at ``url`` (default: as configured), which accepts connections.
+
+    Raises ConnectionFailedError when the URL is not one of Pulsar's or nothing listens there.
+    """
+    address = pulsar_url() if url is None else url
+    _check_listens(address)
+    certificate, key = os.environ.get("TIMELINE_PULSAR_TLS_CERT"), os.environ.get("TIMELINE_PULSAR_TLS_KEY")
+    authentication: pulsar.Authentication | None = None
+    if token := os.environ.get("TIMELINE_PULSAR_TOKEN"):
+        authentication = pulsar.AuthenticationToken(token)
+    elif certificate and key:
+        authentication = pulsar.AuthenticationTLS(certificate, key)
+    # Not Python's logging: the client logs from threads of its own that outlive the interpreter's shutdown.
+    return pulsar.Client(
+        address,
+        authentication=authentication,
+        operation_timeout_seconds=OPERATION_SECONDS,
+        connection_timeout_ms=3_000,
+        tls_trust_certs_file_path=os.environ.get("TIMELINE_PULSAR_TLS_CA"),
+        logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
+    )
+
+
+def _check_listens(address: str) -> None:
+    """Find a wrong address at once: the client library would retry for ten seconds and log each failure."""
+    parts = urlsplit(address.split(",")[0])  # the first of several brokers
+    try:
+        host, port = parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
+    except (KeyError, ValueError):
+        host, port = None, 0
+    if not host:
+        raise ConnectionFailedError(
+            f"{address!r} is not a Pulsar URL; TIMELINE_PULSAR_URL looks like pulsar://127.0.0.1:6650"
+        )
+    if "," in address:
+        return
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError as error:
+        raise ConnectionFailedError(
+            f"no Pulsar broker answers at {address} ({error.strerror or error}); start one with `timeline "
+            f"dev`, "
+            "or set TIMELINE_PULSAR_URL to one that runs"
+        ) from error
+
+
+@contextmanager
+def explained(client_url: str, topic: str) -> Iterator[None]:
+    """Turn the client library's errors inside the block into ones that name the address, the topic and the
+    fix.
+    """
+    try:
+        yield
+    except (pulsar.TopicNotFound, pulsar.SubscriptionNotFound) as error:
+        raise TopicError(
+            f"the topic {topic!r} does not exist at {client_url} and the broker does not create topics by "
+            f"itself; "
+            f"create it first: pulsar-admin topics create-partitioned-topic {topic} --partitions 4"
+        ) from error
+    except pulsar.InvalidTopicName as error:
+        raise TopicError(
+            f"{topic!r} is not a topic name; write name or persistent://tenant/namespace/name"
+        ) from error
+    except (pulsar.AuthenticationError, pulsar.AuthorizationError) as error:
+        raise TopicError(
+            f"the broker at {client_url} refuses access to the topic {topic!r} ({error}); "
+            "check TIMELINE_PULSAR_TOKEN and the topic's permissions"
+        ) from error
+    except pulsar.ConsumerBusy as error:
+        raise TopicError(
+            f"another program holds the subscription to {topic!r} exclusively; stop it, or let it do the "
+            f"feeding"
+        ) from error
+    except (pulsar.ConnectError, pulsar.Timeout, pulsar.LookupError, pulsar.ServiceUnitNotReady) as error:
+        raise ConnectionFailedError(
+            f"no Pulsar broker answers at {client_url} ({error}); start one with `timeline dev`, "
+            "or set TIMELINE_PULSAR_URL to one that runs"
+        ) from error
+
+
+def check_broker(client: pulsar.Client, url: str, topic: str) -> int:
+    """Ask the broker for ``topic`` and return its number of partitions (0: not partitioned).
+
+    Raises ConnectionFailedError or TopicError.
+    """
+    with explained(url, topic):
+        partitions = client.get_topic_partitions(topic)
+    return 0 if len(partitions) == 1 and "-partition-" not in partitions[0] else len(partitions)
