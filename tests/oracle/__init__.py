@@ -1,0 +1,1 @@
+"""The law in plain Python: two independent brute-force readings of the semantics page."""

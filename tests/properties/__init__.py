@@ -1,0 +1,1 @@
+"""Random expressions over random events, against the oracle."""
