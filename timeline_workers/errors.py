@@ -46,8 +46,10 @@ class ExpressionError(TimelineError):
             line_end = len(self.text) if line_end < 0 else line_end
             number = self.text.count("\n", 0, start) + 1
             width = max(1, min(end, line_end) - start)
-            line = self.text[line_start:line_end]
-            pad = "".join("\t" if c == "\t" else " " for c in line[: start - line_start])
+            shown = max(line_start, start - 60)  # long lines are cut to what is near the mistake
+            line = self.text[shown : min(line_end, shown + 110)]
+            width = min(width, max(1, len(line) - (start - shown)))
+            pad = "".join("\t" if c == "\t" else " " for c in line[: start - shown])
             parts[0] = f"line {number}, column {start - line_start + 1}: {self.message}"
             parts += [f"  {line}", f"  {pad}{'^' * width}"]
         if self.hint:

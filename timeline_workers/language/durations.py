@@ -38,10 +38,14 @@ def parse_duration(text: str) -> int:
     """
     match = _DURATION.fullmatch(text)
     if match is None or match[2] not in MICROSECONDS:
-        raise MetricError(f"{text!r} is not a duration; write a number and a unit, such as 5s, 2m, 250ms or 7d")
+        raise MetricError(
+            f"{text!r} is not a duration; write a number and a unit, such as 5s, 2m, 250ms or 7d"
+        )
     exact = Fraction(match[1]) * MICROSECONDS[match[2]]
     if exact.denominator != 1:
-        raise MetricError(f"{text!r} is not a whole number of microseconds; times here are whole microseconds")
+        raise MetricError(
+            f"{text!r} is not a whole number of microseconds; times here are whole microseconds"
+        )
     return int(exact)
 
 

@@ -11,7 +11,8 @@ the first two, a Boolean timeline. ``Column`` occurs nowhere else.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal as Choice
+from typing import Annotated, cast
+from typing import Literal as Choice
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,30 +28,30 @@ class Node(BaseModel):
 
     span: tuple[int, int] | None = Field(default=None, exclude=True, repr=False)
 
+    # Plain loops: trees as deep as the parser allows stay well within Python's recursion limit.
     def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Node):
+            return NotImplemented
         if type(self) is not type(other):
-            return NotImplemented if not isinstance(other, Node) else False
-        return all(
-            _same(getattr(self, name), getattr(other, name)) for name in type(self).model_fields if name != "span"
-        )
+            return False
+        for name in type(self).model_fields:
+            a, b = getattr(self, name), getattr(other, name)
+            # 1, 1.0 and True are different literals although Python calls them equal.
+            if name != "span" and a is not b and (type(a) is not type(b) or a != b):
+                return False
+        return True
 
     def __hash__(self) -> int:
-        return hash(
-            (type(self), *(getattr(self, name) for name in type(self).model_fields if name != "span"))
-        )
+        content: list[object] = [type(self)]
+        for name in type(self).model_fields:
+            if name != "span":
+                content.append(getattr(self, name))
+        return hash(tuple(content))
 
     def children(self) -> tuple[Expression, ...]:
         """The operands that are expressions, in order."""
-        return tuple(
-            value
-            for name in type(self).model_fields
-            if isinstance(value := getattr(self, name), Node)
-        )
-
-
-def _same(a: Any, b: Any) -> bool:
-    # 1, 1.0 and True are different literals although Python calls them equal.
-    return type(a) is type(b) and a == b
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(cast("Expression", value) for value in values if isinstance(value, Node))
 
 
 class Column(Node):
@@ -75,7 +76,7 @@ class LatestEventToState(Node):
 
 
 class HasExisted(Node):
-    """Boolean: some event at or before t satisfied the predicate, or the timeline was True at some instant."""
+    """Boolean: some event at or before t satisfied the predicate, or the timeline was True at some time."""
 
     op: Choice["has_existed"] = "has_existed"
     of: Expression
