@@ -26,6 +26,15 @@ class Positions:
     def __len__(self) -> int:
         return len(self.minor)
 
+    @staticmethod
+    def in_input(first: int, count: int) -> Positions:
+        """The places ``first … first + count - 1`` of one file, table or list."""
+        return Positions(
+            np.zeros(count, np.int32),
+            np.zeros(count, np.int64),
+            np.arange(first, first + count, dtype=np.int64),
+        )
+
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Positions:
         """The positions of ``rows``."""
         return Positions(self.partition[rows], self.major[rows], self.minor[rows])

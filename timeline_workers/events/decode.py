@@ -1,0 +1,151 @@
+"""Events in, columns out: JSON payloads and parsed mappings; tables are read in ``frames``.
+
+The common event, a small JSON object that breaks no rule, is parsed by msgspec into the few fields asked for
+and never touched again in Python. What it refuses is read a second time by the standard library, field by
+field, to say what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ..algebra.values import Int64
+from ..errors import EventError
+from ..metric import ColumnSpec, Source
+from .batch import Positions
+from .paths import Shape
+from .raw import HugeInt, RawColumn
+from .rules import Decoded, Limits, Refusals, Reject, Requirement, Rules
+
+Payload = bytes | str | Mapping[str, Any]
+
+
+class Decoder:
+    """Decodes the events of one source.
+
+    ``key``, ``time``: dotted paths; ``columns``: declared columns (None: of any type), or just names;
+    ``requirements``: what an expression compares undeclared columns with. Every column given is validated in
+    every event, whether the expression uses it or not.
+
+    Guarantees: every event given is either in the batch or in the rejects, whatever bytes it is made of;
+    values keep their types (an int of more than 64 bits is refused, never turned into a float; a column
+    declared float takes ints, a column declared int takes no ``1.0``); unknown fields are ignored.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        time: str,
+        time_unit: str = "s",
+        columns: Mapping[str, ColumnSpec | None] | Iterable[str] = (),
+        requirements: Mapping[str, Requirement] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        declared = columns if isinstance(columns, Mapping) else dict.fromkeys(columns)
+        self.key = key
+        self.time = time
+        self.limits = limits or Limits()
+        self.rules = Rules(time_unit, declared, requirements or {}, self.limits)
+        self.paths = {
+            name: spec.path if (spec := declared.get(name)) and spec.path else name
+            for name in self.rules.columns
+        }
+        self._shape = Shape([key, time, *self.paths.values()])
+        self._parse = msgspec.json.Decoder(self._shape.struct).decode
+
+    @staticmethod
+    def for_source(
+        source: Source,
+        *,
+        only: Iterable[str] | None = None,
+        requirements: Mapping[str, Requirement] | None = None,
+        limits: Limits | None = None,
+    ) -> Decoder:
+        """The decoder of a declared source. ``only``: the columns to decode, all declared ones by default."""
+        names = source.columns if only is None else only
+        return Decoder(
+            key=source.key,
+            time=source.time,
+            time_unit=source.time_unit,
+            columns={name: source.columns.get(name) for name in names},
+            requirements=requirements,
+            limits=limits,
+        )
+
+    def decode(
+        self,
+        payloads: Sequence[Payload],
+        positions: Positions,
+        publish_times: Int64 | None = None,
+        max_ahead: int | None = None,
+    ) -> Decoded:
+        """Decode JSON texts or parsed mappings, one per position.
+
+        ``publish_times`` (microseconds) and ``max_ahead`` together bound how far ahead a time may lie.
+        """
+        refusals: Refusals = {}
+        records: list[Any] = []
+        add = records.append
+        parse: Callable[[bytes], Any] = self._parse
+        limit = self.limits.event_bytes
+        for row, payload in enumerate(payloads):
+            try:
+                if type(payload) is bytes and len(payload) <= limit and payload.isascii():
+                    add(parse(payload))
+                else:
+                    add(self._read(payload))
+            except (msgspec.DecodeError, UnicodeError, RecursionError, EventError) as error:
+                add(self._read_again(row, payload, error, refusals))
+        key, time = (RawColumn.of(self._shape.read(path, records)) for path in (self.key, self.time))
+        columns = {name: RawColumn.of(self._shape.read(p, records)) for name, p in self.paths.items()}
+        batch, rows = self.rules.apply(
+            key, time, columns, positions, refusals, publish_times=publish_times, max_ahead=max_ahead
+        )
+        rejects = [Reject(row, *refusals[row], payloads[row]) for row in sorted(refusals)]
+        return Decoded(batch, rejects, rows)
+
+    def _read(self, payload: Payload) -> Any:
+        if isinstance(payload, Mapping):
+            return self._shape.of(payload)
+        data = payload.encode() if isinstance(payload, str) else bytes(payload)
+        if len(data) > self.limits.event_bytes:
+            message = f"the event has {len(data):,} bytes; the limit is {self.limits.event_bytes:,}"
+            raise EventError("too-large", message)
+        data.decode()  # fields that are skipped must be text, too
+        return self._parse(data)
+
+    def _read_again(self, row: int, payload: Payload, error: Exception, refusals: Refusals) -> Any:
+        """Say why a payload was refused, or read what msgspec could not type, for the rules to refuse."""
+        try:
+            if isinstance(error, EventError):
+                raise error
+            if isinstance(error, msgspec.ValidationError) and not isinstance(payload, Mapping):
+                text = payload if isinstance(payload, str) else payload.decode()
+                event = json.loads(text, parse_int=_parse_int, parse_constant=_refuse_constant)
+                if not isinstance(event, dict):
+                    raise EventError("malformed-json", "the event is not a JSON object")
+                return self._shape.of(event)
+            if isinstance(error, RecursionError):
+                raise EventError("malformed-json", "the event is nested too deeply")
+            if isinstance(error, UnicodeError):
+                raise EventError("malformed-json", f"the event is not UTF-8 text: {error}")
+            raise EventError("malformed-json", f"the event is not JSON: {error}")
+        except EventError as refusal:
+            refusals[row] = (refusal.reason, str(refusal))
+        except (ValueError, RecursionError) as second:
+            refusals[row] = ("malformed-json", f"the event is not JSON: {second}")
+        return self._shape.struct()
+
+
+def _parse_int(digits: str) -> int | HugeInt:
+    # Python refuses to convert thousands of digits, and only the size matters.
+    return int(digits) if len(digits) <= 40 else HugeInt()
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")

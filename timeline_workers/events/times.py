@@ -1,0 +1,183 @@
+"""Event times and question times: whole microseconds since the epoch (UTC), from and to a source's unit.
+
+Units are ``s``, ``ms``, ``us``, ``ns`` (numbers) and ``iso`` (ISO 8601 text). What is finer than a
+microsecond:
+
+- ints and ISO text are truncated toward the past, so that an instant never moves into the future;
+- floats are rounded to the nearest microsecond (half to even), computed exactly from the decimal number that
+  the float prints as: a JSON ``1672531200.1`` means that decimal, not the binary fraction nearest to it.
+
+Conversion back gives the same microsecond when read again, except for float seconds and milliseconds after
+the year 2242, where doubles lie more than a microsecond apart.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..algebra.values import Bools, Int64
+from ..errors import EventError, QuestionError
+from ..metric import TimeUnit
+
+Time = int | float | str
+
+EARLIEST: Final = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
+LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_EXPONENT: Final = {"s": 6, "ms": 3, "us": 0, "ns": -3}  # a unit is 10**exponent microseconds
+_PER_UNIT: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds; a nanosecond is less than one
+# The standard library reads more than this, some of it wrongly: a fraction of a minute as one of a second.
+_ISO = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?\s?(?:[Zz]|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
+)
+
+
+def check_unit(unit: str) -> None:
+    """Raise QuestionError unless ``unit`` is one of the five."""
+    if unit not in get_args(TimeUnit):
+        raise QuestionError(f"{unit!r} is not a time unit; use one of {', '.join(get_args(TimeUnit))}")
+
+
+def to_microseconds(value: object, unit: str) -> int:
+    """Return one time in microseconds.
+
+    A ``datetime`` is taken whatever the unit; without a zone it is UTC.
+
+    Raises EventError: ``missing-time`` for None, ``bad-time`` for anything that is not a time in that unit or
+    lies outside the years 1 to 9999.
+    """
+    if value is None:
+        raise EventError("missing-time", "the event has no time")
+    if isinstance(value, date):
+        return _in_years(_from_datetime(value), value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _bad(value, f"is not a time in unit {unit!r}")
+    if unit == "iso":
+        if not isinstance(value, str):
+            raise _bad(value, "is a number, but the time unit is iso; give text, or the unit s, ms, us or ns")
+        return _in_years(_from_iso(value), value)
+    if isinstance(value, str):
+        raise _bad(value, f"is text, but the time unit is {unit!r}; give a number, or the unit iso")
+    if isinstance(value, int):
+        return _in_years(value // 1000 if unit == "ns" else value * _PER_UNIT[unit], value)
+    if not math.isfinite(value):
+        raise _bad(value, "is not a finite number")
+    if abs(value) > 1e21:  # beyond every unit's range, and beyond what decimals hold exactly
+        raise _out_of_years(value)
+    exact = Decimal(repr(float(value))).scaleb(_EXPONENT[unit])
+    return _in_years(int(exact.to_integral_value(ROUND_HALF_EVEN)), value)
+
+
+def ints_to_microseconds(values: Int64, unit: str) -> tuple[Int64, Bools]:
+    """Return ``values`` in microseconds, and which of them are times at all (the others are 0)."""
+    if unit == "ns":
+        result = values // 1000
+        good = (result >= EARLIEST) & (result <= LATEST)
+    else:
+        factor = _PER_UNIT[unit]
+        good = (values >= EARLIEST // factor) & (values <= LATEST // factor)
+        result = np.where(good, values, 0) * factor
+    return np.where(good, result, 0), good
+
+
+def floats_to_microseconds(values: NDArray[np.float64], unit: str) -> tuple[Int64, Bools]:
+    """Return ``values`` in microseconds, and which of them are times at all (the others are 0)."""
+    good = np.isfinite(values) & (np.abs(values) < 1e21)
+    clean = np.where(good, values, 0.0)
+    scale = 10.0 ** _EXPONENT[unit]
+    scaled = clean / 1000.0 if unit == "ns" else clean * scale
+    rounded = np.rint(scaled)
+    # The decimal that a float prints as lies within half a unit in the last place of it, and scaling adds
+    # half a unit of its own. Where that cannot carry the value over a rounding boundary, the rounding is exact.
+    # Near the ends of the range, where floats are coarser than a microsecond, nothing passes for sure.
+    slack = 0.5 * (np.spacing(np.abs(clean)) * scale + np.spacing(np.abs(scaled)))
+    sure = np.abs(scaled - rounded) + slack * (1 + 1e-9) < 0.5
+    result = np.where(good & sure, rounded, 0.0).astype(np.int64)
+    for i in np.flatnonzero(good & ~sure).tolist():
+        try:
+            result[i] = to_microseconds(float(values[i]), unit)
+        except EventError:
+            good[i] = False
+    return result, good
+
+
+def from_microseconds(microseconds: int, unit: str) -> Time:
+    """Return a time in ``unit``: an int where it is whole, else the nearest float; ``iso`` is text with Z."""
+    if unit == "iso":
+        moment = _EPOCH + timedelta(microseconds=microseconds)
+        return moment.replace(tzinfo=None).isoformat() + "Z"
+    exact = int(microseconds)
+    if unit == "ns":
+        return exact * 1000
+    whole, rest = divmod(exact, _PER_UNIT[unit])
+    return whole if rest == 0 else exact / _PER_UNIT[unit]
+
+
+def question_time(value: object, unit: str) -> int:
+    """Return a question's instant in microseconds; raises QuestionError when it is no time in ``unit``."""
+    check_unit(unit)
+    try:
+        return to_microseconds(value, unit)
+    except EventError as error:
+        reason = "a question needs a time" if error.reason == "missing-time" else str(error)
+        raise QuestionError(reason) from None
+
+
+def parse_question_time(text: str, unit: str) -> int:
+    """Return an instant written as text, such as a command's argument, in microseconds.
+
+    Raises QuestionError when it is no time in ``unit``.
+    """
+    check_unit(unit)
+    if unit == "iso":
+        return question_time(text, unit)
+    for read in (int, float):
+        try:
+            return question_time(read(text), unit)
+        except ValueError:
+            continue
+    raise QuestionError(f"time {text!r} is not a number of {unit}; write a number, or use --time-unit iso")
+
+
+def _from_datetime(value: date) -> int:
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    return (value - _EPOCH) // _MICROSECOND
+
+
+def _from_iso(text: str) -> int:
+    stripped = text.strip()
+    if _ISO.fullmatch(stripped) is None:
+        raise _bad(text, "is not an ISO 8601 time such as 2024-05-01T12:30:00.25Z")
+    try:
+        # Digits beyond the sixth are cut off here, which truncates toward the past.
+        return _from_datetime(datetime.fromisoformat(stripped.upper().replace(" Z", "Z")))
+    except ValueError as error:
+        raise _bad(text, f"is not an ISO 8601 time: {error}") from None
+
+
+def _in_years(microseconds: int, value: object) -> int:
+    if not EARLIEST <= microseconds <= LATEST:
+        raise _out_of_years(value)
+    return microseconds
+
+
+def _out_of_years(value: object) -> EventError:
+    return _bad(value, "lies outside the years 1 to 9999; is the time unit right?")
+
+
+def _bad(value: object, rule: str) -> EventError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return EventError("bad-time", f"time {shown} {rule}")
