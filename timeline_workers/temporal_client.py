@@ -1,0 +1,94 @@
+"""Connecting to Temporal: the address, the namespace, TLS and keys come from Temporal's own settings.
+
+``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ``TEMPORAL_API_KEY``, ``TEMPORAL_TLS…`` and ``temporal.toml`` profiles are
+read by ``temporalio.envconfig``. With no address there, the dev server that ``timeline dev`` runs is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfigProfile
+from temporalio.service import RPCError
+
+from .errors import ConnectionFailedError
+
+# Values are JSON by pydantic; `bytes` stay raw (encoding binary/plain), so batches are not inflated by base64.
+DATA_CONVERTER = pydantic_data_converter
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TemporalTarget:
+    """Where to connect. ``origin`` says in words where the address came from."""
+
+    address: str
+    namespace: str
+    options: dict[str, Any]
+    origin: str
+
+
+def temporal_target(address: str | None = None, namespace: str | None = None) -> TemporalTarget:
+    """Decide where to connect: the arguments, then Temporal's settings, then the embedded dev server.
+
+    Raises ConnectionFailedError when there is no address anywhere, or when the settings cannot be read.
+    """
+    try:
+        options: dict[str, Any] = dict(ClientConfigProfile.load().to_client_connect_config())
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ConnectionFailedError(f"Temporal's settings (TEMPORAL_*, temporal.toml) cannot be read: {error}") from error
+    configured = options.pop("target_host", None)
+    configured_namespace = options.pop("namespace", None)
+    origin = "the command line" if address else "TEMPORAL_ADDRESS or temporal.toml"
+    chosen = address or configured
+    if chosen is None:
+        chosen = _embedded_address()
+        origin = "the embedded dev server"
+    if chosen is None:
+        raise ConnectionFailedError(
+            "no Temporal server is configured and none is running here; start one with `timeline dev`, "
+            "or set TEMPORAL_ADDRESS to the host:port of yours"
+        )
+    return TemporalTarget(chosen, namespace or configured_namespace or "default", options, origin)
+
+
+def _embedded_address() -> str | None:
+    from .embedded import running_addresses
+
+    running = running_addresses()
+    return None if running is None else running.temporal
+
+
+async def connect(
+    address: str | None = None, namespace: str | None = None, *, timeout: timedelta = timedelta(seconds=10)
+) -> Client:
+    """Connect, and see that the namespace is there.
+
+    Raises ConnectionFailedError that names the address, where it came from, and how to start a server.
+    """
+    target = temporal_target(address, namespace)
+    try:
+        async with asyncio.timeout(timeout.total_seconds()):
+            client = await Client.connect(
+                target.address, namespace=target.namespace, data_converter=DATA_CONVERTER, **target.options
+            )
+            await _check_namespace(client)
+    except (RuntimeError, OSError, ValueError, RPCError, TimeoutError) as error:
+        reason = "no answer" if isinstance(error, TimeoutError) else str(error).strip().rstrip(".")
+        raise ConnectionFailedError(
+            f"Temporal cannot be reached at {target.address}, namespace {target.namespace!r} (from {target.origin}): "
+            f"{reason}. Start a server with `timeline dev`, or set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
+        ) from error
+    return client
+
+
+async def _check_namespace(client: Client) -> None:
+    from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+
+    await client.workflow_service.describe_namespace(
+        DescribeNamespaceRequest(namespace=client.namespace), retry=False, timeout=timedelta(seconds=5)
+    )

@@ -1,0 +1,99 @@
+"""Activities of timeline workers: telling another worker something, and keeping state that a run's input cannot hold.
+
+A message to another worker is a signal sent by a local activity: it costs the sender one history event. Delivery is
+at least once; the receiver drops what it has seen. A worker that is not there is reported at once, as a failure of
+type ``WorkerGone``; everything else is taken for passing and tried again.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from .messages import SubscribeInput
+
+WORKER_GONE = "WorkerGone"
+_HISTORY_PAGE = 32
+
+
+def state_activity_id(index: int) -> str:
+    """The id of the activity whose input is part ``index`` of a run's kept state."""
+    return f"state-{index}"
+
+
+async def signal_worker(client: Client, worker_id: str, signal: str, *args: Any) -> bool:
+    """Signal a worker; False when there is no such worker running. Any other failure is raised as RPCError."""
+    try:
+        await client.get_workflow_handle(worker_id).signal(signal, args=args, rpc_timeout=timedelta(seconds=10))
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return True
+
+
+async def _tell(worker_id: str, signal: str, *args: Any) -> None:
+    if not await signal_worker(activity.client(), worker_id, signal, *args):
+        raise ApplicationError(f"worker {worker_id} is not running", type=WORKER_GONE, non_retryable=True)
+
+
+@activity.defn
+async def deliver(worker_id: str, message: bytes) -> None:
+    """Give worker ``worker_id`` one message of an edge."""
+    await _tell(worker_id, "receive", message)
+
+
+@activity.defn
+async def open_edge(worker_id: str, subscription: SubscribeInput) -> None:
+    """Subscribe to worker ``worker_id``."""
+    await _tell(worker_id, "subscribe", subscription)
+
+
+@activity.defn
+async def close_edge(worker_id: str, subscriber: str) -> None:
+    """End a subscription to worker ``worker_id``."""
+    await _tell(worker_id, "unsubscribe", subscriber)
+
+
+@activity.defn
+async def keep_state(part: bytes) -> None:
+    """Keep ``part`` in the caller's history, as this activity's input; there is nothing else to do."""
+
+
+@activity.defn
+async def kept_state(workflow_id: str, run_id: str, index: int) -> bytes:
+    """Return part ``index`` that an earlier run of the workflow has kept by ``keep_state``.
+
+    Raises ApplicationError when the run's history does not hold it (it may have passed its retention).
+    """
+    client = activity.client()
+    wanted = state_activity_id(index)
+    request = GetWorkflowExecutionHistoryReverseRequest(
+        namespace=client.namespace,
+        execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+        maximum_page_size=_HISTORY_PAGE,
+    )
+    while True:
+        # From the end: the state was kept last, and a history can be tens of megabytes.
+        page = await client.workflow_service.get_workflow_execution_history_reverse(request)
+        for event in page.history.events:
+            scheduled = event.activity_task_scheduled_event_attributes
+            if scheduled.activity_id == wanted and scheduled.activity_type.name == "keep_state":
+                (part,) = await client.data_converter.decode(list(scheduled.input.payloads), [bytes])
+                return bytes(part)
+        if not page.next_page_token:
+            raise ApplicationError(
+                f"run {run_id} of worker {workflow_id} does not hold part {index} of its state; has its history "
+                f"passed the namespace's retention?"
+            )
+        request.next_page_token = page.next_page_token
+
+
+EDGE_ACTIVITIES = (deliver, open_edge, close_edge, keep_state, kept_state)

@@ -1,0 +1,158 @@
+"""Activities of the catalog and the driver: they reach many workers at once, through the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowUpdateFailedError,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError
+
+from timeline_workers.graph.plan import plan
+from timeline_workers.metric import Metric
+from timeline_workers.settings import Settings
+
+from .activities import signal_worker
+from .messages import (
+    CATALOG_ID,
+    CatalogState,
+    ConfirmInput,
+    ConfirmResult,
+    EnsureInput,
+    EnsureResult,
+    RegisterResult,
+    RemoveResult,
+    StopInput,
+)
+from .start import all_workers, ensure_workers, wait_until_ready
+
+
+async def call_catalog(client: Client, update: str, argument: Any, result_type: type[Any]) -> Any:
+    """Send the catalog an update, starting the catalog when this is the first; waits for the result.
+
+    Raises ApplicationError with the catalog's own message when it refuses, RPCError when it cannot be reached.
+    """
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        "MetricCatalog",
+        CatalogState(),
+        id=CATALOG_ID,
+        task_queue=Settings.from_env().task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary="Every registered metric",
+    )
+    try:
+        return await client.execute_update_with_start_workflow(
+            update, argument, start_workflow_operation=start, result_type=result_type
+        )
+    except WorkflowUpdateFailedError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError):
+            raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
+        raise
+
+
+async def remove_metric(client: Client, name: str) -> RemoveResult:
+    """Remove a metric and wait until the workers that nobody else needs have ended."""
+    result: RemoveResult = await call_catalog(client, "remove", name, RemoveResult)
+    return result
+
+
+@activity.defn
+async def register_metric(metric: Metric) -> RegisterResult:
+    """Register a metric in the catalog."""
+    async with _heartbeats():
+        result: RegisterResult = await call_catalog(activity.client(), "register", metric, RegisterResult)
+        return result
+
+
+@activity.defn
+async def confirm_metric(question: ConfirmInput) -> ConfirmResult:
+    """Ask the catalog whether what was started is still wanted; it ends the workers that are not."""
+    async with _heartbeats():
+        result: ConfirmResult = await call_catalog(activity.client(), "confirm", question, ConfirmResult)
+        return result
+
+
+@activity.defn
+async def ensure_graph(input: EnsureInput) -> EnsureResult:
+    """Start the workers of a metric that do not run yet."""
+    settings = Settings.from_env().model_copy(update={"message_bytes": input.message_bytes})
+    async with _heartbeats():
+        return await ensure_workers(
+            activity.client(),
+            all_workers(plan(input.metric)),
+            metrics=[input.metric.name],
+            settings=settings,
+            continue_as_new_after=input.continue_as_new_after,
+        )
+
+
+@activity.defn
+async def await_graph(metric: Metric) -> int:
+    """Wait until every worker of a metric has subscribed to its inputs; returns how many there are."""
+    ids = [spec.worker_id for spec in all_workers(plan(metric))]
+    async with _heartbeats():
+        await wait_until_ready(activity.client(), ids)
+    return len(ids)
+
+
+@activity.defn
+async def stop_workers(input: StopInput) -> tuple[str, ...]:
+    """End workers and wait until they have ended; returns those that were running."""
+    client = activity.client()
+    async with _heartbeats():
+        for worker_id in input.detach:
+            await signal_worker(client, worker_id, "detach", input.metric)
+        stop = list(input.stop)
+        for node in input.per_key_nodes:
+            query = f'WorkflowId STARTS_WITH "{node}" AND ExecutionStatus = "Running"'
+            stop += [found.id async for found in client.list_workflows(query)]
+        told = [
+            worker_id
+            for worker_id in stop
+            if await signal_worker(client, worker_id, "stop", f"no metric needs it since {input.metric} changed")
+        ]
+        for worker_id in told:
+            await _wait_until_ended(client, worker_id)
+    return tuple(told)
+
+
+async def _wait_until_ended(client: Client, worker_id: str) -> None:
+    handle = client.get_workflow_handle(worker_id)
+    try:
+        await handle.result()
+    except WorkflowFailureError:
+        # Terminated or cancelled by somebody: ended all the same.
+        description = await handle.describe()
+        assert description.status is not WorkflowExecutionStatus.RUNNING
+
+
+@asynccontextmanager
+async def _heartbeats(every: float = 5.0) -> AsyncIterator[None]:
+    """Heartbeat for as long as the block runs, so that a lost process is noticed soon."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(every)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=30)
+CATALOG_ACTIVITIES = (register_metric, confirm_metric, ensure_graph, await_graph, stop_workers)

@@ -1,0 +1,188 @@
+"""What goes into and comes out of the workflows, as plain JSON.
+
+Batches of events and messages between workers are raw bytes and not modelled here (see ``timeline_workers.wire``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from timeline_workers.graph.plan import WorkerSpec
+from timeline_workers.metric import Metric
+
+CATALOG_ID = "timeline-catalog"
+DRIVER_ID = "timeline-driver-{metric}"
+
+
+class Message(BaseModel):
+    """Base: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SubscribeInput(Message):
+    """Open (again) the edge to worker ``subscriber``.
+
+    ``epoch`` names this opening: the same epoch again changes nothing, a new one starts over with a snapshot.
+    """
+
+    subscriber: str
+    epoch: str
+
+
+class CarriedState(Message):
+    """Where the state of the previous run is when it is too large for this run's input.
+
+    It is the input of ``chunks`` activities in the history of run ``run_id`` of the same workflow; ``size`` is the
+    number of bytes.
+    """
+
+    run_id: str
+    chunks: int
+    size: int
+
+
+class ProcessorInput(Message):
+    """Input of a timeline worker.
+
+    ``epochs`` counts, per input worker, how often this worker has opened its edge; ``subscribed`` lists the inputs
+    that have accepted the latest opening. ``edge_epochs`` and ``gone`` are of the subscribers: the epoch of each, and why
+    one is set aside. ``continue_as_new_after`` makes the worker continue as new after so many
+    payloads in one run, where Temporal would only suggest it after thousands: for tests and drills.
+    """
+
+    spec: WorkerSpec
+    metrics: tuple[str, ...] = ()
+    searchable: bool = False
+    message_bytes: int = 256 * 1024
+    epochs: dict[str, int] = {}
+    subscribed: tuple[str, ...] = ()
+    edge_epochs: dict[str, str] = {}
+    gone: dict[str, str] = {}
+    runs: int = 0
+    refused: int = 0
+    last_refusal: str = ""
+    carried: CarriedState | None = None
+    continue_as_new_after: int | None = None
+
+
+class ProcessorResult(Message):
+    """What a worker leaves when it is stopped."""
+
+    worker_id: str
+    runs: int
+    reason: str
+
+
+class RegisterResult(Message):
+    """``outcome``: ``unchanged`` for the same definition again; ``stopped``: workers that nobody needs any more."""
+
+    name: str
+    outcome: Literal["new", "unchanged", "replaced"]
+    generation: int
+    stopped: tuple[str, ...] = ()
+
+
+class RemoveResult(Message):
+    """``stopped``: workers that ended; ``kept``: workers that other metrics still need."""
+
+    name: str
+    stopped: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+class ConfirmInput(Message):
+    """Ask whether generation ``generation`` of metric ``name`` is still the registered one."""
+
+    name: str
+    generation: int
+    workers: tuple[str, ...]
+
+
+class ConfirmResult(Message):
+    """``current``: it is; otherwise the workers that no metric needs were ``stopped``."""
+
+    current: bool
+    stopped: tuple[str, ...] = ()
+
+
+class CatalogEntry(Message):
+    """One registered metric; ``generation`` grows with every change in the catalog."""
+
+    metric: Metric
+    generation: int
+
+
+class CatalogState(Message):
+    """Everything a catalog knows; ``version`` grows with every change."""
+
+    version: int = 0
+    entries: tuple[CatalogEntry, ...] = ()
+
+
+class DriverInput(Message):
+    """Input of the driver. ``continue_as_new_after`` is passed on to the workers it starts."""
+
+    metric: Metric
+    message_bytes: int = 256 * 1024
+    continue_as_new_after: int | None = None
+
+
+class WorkerName(Message):
+    """A worker as the driver lists it."""
+
+    worker_id: str
+    node: str
+    operator: str
+    partition: str
+    expression: str
+
+
+class DriverResult(Message):
+    """The graph that now runs.
+
+    ``event_processor_workers`` are fed by the feeder; ``result_workers`` answer for the metric, one per partition
+    (one in all for an aggregate). Both are empty for ``partitions: per-key``, where the feeder starts a tree at the
+    first event of a key. ``stopped`` are workers of an earlier definition of the same name.
+    """
+
+    metric: str
+    outcome: Literal["new", "unchanged", "replaced"]
+    event_processor_workers: tuple[WorkerName, ...]
+    result_workers: tuple[WorkerName, ...]
+    started: int
+    existing: int
+    stopped: tuple[str, ...] = ()
+    text: str
+
+
+class EnsureResult(Message):
+    """Worker ids by whether they had to be started."""
+
+    started: tuple[str, ...] = ()
+    existing: tuple[str, ...] = ()
+
+
+class EnsureInput(Message):
+    """Have every worker of ``metric`` running; see ``workflows.start.ensure_workers``."""
+
+    metric: Metric
+    message_bytes: int = 256 * 1024
+    continue_as_new_after: int | None = None
+
+
+class StopInput(Message):
+    """Workers to end, parents first, and workers from which to detach ``metric``.
+
+    ``per_key_nodes``: nodes of per-key sources; every worker of such a node is ended.
+    """
+
+    metric: str
+    stop: tuple[str, ...]
+    detach: tuple[str, ...] = ()
+    per_key_nodes: tuple[str, ...] = ()
+
+
+Question = dict[str, Any]

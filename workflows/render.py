@@ -1,0 +1,39 @@
+"""The driver's result as one line of text, in the spirit of the paper's prototype.
+
+Example::
+
+    ok({event-processor-workers: [leaf-timeline(tl-latest-event-to-state({worker-id: tl-latest…-p0}))],
+        result-worker: derived-timeline(tl-duration-where({worker-id: tl-duration-where…-p0}))})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from timeline_workers.graph.plan import NodeSpec, Plan
+
+from .messages import WorkerName
+
+
+def render_result(plan: Plan, leaves: Iterable[WorkerName], results: Iterable[WorkerName]) -> str:
+    """Render the workers of ``plan``. A per-key metric has none yet: its nodes are named, with ``<per-key>``."""
+    result = plan.result
+    if plan.metric.source.partitions == "per-key":
+        leaf_texts = [_timeline(node, "<per-key>") for node in plan.nodes if node.is_leaf]
+        result_texts = [_timeline(result, "<per-key>")]
+    else:
+        nodes = {node.name: node for node in plan.nodes}
+        leaf_texts = [_timeline(nodes[worker.node], worker.worker_id) for worker in leaves]
+        result_texts = [_timeline(result, worker.worker_id) for worker in results]
+    last = (
+        f"result-worker: {result_texts[0]}"
+        if len(result_texts) == 1
+        else f"result-workers: [{', '.join(result_texts)}]"
+    )
+    return f"ok({{event-processor-workers: [{', '.join(leaf_texts)}], {last}}})"
+
+
+def _timeline(node: NodeSpec, worker_id: str) -> str:
+    side = "leaf-timeline" if node.is_leaf else "derived-timeline"
+    operator = node.operator.replace("_", "-")
+    return f"{side}({operator if operator.startswith('tl-') else 'tl-' + operator}({{worker-id: {worker_id}}}))"

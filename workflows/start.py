@@ -1,0 +1,210 @@
+"""Starting timeline workers: what the driver does for a whole graph and the feeder for a leaf that is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from timeline_workers.graph.plan import Plan, WorkerSpec, global_workers, partition_labels, workers
+from timeline_workers.settings import Settings
+
+from . import search_attributes
+from .activities import signal_worker
+from .messages import EnsureResult, ProcessorInput
+
+_SUMMARY_LENGTH = 180
+_ATTRIBUTE_ATTEMPTS = 20
+
+
+def all_workers(plan: Plan) -> list[WorkerSpec]:
+    """Every worker of a metric over all partitions, children first; none for ``partitions: per-key``."""
+    return [
+        *(spec for partition in partition_labels(plan) for spec in workers(plan, partition)),
+        *global_workers(plan),
+    ]
+
+
+async def ensure_workers(
+    client: Client,
+    specs: Sequence[WorkerSpec],
+    *,
+    metrics: Sequence[str] = (),
+    settings: Settings | None = None,
+    concurrency: int = 8,
+    continue_as_new_after: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> EnsureResult:
+    """Have every worker of ``specs`` running, children before parents, and noted as needed by ``metrics``.
+
+    A worker that runs already is left as it is. Where an input was missing and had to be started, the workers of
+    ``specs`` that hear it are told to subscribe again. Calling it twice, or from several processes at once, starts
+    each worker once. ``progress`` is called with the number of workers seen to so far. Raises RPCError.
+    """
+    chosen = settings or Settings.from_env()
+    searchable = await search_attributes.ensure_search_attributes(client)
+    started: set[str] = set()
+    done = 0
+
+    async def ensure(spec: WorkerSpec) -> None:
+        nonlocal done
+        input = ProcessorInput(
+            spec=spec,
+            metrics=tuple(sorted(metrics)),
+            searchable=searchable,
+            message_bytes=chosen.message_bytes,
+            continue_as_new_after=continue_as_new_after,
+        )
+        if await _start(client, input, chosen.task_queue):
+            started.add(spec.worker_id)
+        else:
+            for metric in metrics:
+                await signal_worker(client, spec.worker_id, "attach", metric)
+        done += 1
+        if progress is not None:
+            progress(done)
+
+    for level in _levels(specs):
+        await _in_batches([lambda spec=spec: ensure(spec) for spec in level], concurrency)  # type: ignore[misc]
+    again = [
+        (spec.worker_id, worker)
+        for spec in specs
+        if spec.worker_id not in started
+        for worker in dict.fromkeys(w for slot in spec.inputs for w in slot)
+        if worker in started
+    ]
+    for parent, worker in again:
+        await signal_worker(client, parent, "resubscribe", worker)
+    return EnsureResult(
+        started=tuple(s.worker_id for s in specs if s.worker_id in started),
+        existing=tuple(s.worker_id for s in specs if s.worker_id not in started),
+    )
+
+
+async def _start(client: Client, input: ProcessorInput, task_queue: str) -> bool:
+    """Start one worker; False when it runs already."""
+    for attempt in range(_ATTRIBUTE_ATTEMPTS + 2):
+        spec = input.spec
+        if not await search_attributes.ensure_search_attributes(client):
+            input = input.model_copy(update={"searchable": False})
+        attributes = (
+            search_attributes.worker_attributes(spec, input.metrics) if input.searchable else TypedSearchAttributes.empty
+        )
+        try:
+            await client.start_workflow(
+                "EventProcessor" if spec.node.is_leaf else "TimelineProcessor",
+                args=[input, b""],
+                id=spec.worker_id,
+                task_queue=task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                memo=_memo(spec),
+                search_attributes=attributes,
+                static_summary=_summary(spec),
+                static_details=_details(spec),
+            )
+        except WorkflowAlreadyStartedError:
+            return False
+        except RPCError as error:
+            if not _refuses_attributes(error) or not input.searchable:
+                raise
+            # A cluster takes a few seconds until a new search attribute is known on every node.
+            if attempt < _ATTRIBUTE_ATTEMPTS:
+                await asyncio.sleep(0.5)
+            else:
+                search_attributes.give_up(client)
+        else:
+            return True
+    raise AssertionError("unreachable")
+
+
+def _refuses_attributes(error: RPCError) -> bool:
+    return error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message.lower()
+
+
+def _memo(spec: WorkerSpec) -> dict[str, object]:
+    return {
+        "expression": spec.node.expression,
+        "operator": spec.node.operator,
+        "kind": spec.node.kind,
+        "topic": spec.source.topic,
+        "partition": spec.partition,
+        "inputs": [list(slot) for slot in spec.inputs],
+    }
+
+
+def _summary(spec: WorkerSpec) -> str:
+    text = f"{spec.node.expression} [{spec.partition}]"
+    return text if len(text) <= _SUMMARY_LENGTH else text[: _SUMMARY_LENGTH - 1] + "…"
+
+
+def _details(spec: WorkerSpec) -> str:
+    lines = [f"`{spec.node.expression}`", "", f"- source: topic `{spec.source.topic}`, partition {spec.partition}"]
+    if spec.node.is_leaf:
+        lines.append(f"- fed by the feeder with columns {', '.join(spec.node.columns) or '(none)'}")
+    lines += [f"- input {i + 1}: `{worker}`" for i, slot in enumerate(spec.inputs) for worker in slot]
+    return "\n".join(lines)
+
+
+def _levels(specs: Sequence[WorkerSpec]) -> Iterator[list[WorkerSpec]]:
+    """Group workers so that a worker's inputs are in earlier groups; ``specs`` has children first."""
+    depth: dict[str, int] = {}
+    groups: list[list[WorkerSpec]] = []
+    for spec in specs:
+        level = 1 + max((depth.get(worker, -1) for slot in spec.inputs for worker in slot), default=-1)
+        depth[spec.worker_id] = level
+        while len(groups) <= level:
+            groups.append([])
+        groups[level].append(spec)
+    yield from groups
+
+
+async def _in_batches(calls: Sequence[Callable[[], Awaitable[None]]], concurrency: int) -> None:
+    slots = asyncio.Semaphore(concurrency)
+
+    async def one(call: Callable[[], Awaitable[None]]) -> None:
+        async with slots:
+            await call()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for call in calls:
+                group.create_task(one(call))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+
+
+async def wait_until_ready(
+    client: Client,
+    worker_ids: Sequence[str],
+    *,
+    concurrency: int = 8,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Return when every worker answers and every input of each has accepted its subscription.
+
+    From then on whatever the feeder sends reaches the result. It waits for as long as that takes: bound it from
+    outside.
+    """
+    done = 0
+
+    async def wait(worker_id: str) -> None:
+        nonlocal done
+        handle = client.get_workflow_handle(worker_id)
+        pause = 0.05
+        while True:
+            status = await handle.query("status", rpc_timeout=timedelta(seconds=30))
+            if status["ready"]:
+                break
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, 2.0)
+        done += 1
+        if progress is not None:
+            progress(done)
+
+    await _in_batches([lambda w=w: wait(w) for w in worker_ids], concurrency)  # type: ignore[misc]

@@ -1,0 +1,91 @@
+"""The process that runs timeline workers, the catalog and drivers.
+
+A Python process uses one core, so `timeline worker --processes N` runs N of them; Temporal spreads the work. Everything a
+worker knows is in its history: a process can be killed at any moment, and another goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from timeline_workers.settings import Settings
+
+from .activities import EDGE_ACTIVITIES
+from .catalog import MetricCatalog
+from .catalog_activities import CATALOG_ACTIVITIES
+from .driver import TimelineDriver
+from .processors import EventProcessor, TimelineProcessor
+from .search_attributes import ensure_search_attributes
+
+WORKFLOWS: Sequence[type] = (EventProcessor, TimelineProcessor, MetricCatalog, TimelineDriver)
+ACTIVITIES: Sequence[Callable[..., Any]] = (*EDGE_ACTIVITIES, *CATALOG_ACTIVITIES)
+# The library is pure and deterministic; loading it anew for every run would cost more than the run does.
+PASSTHROUGH = (
+    "timeline_workers",
+    "workflows",
+    "numpy",
+    "msgspec",
+    "zstandard",
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "lark",
+    "structlog",
+    "yaml",
+)
+_log = structlog.get_logger(__name__)
+
+
+def workflow_runner() -> SandboxedWorkflowRunner:
+    """The sandbox the workflows run in; replays must use the same."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH)
+    )
+
+
+def build_worker(client: Client, settings: Settings, *, graceful: timedelta = timedelta(seconds=5)) -> Worker:
+    """Make the Temporal worker that ``run_worker`` runs; use it as ``async with build_worker(…):`` elsewhere."""
+    pollers = PollerBehaviorAutoscaling(minimum=1, maximum=16, initial=4)
+    caching: dict[str, Any] = {"max_cached_workflows": settings.max_cached_workflows}
+    if settings.max_cached_workflows:
+        caching["workflow_task_poller_behavior"] = pollers
+    return Worker(
+        client,
+        task_queue=settings.task_queue,
+        workflows=WORKFLOWS,
+        activities=ACTIVITIES,
+        workflow_runner=workflow_runner(),
+        # NumPy leaves the interpreter lock now and then; more threads than this only wait for it.
+        workflow_task_executor=ThreadPoolExecutor(max_workers=4, thread_name_prefix="workflow"),
+        max_concurrent_workflow_tasks=32,
+        max_concurrent_local_activities=200,
+        max_concurrent_activities=50,
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=1, maximum=8, initial=2),
+        graceful_shutdown_timeout=graceful,
+        **caching,
+    )
+
+
+async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings | None = None) -> None:
+    """Run a worker until ``stop`` is set; work in hand is finished or handed back."""
+    chosen = settings or Settings.from_env()
+    await ensure_search_attributes(client)
+    async with build_worker(client, chosen):
+        _log.info(
+            "worker runs",
+            temporal=client.service_client.config.target_host,
+            namespace=client.namespace,
+            task_queue=chosen.task_queue,
+        )
+        await stop.wait()
+        _log.info("worker stops")
+    _log.info("worker stopped")
