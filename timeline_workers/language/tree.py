@@ -11,8 +11,7 @@ the first two, a Boolean timeline. ``Column`` occurs nowhere else.
 
 from __future__ import annotations
 
-from typing import Annotated, cast
-from typing import Literal as Choice
+from typing import Annotated, Literal as Choice, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 

@@ -1,0 +1,227 @@
+"""One tree, one text and one name for all ways of writing the same expression.
+
+``canonical`` changes how an expression is written, never what it answers: constants are folded, a literal
+stands on the right, operands whose order does not matter are ordered by their text, ``!!x`` is ``x``, and a
+literal that meets a duration is an int when it is whole (durations are exact: 600 and 600.0 seconds are the
+same). ``&&`` and ``||`` stay the binary nodes they were written as: each is one worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator as op
+from collections.abc import Callable
+
+from ..algebra.values import INT64_MAX, INT64_MIN
+from . import tree as t
+from .durations import format_duration
+from .lexical import AGGREGATE_FUNCTIONS, column_text, quote
+
+_FLIPPED: dict[t.CompareOperator, t.CompareOperator] = {
+    "==": "==",
+    "!=": "!=",
+    "<": ">",
+    "<=": ">=",
+    ">": "<",
+    ">=": "<=",
+}
+_COMPUTE: dict[t.ArithmeticOperator, Callable[[int | float, int | float], int | float]] = {
+    "+": op.add,
+    "-": op.sub,
+    "*": op.mul,
+    "/": op.truediv,
+}
+_COMPARE_SLUGS: dict[t.CompareOperator, str] = {
+    "==": "equal-to",
+    "!=": "not-equal-to",
+    "<": "less-than",
+    "<=": "less-or-equal",
+    ">": "greater-than",
+    ">=": "greater-or-equal",
+}
+_ARITHMETIC_SLUGS: dict[t.ArithmeticOperator, str] = {
+    "+": "plus",
+    "-": "minus",
+    "*": "times",
+    "/": "divided-by",
+}
+# Precedences of the grammar, loosest first.
+_OR, _AND, _NOT, _COMPARE, _SUM, _PRODUCT, _ATOM = range(1, 8)
+
+
+def canonical(expression: t.Expression) -> t.Expression:
+    """Return the canonical tree of ``expression``; equal answers are not promised to give equal trees.
+
+    Idempotent. Spans are kept where a node is. The expression must have passed ``check``, or at least be no
+    deeper than the parser allows.
+    """
+    match expression:
+        case t.Column() | t.Literal() | t.LatestEventToState():
+            return _plain_zero(expression)
+        case t.HasExisted() | t.HasExistedWithin() | t.EventCount() | t.EventCountWithin():
+            return _with(expression, of=canonical(expression.of))
+        case t.DurationWhere() | t.DurationInCurState():
+            return _with(expression, of=canonical(expression.of))
+        case t.Not():
+            of = canonical(expression.of)
+            return of.of if isinstance(of, t.Not) else _with(expression, of=of)
+        case t.And() | t.Or():
+            left, right = _ordered(canonical(expression.left), canonical(expression.right))
+            return _with(expression, left=left, right=right)
+        case t.Compare():
+            return _compare(expression)
+        case t.Arithmetic():
+            return _arithmetic(expression)
+        case t.Aggregate():
+            functions = tuple(name for name in AGGREGATE_FUNCTIONS if name in expression.functions)
+            return _with(expression, of=canonical(expression.of), functions=functions)
+
+
+def _with(node: t.Expression, **changes: object) -> t.Expression:
+    return node.model_copy(update=changes)
+
+
+def _plain_zero(node: t.Expression) -> t.Expression:
+    if isinstance(node, t.Literal) and isinstance(node.value, float):
+        return _with(node, value=node.value + 0.0)  # -0.0 is 0.0
+    return node
+
+
+def _ordered(left: t.Expression, right: t.Expression) -> tuple[t.Expression, t.Expression]:
+    def key(node: t.Expression) -> tuple[bool, str]:
+        return isinstance(node, t.Literal), to_text(node)
+
+    return (left, right) if key(left) <= key(right) else (right, left)
+
+
+def _compare(node: t.Compare) -> t.Expression:
+    left, right = _beside_exact(canonical(node.left), canonical(node.right))
+    first, second = _ordered(left, right)
+    operator = node.operator if first is left else _FLIPPED[node.operator]
+    return _with(node, operator=operator, left=first, right=second)
+
+
+def _arithmetic(node: t.Arithmetic) -> t.Expression:
+    left, right = _beside_exact(canonical(node.left), canonical(node.right))
+    if node.operator in ("+", "*"):
+        left, right = _ordered(left, right)
+    return _computed(node, left, right)
+
+
+def _computed(node: t.Arithmetic, left: t.Expression, right: t.Expression) -> t.Expression:
+    unfolded = _with(node, left=left, right=right)
+    if not isinstance(left, t.Literal) or not isinstance(right, t.Literal):
+        return unfolded
+    a, b = left.value, right.value
+    if isinstance(a, bool | str) or isinstance(b, bool | str):
+        return unfolded
+    try:
+        value = _COMPUTE[node.operator](a, b)
+        if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
+            value = float(value)
+    except (ZeroDivisionError, OverflowError):
+        return unfolded
+    if value != value or value in (float("inf"), float("-inf")):
+        return unfolded
+    return t.Literal(value=value + 0.0 if isinstance(value, float) else value, span=node.span)
+
+
+def fold(expression: t.Expression) -> t.Expression:
+    """Return the Literal that a constant ``expression`` comes to, by the rules of numbers without slope.
+
+    Anything that is not constant, or has no finite value, comes back as something else than a Literal.
+    """
+    if isinstance(expression, t.Arithmetic):
+        return _computed(expression, fold(expression.left), fold(expression.right))
+    return expression
+
+
+def is_exact(expression: t.Expression) -> bool:
+    """Whether a Numeric is made from durations, and so has exact values with a slope."""
+    if isinstance(expression, t.Arithmetic):
+        return is_exact(expression.left) or is_exact(expression.right)
+    return isinstance(expression, t.DurationWhere | t.DurationInCurState)
+
+
+def _beside_exact(left: t.Expression, right: t.Expression) -> tuple[t.Expression, t.Expression]:
+    if is_exact(left):
+        right = _whole(right)
+    if is_exact(right):
+        left = _whole(left)
+    return left, right
+
+
+def _whole(node: t.Expression) -> t.Expression:
+    if isinstance(node, t.Literal) and isinstance(node.value, float) and node.value.is_integer():
+        value = int(node.value)
+        if INT64_MIN <= value <= INT64_MAX:
+            return _with(node, value=value)
+    return node
+
+
+def to_text(expression: t.Expression) -> str:
+    """Return ``expression`` in our spelling, with no more parentheses than it takes.
+
+    ``parse(to_text(x)) == x`` for every tree that is not too large to parse. Numbers come without units (a
+    duration literal is its seconds), windows with.
+    """
+    return _text(expression, 0)
+
+
+def _text(node: t.Expression, surroundings: int) -> str:
+    text, precedence = _written(node)
+    return f"({text})" if precedence < surroundings else text
+
+
+def _written(node: t.Expression) -> tuple[str, int]:
+    match node:
+        case t.Column():
+            return column_text(node.name), _ATOM
+        case t.Literal():
+            return _literal(node.value), _ATOM
+        case t.LatestEventToState():
+            return f"{node.op}({column_text(node.column)})", _ATOM
+        case t.HasExistedWithin() | t.EventCountWithin():
+            return f"{node.op}({_text(node.of, 0)}, {format_duration(node.within)})", _ATOM
+        case t.HasExisted() | t.EventCount() | t.DurationWhere() | t.DurationInCurState():
+            return f"{node.op}({_text(node.of, 0)})", _ATOM
+        case t.Or():
+            return f"{_text(node.left, _OR)} || {_text(node.right, _AND)}", _OR
+        case t.And():
+            return f"{_text(node.left, _AND)} && {_text(node.right, _NOT)}", _AND
+        case t.Not():
+            # !a == b would read back as !(a == b), but people should not have to know.
+            inner = _ATOM if isinstance(node.of, t.Compare | t.Arithmetic) else _NOT
+            return f"!{_text(node.of, inner)}", _NOT
+        case t.Compare():
+            return f"{_text(node.left, _SUM)} {node.operator} {_text(node.right, _SUM)}", _COMPARE
+        case t.Arithmetic():
+            own = _SUM if node.operator in "+-" else _PRODUCT
+            return f"{_text(node.left, own)} {node.operator} {_text(node.right, own + 1)}", own
+        case t.Aggregate():
+            arguments = ", ".join((f"group_by({column_text(node.group_by)})", *node.functions))
+            return f"{_text(node.of, _AND)} | aggregate({arguments})", 0
+
+
+def _literal(value: bool | int | float | str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return quote(value) if isinstance(value, str) else repr(value)
+
+
+def content_hash(expression: t.Expression, extra: str = "") -> str:
+    """Return the SHA-256, in hex, of the canonical text of ``expression`` and of ``extra``."""
+    return hashlib.sha256(f"{to_text(canonical(expression))}\0{extra}".encode()).hexdigest()
+
+
+def slug(expression: t.Expression) -> str:
+    """Return the readable name of the root operator, such as ``tl-has-existed-within`` or ``equal-to``."""
+    match expression:
+        case t.Compare():
+            return _COMPARE_SLUGS[expression.operator]
+        case t.Arithmetic():
+            return _ARITHMETIC_SLUGS[expression.operator]
+        case t.And() | t.Or() | t.Not() | t.Aggregate() | t.Literal() | t.Column():
+            return expression.op
+        case _:
+            return f"tl-{expression.op.replace('_', '-')}"
