@@ -1,0 +1,144 @@
+"""``x | aggregate(group_by(column), …)``: one timeline per group and function, over all keys.
+
+At each instant a group's keys are those in their domain whose latest value of the column is that group. When a key's
+column changes, its whole contribution moves at that instant. The timeline of a group starts at the first instant at
+which it had a key.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..language.tree import Aggregate
+from . import columns, pieces
+from .extremes import extreme
+from .nodes import Revision
+from .operators import inputs_of, is_exact
+from .rows import FOREVER, first_of_runs
+from .timelines import KeyTable, Timeline
+from .totals import Contributions, count, mean, total
+from .values import FLOAT, INT, UNKNOWN, Int64, Scalar, StringTable, Tagged
+
+
+class AggregateNode:
+    """The state of an aggregate: copies of its two inputs for all keys, and a timeline per group and function."""
+
+    def __init__(self, expression: Aggregate, keys: KeyTable | None = None) -> None:
+        self.expression = expression
+        self.keys = KeyTable() if keys is None else keys
+        self.strings = StringTable()
+        self.inputs: list[Timeline | None] = [None for _ in inputs_of(expression)]
+        self._group_index: dict[tuple[int, int], int] = {}
+        self._group_values: list[Scalar | None] = []
+        layout = "linear" if is_exact(expression.of) else "tagged"
+        self.outputs: dict[str, Timeline] = {
+            function: pieces.empty(pieces.blank("tagged" if function == "count" else layout, self.strings))
+            for function in expression.functions
+        }
+        self._since = FOREVER
+
+    @property
+    def groups(self) -> list[Scalar | None]:
+        """The value of each group number; None is the null group."""
+        return self._group_values
+
+    def group_number(self, group: Scalar | None) -> int | None:
+        """The number of a group, or None when no key was ever in it."""
+        tag, bits = UNKNOWN, 0
+        if group is not None:
+            probe = Tagged.of([group], self.strings)
+            tags, coded = _group_codes(probe)
+            tag, bits = int(tags[0]), int(coded[0])
+        number = self._group_index.get((tag, bits))
+        output = next(iter(self.outputs.values()))
+        if number is None or output.keys <= number or output.offsets[number + 1] == output.offsets[number]:
+            return None
+        return number
+
+    def receive(self, slot: int, revision: Revision) -> None:
+        """Take a revision of the aggregated timeline (slot 0) or of the group column's state (slot 1)."""
+        if not len(revision):
+            return
+        held = self.inputs[slot]
+        if held is None:
+            held = pieces.empty(revision.suffix.values)
+        keys = max(held.keys, int(revision.keys[-1]) + 1)
+        self.inputs[slot] = pieces.replace_suffix(
+            held, keys, revision.keys, revision.froms, revision.suffix
+        )
+        self._since = min(self._since, int(revision.froms.min()))
+
+    def advance(self) -> None:
+        """Compute every group again from the earliest instant that the received revisions touch."""
+        of, by = self.inputs
+        if of is None or by is None or self._since == FOREVER:
+            return
+        since = self._since
+        number = max(of.keys, by.keys)
+        everyone = np.arange(number, dtype=np.int64)
+        times = np.full(number, since, np.int64)
+        suffixes = [pieces.cut(pieces.padded(t, number), everyone, times) for t in (of, by)]
+        key, starts, (x_rows, by_rows) = pieces.refine(suffixes)
+        ends = np.full(len(key), FOREVER, np.int64)
+        if len(key):
+            inner = ~first_of_runs(key)[1:]
+            ends[:-1][inner] = starts[1:][inner]
+        values = columns.advance(
+            columns.take(suffixes[0].values, x_rows), starts - suffixes[0].starts[x_rows]
+        )
+        assert isinstance(suffixes[1].values, Tagged)
+        group = self._numbers(columns.take(suffixes[1].values, by_rows))
+        groups = len(self._group_values)
+        contributions = Contributions(groups, group, key, starts, ends, values, since, self._begun(since, groups))
+        for function in self.expression.functions:
+            self._replace(function, contributions)
+        # A key that only one child has told of so far is still to come: it will be received again.
+        self._since = FOREVER
+
+    def _begun(self, since: int, groups: int) -> Int64:
+        """The groups that had a key before ``since``."""
+        output = next(iter(self.outputs.values()))
+        known = pieces.padded(output, groups)
+        return np.flatnonzero(pieces.origins(known, np.arange(groups, dtype=np.int64)) < since)
+
+    def _numbers(self, by: Tagged) -> Int64:
+        tags, bits = _group_codes(columns.in_table(by, self.strings))
+        pairs, inverse = np.unique(np.stack([tags.astype(np.int64), bits]), axis=1, return_inverse=True)
+        numbers = np.zeros(pairs.shape[1], np.int64)
+        for i, (tag, code) in enumerate(pairs.T.tolist()):
+            number = self._group_index.get((tag, code))
+            if number is None:
+                number = self._group_index[tag, code] = len(self._group_values)
+                one = Tagged(np.array([tag], np.uint8), np.array([code], np.int64), self.strings)
+                self._group_values.append(one.item(0))
+            numbers[i] = number
+        result: Int64 = numbers[inverse.reshape(-1)]
+        return result
+
+    def _replace(self, function: str, contributions: Contributions) -> None:
+        if function == "count":
+            computed = count(contributions)
+        elif function == "sum":
+            computed = total(contributions)
+        elif function == "avg":
+            computed = mean(contributions)
+        else:
+            computed = extreme(function, contributions)
+        groups = np.arange(contributions.groups, dtype=np.int64)
+        times = np.full(len(groups), contributions.since, np.int64)
+        self.outputs[function] = pieces.replace_suffix(
+            self.outputs[function], len(groups), groups, times, computed
+        )
+
+
+def _group_codes(by: Tagged) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], Int64]:
+    """Tags and bits in which equal numbers are one group: a float that is a 64-bit whole number counts as the int."""
+    is_float = by.tags == FLOAT
+    tags, bits = by.tags, by.bits
+    if is_float.any():
+        numbers = np.ascontiguousarray(bits).view(np.float64)
+        whole = is_float & (np.abs(np.where(is_float, numbers, 0.5)) < 2.0**63)
+        whole &= np.where(is_float, numbers, 0.5) == np.floor(np.where(is_float, numbers, 0.5))
+        tags = np.where(whole, np.uint8(INT), tags).astype(np.uint8)
+        bits = np.where(whole, np.where(whole, numbers, 0.0).astype(np.int64), bits)
+    return tags, np.where(tags != UNKNOWN, bits, 0)

@@ -1,0 +1,182 @@
+"""Operations on value columns that do not depend on what an operator means: take, join, choose, compare rows."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .values import (
+    FLOAT,
+    INT,
+    STRING,
+    UNKNOWN,
+    Bools,
+    Flags,
+    Int64,
+    Linear,
+    Numbers,
+    StringTable,
+    Tagged,
+    Values,
+)
+
+V = TypeVar("V", Flags, Tagged, Linear)
+Rows = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_]
+
+
+def take(values: V, rows: Rows) -> V:
+    """The values at ``rows``."""
+    if isinstance(values, Flags):
+        return Flags(values.data[rows])
+    if isinstance(values, Tagged):
+        return Tagged(values.tags[rows], values.bits[rows], values.strings)
+    return Linear(values.known[rows], values.num[rows], values.slope[rows])
+
+
+def in_table(values: Tagged, strings: StringTable) -> Tagged:
+    """The same values with their strings coded in ``strings`` (which may grow)."""
+    if values.strings is strings:
+        return values
+    is_string = values.tags == STRING
+    if not is_string.any():
+        return Tagged(values.tags, values.bits, strings)
+    used, inverse = np.unique(values.bits[is_string], return_inverse=True)
+    names = values.strings.names
+    codes = strings.intern_all(names[int(code)] for code in used)
+    bits = values.bits.copy()
+    bits[is_string] = codes[inverse]
+    return Tagged(values.tags, bits, strings)
+
+
+def join(first: V, second: V) -> V:
+    """``first`` followed by ``second``; strings are coded in the table of ``first``."""
+    if isinstance(first, Flags):
+        assert isinstance(second, Flags)
+        return Flags(np.concatenate([first.data, second.data]))
+    if isinstance(first, Tagged):
+        assert isinstance(second, Tagged)
+        second = in_table(second, first.strings)
+        return Tagged(
+            np.concatenate([first.tags, second.tags]),
+            np.concatenate([first.bits, second.bits]),
+            first.strings,
+        )
+    assert isinstance(second, Linear)
+    return Linear(
+        np.concatenate([first.known, second.known]),
+        _join_numbers(first.num, second.num),
+        _join_numbers(first.slope, second.slope),
+    )
+
+
+def _join_numbers(first: Numbers, second: Numbers) -> Numbers:
+    if first.dtype != second.dtype:
+        first, second = as_objects(first), as_objects(second)
+    joined: Numbers = np.concatenate([first, second])
+    return joined
+
+
+def as_objects(numbers: Numbers) -> NDArray[np.object_]:
+    """The same numbers as ``Fraction`` objects."""
+    if numbers.dtype == np.object_:
+        return numbers
+    out = np.empty(len(numbers), np.object_)
+    out[:] = [Fraction(n) for n in numbers.tolist()]
+    return out
+
+
+def empty_like(values: V) -> V:
+    """No rows of the same layout (and string table)."""
+    return take(values, np.zeros(0, np.intp))
+
+
+def unknown_tagged(count: int, strings: StringTable | None = None) -> Tagged:
+    """``count`` unknown values."""
+    return Tagged(
+        np.zeros(count, np.uint8), np.zeros(count, np.int64), StringTable() if strings is None else strings
+    )
+
+
+def known(values: Values) -> Bools:
+    """Where the value is known."""
+    if isinstance(values, Flags):
+        return np.ones(len(values.data), np.bool_)
+    if isinstance(values, Tagged):
+        return values.tags != UNKNOWN
+    return values.known
+
+
+def advance(values: V, by: Int64) -> V:
+    """The values ``by`` microseconds further on along their slopes."""
+    if not isinstance(values, Linear):
+        return values
+    return Linear(values.known, add_scaled(values.num, values.slope, by), values.slope)
+
+
+def add_scaled(num: Numbers, slope: Numbers, by: Int64) -> Numbers:
+    """``num + slope * by``, exact: leaves int64 for Fractions where it would overflow."""
+    if len(num) == 0:
+        return num
+    if num.dtype != np.object_ and slope.dtype != np.object_:
+        reach = _reach(num) + _reach(slope) * _reach(by)
+        if reach < 2**63:
+            return num + slope * by
+    return as_objects(num) + as_objects(slope) * as_objects(by)
+
+
+def _reach(numbers: Numbers) -> int:
+    return max(abs(int(numbers.max())), abs(int(numbers.min())))
+
+
+def same(values: Values, left: Rows, right: Rows, gap: Int64 | None = None) -> Bools:
+    """Whether row ``left[i]`` says the same as row ``right[i]``.
+
+    For Linear values ``gap[i]`` is how many microseconds row right starts after row left: they say the same when
+    they are one line. An int and a float that are the same number are the same.
+    """
+    if isinstance(values, Flags):
+        result: Bools = values.data[left] == values.data[right]
+        return result
+    if isinstance(values, Tagged):
+        return same_tagged(take(values, left), take(values, right))
+    a, b = take(values, left), take(values, right)
+    moved = a if gap is None else advance(a, gap)
+    result = (a.known == b.known) & ((moved.num == b.num) & (a.slope == b.slope)).astype(np.bool_)
+    return result
+
+
+def same_tagged(a: Tagged, b: Tagged) -> Bools:
+    """Pointwise sameness of two columns over one string table."""
+    result: Bools = (a.tags == b.tags) & (a.bits == b.bits)
+    mixed = ((a.tags == INT) & (b.tags == FLOAT)) | ((a.tags == FLOAT) & (b.tags == INT))
+    if mixed.any():
+        rows = np.flatnonzero(mixed)
+        result[rows] = [a.item(int(i)) == b.item(int(i)) for i in rows]
+    return result
+
+
+def identical_columns(a: Values, b: Values) -> Bools:
+    """Pointwise identity of two columns of one layout: like ``same_columns``, but 1 and 1.0 are two values."""
+    if isinstance(a, Tagged):
+        assert isinstance(b, Tagged)
+        b = in_table(b, a.strings)
+        result: Bools = (a.tags == b.tags) & (a.bits == b.bits)
+        return result
+    return same_columns(a, b)
+
+
+def same_columns(a: Values, b: Values) -> Bools:
+    """Pointwise sameness of two columns of one layout and, for Linear, one start each."""
+    if isinstance(a, Flags):
+        assert isinstance(b, Flags)
+        result: Bools = a.data == b.data
+        return result
+    if isinstance(a, Tagged):
+        assert isinstance(b, Tagged)
+        return same_tagged(a, in_table(b, a.strings))
+    assert isinstance(b, Linear)
+    result = (a.known == b.known) & ((a.num == b.num) & (a.slope == b.slope)).astype(np.bool_)
+    return result

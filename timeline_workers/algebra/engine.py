@@ -1,0 +1,80 @@
+"""In-process evaluation: the whole graph of one expression over one set of keys, fed with batches of events."""
+
+from __future__ import annotations
+
+from ..events.batch import EventBatch
+from ..language.tree import Aggregate, Expression
+from .aggregate import AggregateNode
+from .leaves import LeafRouter
+from .nodes import DerivedNode, EventNode
+from .operators import inputs_of, is_leaf
+from .timelines import KeyTable, Timeline
+from .values import Scalar
+
+
+class Evaluation:
+    """Timelines of every node of ``expression``, kept right under each added batch, whatever its order.
+
+    Adding events in any cuts and any order, with any repetitions of a position, gives the same timelines.
+    """
+
+    def __init__(self, expression: Expression) -> None:
+        self.expression = expression
+        self.keys = KeyTable()
+        self._nodes: dict[Expression, EventNode | DerivedNode] = {}
+        self._order: list[Expression] = []
+        self._routers: dict[Expression, LeafRouter] = {}
+        self._aggregate: AggregateNode | None = None
+        for child in inputs_of(expression) if isinstance(expression, Aggregate) else (expression,):
+            self._plan(child)
+        if isinstance(expression, Aggregate):
+            self._aggregate = AggregateNode(expression, self.keys)
+
+    def _plan(self, expression: Expression) -> None:
+        if expression in self._nodes:
+            return
+        for child in inputs_of(expression):
+            self._plan(child)
+        if is_leaf(expression):
+            self._nodes[expression] = EventNode(expression, self.keys)
+            self._routers[expression] = LeafRouter(expression)
+        else:
+            self._nodes[expression] = DerivedNode(expression, self.keys)
+        self._order.append(expression)
+
+    def add(self, batch: EventBatch) -> None:
+        """Take in a batch of events."""
+        revisions = {}
+        for expression in self._order:
+            node = self._nodes[expression]
+            if isinstance(node, EventNode):
+                revisions[expression] = node.ingest(self._routers[expression].batch(batch))
+                continue
+            for slot, child in enumerate(inputs_of(expression)):
+                node.receive(slot, revisions[child])
+            revisions[expression] = node.advance()
+        if self._aggregate is not None:
+            for slot, child in enumerate(inputs_of(self.expression)):
+                self._aggregate.receive(slot, revisions[child])
+            self._aggregate.advance()
+
+    def timeline(self, node: Expression | None = None) -> Timeline:
+        """The timeline of ``node`` (default: the whole expression) over ``keys``.
+
+        Raises KeyError for an expression that is no node of this one.
+        """
+        return self._nodes[self.expression if node is None else node].output
+
+    @property
+    def groups(self) -> list[Scalar | None]:
+        """The groups of an aggregate, in order of first appearance; None is the null group."""
+        return [] if self._aggregate is None else self._aggregate.groups
+
+    def aggregate(self, function: str) -> Timeline:
+        """The timeline of one aggregate function over ``groups``.
+
+        Raises KeyError for a function the expression does not ask for.
+        """
+        if self._aggregate is None:
+            raise KeyError(f"{self.expression.op} is not an aggregate")
+        return self._aggregate.outputs[function]

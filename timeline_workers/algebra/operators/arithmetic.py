@@ -1,0 +1,53 @@
+"""``x + y``, ``-``, ``*``, ``/``: Numeric, pointwise; unknown where a side is unknown or a divisor is 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...language.tree import ArithmeticOperator
+from .. import exact, numbers, pieces
+from ..timelines import Timeline
+from ..values import Linear, Values
+from .operands import Constant, common_pieces, tagged
+from .window import Window
+
+
+class Arithmetic:
+    """Numeric: exact (with slope) when ``is_exact``, as Python numbers else; a side given as None is the next input."""
+
+    lookback = 0
+
+    def __init__(
+        self,
+        operator: ArithmeticOperator,
+        is_exact: bool,
+        left: Constant | None = None,
+        right: Constant | None = None,
+    ) -> None:
+        self.operator: ArithmeticOperator = operator
+        self.layout = "linear" if is_exact else "tagged"
+        self.left = left
+        self.right = right
+
+    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+        """See ``TimelineOperator``."""
+        sides = common_pieces(self.left, self.right, inputs)
+        values: Values
+        if self.layout == "linear":
+            values = self._exact(exact.lift(sides.left), exact.lift(sides.right))
+        else:
+            values = numbers.arithmetic(self.operator, tagged(sides.left), tagged(sides.right))
+        return pieces.canonical(window.keys, sides.key, sides.starts, values)
+
+    def _exact(self, left: Linear, right: Linear) -> Linear:
+        if self.operator == "+":
+            return exact.combine(left, right, 1)
+        if self.operator == "-":
+            return exact.combine(left, right, -1)
+        if self.operator == "/":
+            return exact.divide(left, right)
+        return exact.multiply(left, right) if not _slopes(right) else exact.multiply(right, left)
+
+
+def _slopes(values: Linear) -> bool:
+    return bool((values.slope != 0).any())

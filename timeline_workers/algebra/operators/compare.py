@@ -1,0 +1,60 @@
+"""``x == c``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` and the same between two timelines.
+
+False wherever a side is unknown. Numeric sides are exact: where a sloping side crosses the other between events, a new
+piece starts at the crossing (or at the next whole microsecond).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...language.tree import CompareOperator
+from .. import columns, exact, numbers, pieces
+from ..rows import FOREVER, first_of_runs
+from ..timelines import Timeline
+from ..values import Flags, Int64, Linear, Tagged
+from .operands import Constant, common_pieces, tagged
+from .window import Window
+
+
+class Compare:
+    """Boolean: ``left operator right``; a side given as None is the next input."""
+
+    layout = "flags"
+    lookback = 0
+
+    def __init__(
+        self, operator: CompareOperator, left: Constant | None = None, right: Constant | None = None
+    ) -> None:
+        self.operator: CompareOperator = operator
+        self.left = left
+        self.right = right
+
+    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+        """See ``TimelineOperator``."""
+        sides = common_pieces(self.left, self.right, inputs)
+        if isinstance(sides.left, Linear) or isinstance(sides.right, Linear):
+            return self._lines(sides.key, sides.starts, sides.left, sides.right, window)
+        flags = numbers.compare(self.operator, tagged(sides.left), tagged(sides.right))
+        return pieces.canonical(window.keys, sides.key, sides.starts, Flags(flags))
+
+    def _lines(
+        self,
+        key: Int64,
+        starts: Int64,
+        left: Tagged | Flags | Linear,
+        right: Tagged | Flags | Linear,
+        window: Window,
+    ) -> Timeline:
+        difference = exact.combine(exact.lift(left), exact.lift(right), -1)
+        lengths = np.full(len(key), FOREVER, np.int64)
+        if len(key):
+            inner = ~first_of_runs(key)[1:]
+            lengths[:-1][inner] = (starts[1:] - starts[:-1])[inner]
+            last = lengths == FOREVER
+            lengths[last] = FOREVER - np.maximum(starts[last], 0)
+        row, shift, sign = exact.sign_pieces(difference, lengths)
+        flags = numbers.holds(self.operator, sign) & columns.known(difference)[row]
+        return pieces.canonical(window.keys, key[row], starts[row] + shift, Flags(flags))

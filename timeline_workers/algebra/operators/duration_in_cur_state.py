@@ -1,0 +1,30 @@
+"""``duration_in_cur_state(x)``: time since the last change of x (CIDR 2023, Table 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import columns, pieces
+from ..rows import row_keys
+from ..timelines import Timeline
+from ..values import Linear
+from .window import Window
+
+
+class DurationInCurState:
+    """Numeric, exact: ``t - max(origin, last change of x)``, slope 1; unknown while x is.
+
+    A timeline's rows are its changes, so each input row starts the count anew.
+    """
+
+    layout = "linear"
+    lookback = 0
+
+    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+        """See ``TimelineOperator``."""
+        (x,) = inputs
+        known = columns.known(x.values)
+        values = Linear(known, np.zeros(len(known), np.int64), known.astype(np.int64))
+        return pieces.canonical(window.keys, row_keys(x.offsets), x.starts, values)

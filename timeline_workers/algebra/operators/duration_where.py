@@ -1,0 +1,36 @@
+"""``duration_where(x)``: how long x has been True since the origin (CIDR 2023, Table 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import pieces
+from ..rows import FOREVER, next_starts, row_keys
+from ..timelines import Timeline
+from ..values import Flags, Linear
+from .window import Window
+
+
+class DurationWhere:
+    """Numeric, exact: 0 at the origin, slope 1 while x is True."""
+
+    layout = "linear"
+    lookback = 0
+
+    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+        """See ``TimelineOperator``."""
+        x = pieces.clip(inputs[0], window.froms)
+        assert isinstance(x.values, Flags)
+        begin = np.zeros(window.keys, np.int64)
+        if window.before is not None:
+            assert isinstance(window.before, Linear)
+            begin = np.where(window.fresh, 0, window.before.num).astype(np.int64)
+        ends = next_starts(x.offsets, x.starts)
+        lengths = np.where(x.values.data & (ends != FOREVER), ends - x.starts, 0)
+        totals = np.concatenate([[0], np.cumsum(lengths)])
+        key = row_keys(x.offsets)
+        num = begin[key] + totals[:-1] - totals[x.offsets[:-1]][key]
+        values = Linear(np.ones(len(num), np.bool_), num, x.values.data.astype(np.int64))
+        return pieces.canonical(window.keys, key, x.starts, values)

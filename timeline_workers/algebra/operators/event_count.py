@@ -1,0 +1,47 @@
+"""``event_count(p)``: the number of matching events so far."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import pieces
+from ..log import EventLog
+from ..rows import order, row_keys
+from ..timelines import Timeline
+from ..values import INT, Int64, StringTable, Tagged
+from .window import Window
+
+
+def counts(key: Int64, starts: Int64, deltas: Int64, begin: Int64, window: Window) -> Timeline:
+    """Step counts: ``begin`` (one a key) at the window's start, then plus each delta at its instant."""
+    all_keys = np.concatenate([window.key_numbers, key])
+    all_starts = np.concatenate([window.froms, starts])
+    all_deltas = np.concatenate([begin, deltas])
+    early = all_starts < window.froms[all_keys]
+    all_starts[early] = window.froms[all_keys][early]
+    rows = order(all_keys, all_starts)
+    all_keys, all_deltas = all_keys[rows], all_deltas[rows]
+    totals = np.cumsum(all_deltas)
+    ends_before = np.zeros(window.keys + 1, np.int64)
+    np.cumsum(np.bincount(all_keys, minlength=window.keys), out=ends_before[1:])
+    previous = np.concatenate([[0], totals])[ends_before[:-1]]
+    bits = totals - previous[all_keys]
+    values = Tagged(np.full(len(bits), INT, np.uint8), bits, StringTable())
+    return pieces.canonical(window.keys, all_keys, all_starts[rows], values)
+
+
+class EventCount:
+    """Numeric without slope: an int, 0 at the origin unless an event matches there."""
+
+    layout = "tagged"
+    lookback = 0
+
+    def apply(self, events: EventLog, window: Window) -> Timeline:
+        """See ``EventOperator``."""
+        begin = np.zeros(window.keys, np.int64)
+        if window.before is not None:
+            assert isinstance(window.before, Tagged)
+            begin = np.where(window.fresh, 0, window.before.bits)
+        return counts(
+            row_keys(events.offsets), events.times, np.ones(len(events), np.int64), begin, window
+        )

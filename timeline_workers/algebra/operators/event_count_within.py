@@ -1,0 +1,32 @@
+"""``event_count_within(p, d)``: the number of matching events in ``(t-d, t]``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..log import EventLog
+from ..rows import row_keys
+from ..timelines import Timeline
+from .event_count import counts
+from .window import Window
+
+
+class EventCountWithin:
+    """Numeric without slope: an int that an event raises at ``e`` and lowers again at ``e + within``."""
+
+    layout = "tagged"
+
+    def __init__(self, within: int) -> None:
+        self.lookback = within
+
+    def apply(self, events: EventLog, window: Window) -> Timeline:
+        """See ``EventOperator``."""
+        key = row_keys(events.offsets)
+        ones = np.ones(len(events), np.int64)
+        return counts(
+            np.concatenate([key, key]),
+            np.concatenate([events.times, events.times + self.lookback]),
+            np.concatenate([ones, -ones]),
+            np.zeros(window.keys, np.int64),
+            window,
+        )

@@ -1,0 +1,71 @@
+"""``has_existed_within(p, d)`` and ``has_existed_within(x, d)``: True for d after each match (CIDR 2023, Table 1).
+
+A match at ``e`` is True on ``[e, e+d)``, a True span ``[a, b)`` on ``[a, b+d)``; overlapping and touching windows are
+merged. The end of a window is a change point like any other, written when the match is: no timer is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import pieces
+from ..log import EventLog
+from ..rows import FOREVER, next_starts, order, row_keys
+from ..timelines import Timeline
+from ..values import Flags, Int64
+from .window import Window
+
+
+def _merged_windows(key: Int64, begins: Int64, ends: Int64, window: Window) -> Timeline:
+    """False except on the given windows, whose begins and ends both ascend within a key."""
+    same_key = key[1:] == key[:-1]
+    apart = np.ones(len(key) + 1, np.bool_)
+    if len(key):
+        apart[1:-1] = ~same_key | (begins[1:] > ends[:-1])
+    opens = np.flatnonzero(apart[:-1]) if len(key) else np.zeros(0, np.int64)
+    closes = np.flatnonzero(apart[1:]) if len(key) else np.zeros(0, np.int64)
+    closes = closes[ends[closes] != FOREVER]
+    all_keys = np.concatenate([window.key_numbers, key[closes], key[opens]])
+    first_begin = window.froms.copy()
+    np.minimum.at(first_begin, key, begins)
+    starts = np.concatenate([first_begin, ends[closes], begins[opens]])
+    flags = np.zeros(len(all_keys), np.bool_)
+    flags[len(all_keys) - len(opens) :] = True
+    rows = order(all_keys, starts)
+    return pieces.canonical(window.keys, all_keys[rows], starts[rows], Flags(flags[rows]))
+
+
+class EventHasExistedWithin:
+    """Boolean: some matching event in ``(t - within, t]``; ``within`` in microseconds."""
+
+    layout = "flags"
+
+    def __init__(self, within: int) -> None:
+        self.lookback = within
+
+    def apply(self, events: EventLog, window: Window) -> Timeline:
+        """See ``EventOperator``."""
+        return _merged_windows(
+            row_keys(events.offsets), events.times, events.times + self.lookback, window
+        )
+
+
+class HasExistedWithin:
+    """Boolean: the input was True at some instant in ``(t - within, t]``; ``within`` in microseconds."""
+
+    layout = "flags"
+
+    def __init__(self, within: int) -> None:
+        self.lookback = within
+
+    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+        """See ``TimelineOperator``."""
+        (x,) = inputs
+        assert isinstance(x.values, Flags)
+        ends = next_starts(x.offsets, x.starts)
+        rows = np.flatnonzero(x.values.data)
+        ends = ends[rows]
+        ends = np.where(ends == FOREVER, FOREVER, ends + np.where(ends == FOREVER, 0, self.lookback))
+        return _merged_windows(row_keys(x.offsets)[rows], x.starts[rows], ends, window)

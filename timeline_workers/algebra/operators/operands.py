@@ -1,0 +1,55 @@
+"""The two sides of a comparison or an arithmetic operation: timelines, or one timeline and a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import columns, numbers, pieces
+from ..timelines import Timeline
+from ..values import BOOL, Flags, Int64, Scalar, StringTable, Tagged, Values
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A side that is the same for every key and instant."""
+
+    value: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Both sides on their common pieces. ``key``, ``starts``: of the pieces; ``left``, ``right``: values at the starts."""
+
+    key: Int64
+    starts: Int64
+    left: Values
+    right: Values
+
+
+def common_pieces(
+    left: Constant | None, right: Constant | None, inputs: Sequence[Timeline]
+) -> Sides:
+    """Bring two sides onto their common pieces; a side given as None is the next of ``inputs``."""
+    key, starts, rows = pieces.refine(inputs)
+    sides: list[Values] = []
+    for timeline, row in zip(inputs, rows, strict=True):
+        values = columns.take(timeline.values, row)
+        sides.append(columns.advance(values, starts - timeline.starts[row]))
+    strings = next((s.strings for s in sides if isinstance(s, Tagged)), None) or StringTable()
+    if left is not None:
+        sides.insert(0, numbers.constant(left.value, len(key), strings))
+    if right is not None:
+        sides.append(numbers.constant(right.value, len(key), strings))
+    return Sides(key, starts, sides[0], sides[1])
+
+
+def tagged(values: Values, strings: StringTable | None = None) -> Tagged:
+    """Flags or tagged values as tagged ones."""
+    if isinstance(values, Flags):
+        table = StringTable() if strings is None else strings
+        return Tagged(np.full(len(values), BOOL, np.uint8), values.data.astype(np.int64), table)
+    assert isinstance(values, Tagged)
+    return values
