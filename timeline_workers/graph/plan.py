@@ -6,18 +6,32 @@ sub-expressions over equal sources are one worker, and applying a metric twice c
 
 from __future__ import annotations
 
+import hashlib
+import re
+import zlib
 from typing import Literal as Choice
 
 from pydantic import BaseModel, ConfigDict
 
+from ..algebra.timelines import Key
+from ..errors import MetricError
+from ..language import tree as t
+from ..language.canonical import canonical, slug, to_text
+from ..language.check import check
+from ..language.parser import parse
 from ..metric import Metric, Source
+from .logical import leaf_columns, leaf_predicate_of, logical, node_name
+
+GLOBAL = "all"
+"""The partition of a worker that hears every partition: an aggregate."""
 
 
 class NodeSpec(BaseModel):
     """One node of the canonical expression graph.
 
     ``name``: a readable slug and a hash of the canonical sub-expression and its source, such as
-    ``tl-has-existed-within-3f2a9c11d0``; ``expression``: the canonical text; ``inputs``: names of child nodes by
+    ``tl-has-existed-within-3f2a9c11d0``; ``operator``: the slug, such as ``equal-to``; ``expression``: the
+    canonical text, which ``parse`` reads back; ``inputs``: names of child nodes by
     slot (empty for leaves); ``columns``: what a leaf must be sent of each event.
     """
 
@@ -63,3 +77,109 @@ class Plan(BaseModel):
     def result(self) -> NodeSpec:
         """The node that answers for the metric."""
         return self.nodes[-1]
+
+
+def plan(metric: Metric) -> Plan:
+    """Return the graph of ``metric``. The same metric gives the same plan in every process.
+
+    Raises ExpressionError, with the place in the metric's text, when the expression is wrong by itself or
+    against the source's columns (where any are declared), and MetricError when the source cannot carry it.
+    """
+    source = metric.source
+    declared = {name: spec.type for name, spec in source.columns.items()} or None
+    expression = parse(metric.expression)
+    check(expression, declared, text=metric.expression)
+    if isinstance(expression, t.Aggregate) and source.partitions == "per-key":
+        raise MetricError(
+            f"metric {metric.name!r}: an aggregate needs a fixed number of partitions, and its source has "
+            "'partitions: per-key'; write a number, such as 'partitions: 4'"
+        )
+    nodes: list[NodeSpec] = []
+    for node in logical(check(canonical(expression), declared)):
+        spec = NodeSpec(
+            name=node_name(node.expression, source, node.uses),
+            operator=slug(node.expression),
+            expression=to_text(node.expression),
+            kind=node.kind,
+            inputs=tuple(nodes[i].name for i in node.inputs),
+            columns=node.columns,
+        )
+        nodes.append(spec)
+    return Plan(metric=metric, nodes=tuple(nodes))
+
+
+def leaf_predicate(node: NodeSpec) -> tuple[t.Expression | None, tuple[str, ...]]:
+    """What a leaf must be sent: events that satisfy the predicate, with the columns.
+
+    Without a predicate, events that have the column. ``(None, ())`` for a node that is not a leaf.
+    """
+    expression = parse(node.expression)
+    return leaf_predicate_of(expression), leaf_columns(expression) or ()
+
+
+def partition_labels(plan: Plan) -> tuple[str, ...]:
+    """The partitions of the plan's workers, "p0" to "pN-1"; empty for per-key, which has one for each key."""
+    partitions = plan.metric.source.partitions
+    return () if partitions == "per-key" else tuple(f"p{i}" for i in range(partitions))
+
+
+def partition_of(key: Key, source: Source) -> str:
+    """The partition that ``key`` belongs to: the same in every process and release.
+
+    Per-key partitions are named ``key-``, what is readable of the key, and eight hex digits of its hash.
+    """
+    data = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else b"\0int " + str(key).encode()
+    if source.partitions == "per-key":
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", str(key)).strip("-").lower()[:32]
+        digest = hashlib.sha256(data).hexdigest()[:8]
+        return f"key-{readable}-{digest}" if readable else f"key-{digest}"
+    return f"p{zlib.crc32(data) % source.partitions}"
+
+
+def worker_id(node_name: str, partition: str) -> str:
+    """The id of the worker, and of its workflow, for a node in a partition."""
+    return f"{node_name}.{partition}"
+
+
+def workers(plan: Plan, partition: str) -> list[WorkerSpec]:
+    """Return the workers of one partition, children first; aggregates are in ``global_workers``.
+
+    Raises MetricError for a partition that the plan does not have.
+    """
+    labels = partition_labels(plan)
+    if labels and partition not in labels:
+        raise MetricError(
+            f"there is no partition {partition!r}; metric {plan.metric.name!r} has p0 to {labels[-1]}"
+        )
+    return [
+        WorkerSpec(
+            worker_id=worker_id(node.name, partition),
+            node=node,
+            source=plan.metric.source,
+            partition=partition,
+            inputs=tuple((worker_id(name, partition),) for name in node.inputs),
+        )
+        for node in plan.nodes
+        if not is_global(node)
+    ]
+
+
+def global_workers(plan: Plan) -> list[WorkerSpec]:
+    """Return the workers that hear every partition of their inputs: one for an aggregate, else none."""
+    labels = partition_labels(plan)
+    return [
+        WorkerSpec(
+            worker_id=worker_id(node.name, GLOBAL),
+            node=node,
+            source=plan.metric.source,
+            partition=GLOBAL,
+            inputs=tuple(tuple(worker_id(name, label) for label in labels) for name in node.inputs),
+        )
+        for node in plan.nodes
+        if is_global(node)
+    ]
+
+
+def is_global(node: NodeSpec) -> bool:
+    """Whether the node has one worker for all partitions."""
+    return node.operator == "aggregate"
