@@ -1,1 +1,16 @@
-"""TODO."""
+"""The feeder: reads events from Pulsar topics and signals them to the event processors that need them.
+
+Modules, from the pure to the connected::
+
+    progress    positions of messages, watermarks, and where to go on after a restart
+    route       a batch of messages → late and bad events, and one payload per leaf worker (no I/O)
+    catalog     which metrics are registered, and so which topics are read and how
+    leaves      delivering payloads to leaf workers: in order, bounded, until accepted
+    deadletter  publishing events that cannot be applied
+    consume     one topic: receive, route, deliver, acknowledge
+    report      rates and lag, as a live line or log lines
+
+Delivery: an event is acknowledged to Pulsar only after Temporal has accepted it for every leaf that needs
+it, and after its dead letter, if it has one, is stored. Leaves drop what they have seen, so nothing is lost
+and nothing is applied twice. A dead letter may be stored twice after a crash; its position tells.
+"""

@@ -1,0 +1,179 @@
+"""``python -m feeder``: feed every registered metric, or those named with ``--metric``, until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import pulsar
+import structlog
+import typer
+from temporalio.service import RPCError
+
+from timeline_workers.errors import ConnectionFailedError, TimelineError
+from timeline_workers.process import leave, stop_signals
+from timeline_workers.pulsar_client import connect as connect_pulsar, pulsar_url
+from timeline_workers.temporal_client import connect as connect_temporal
+
+from .catalog import Catalog
+from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, Counts, TopicFeeder
+from .leaves import Leaves
+from .report import configure_logging, report, summary
+from .retry import persist
+
+log = structlog.get_logger("feeder")
+
+GRACE_SECONDS = 20.0
+DISCOVERY_SECONDS = 0.25
+RESUBSCRIBE_SECONDS = 5.0
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+
+@app.command()
+def main(
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "-m", help="Feed this metric only (repeatable); all by default."),
+    ] = None,
+    subscription: Annotated[
+        str | None,
+        typer.Option(
+            help="Subscription name; by default one for all metrics, or one for the set of --metric."
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=50_000, help="Most messages in one batch.")
+    ] = BATCH_MESSAGES,
+    wait_ms: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Longest wait for a batch to fill, in milliseconds.")
+    ] = BATCH_WAIT_MS,
+) -> None:
+    """Read events from Pulsar and signal them to the event-processor workers of the registered metrics.
+
+    Finds Temporal by TEMPORAL_ADDRESS and Pulsar by TIMELINE_PULSAR_URL, and without them the servers that
+    `timeline dev` runs. SIGTERM and Ctrl-C finish the batch in hand first.
+
+    Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage, 4 a server cannot be reached.
+    """
+    configure_logging()
+    only = tuple(sorted(set(metric or ())))
+    name = subscription or (SUBSCRIPTION if not only else f"{SUBSCRIPTION}-{_digest(only)}")
+    try:
+        code = asyncio.run(_run(only, name, batch, wait_ms))
+    except ConnectionFailedError as error:
+        typer.echo(f"error: {error}", err=True)
+        code = 4
+    except TimelineError as error:
+        typer.echo(f"error: {error}", err=True)
+        code = 1
+    leave(code)
+
+
+def _digest(names: tuple[str, ...]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:10]
+
+
+async def _run(only: tuple[str, ...], subscription: str, batch: int, wait_ms: int) -> int:
+    url = pulsar_url()
+    client = await asyncio.to_thread(connect_pulsar, url)
+    temporal = await connect_temporal()
+    catalog = Catalog(temporal, only)
+    leaves = Leaves(temporal, catalog.needs)
+    counts: dict[str, Counts] = {}
+    async with stop_signals() as stop:
+        log.info("feeder started", pulsar=url, temporal=temporal.service_client.config.target_host)
+        telling = asyncio.create_task(report(counts, leaves, stop))
+
+        def feeder(topic: str) -> TopicFeeder:
+            made = TopicFeeder(
+                client,
+                url,
+                topic,
+                catalog,
+                leaves,
+                subscription=subscription,
+                batch_messages=batch,
+                batch_wait_ms=wait_ms,
+            )
+            made.counts = counts.setdefault(topic, made.counts)
+            return made
+
+        failed = await _feed_topics(catalog, feeder, stop)
+        stop.set()
+        await telling
+    log.info("feeder stopped", **summary(counts.values(), leaves.signals, 0.0))
+    await asyncio.to_thread(client.close)
+    return 1 if failed else 0
+
+
+def _told(error: Exception) -> str:
+    return "; ".join(map(_told, error.exceptions)) if isinstance(error, ExceptionGroup) else str(error)
+
+
+async def _feed_topics(catalog: Catalog, make: Callable[[str], TopicFeeder], stop: asyncio.Event) -> bool:
+    """Keep one task per topic that a registered metric reads, until ``stop``; True when the work in hand
+    was left.
+    """
+    running: dict[str, asyncio.Task[None]] = {}
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            refresh = asyncio.create_task(persist("reading the catalog", catalog.refresh))
+            await asyncio.wait([refresh, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if not refresh.done():
+                refresh.cancel()
+                break
+            refresh.result()
+            for topic in catalog.topics:
+                task = running.get(topic)
+                if task is None or task.done():
+                    if task is not None and (error := task.exception()) is not None:
+                        raise error
+                    running[topic] = asyncio.create_task(_feed_topic(topic, make, stop))
+            await asyncio.wait(
+                [stopped, *running.values()], timeout=DISCOVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+    finally:
+        stopped.cancel()
+        left: set[asyncio.Task[None]] = set()
+        if running:
+            stop.set()
+            _, left = await asyncio.wait(running.values(), timeout=GRACE_SECONDS)
+            for task in left:
+                # Not acknowledged, so nothing is lost: the broker delivers it again.
+                task.cancel()
+            if left:
+                log.warning("the batch in hand could not be delivered in time; it will be delivered again")
+    return bool(left)
+
+
+async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyncio.Event) -> None:
+    """Feed one topic, subscribing again when the broker went away."""
+    while not stop.is_set():
+        try:
+            feeder = await asyncio.to_thread(make, topic)
+            log.info("feeding", topic=topic)
+            await feeder.run(stop)
+            return
+        except ConnectionFailedError as error:
+            log.error("the broker does not answer; trying again", topic=topic, error=str(error))
+        except TimelineError as error:
+            log.error("topic cannot be fed; trying again", topic=topic, error=str(error))
+        except pulsar.PulsarException as error:
+            log.error("the broker failed; subscribing again", topic=topic, error=str(error))
+        except (RPCError, ExceptionGroup) as error:
+            log.error(
+                "delivery failed; starting again from what is acknowledged", topic=topic, error=_told(error)
+            )
+        try:
+            await asyncio.wait_for(stop.wait(), RESUBSCRIBE_SECONDS)
+        except TimeoutError:
+            continue
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,111 @@
+"""The dead-letter topic ``<topic>-dead-letter``: every event that is not applied, with the reason.
+
+Each message holds the original payload under the original key, with the properties ``reason`` (a code),
+``message``, ``topic``, ``partition``, ``position`` (``ledger:entry:index``) and ``metrics``. Delivery is at
+least once: after a crash the same event may be there twice, with the same partition and position.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulsar
+
+from timeline_workers.pulsar_client import explained
+
+MESSAGE_LENGTH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One event that is not applied."""
+
+    payload: bytes
+    key: str
+    reason: str
+    message: str
+    partition: int
+    position: str
+    metrics: str
+
+
+def dead_letter_topic(topic: str) -> str:
+    """The name of the dead-letter topic of ``topic``."""
+    return f"{topic}-dead-letter"
+
+
+class DeadLetters:
+    """Publishes the dead letters of one topic. The dead-letter topic comes into being with the first of
+    them.
+    """
+
+    def __init__(self, client: pulsar.Client, url: str, topic: str) -> None:
+        self._client, self._url, self._topic = client, url, topic
+        self._producer: pulsar.Producer | None = None
+        self.published = 0
+
+    def publish(self, letters: Sequence[DeadLetter]) -> None:
+        """Return when the broker has stored all of ``letters``; blocks. Raises pulsar.PulsarException."""
+        if not letters:
+            return
+        name = dead_letter_topic(self._topic)
+        if self._producer is None:
+            with explained(self._url, name):
+                self._producer = self._client.create_producer(
+                    name,
+                    batching_enabled=True,
+                    block_if_queue_full=True,
+                    message_routing_mode=pulsar.PartitionsRoutingMode.RoundRobinDistribution,
+                )
+        outcomes = _Outcomes(len(letters))
+        for letter in letters:
+            self._producer.send_async(
+                letter.payload,
+                outcomes.take,
+                partition_key=letter.key or None,
+                properties={
+                    "reason": letter.reason,
+                    "message": letter.message[:MESSAGE_LENGTH],
+                    "topic": self._topic,
+                    "partition": str(letter.partition),
+                    "position": letter.position,
+                    "metrics": letter.metrics,
+                },
+            )
+        self._producer.flush()
+        outcomes.wait()
+        self.published += len(letters)
+
+    def close(self) -> None:
+        """Close the producer."""
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None
+
+
+class _Outcomes:
+    """Gathers the outcomes of sends, which arrive on a thread of the client library."""
+
+    def __init__(self, expected: int) -> None:
+        self._missing = expected
+        self._failed: pulsar.Result | None = None
+        self._changed = threading.Condition()
+
+    def take(self, result: pulsar.Result, _: object) -> None:
+        with self._changed:
+            self._missing -= 1
+            if result != pulsar.Result.Ok:
+                self._failed = result
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._missing == 0)
+        if self._failed is not None:
+            raise DeadLetterError(f"the broker did not store a dead letter: {self._failed}")
+
+
+class DeadLetterError(OSError):
+    """A dead letter was not stored; trying again may help."""

@@ -1,0 +1,195 @@
+"""Delivering parcels to leaf workers: in order for each, concurrently over all, until Temporal has accepted
+them.
+
+A leaf that lags is not flooded: at most ``OUTSTANDING`` parcels may be accepted but not yet applied, which
+the leaf's ``status`` tells. (Temporal fails a workflow task while which more than 100 signals have
+gathered.) A leaf worker that is missing is started, with the workers of its metric above it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from timeline_workers.graph.plan import worker_id, workers
+from workflows.start import ensure_workers
+
+from .progress import Offset, Reached, read_progress
+from .retry import persist
+from .route import Group, Leaf, Parcel, Routed, progress_parcel
+
+log = structlog.get_logger("feeder")
+
+OUTSTANDING = 8
+CONCURRENT_SIGNALS = 32
+# An idle leaf's progress is sent with its next events, when the topic is quiet, or at the latest after so
+# many batches.
+OWED_BATCHES = 16
+_QUERY_TIMEOUT = timedelta(seconds=10)
+
+
+class NotApplied(OSError):
+    """A leaf has not yet applied what it was sent, or is still fetching its state: ask again."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """What is under way to one leaf worker: per parcel, the offsets its progress will show once it is
+    applied.
+    """
+
+    sent: deque[dict[int, Offset]] = field(default_factory=deque)
+
+    def applied(self, reached: Mapping[int, Reached]) -> None:
+        while self.sent and all(p in reached and reached[p].offset >= at for p, at in self.sent[0].items()):
+            self.sent.popleft()
+
+
+class Leaves:
+    """All leaf workers, as one feeder process knows them. ``signals``, ``bytes``: sent so far.
+
+    ``needed``: whether some registered metric needs a leaf node, by name, as of now.
+    """
+
+    def __init__(self, client: Client, needed: Callable[[str], Awaitable[bool]]) -> None:
+        self._client = client
+        self._needed = needed
+        self._lines: dict[str, _Line] = {}
+        self._slots = asyncio.Semaphore(CONCURRENT_SIGNALS)
+        self._starting: dict[str, asyncio.Lock] = {}
+        self._owed: dict[str, int] = {}
+        self.signals = 0
+        self.bytes = 0
+
+    async def deliver(self, group: Group, routed: Routed) -> None:
+        """Return when Temporal has accepted every parcel, the journal's last.
+
+        Cancelled halfway, it leaves some leaves ahead; delivering the same again is harmless.
+        """
+        journal, journal_label = group.journal()
+        async with asyncio.TaskGroup() as tasks:
+            for worker, parcels in routed.parcels.items():
+                if worker != journal:
+                    tasks.create_task(self._send_all(group, worker, routed.labels[worker], parcels))
+        last = routed.parcels.get(journal)
+        if last is None:
+            last = [progress_parcel(_leaf_of(group, journal), routed.progress)]
+        await self._send_all(group, journal, journal_label, last)
+        self._note_owed(group, {*routed.parcels, journal})
+
+    async def settle(self, group: Group, progress: Mapping[int, Reached], *, everyone: bool = False) -> None:
+        """Tell the leaves that heard nothing of late how far the source has come; ``everyone``: all of
+        them.
+        """
+        if not progress:
+            return
+        parts = [reached.as_progress(partition) for partition, reached in sorted(progress.items())]
+        async with asyncio.TaskGroup() as tasks:
+            for worker, label in _workers_of(group):
+                if everyone or self._owed.get(worker, 0) > 0:
+                    parcel = progress_parcel(_leaf_of(group, worker), parts)
+                    tasks.create_task(self._send_all(group, worker, label, [parcel]))
+                    self._owed[worker] = 0
+
+    def due(self, group: Group) -> bool:
+        """Whether some leaf of ``group`` has been owed its progress for long enough."""
+        return any(self._owed.get(worker, 0) >= OWED_BATCHES for worker, _ in _workers_of(group))
+
+    def owes(self, group: Group) -> bool:
+        """Whether some leaf of ``group`` has not been told how far the source has come."""
+        return any(self._owed.get(worker, 0) for worker, _ in _workers_of(group))
+
+    async def progress(self, group: Group) -> tuple[dict[int, Reached], list[dict[int, Reached]]]:
+        """Ask the leaves how far they are: what the journal says, and what each of the others says."""
+        journal, _ = group.journal()
+        names = [journal, *(worker for worker, _ in _workers_of(group) if worker != journal)]
+        answers = await asyncio.gather(*(self._ask(name) for name in names))
+        return answers[0], answers[1:]
+
+    def _note_owed(self, group: Group, told: Iterable[str]) -> None:
+        heard = set(told)
+        for worker, _ in _workers_of(group):
+            self._owed[worker] = 0 if worker in heard else self._owed.get(worker, 0) + 1
+
+    async def _send_all(self, group: Group, worker: str, label: str, parcels: Sequence[Parcel]) -> None:
+        line = self._lines.setdefault(worker, _Line())
+        for parcel in parcels:
+            if len(line.sent) >= OUTSTANDING:
+                await persist(
+                    f"waiting for worker {worker} to apply what it was sent",
+                    lambda: self._drained(worker, line),
+                )
+            await persist(f"signalling worker {worker}", lambda p=parcel: self._send(group, worker, label, p))  # type: ignore[misc]
+            line.sent.append({p.partition: Offset(p.major, p.minor) for p in parcel.progress})
+            self.signals += 1
+            self.bytes += len(parcel.payload)
+
+    async def _send(self, group: Group, worker: str, label: str, parcel: Parcel) -> None:
+        try:
+            async with self._slots:
+                await self._client.get_workflow_handle(worker).signal("ingest", parcel.payload)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            # A leaf of a metric that was deleted a moment ago must not come back.
+            if not await self._needed(worker.rpartition(".")[0]):
+                return
+            await self._start(group, worker, label)
+            async with self._slots:
+                await self._client.get_workflow_handle(worker).signal("ingest", parcel.payload)
+
+    async def _start(self, group: Group, worker: str, label: str) -> None:
+        leaf = _leaf_of(group, worker)
+        specs = workers(leaf.plan, label)
+        if worker not in {spec.worker_id for spec in specs}:
+            raise AssertionError(f"the plan of {leaf.plan.metric.name} has no worker {worker}")
+        if label not in group.labels and worker == group.journal()[0]:
+            specs = [spec for spec in specs if spec.worker_id == worker]  # it has no timeline of its own
+        async with self._starting.setdefault(label, asyncio.Lock()):
+            result = await ensure_workers(self._client, specs, metrics=[leaf.plan.metric.name])
+        if result.started:
+            self._lines.pop(worker, None)
+            if group.labels:
+                log.warning("workers were missing and have been started", workers=list(result.started))
+
+    async def _drained(self, worker: str, line: _Line) -> None:
+        line.applied(await self._ask(worker))
+        if len(line.sent) >= OUTSTANDING:
+            raise NotApplied(f"{len(line.sent)} batches are accepted but not yet applied")
+
+    async def _ask(self, worker: str) -> dict[int, Reached]:
+        """How far ``worker`` is; nothing when it does not exist."""
+
+        async def ask() -> dict[int, Reached]:
+            handle = self._client.get_workflow_handle(worker)
+            status: dict[str, Any] = await handle.query("status", rpc_timeout=_QUERY_TIMEOUT)
+            if status["state"] is None:
+                raise NotApplied("it is fetching its state")
+            return read_progress(status)
+
+        try:
+            return await persist(f"asking worker {worker} how far it is", ask)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return {}
+            raise
+
+
+def _workers_of(group: Group) -> list[tuple[str, str]]:
+    """(worker id, label) of all leaf workers of ``group``; of a per-key group, the journal only."""
+    labels = group.labels
+    if not labels:
+        return [group.journal()]
+    return [(worker_id(name, label), label) for name in group.leaves for label in labels]
+
+
+def _leaf_of(group: Group, worker: str) -> Leaf:
+    return group.leaves[worker.rpartition(".")[0]]

@@ -1,0 +1,158 @@
+"""Positions of messages, watermarks per source partition, and where to go on after a restart. No I/O.
+
+A position is ``(partition, major, minor)``: for Pulsar the partition index, the ledger id, and
+``entry id * 65536 + batch index``. The watermark of a source partition is the greatest event time seen in
+it minus the allowed lateness; an event strictly below the watermark that stood before it is late.
+
+The same events must be late after a restart as before it, so the watermark must be known exactly at the
+message at which the broker goes on. One leaf worker per group of metrics, the *journal*, hears of every
+batch, and hears of it last. Where its progress is before that message, its watermark is the one to start
+from; where it is at or after, all leaves have everything up to there, and those messages are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timeline_workers.algebra.leaves import Progress
+from timeline_workers.algebra.values import Bools, Int64
+from timeline_workers.events.batch import Positions
+
+ENTRY_STEP = 2**16
+NEVER = -(2**62)  # below every event time
+
+
+class Offset(NamedTuple):
+    """A place within one source partition."""
+
+    major: int
+    minor: int
+
+    def is_next(self, other: Offset) -> bool:
+        """Whether ``other`` may directly follow this place: no message can be missing between them.
+
+        The last batch index of an entry and the last entry of a ledger are not known, so the first of the
+        next counts as following.
+        """
+        if other.major != self.major:
+            return other.major > self.major and other.minor == 0
+        if other.minor == self.minor + 1:
+            return True
+        return other.minor % ENTRY_STEP == 0 and other.minor // ENTRY_STEP == self.minor // ENTRY_STEP + 1
+
+
+def minor_of(entry: int, batch_index: int) -> int:
+    """Return the minor part of a position; a message outside a Pulsar batch has index -1, which counts as
+    0.
+    """
+    return entry * ENTRY_STEP + max(batch_index, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far one source partition has come. ``watermark``: microseconds, None before any event."""
+
+    offset: Offset
+    watermark: int | None
+
+    def as_progress(self, partition: int) -> Progress:
+        """The same in the form that leaves are sent."""
+        return Progress(partition, self.offset.major, self.offset.minor, self.watermark)
+
+
+def read_progress(status: Mapping[str, Any]) -> dict[int, Reached]:
+    """Return, per source partition, what the answer of a leaf to ``status`` says it has applied."""
+    state = status.get("state") or {}
+    return {
+        int(p["partition"]): Reached(Offset(int(p["major"]), int(p["minor"])), p["watermark"])
+        for p in state.get("progress", ())
+    }
+
+
+def resume(first: Offset, journal: Reached | None, leaves: Iterable[Reached]) -> Reached | None:
+    """Decide where to go on in a partition whose next message is at ``first``.
+
+    Messages up to the returned offset are skipped, and its watermark stands before what follows. None: a new
+    start. ``leaves``: what the other leaves of the group report; used when the journal is missing or
+    behind, as after the metric it belonged to was deleted.
+    """
+    if journal is not None and (journal.offset >= first or journal.offset.is_next(first)):
+        return journal
+    known = list(leaves) + ([journal] if journal is not None else [])
+    before = [r for r in known if r.offset < first]
+    for reached in before:
+        if reached.offset.is_next(first):
+            return reached
+    ahead = [r for r in known if r.offset >= first]
+    if ahead:
+        return min(ahead, key=lambda r: r.offset)
+    return max(before, key=lambda r: r.offset, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocked:
+    """What the clock says of N messages: ``late``: bool[N]; ``before``, ``after``: int64[N], the watermark
+    of the message's partition before and after it, NEVER when there was none."""
+
+    late: Bools
+    before: Int64
+    after: Int64
+
+
+class Clock:
+    """The watermarks of all partitions of one source."""
+
+    def __init__(self, allowed_lateness: int) -> None:
+        self._lateness = allowed_lateness
+        self._reached: dict[int, Reached] = {}
+
+    @property
+    def reached(self) -> Mapping[int, Reached]:
+        """How far each partition has come."""
+        return self._reached
+
+    def start(self, partition: int, reached: Reached | None) -> None:
+        """Set (or forget) where ``partition`` stands, as after a restart."""
+        if reached is None:
+            self._reached.pop(partition, None)
+        else:
+            self._reached[partition] = reached
+
+    def advance(self, position: Positions, time: Int64, valid: Bools) -> Clocked:
+        """Take N messages, in order within each partition; ``time`` counts where ``valid``.
+
+        An event that is late moves no watermark, being below it.
+        """
+        before = np.full(len(time), NEVER, np.int64)
+        after = np.full(len(time), NEVER, np.int64)
+        for partition in np.unique(position.partition).tolist():
+            rows = np.flatnonzero(position.partition == partition)
+            was = self._reached.get(partition)
+            known = None if was is None else was.watermark
+            start = NEVER if known is None else known
+            marks = np.where(valid[rows], time[rows] - self._lateness, NEVER)
+            running = np.maximum.accumulate(np.concatenate(([start], marks)))
+            before[rows], after[rows] = running[:-1], running[1:]
+            last, mark = rows[-1], int(running[-1])
+            self._reached[partition] = Reached(
+                Offset(int(position.major[last]), int(position.minor[last])), None if mark == NEVER else mark
+            )
+        return Clocked(valid & (time < before), before, after)
+
+
+def progress_of(position: Positions, after: Int64, rows: NDArray[np.intp]) -> tuple[Progress, ...]:
+    """Return how far the partitions of messages ``rows`` (ascending) have come with the last of them."""
+    found: dict[int, Progress] = {}
+    partitions = position.partition[rows]
+    for partition in np.unique(partitions).tolist():
+        last = rows[np.flatnonzero(partitions == partition)[-1]]
+        mark = int(after[last])
+        found[partition] = Progress(
+            partition, int(position.major[last]), int(position.minor[last]), None if mark == NEVER else mark
+        )
+    return tuple(found.values())

@@ -1,0 +1,277 @@
+"""From a batch of messages to what each leaf worker is sent, and to the events that nobody is. No I/O.
+
+Metrics that read a topic in the same way (same source, same needs of undeclared columns) form a *group*:
+their events are decoded once, and an event that does not fit is refused for the whole group. A leaf that
+several groups would share belongs to the first of them by metric name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timeline_workers.algebra import columns as column_tools
+from timeline_workers.algebra.leaves import LeafRouter, Progress
+from timeline_workers.algebra.timelines import Key
+from timeline_workers.algebra.values import Int64
+from timeline_workers.events.batch import EventBatch, Positions
+from timeline_workers.events.decode import Decoder
+from timeline_workers.events.rules import Requirement
+from timeline_workers.events.times import from_microseconds
+from timeline_workers.graph.plan import NodeSpec, Plan, partition_labels, partition_of, worker_id
+from timeline_workers.language.check import check
+from timeline_workers.language.parser import parse
+from timeline_workers.metric import Source
+from timeline_workers.wire.leaf import encode_leaf_batch
+
+from .progress import Clock, Clocked, progress_of
+
+PAYLOAD_BYTES = 400 * 1024
+JOURNAL_LABEL = "journal"
+_LABEL_CACHE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """N messages of one topic, in order within each partition. ``published``: int64[N], microseconds."""
+
+    payloads: list[bytes]
+    position: Positions
+    published: Int64
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def take(self, rows: NDArray[np.intp]) -> Messages:
+        """The messages of ``rows``."""
+        return Messages(
+            [self.payloads[i] for i in rows.tolist()], self.position.take(rows), self.published[rows]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One event that is not applied. ``row``: its message; ``reason``: a stable code, such as ``late``."""
+
+    row: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One encoded leaf batch: at most 400 KiB unless a single event is larger.
+
+    ``rows``: how many events it holds for the leaf; ``progress``: how far the leaf is once it has applied it.
+    """
+
+    payload: bytes
+    rows: int
+    progress: tuple[Progress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What becomes of a batch of messages for one group.
+
+    ``parcels``: per worker id, in the order to send them; ``labels``: the partition label of each of these
+    workers; ``progress``: how far the whole batch brings each source partition.
+    """
+
+    refused: list[Refused]
+    parcels: dict[str, list[Parcel]]
+    labels: dict[str, str]
+    progress: tuple[Progress, ...]
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One leaf node and a metric's plan that holds it (to start its workers from)."""
+
+    node: NodeSpec
+    router: LeafRouter
+    plan: Plan
+
+
+@dataclass(slots=True)
+class Group:
+    """Metrics that read a topic in the same way. ``signature`` is equal for groups that do so."""
+
+    signature: str
+    source: Source
+    requirements: dict[str, Requirement]
+    columns: tuple[str, ...]
+    metrics: list[str] = field(default_factory=list)
+    leaves: dict[str, Leaf] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Partition labels; empty for ``per-key``, where every key is one."""
+        return partition_labels(next(iter(self.leaves.values())).plan)
+
+    def journal(self) -> tuple[str, str]:
+        """Return (worker id, partition label) of the leaf worker that hears of every batch, last."""
+        labels = self.labels
+        label = labels[0] if labels else JOURNAL_LABEL
+        return worker_id(min(self.leaves), label), label
+
+
+def groups_of(plans: Iterable[Plan]) -> dict[str, list[Group]]:
+    """Return, per topic, the groups of the metrics in ``plans``; groups without leaves of their own are
+    left out.
+    """
+    groups: dict[str, Group] = {}
+    owned: set[str] = set()
+    for plan in sorted(plans, key=lambda p: p.metric.name):
+        source = plan.metric.source
+        expression = parse(plan.metric.expression)
+        needs: Mapping[str, Requirement] = {}
+        if not source.columns:
+            needs = check(expression, None, text=plan.metric.expression).requirements
+        signature = source.model_dump_json() + repr(sorted(needs.items()))
+        leaves = {n.name: n for n in plan.nodes if n.is_leaf}
+        used = sorted({c for n in leaves.values() for c in n.columns})
+        group = groups.get(signature)
+        if group is None:
+            group = groups[signature] = Group(signature, source, dict(needs), ())
+        group.metrics.append(plan.metric.name)
+        group.columns = tuple(sorted({*group.columns, *used}))
+        for name, node in leaves.items():
+            if name not in owned:
+                owned.add(name)
+                group.leaves[name] = Leaf(node, LeafRouter(parse(node.expression)), plan)
+    topics: dict[str, list[Group]] = {}
+    for group in groups.values():
+        if group.leaves:
+            topics.setdefault(group.source.topic, []).append(group)
+    return topics
+
+
+class Router:
+    """Routes the messages of one group, keeping its watermarks. Not safe for use by two threads at once."""
+
+    def __init__(self, group: Group) -> None:
+        self.clock = Clock(group.source.allowed_lateness)
+        self._labels: dict[Key, str] = {}
+        self.update(group)
+
+    def update(self, group: Group) -> None:
+        """Go on with other metrics of the same signature; watermarks and positions stay."""
+        self.group = group
+        source = group.source
+        self._decoder = Decoder.for_source(
+            source, only=source.columns or group.columns, requirements=group.requirements
+        )
+
+    def route(self, messages: Messages) -> Routed:
+        """Decode, judge and divide ``messages``; advances the watermarks.
+
+        Guarantees that every message is either in ``refused`` or in the parcels of every leaf that needs
+        it, and that the result depends only on the messages and the watermarks before them.
+        """
+        source = self.group.source
+        decoded = self._decoder.decode(
+            messages.payloads, messages.position, messages.published, source.max_ahead
+        )
+        refused = [Refused(r.row, r.reason, r.message) for r in decoded.rejects]
+        rows = np.asarray(decoded.rows, np.intp)  # of each decoded event, its message
+        valid = np.zeros(len(messages), np.bool_)
+        valid[rows] = True
+        times = np.zeros(len(messages), np.int64)
+        times[rows] = decoded.batch.time
+        clocked = self.clock.advance(messages.position, times, valid)
+        for row in np.flatnonzero(clocked.late).tolist():
+            refused.append(Refused(row, "late", _late(row, times, clocked, messages.position)))
+        events = np.flatnonzero(~clocked.late[rows])
+        parcels, labels = self._divide(decoded.batch, rows, events, messages.position, clocked.after)
+        everything = np.arange(len(messages))
+        progress = progress_of(messages.position, clocked.after, everything)
+        return Routed(refused, parcels, labels, progress, len(events))
+
+    def _divide(
+        self,
+        batch: EventBatch,
+        rows: NDArray[np.intp],
+        events: NDArray[np.intp],
+        position: Positions,
+        after: Int64,
+    ) -> tuple[dict[str, list[Parcel]], dict[str, str]]:
+        parcels: dict[str, list[Parcel]] = {}
+        labels: dict[str, str] = {}
+        for label, chosen in self._by_label(batch, events):
+
+            def build(lo: int, hi: int, leaf: Leaf, chosen: NDArray[np.intp] = chosen) -> list[Parcel]:
+                # Messages lo..hi of the batch; the events among them that have this label.
+                within = chosen[np.searchsorted(rows[chosen], lo) : np.searchsorted(rows[chosen], hi)]
+                part = select(batch, within)
+                progress = progress_of(position, after, np.arange(lo, hi))
+                leaf_batch = leaf.router.batch(part, progress)
+                payload = encode_leaf_batch(leaf_batch)
+                if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:
+                    return [Parcel(payload, len(leaf_batch.time), progress)]
+                middle = (lo + hi) // 2
+                return build(lo, middle, leaf) + build(middle, hi, leaf)
+
+            for name, leaf in self.group.leaves.items():
+                worker = worker_id(name, label)
+                parcels[worker] = build(0, len(after), leaf)
+                labels[worker] = label
+        return parcels, labels
+
+    def _by_label(
+        self, batch: EventBatch, events: NDArray[np.intp]
+    ) -> Iterable[tuple[str, NDArray[np.intp]]]:
+        if not len(events):
+            return
+        numbers: dict[str, int] = {}
+        of_key = np.fromiter(
+            (numbers.setdefault(self._label(key), len(numbers)) for key in batch.keys), np.int64
+        )
+        of_event = of_key[batch.key[events]]
+        order = np.argsort(of_event, kind="stable")
+        bounds = np.searchsorted(of_event[order], np.arange(len(numbers) + 1))
+        for label, number in numbers.items():
+            chosen = events[order[bounds[number] : bounds[number + 1]]]
+            if len(chosen):
+                yield label, chosen
+
+    def _label(self, key: Key) -> str:
+        label = self._labels.get(key)
+        if label is None:
+            if len(self._labels) >= _LABEL_CACHE:
+                self._labels.clear()
+            label = self._labels[key] = partition_of(key, self.group.source)
+        return label
+
+
+def select(batch: EventBatch, rows: NDArray[np.intp]) -> EventBatch:
+    """Return the events of ``rows``, with only the keys that occur in them."""
+    used, key = np.unique(batch.key[rows], return_inverse=True)
+    return EventBatch(
+        [batch.keys[i] for i in used.tolist()],
+        key.astype(np.int32),
+        batch.time[rows],
+        batch.position.take(rows),
+        {name: column_tools.take(column, rows) for name, column in batch.columns.items()},
+    )
+
+
+def progress_parcel(leaf: Leaf, progress: Sequence[Progress]) -> Parcel:
+    """Return a parcel that holds no events and only says how far the source has come."""
+    nothing = np.zeros(0, np.int64)
+    empty = EventBatch(
+        [], nothing.astype(np.int32), nothing, Positions(nothing.astype(np.int32), nothing, nothing), {}
+    )
+    return Parcel(encode_leaf_batch(leaf.router.batch(empty, tuple(progress))), 0, tuple(progress))
+
+
+def _late(row: int, times: Int64, clocked: Clocked, position: Positions) -> str:
+    time, mark = (from_microseconds(int(values[row]), "iso") for values in (times, clocked.before))
+    return (
+        f"event time {time} is below the watermark {mark} of source partition {position.partition[row]}; "
+        "raise allowed_lateness in the metric's source to accept events that come so late"
+    )
