@@ -66,7 +66,8 @@ class Built:
     """An expression under construction: its operators build larger ones. ``expression`` is its tree.
 
     ``==`` builds a comparison, so Built objects are not hashable and have no truth value: ``bool(x)``,
-    ``and``, ``or``, ``not`` and chained comparisons raise ExpressionError. Compare ``x.expression`` to tell two apart.
+    ``and``, ``or``, ``not`` and chained comparisons raise ExpressionError. Compare ``x.expression`` to tell
+    two apart.
     """
 
     __slots__ = ("_depth", "expression")
@@ -296,7 +297,7 @@ def _window(within: Window) -> int:
             raise ExpressionError(
                 f"a window is a duration such as '5s', a number of seconds or a timedelta, not {within!r}"
             )
-    except MetricError as mistake:
+    except (MetricError, ValueError) as mistake:
         raise ExpressionError(str(mistake)) from None
     if exact <= 0:
         raise ExpressionError(f"a window must be longer than 0, not {within!r}")
