@@ -1,1 +1,69 @@
-"""TODO."""
+"""Time-state analytics: timeline expressions over streams of events.
+
+``evaluate`` answers questions about a file, list or table of events, with no server; ``load_metric`` reads a
+metric file. The durable side, one Temporal workflow per node, is in the packages ``workflows`` and ``feeder``.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    ConnectionFailedError,
+    EventError,
+    ExpressionError,
+    MetricError,
+    QuestionError,
+    StateError,
+    TimelineError,
+    UnknownNameError,
+)
+
+if TYPE_CHECKING:
+    from .evaluation import Result, evaluate
+    from .metric import Metric, Source, load_metric
+
+try:
+    __version__ = version("timeline-workers")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0+unknown"
+
+# Loaded on first use: a command that prints its help should not wait for NumPy.
+_LAZY = {
+    "Metric": "metric",
+    "Result": "evaluation",
+    "Source": "metric",
+    "evaluate": "evaluation",
+    "load_metric": "metric",
+}
+
+__all__ = [
+    "ConnectionFailedError",
+    "EventError",
+    "ExpressionError",
+    "Metric",
+    "MetricError",
+    "QuestionError",
+    "Result",
+    "Source",
+    "StateError",
+    "TimelineError",
+    "UnknownNameError",
+    "evaluate",
+    "load_metric",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

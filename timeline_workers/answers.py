@@ -1,7 +1,7 @@
 """The shapes of answers: the same from `timeline eval`, `timeline query`, Python and the workflows' queries.
 
-Times are in the unit asked with, durations in seconds, slopes per second; None is unknown or unbounded. An int, a
-float, a string and a bool stay what they are.
+Times are in the unit asked with, durations in seconds, slopes per second; None is unknown or unbounded. An
+int, a float, a string and a bool stay what they are.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    _optional: tuple[str, ...] = ()
-
     @model_serializer(mode="wrap")
     def _drop_what_does_not_apply(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
@@ -31,7 +29,7 @@ class Answer(BaseModel):
 class ValueAt(Answer):
     """The value at an instant. ``since``: where this piece starts; ``until``: where the next one begins.
 
-    ``slope`` is there for Numeric timelines only; ``aggregate`` for aggregates only (``key`` is then the group).
+    ``slope`` is there for Numeric timelines only; ``aggregate`` for aggregates only (``key`` is the group).
     """
 
     key: str | int | float | bool | None
@@ -54,7 +52,10 @@ class Span(Answer):
 
 
 class Spans(Answer):
-    """The pieces over ``[start, end)``, cut to the range; before the origin there is none."""
+    """The pieces over ``[start, end)``, cut to the range; before the origin there is none.
+
+    ``final`` is left out where there is no watermark, as in the evaluation of a file; so in ``Change``.
+    """
 
     key: str | int | float | bool | None
     aggregate: str = ""
@@ -73,7 +74,7 @@ class SecondsByValue(Answer):
 
 
 class Change(Answer):
-    """The change over ``[start, end)``: ``change`` for Numeric and Boolean, ``seconds_by_value`` for State."""
+    """The change over ``[start, end)``: ``change``, or ``seconds_by_value`` for State."""
 
     key: str | int | float | bool | None
     aggregate: str = ""

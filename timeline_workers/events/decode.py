@@ -112,6 +112,8 @@ class Decoder:
     def _read(self, payload: Payload) -> Any:
         if isinstance(payload, Mapping):
             return self._shape.of(payload)
+        if not isinstance(payload, bytes | bytearray | memoryview | str):
+            raise EventError("malformed-json", f"the event is a {type(payload).__name__}, not an object")
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
         if len(data) > self.limits.event_bytes:
             message = f"the event has {len(data):,} bytes; the limit is {self.limits.event_bytes:,}"
@@ -125,7 +127,7 @@ class Decoder:
             if isinstance(error, EventError):
                 raise error
             if isinstance(error, msgspec.ValidationError) and not isinstance(payload, Mapping):
-                text = payload if isinstance(payload, str) else payload.decode()
+                text = payload if isinstance(payload, str) else bytes(payload).decode()
                 event = json.loads(text, parse_int=_parse_int, parse_constant=_refuse_constant)
                 if not isinstance(event, dict):
                     raise EventError("malformed-json", "the event is not a JSON object")

@@ -245,10 +245,10 @@ def _key_codes(key: RawColumn, keep: Bools | slice) -> tuple[list[Key], NDArray[
     texts = tags == STRING
     names, some = _used(key.strings.names, bits[texts])
     numbers, others = np.unique(bits[~texts], return_inverse=True)
-    codes = np.empty(len(tags), np.int32)
-    codes[texts] = some
-    codes[~texts] = others + len(names)
-    return [*names, *numbers.tolist()], codes
+    mixed = np.empty(len(tags), np.int32)
+    mixed[texts] = some
+    mixed[~texts] = others + len(names)
+    return [*names, *numbers.tolist()], mixed
 
 
 def _used(names: list[str], codes: Int64) -> tuple[list[Any], NDArray[np.int32]]:

@@ -97,7 +97,7 @@ def floats_to_microseconds(values: NDArray[np.float64], unit: str) -> tuple[Int6
     scaled = clean / 1000.0 if unit == "ns" else clean * scale
     rounded = np.rint(scaled)
     # The decimal that a float prints as lies within half a unit in the last place of it, and scaling adds
-    # half a unit of its own. Where that cannot carry the value over a rounding boundary, the rounding is exact.
+    # half a unit of its own. Where that cannot carry the value over a boundary, the rounding is exact.
     # Near the ends of the range, where floats are coarser than a microsecond, nothing passes for sure.
     slack = 0.5 * (np.spacing(np.abs(clean)) * scale + np.spacing(np.abs(scaled)))
     sure = np.abs(scaled - rounded) + slack * (1 + 1e-9) < 0.5
@@ -113,7 +113,10 @@ def floats_to_microseconds(values: NDArray[np.float64], unit: str) -> tuple[Int6
 def from_microseconds(microseconds: int, unit: str) -> Time:
     """Return a time in ``unit``: an int where it is whole, else the nearest float; ``iso`` is text with Z."""
     if unit == "iso":
-        moment = _EPOCH + timedelta(microseconds=microseconds)
+        try:
+            moment = _EPOCH + timedelta(microseconds=int(microseconds))
+        except OverflowError:  # a window that reaches beyond the year 9999
+            return f"{np.datetime64(microseconds, 'us')}Z"
         return moment.replace(tzinfo=None).isoformat() + "Z"
     exact = int(microseconds)
     if unit == "ns":

@@ -1,0 +1,312 @@
+"""Evaluation in process, with no server: an expression over a set of events, and questions to the result.
+
+    result = evaluate('duration_where(latest_event_to_state(state) == "buffer")', events, key="id", time="t")
+    result.value_at("s1", 20).value
+
+The answers are those that the durable graph gives: both run the same operators over the same decoded events,
+and answer through ``questions.Reader``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from .algebra.engine import Evaluation
+from .algebra.timelines import Timeline
+from .algebra.values import (
+    BOOL,
+    FLOAT,
+    INT,
+    STRING,
+    UNKNOWN,
+    Bools,
+    Flags,
+    Int64,
+    Linear,
+    Numbers,
+    Tagged,
+)
+from .answers import Change, KindName, Spans, ValueAt
+from .errors import ExpressionError, QuestionError
+from .events.batch import Positions
+from .events.decode import Decoder, Payload
+from .events.frames import decode_frame, is_frame
+from .events.rules import Decoded, Reject
+from .events.times import check_unit
+from .language.canonical import canonical
+from .language.check import check
+from .language.parser import parse
+from .language.tree import Aggregate, Expression, Node
+from .metric import ColumnSpec
+from .questions import MILLION, Group, Reader, in_order
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_BATCH = 50_000
+_MAX_EXACT_INT = 2**53  # as a float
+
+
+@runtime_checkable
+class HasExpression(Protocol):
+    """What the Python builder gives."""
+
+    @property
+    def expression(self) -> Expression:
+        """The tree that was built."""
+
+
+class Result:
+    """An evaluation that takes events bit by bit, in any order, and answers at any time.
+
+    ``expression``: text, a built expression or a tree; ``key``, ``time``: dotted paths into the events;
+    ``time_unit``: of event times, and of questions and answers; ``columns``: declared columns, if there are.
+    Raises ExpressionError for a wrong expression, QuestionError for an unknown unit.
+    """
+
+    def __init__(
+        self,
+        expression: str | HasExpression | Expression,
+        *,
+        key: str,
+        time: str,
+        time_unit: str = "s",
+        columns: Mapping[str, ColumnSpec] | None = None,
+    ) -> None:
+        check_unit(time_unit)
+        text = expression if isinstance(expression, str) else None
+        tree = parse(expression) if isinstance(expression, str) else _tree_of(expression)
+        types = None if columns is None else {name: spec.type for name, spec in columns.items()}
+        checked = check(tree, types, text=text)
+        self.expression = tree
+        self.kind: KindName = _answer_kind(checked.kind.name)
+        self.time_unit = time_unit
+        self.rejected: list[Reject] = []
+        self.accepted = 0
+        declared = columns or {}
+        self._decoder = Decoder(
+            key=key,
+            time=time,
+            time_unit=time_unit,
+            columns={name: declared.get(name) for name in [*declared, *checked.columns]},
+            requirements=checked.requirements,
+        )
+        self._evaluation = Evaluation(canonical(tree))
+        self._seen = 0
+        self._readers: dict[str, Reader] = {}
+
+    def add(self, payloads: list[Payload]) -> list[Reject]:
+        """Take in events, as JSON text or mappings; return the refused ones.
+
+        An event's position, and the ``row`` of a refused one, is its place among all events added.
+        """
+        return self._take(self._decoder.decode(payloads, Positions.in_input(self._seen, len(payloads))))
+
+    def add_frame(self, frame: Any) -> list[Reject]:
+        """Take in the rows of a table."""
+        return self._take(decode_frame(self._decoder, frame, self._seen))
+
+    def _take(self, decoded: Decoded) -> list[Reject]:
+        first, count = self._seen, len(decoded.batch) + len(decoded.rejects)
+        rejects = [Reject(first + r.row, r.reason, r.message, r.payload) for r in decoded.rejects]
+        self._seen += count
+        self.accepted += len(decoded.batch)
+        self.rejected += rejects
+        if len(decoded.batch):
+            self._evaluation.add(decoded.batch)
+            self._readers.clear()
+        return rejects
+
+    @property
+    def aggregates(self) -> tuple[str, ...]:
+        """The functions of an aggregate expression; nothing for others."""
+        return self.expression.functions if isinstance(self.expression, Aggregate) else ()
+
+    def keys(self) -> list[Group]:
+        """All keys with a valid event (or an aggregate's groups): ints, then strings by code point."""
+        names = self._evaluation.groups if self.aggregates else self._evaluation.keys.names
+        return in_order(names)
+
+    def value_at(self, key: Group, at: object, *, aggregate: str | None = None) -> ValueAt:
+        """The value of ``key`` at ``at``. Raises UnknownNameError for a key that is not in ``keys()``."""
+        return self._reader(aggregate).value_at(key, at)
+
+    def spans(self, key: Group, start: object, end: object, *, aggregate: str | None = None) -> Spans:
+        """The spans of ``key`` over ``[start, end)``."""
+        return self._reader(aggregate).spans(key, start, end)
+
+    def change(
+        self, key: Group, start: object, end: object, every: object = None, *, aggregate: str | None = None
+    ) -> Change | list[Change]:
+        """The change of ``key`` over ``[start, end)``; with ``every`` (``"1m"`` or seconds) a list."""
+        reader = self._reader(aggregate)
+        if every is None:
+            return reader.change(key, start, end)
+        return reader.change_every(key, start, end, every)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """All pieces as a table: key, (aggregate,) start, end, value, and slope for Numeric.
+
+        ``start`` and ``end`` are UTC timestamps in microseconds, end null for what lasts; times before a
+        key's origin have no row. ``value`` (and key) has one Arrow type where all values have; ints among
+        floats become floats where that is exact; any other mixture is text, each value as JSON.
+        """
+        import pyarrow as pa
+
+        names = self._evaluation.groups if self.aggregates else self._evaluation.keys.names
+        tables = []
+        for function in self.aggregates or ("",):
+            timeline = self._reader(function or None).timeline
+            columns: dict[str, Any] = {"key": _arrow_keys(names, timeline)}
+            if function:
+                columns["aggregate"] = pa.array([function] * len(timeline), pa.string())
+            ends = np.append(timeline.starts[1:], 0) if len(timeline) else timeline.starts
+            last = np.zeros(len(timeline), np.bool_)
+            last[timeline.offsets[1:][np.diff(timeline.offsets) > 0] - 1] = True
+            stamp = pa.timestamp("us", tz="UTC")
+            columns["start"] = pa.array(timeline.starts).cast(stamp)
+            columns["end"] = pa.array(ends, mask=last).cast(stamp)
+            columns["value"] = _arrow_values(timeline.values)
+            if self.kind == "numeric":
+                columns["slope"] = _arrow_slopes(timeline.values)
+            tables.append(pa.table(columns))
+        return pa.concat_tables(tables, promote_options="permissive")
+
+    def _reader(self, aggregate: str | None) -> Reader:
+        function = self._function(aggregate)
+        if function not in self._readers:
+            evaluation = self._evaluation
+            self._readers[function] = Reader(
+                evaluation.aggregate(function) if function else evaluation.timeline(),
+                evaluation.groups if function else evaluation.keys,
+                self.kind,
+                unit=self.time_unit,
+                aggregate=function,
+            )
+        return self._readers[function]
+
+    def _function(self, aggregate: str | None) -> str:
+        known = self.aggregates
+        if aggregate is None and len(known) <= 1:
+            return known[0] if known else ""
+        if aggregate in known:
+            return str(aggregate)
+        if not known:
+            raise QuestionError(f"the expression is no aggregate; leave out aggregate={aggregate!r}")
+        raise QuestionError(f"aggregate={aggregate!r}: say which of {', '.join(known)}")
+
+
+def evaluate(
+    expression: str | HasExpression | Expression,
+    events: Iterable[Mapping[str, Any]] | Any,
+    *,
+    key: str,
+    time: str,
+    time_unit: str = "s",
+    columns: Mapping[str, ColumnSpec] | None = None,
+) -> Result:
+    """Evaluate ``expression`` over ``events``; ask the result for values, spans and changes.
+
+    ``events``: mappings (or JSON texts), an Arrow table, or a pandas or Polars frame; an event's position is
+    its place in them. Events that break a rule take no part and raise nothing: they are in ``rejected`` of
+    the result, each with its row, a reason code and a message.
+
+    Raises ExpressionError for a wrong expression, QuestionError for an unknown unit or a table without the
+    key or time column.
+    """
+    result = Result(expression, key=key, time=time, time_unit=time_unit, columns=columns)
+    if is_frame(events):
+        result.add_frame(events)
+        return result
+    if isinstance(events, str | bytes | Mapping):
+        raise QuestionError(f"events are one {type(events).__name__}; give a list of events, or a table")
+    source = iter(events)
+    while batch := list(islice(source, _BATCH)):
+        result.add(batch)
+    return result
+
+
+def _tree_of(expression: object) -> Expression:
+    tree = expression.expression if isinstance(expression, HasExpression) else expression
+    if not isinstance(tree, Node):
+        raise ExpressionError(f"an expression is text or built, not a {type(expression).__name__}")
+    return tree  # type: ignore[return-value]
+
+
+def _answer_kind(kind: str) -> KindName:
+    if kind == "event":
+        raise ExpressionError("a metric is a State, Boolean or Numeric; this expression is events only")
+    return cast(KindName, kind)
+
+
+def _arrow_keys(names: Sequence[Group], timeline: Timeline) -> Any:
+    import pyarrow as pa
+
+    rows = np.repeat(np.arange(timeline.keys), np.diff(timeline.offsets))
+    return _arrow_tagged(Tagged.of(names)).take(pa.array(rows))
+
+
+def _arrow_values(values: Flags | Tagged | Linear) -> Any:
+    import pyarrow as pa
+
+    if isinstance(values, Flags):
+        return pa.array(values.data)
+    if isinstance(values, Tagged):
+        return _arrow_tagged(values)
+    return _arrow_numbers(values.num, values.known, MILLION)
+
+
+def _arrow_slopes(values: Flags | Tagged | Linear) -> Any:
+    import pyarrow as pa
+
+    if isinstance(values, Linear):
+        return _arrow_numbers(values.slope, values.known, 1)
+    known = values.tags != UNKNOWN if isinstance(values, Tagged) else np.ones(len(values), np.bool_)
+    return pa.array(np.zeros(len(values), np.int64), mask=~known)
+
+
+def _arrow_numbers(numbers: Numbers, known: Bools, divisor: int) -> Any:
+    import pyarrow as pa
+
+    if numbers.dtype == np.object_:
+        exact = [Fraction(n) / divisor for n in numbers.tolist()]
+        return pa.array([n.numerator / n.denominator for n in exact], pa.float64(), mask=~known)
+    ints: Int64 = numbers.astype(np.int64)
+    if not (ints % divisor).any():
+        return pa.array(ints // divisor, mask=~known)
+    if not _inexact(ints).any():
+        return pa.array(ints / divisor, mask=~known)
+    # True division of Python ints rounds once; NumPy would round the conversion, too.
+    return pa.array([n / divisor for n in ints.tolist()], pa.float64(), mask=~known)
+
+
+def _inexact(ints: Int64) -> Bools:
+    """Which ints a float might not hold."""
+    return (ints > _MAX_EXACT_INT) | (ints < -_MAX_EXACT_INT)
+
+
+def _arrow_tagged(column: Tagged) -> Any:
+    import pyarrow as pa
+
+    unknown = column.tags == UNKNOWN
+    tags = set(np.unique(column.tags).tolist()) - {UNKNOWN}
+    if not tags:
+        return pa.nulls(len(column))
+    if tags == {STRING}:
+        codes = pa.array(column.bits, mask=unknown)
+        return pa.DictionaryArray.from_arrays(codes, pa.array(column.strings.names)).dictionary_decode()
+    if tags == {BOOL}:
+        return pa.array(column.bits != 0, mask=unknown)
+    if tags == {INT}:
+        return pa.array(column.bits, mask=unknown)
+    ints = column.tags == INT
+    if tags <= {INT, FLOAT} and not _inexact(column.bits[ints]).any():
+        return pa.array(np.where(ints, column.bits, column.bits.view(np.float64)), mask=unknown)
+    values = [column.item(i) for i in range(len(column))]
+    return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in values], pa.string())
