@@ -1,1 +1,1 @@
-"""TODO."""
+"""Columnar timelines, the operators over them, and in-process evaluation. Knows neither Temporal nor Pulsar."""

@@ -19,7 +19,7 @@ from .log import EventLog, empty_log, merge, sorted_log
 from .operators import Window, event_operator, inputs_of, timeline_operator
 from .rows import FOREVER
 from .timelines import KeyTable, Timeline
-from .values import Int64, StringTable, Tagged, Values
+from .values import Bools, Int64, StringTable, Tagged, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,11 @@ class _Node:
         """The node's own timeline of ``keys`` (ascending, in their domain) from ``froms`` on."""
         return Revision(keys, froms, pieces.cut(self.output, keys, froms))
 
-    def _window(self, keys: Int64, froms: Int64) -> Window:
-        inside = keys < self.output.keys
+    def _window(self, keys: Int64, froms: Int64, fresh: Bools) -> Window:
         rows = np.full(len(keys), -1, np.int64)
-        rows[inside] = pieces.locate(self.output, keys[inside], froms[inside] - 1)
-        fresh = rows < 0
+        old = np.flatnonzero(~fresh)
+        if len(old):
+            rows[old] = pieces.locate(self.output, keys[old], froms[old] - 1)
         if bool(fresh.all()):
             return Window(froms, fresh, None)
         rows = np.where(fresh, int(rows.max()), rows)
@@ -150,7 +150,18 @@ class EventNode(_Node):
         keys, froms = touched[need], froms[need]
         self.log = self.log.padded(count)
         events = self.log.since(keys, froms - max(self.operator.lookback - 1, 0))
-        return self._replace(keys, froms, self.operator.apply(events, self._window(keys, froms)))
+        return self._replace(keys, froms, self.operator.apply(events, self._window(keys, froms, froms <= self.origins[keys])))
+
+    def rebuild(self, log: EventLog, origins: Int64) -> None:
+        """Begin with these events and origins, as after ``ingest`` of them all. ``keys`` must be numbered already."""
+        self.origins = origins
+        self.log = EventLog(log.offsets, log.times, log.positions, self._coded(log.values)).padded(len(origins))
+        keys = np.flatnonzero(origins != FOREVER)
+        if len(keys):
+            events = self.log.since(keys, np.full(len(keys), -FOREVER, np.int64))
+            fresh = np.ones(len(keys), np.bool_)
+            window = self._window(keys, origins[keys], fresh)
+            self._replace(keys, origins[keys], self.operator.apply(events, window))
 
     def _coded(self, values: Tagged | None) -> Tagged | None:
         if values is None or self.log.values is None:
@@ -190,18 +201,16 @@ class DerivedNode(_Node):
         if not len(keys) or len(held) < len(self.inputs):
             none = np.zeros(0, np.int64)
             return self.revision(none, none)
-        if len(held) > 1:
-            count = max(timeline.keys for timeline in held)
-            held = [pieces.padded(timeline, count) for timeline in held]
-            begins = np.maximum.reduce([pieces.origins(timeline, keys) for timeline in held])
-            ready = begins != FOREVER
-            keys = keys[ready]
-            begins = begins[ready]
-            if not len(keys):
-                return self.revision(keys, keys)
-            froms = np.maximum(self._stale.take(keys), begins)
-        else:
-            froms = self._stale.take(keys)
+        count = max(timeline.keys for timeline in held)
+        held = [pieces.padded(timeline, count) for timeline in held]
+        begins = np.maximum.reduce([pieces.origins(timeline, keys) for timeline in held])
+        keys, begins = keys[begins != FOREVER], begins[begins != FOREVER]
+        if not len(keys):
+            return self.revision(keys, keys)
+        # A child begun anew tells everything from before its origin on: what the node had there goes.
+        since = self._stale.take(keys)
+        froms = np.maximum(since, begins)
         reach = froms - self.operator.lookback
         suffixes = [pieces.covering(timeline, keys, reach) for timeline in held]
-        return self._replace(keys, froms, self.operator.apply(suffixes, self._window(keys, froms)))
+        window = self._window(keys, froms, froms <= begins)
+        return self._replace(keys, since, pieces.clip(self.operator.apply(suffixes, window), froms))

@@ -1,0 +1,217 @@
+"""Edges between workers: what a child sends its subscriber, and how the subscriber takes it.
+
+A child numbers its keys; a message names new keys once and then uses their numbers. Each message carries the edge's
+sequence number; one is in flight at a time, and what changes meanwhile is coalesced: the edge remembers only which keys
+changed from which instant on and reads the child's timeline when it sends. So a revision is always the newest, a late
+subscriber's snapshot is every key from the beginning, and a message is never larger than asked: the rest stays to be
+sent, at worst in the middle of a key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..algebra import columns, pieces
+from ..algebra.leaves import Progress
+from ..algebra.nodes import KeySet, Revision
+from ..algebra.rows import ranges
+from ..algebra.timelines import Key, KeyTable, Timeline
+from ..algebra.values import Int64
+from ..errors import StateError
+from .leaf import pack_progress, unpack_progress
+from .packing import pack, pack_ints, pack_timeline, unpack, unpack_ints, unpack_timeline
+
+BEGINNING = -(2**62)
+BYTES_PER_ROW = 8  # a packed row seldom needs more; where it does, the message is made again with fewer
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Keys and instants to tell, their suffixes, and the (key, instant) pairs that did not fit."""
+
+    keys: Int64
+    froms: Int64
+    suffix: Timeline
+    rest_keys: Int64
+    rest_froms: Int64
+
+
+@dataclass(slots=True)
+class OutboundEdge:
+    """The child's side: what ``subscriber`` has been told, and what it has not."""
+
+    subscriber: str
+    epoch: str
+    sequence: int = 0
+    told_keys: int = 0
+    progress: tuple[Progress, ...] = ()
+    pending: KeySet = field(default_factory=KeySet)
+    in_flight: bytes | None = None
+    resend: bool = False
+
+    def message(
+        self, sender: str, keys: KeyTable, output: Timeline, progress: tuple[Progress, ...], limit: int
+    ) -> bytes | None:
+        """The next message of at most about ``limit`` bytes, now in flight.
+
+        None when there is nothing to say or a message is in flight already (after ``restored`` a message that was in
+        flight is said again, unchanged, and its receiver drops it if it knows it). ``progress`` is only said with the last of
+        what is pending, so a subscriber that knows it knows everything up to there.
+        """
+        if self.in_flight is not None:
+            again, self.resend = self.in_flight if self.resend else None, False
+            return again
+        marked = self.pending.marked()
+        if not len(marked) and progress == self.progress:
+            return None
+        budget = max(1, limit // BYTES_PER_ROW)
+        while True:
+            batch = _batch(output, marked, self.pending.peek(marked), budget)
+            said = self.progress if len(batch.rest_keys) else progress
+            told = max(self.told_keys, int(batch.keys[-1]) + 1 if len(batch.keys) else 0)
+            payload = pack(
+                {
+                    "from": sender,
+                    "epoch": self.epoch,
+                    "sequence": self.sequence,
+                    "first_key": self.told_keys,
+                    "new_keys": keys.names[self.told_keys : told],
+                    "keys": pack_ints(batch.keys),
+                    "froms": pack_ints(batch.froms),
+                    "suffix": pack_timeline(batch.suffix),
+                    "progress": pack_progress(said),
+                }
+            )
+            if len(payload) <= limit or budget == 1:
+                break
+            budget = max(1, budget // 2)
+        self.in_flight = payload
+        self.pending.take(marked)
+        self.pending.add(batch.rest_keys, batch.rest_froms)
+        self.told_keys, self.progress = told, said
+        self.sequence += 1
+        return payload
+
+    def delivered(self) -> None:
+        """The message in flight has arrived."""
+        self.in_flight = None
+
+    def carried(self) -> list[Any]:
+        """The edge as plain values, for carried state."""
+        marked = self.pending.marked()
+        return [
+            self.subscriber,
+            self.epoch,
+            self.sequence,
+            self.told_keys,
+            pack_progress(self.progress),
+            pack_ints(marked),
+            pack_ints(self.pending.peek(marked)),
+            self.in_flight,
+        ]
+
+    @staticmethod
+    def restored(carried: list[Any]) -> OutboundEdge:
+        """Reverse ``carried``."""
+        subscriber, epoch, sequence, told_keys, progress, marked, froms, in_flight = carried
+        edge = OutboundEdge(subscriber, epoch, sequence, told_keys, unpack_progress(progress))
+        edge.pending.add(unpack_ints(marked), unpack_ints(froms))
+        edge.in_flight, edge.resend = in_flight, in_flight is not None
+        return edge
+
+
+def _batch(output: Timeline, keys: Int64, froms: Int64, budget: int) -> _Batch:
+    """The keys that fit ``budget`` rows and, of the next one, the pieces that do."""
+    suffix = pieces.cut(output, keys, froms)
+    none = np.zeros(0, np.int64)
+    if len(suffix) <= budget:
+        return _Batch(keys, froms, suffix, none, none)
+    whole = int(np.searchsorted(suffix.offsets, budget, side="right")) - 1
+    offsets = suffix.offsets[: whole + 1]
+    rest_keys, rest_froms = keys[whole:], froms[whole:].copy()
+    if budget > int(offsets[-1]):
+        offsets = np.append(offsets, budget)
+        rest_froms[0] = suffix.starts[budget]
+    count = len(offsets) - 1
+    rows = np.arange(int(offsets[-1]))
+    part = Timeline(offsets, suffix.starts[rows], columns.take(suffix.values, rows))
+    return _Batch(keys[:count], froms[:count], part, rest_keys, rest_froms)
+
+
+@dataclass(slots=True)
+class InboundEdge:
+    """The subscriber's side: which of its own key numbers the child's numbers are, and what to expect next."""
+
+    sender: str
+    slot: int
+    epoch: str = ""
+    sequence: int = 0
+    past_epochs: list[str] = field(default_factory=list)
+    numbers: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    progress: tuple[Progress, ...] = ()
+
+    def accept(self, message: dict[str, Any], keys: KeyTable) -> Revision | None:
+        """Take a message (from ``open_message``) once and in order; None when it was taken before.
+
+        The first message of a new epoch begins the edge anew: its snapshot replaces all that was told before.
+        Raises StateError when an earlier message is missing.
+        """
+        if message["epoch"] != self.epoch:
+            if message["sequence"] or message["epoch"] in self.past_epochs:
+                return None
+            if self.epoch:
+                self.past_epochs.append(self.epoch)
+            self.epoch, self.sequence = message["epoch"], 0
+        if message["sequence"] < self.sequence:
+            return None
+        if message["sequence"] > self.sequence:
+            raise StateError(
+                f"message {message['sequence']} of {self.sender} came before message {self.sequence}: an edge "
+                "has one message in flight, so the child must have lost its state; apply the metric again"
+            )
+        new: list[Key] = message["new_keys"]
+        own = np.fromiter((keys.intern(key) for key in new), np.int64, len(new))
+        self.numbers = np.concatenate([self.numbers[: message["first_key"]], own])
+        self.sequence += 1
+        self.progress = unpack_progress(message["progress"])
+        mine = self.numbers[unpack_ints(message["keys"])]
+        froms = unpack_ints(message["froms"])
+        suffix = unpack_timeline(message["suffix"])
+        if len(mine) > 1 and bool((mine[1:] < mine[:-1]).any()):
+            by_number = np.argsort(mine)
+            lengths = np.diff(suffix.offsets)[by_number]
+            rows = ranges(suffix.offsets[:-1][by_number], lengths)
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+            suffix = Timeline(offsets, suffix.starts[rows], columns.take(suffix.values, rows))
+            mine, froms = mine[by_number], froms[by_number]
+        return Revision(mine, froms, suffix)
+
+    def carried(self) -> list[Any]:
+        """The edge as plain values, for carried state."""
+        return [
+            self.sender,
+            self.slot,
+            self.epoch,
+            self.sequence,
+            self.past_epochs,
+            pack_ints(self.numbers),
+            pack_progress(self.progress),
+        ]
+
+    @staticmethod
+    def restored(carried: list[Any]) -> InboundEdge:
+        """Reverse ``carried``."""
+        sender, slot, epoch, sequence, past, numbers, progress = carried
+        return InboundEdge(sender, slot, epoch, sequence, past, unpack_ints(numbers), unpack_progress(progress))
+
+
+def open_message(payload: bytes) -> dict[str, Any]:
+    """Decode a message of an edge. Raises StateError for bytes that are none."""
+    message = unpack(payload)
+    missing = {"from", "epoch", "sequence", "first_key", "new_keys", "keys", "froms", "suffix", "progress"} - set(message)
+    if missing:
+        raise StateError(f"not a message of an edge: {sorted(missing)} missing")
+    return message
