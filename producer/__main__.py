@@ -1,0 +1,167 @@
+"""``python -m producer``: send sample events to a Pulsar topic, or print them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from time import monotonic
+from typing import Annotated
+
+import typer
+
+from timeline_workers.errors import ConnectionFailedError, TimelineError
+from timeline_workers.language.durations import parse_duration
+
+from . import disorder, generate_cards, generate_playback, generate_worked_example, jsonl
+from .event import Event
+from .send import paced, to_pulsar, to_stdout
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", help=__doc__)
+
+Topic = Annotated[str, typer.Option("--topic", "-t", help="Topic to send to.")]
+Rate = Annotated[float, typer.Option(min=0, help="Events per second; 0 for as fast as possible.")]
+Stdout = Annotated[
+    bool, typer.Option("--stdout", "--dry-run", help="Print JSON lines to standard output and send nothing.")
+]
+Start = Annotated[
+    float | None,
+    typer.Option(help="Time of the first events, in seconds since the epoch.", show_default="2023"),
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same events.")]
+Count = Annotated[int, typer.Option("--events", "-n", min=0, help="How many events.")]
+Shuffle = Annotated[str, typer.Option(help="Send out of order by up to this much event time, such as 1m.")]
+Late = Annotated[float, typer.Option(min=0, max=1, help="Share of events that come late.")]
+LateBy = Annotated[str, typer.Option(help="How late they come.")]
+Duplicates = Annotated[float, typer.Option(min=0, max=1, help="Share of events that are sent twice.")]
+
+
+@app.command("sample")
+def sample(
+    topic: Topic = "playback-events",
+    sessions: Annotated[int, typer.Option(min=1, help="How many sessions.")] = 3,
+    start: Start = None,
+    rate: Rate = 0,
+    stdout: Stdout = False,
+) -> None:
+    """Whole playback events: {"event": "play", "timestamp": 1672531200, "playback_session_id": …}."""
+    first = int(generate_playback.EPOCH if start is None else start)
+    _deliver(generate_playback.sample(sessions, first), topic, rate, stdout, None)
+
+
+@app.command("sessions")
+def sessions(
+    topic: Topic = "playback-events",
+    events: Count = 2_000,
+    sessions: Annotated[int, typer.Option(min=1, help="How many sessions.")] = 100,
+    start: Start = None,
+    seed: Seed = 0,
+    rate: Rate = 0,
+    shuffle: Shuffle = "0s",
+    late: Late = 0,
+    late_by: LateBy = "2h",
+    duplicates: Duplicates = 0,
+    stdout: Stdout = False,
+) -> None:
+    """Realistic playback sessions: player states, seeks, CDN changes, bitrates."""
+    first = generate_playback.EPOCH if start is None else start
+    made = generate_playback.sessions(sessions, events, seed=seed, start=first)
+    _deliver(_disorder(made, shuffle, late, late_by, duplicates, seed), topic, rate, stdout, events)
+
+
+@app.command("cards")
+def cards(
+    topic: Topic = "card-transactions",
+    events: Count = 400,
+    cards: Annotated[int, typer.Option(min=1, help="How many cards.")] = 20,
+    start: Start = None,
+    seed: Seed = 0,
+    rate: Rate = 0,
+    shuffle: Shuffle = "0s",
+    late: Late = 0,
+    late_by: LateBy = "2h",
+    duplicates: Duplicates = 0,
+    stdout: Stdout = False,
+) -> None:
+    """Card transactions, some of them outliers."""
+    first = generate_playback.EPOCH if start is None else start
+    made = generate_cards.cards(cards, events, seed=seed, start=first)
+    _deliver(_disorder(made, shuffle, late, late_by, duplicates, seed), topic, rate, stdout, events)
+
+
+@app.command("worked-example")
+def worked_example(
+    topic: Topic = "playback-events",
+    session: Annotated[str, typer.Option(help="The session's key.")] = "s1",
+    start: Annotated[int, typer.Option(help="Time of the first event, in seconds since the epoch.")] = 0,
+    rate: Rate = 0,
+    stdout: Stdout = False,
+) -> None:
+    """The worked example of the semantics: one session of ten events."""
+    _deliver(generate_worked_example.worked_example(session, start), topic, rate, stdout, None)
+
+
+@app.command("file")
+def file(
+    path: Annotated[
+        Path, typer.Argument(help="A file of JSON lines; - for standard input.", metavar="FILE.jsonl")
+    ],
+    key: Annotated[str, typer.Option(help="Dotted path of the key in each event.")],
+    topic: Topic = "playback-events",
+    rate: Rate = 0,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Also send lines that have no key or are no JSON.")
+    ] = False,
+    stdout: Stdout = False,
+) -> None:
+    """Any file of JSON lines, as it is."""
+    if str(path) == "-":
+        _deliver(jsonl.read(sys.stdin.buffer, key, lenient=lenient), topic, rate, stdout, None)
+        return
+    try:
+        lines = path.open("rb")
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}") from error
+    with lines:
+        _deliver(jsonl.read(lines, key, lenient=lenient), topic, rate, stdout, None)
+
+
+def _disorder(
+    events: Iterable[Event], shuffle: str, late: float, late_by: str, duplicates: float, seed: int
+) -> Iterable[Event]:
+    made = disorder.make_late(events, late, parse_duration(late_by) / 1e6, seed=seed)
+    made = disorder.shuffle(made, parse_duration(shuffle) / 1e6, seed=seed)
+    return disorder.duplicate(made, duplicates, seed=seed)
+
+
+def _deliver(events: Iterable[Event], topic: str, rate: float, stdout: bool, total: int | None) -> None:
+    if stdout:
+        to_stdout(paced(events, rate), sys.stdout.buffer)
+        sys.stdout.flush()
+        return
+    began = monotonic()
+    count = to_pulsar(paced(events, rate), topic, total=total)
+    took = monotonic() - began
+    typer.echo(
+        f"{count:,} events stored in {topic} in {took:.1f} s ({count / max(took, 1e-9):,.0f}/s)", err=True
+    )
+
+
+def main() -> int:
+    """Run the command line; return its exit code: 0 done, 1 failed, 2 wrong usage, 4 no broker answers."""
+    try:
+        app(standalone_mode=True)
+    except ConnectionFailedError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 4
+    except TimelineError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has what it wanted
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

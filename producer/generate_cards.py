@@ -1,0 +1,63 @@
+"""Card transactions, with a few cards that are used where their holders cannot be, or for far more than
+usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .event import Event, encode
+from .generate_playback import EPOCH
+
+# Name, latitude and longitude in degrees.
+_CITIES = (
+    ("Lisbon", 38.72, -9.14),
+    ("London", 51.51, -0.13),
+    ("Nairobi", -1.29, 36.82),
+    ("Mumbai", 19.08, 72.88),
+    ("Osaka", 34.69, 135.5),
+    ("Lima", -12.05, -77.04),
+)
+_MERCHANTS = ("grocer", "fuel", "books", "rail", "cafe", "pharmacy")
+OUTLIER_SHARE = 0.05
+
+
+def cards(count: int = 20, events: int = 400, *, seed: int = 0, start: float = EPOCH) -> Iterator[Event]:
+    """``events`` transactions of ``count`` cards in order of event time.
+
+    Fields: ``card``, ``timestamp`` (whole seconds), ``amount``, ``merchant``, ``city``, ``lat_long``
+    (``"38.72,-9.14"``). About one card in twenty (at least one) jumps to a far city and spends a lot, once,
+    within a minute of its transaction before.
+    """
+    count = min(count, events)
+    if count < 1:
+        return
+    rng = np.random.default_rng(seed)
+    card = np.sort(rng.integers(0, count, events))
+    gaps = rng.exponential(1_800.0, events) + 61
+    begins = np.searchsorted(card, np.arange(count))
+    outliers = set(rng.choice(count, max(1, int(count * OUTLIER_SHARE)), replace=False).tolist())
+    jumps = {int(begins[c]) + 1 for c in outliers if c + 1 >= count or begins[c] + 1 < begins[c + 1]}
+    made: list[tuple[int, int, bool]] = []
+    clock, before = 0.0, -1
+    for i, holder in enumerate(card.tolist()):
+        clock = clock + (30.0 if i in jumps else gaps[i]) if holder == before else start + gaps[i]
+        before = holder
+        made.append((int(clock), holder, i in jumps))
+    amounts = np.round(rng.gamma(2.0, 20.0, events) + 1, 2).tolist()
+    merchants = rng.integers(0, len(_MERCHANTS), events).tolist()
+    for i in np.argsort([time for time, _, _ in made], kind="stable").tolist():
+        time, holder, is_jump = made[i]
+        home = _CITIES[(holder + (3 if is_jump else 0)) % len(_CITIES)]
+        key = f"card-{holder:04d}"
+        event = {
+            "card": key,
+            "timestamp": time,
+            "amount": round(amounts[i] + (2_500 if is_jump else 0), 2),
+            "merchant": _MERCHANTS[merchants[i]],
+            "city": home[0],
+            "lat_long": f"{home[1]},{home[2]}",
+        }
+        yield Event(key, time, encode(event))
