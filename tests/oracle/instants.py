@@ -1,7 +1,7 @@
 """The semantics page once more, even more bluntly: walk every microsecond from the origin on.
 
-Only for tiny times. It shares the rules for numbers and predicates with ``oracle.py`` and nothing else, so that
-the two check each other.
+Only for tiny times. It shares the rules for numbers and predicates with ``oracle.py`` and nothing else, so
+that the two check each other.
 """
 
 from __future__ import annotations

@@ -244,31 +244,8 @@ def _duration_where(x: Pieces) -> Pieces:
 
 
 def _duration_in_cur_state(x: Pieces) -> Pieces:
-    """Time since the last instant whose value is not that of the instant before.
-
-    While x slopes, every instant changes it, so the duration stays 0.
-    """
-    pieces = []
-    last = x[0].start
-    before: Value = None
-    for i, piece in enumerate(x):
-        end = x[i + 1].start if i + 1 < len(x) else None
-        start = piece.start
-        if i > 0 and not same(before, piece.value):
-            last = start
-        if piece.value is None:
-            pieces.append(Piece(start, None))
-        elif piece.slope == 0:
-            pieces.append(Piece(start, Fraction(start - last, SECOND), ONE))
-        elif last == start:
-            pieces.append(Piece(start, ZERO))
-        else:
-            # The line leaves the value it starts from one microsecond later.
-            pieces.append(Piece(start, Fraction(start - last, SECOND), ONE))
-            if end is None or end > start + 1:
-                pieces.append(Piece(start + 1, ZERO))
-        if end is not None:
-            if piece.slope != 0 and end > start + 1:
-                last = end - 1
-            before = piece.at(end - 1)
-    return canonical(pieces)
+    """Time since the last change; for x without slope every canonical piece starts with one."""
+    assert all(piece.slope == 0 for piece in x), "a value that never rests has no current state"
+    return [
+        Piece(p.start, None) if p.value is None else Piece(p.start, Fraction(0), ONE) for p in canonical(x)
+    ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.oracle import instants, oracle
 from tests.oracle.aggregates import aggregate, groups
@@ -18,8 +17,8 @@ TAIL = 30  # longer than any window or threshold after the last event
 @given(st.data())
 def test_pieces_and_instants_agree_for_every_expression(data: st.DataObject) -> None:
     """At every microsecond from the origin on, both oracles give the same value of the same type."""
-    events = data.draw(some.event_sets(scale=1, max_size=10, span=16))
     expression = data.draw(some.expressions(1, 3))
+    events = data.draw(some.event_sets(expression, scale=1, max_size=10, span=16))
     until = max(e.time for e in events) + TAIL
     for key in keys_of(events):
         pieces = oracle.timeline(expression, events, key)
@@ -33,8 +32,8 @@ def test_pieces_and_instants_agree_for_every_expression(data: st.DataObject) -> 
 @given(st.data())
 def test_pieces_and_instants_agree_for_every_aggregate(data: st.DataObject) -> None:
     """For every group and function both oracles give the same value at every microsecond."""
-    events = data.draw(some.event_sets(scale=1, max_size=10, span=12))
     expression = data.draw(some.aggregates(1, 1))
+    events = data.draw(some.event_sets(expression, scale=1, max_size=10, span=12))
     walk = range(min(e.time for e in events), max(e.time for e in events) + TAIL)
     for group in groups(expression, events):
         for function in expression.functions:

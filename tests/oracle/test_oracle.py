@@ -151,13 +151,6 @@ def test_time_in_a_state_is_unknown_before_it_is_known() -> None:
     assert _lines(since, 1) == [(0, None, 0), (2, 0, 1), (9, 0, 1)]
 
 
-def test_time_in_the_state_of_a_moving_number_is_none() -> None:
-    """While a duration runs every instant changes it; once it stands the time since then counts."""
-    events = [_event(0, s="a"), _event(4, s="x"), _event(9, s="a")]
-    since = oracle.timeline(DurationInCurState(of=DurationWhere(of=_is("s", "x"))), events, "k")
-    assert _lines(since, 1) == [(0, 0, 1), (5, 0, 0), (9, 0, 1)]
-
-
 def test_counts() -> None:
     """Events that match count from then on, or as long as the window lasts."""
     events = [_event(0), _event(2, s="x"), _event(2, s="x"), _event(4, s="y"), _event(5, s="x")]

@@ -1,7 +1,8 @@
 """Random events and random well-typed expressions over them, valid by construction.
 
-Times are tiny, so that events tie, windows touch and crossings fall between instants. ``scale`` stretches them:
-at ``SECOND`` the thresholds are whole seconds, at 1 they are millionths and crossings fall between microseconds.
+Times are tiny, so that events tie, windows touch and crossings fall between instants. ``scale`` stretches
+them: at ``SECOND`` the thresholds are whole seconds, at 1 they are millionths and crossings fall between
+microseconds.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from tests.oracle.numbers import SECOND
 from timeline_workers.language import tree
 
 KEYS: tuple[str | int, ...] = ("a", "b", 1, "1")
-TEXTS = ("", "x", "y", "xy", "\uffff", "\U0001f600")
-INTS = (0, 1, -1, 2, 3, 7)
+# The first few are what most events and most constants say, so that they meet.
+TEXTS = ("x", "x", "x", "y", "y", "", "xy", "\uffff", "\U0001f600")
+INTS = (0, 1, 2, 1, 2, -1, 3, 7)
 EDGE_INTS = (2**53 + 1, 2**63 - 1, -(2**63), 2**62)
-FLOATS = (0.0, -0.0, 0.1, 0.5, 1.0, 2.0, -1.5, 3.0)
+FLOATS = (1.0, 2.0, 0.5, 0.1, 0.0, -0.0, -1.5, 3.0)
 EDGE_FLOATS = (1.7e308, 5e-324, 9007199254740992.0, 9.223372036854775807e18, 1e22)
 
 # Column name -> the type of all its values; "any" columns only ever meet one another.
@@ -37,24 +39,46 @@ _values["any"] = st.one_of(_values["string"], st.sampled_from(INTS + FLOATS), _v
 
 
 @st.composite
-def event_sets(draw: st.DrawFn, *, scale: int, max_size: int = 14, span: int = 24) -> list[Event]:
-    """Events of few keys at few instants, with unique positions in no particular order."""
+def event_sets(
+    draw: st.DrawFn, expression: Any, *, scale: int, max_size: int = 20, span: int = 24
+) -> list[Event]:
+    """Events of few keys at few instants, with unique positions in no particular order.
+
+    They speak mostly of the columns that the expression names.
+    """
     origin = draw(st.sampled_from([0, -5 * scale, 1_672_531_200 * SECOND]))
-    some = st.tuples(
-        st.sampled_from(KEYS),
-        st.integers(0, span),
-        st.dictionaries(st.sampled_from(sorted(COLUMNS)), st.none(), max_size=4),
-    )
-    raw = draw(st.lists(some, min_size=1, max_size=max_size))
-    places = draw(st.permutations(range(len(raw))))
-    events = []
-    for (key, time, names), place in zip(raw, places, strict=True):
-        columns = {
-            name: draw(st.one_of(_values[COLUMNS[name]], _values[COLUMNS[name]], st.none())) for name in names
-        }
-        position = (place // 6, place % 6 // 2, place % 2)
-        events.append(Event(key, origin + time * scale, position, columns))
-    return events
+    keys = st.sampled_from(draw(st.sampled_from([KEYS[:1], KEYS[:2], KEYS[:2], KEYS])))
+    size = draw(st.sampled_from([n for n in (1, 3, 6, 9, 12, 16, 20) if n <= max_size]))
+    named = {
+        name: st.one_of(_values[COLUMNS[name]], _values[COLUMNS[name]], st.none())
+        for name in sorted(columns_of(expression))
+    }
+    said = st.fixed_dictionaries({}, optional={**named, "unrelated": st.just(1)})
+    raw = draw(st.lists(st.tuples(keys, st.integers(0, span), said), min_size=size, max_size=size))
+    places = draw(st.permutations(range(size)))
+    return [
+        Event(key, origin + time * scale, (place // 6, place % 6 // 2, place % 2), columns)
+        for (key, time, columns), place in zip(raw, places, strict=True)
+    ]
+
+
+def columns_of(node: Any) -> set[str]:
+    """The columns that an expression names."""
+    own = {
+        getattr(node, field)
+        for model, field in (
+            (tree.Column, "name"),
+            (tree.LatestEventToState, "column"),
+            (tree.Aggregate, "group_by"),
+        )
+        if isinstance(node, model)
+    }
+    return own.union(*(columns_of(child) for child in node.children()))
+
+
+def pick(*options: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    """Any of the options with equal chance, whatever they are made of; ``one_of`` would flatten them."""
+    return st.integers(0, len(options) - 1).flatmap(lambda i: options[i])
 
 
 @st.composite
@@ -62,7 +86,8 @@ def deliveries(draw: st.DrawFn, events: list[Event]) -> list[list[Event]]:
     """The events in any order, some of them twice, cut into batches anywhere."""
     again = draw(st.lists(st.sampled_from(events), max_size=4))
     arrivals = draw(st.permutations([*events, *again]))
-    cuts = sorted(draw(st.sets(st.integers(1, len(arrivals)), max_size=5)) | {0, len(arrivals)})
+    inner = draw(st.lists(st.integers(0, 3), min_size=len(arrivals) - 1, max_size=len(arrivals) - 1))
+    cuts = [0, *(i for i, n in enumerate(inner, start=1) if n == 3), len(arrivals)]
     return [arrivals[a:b] for a, b in pairwise(cuts)]
 
 
@@ -91,7 +116,13 @@ def _compare(op: SearchStrategy[Any], left: Any, right: Any) -> SearchStrategy[t
 
 
 def _arithmetic(ops: str, left: Any, right: Any) -> SearchStrategy[tree.Arithmetic]:
-    return st.builds(tree.Arithmetic, operator=st.sampled_from(list(ops)), left=left, right=right)
+    def build(op: Any, a: Any, b: Any) -> tree.Arithmetic:
+        # Dividing by the constant 0 is refused when a metric is applied.
+        if op == "/" and isinstance(b, tree.Literal) and b.value == 0:
+            b = tree.Literal(value=4)
+        return tree.Arithmetic(operator=op, left=a, right=b)
+
+    return st.builds(build, st.sampled_from(list(ops)), left, right)
 
 
 @cache
@@ -100,7 +131,7 @@ def predicates(depth: int = 2) -> SearchStrategy[Any]:
     number = _columns("number") | _arithmetic(
         "+-*/", _columns("number"), _columns("number") | _literals(_numbers)
     )
-    flat = st.one_of(
+    flat = pick(
         _compare(_orders, _columns("string"), _literals(_values["string"])),
         _compare(_orders, number, _literals(_numbers)),
         _compare(_equality, _columns("bool"), _literals(st.booleans())),
@@ -111,7 +142,7 @@ def predicates(depth: int = 2) -> SearchStrategy[Any]:
     if depth == 0:
         return flat
     deeper = predicates(depth - 1)
-    return st.one_of(
+    return pick(
         flat,
         st.builds(tree.And, left=deeper, right=deeper),
         st.builds(tree.Or, left=deeper, right=deeper),
@@ -122,7 +153,7 @@ def predicates(depth: int = 2) -> SearchStrategy[Any]:
 @cache
 def plain(scale: int, depth: int) -> SearchStrategy[Any]:
     """Numeric timelines that do not come from durations, number states among them."""
-    flat = st.one_of(
+    flat = pick(
         _states("number"),
         st.builds(tree.EventCount, of=predicates(1)),
         st.builds(tree.EventCountWithin, of=predicates(1), within=_durations(scale)),
@@ -130,7 +161,7 @@ def plain(scale: int, depth: int) -> SearchStrategy[Any]:
     if depth == 0:
         return flat
     deeper = plain(scale, depth - 1)
-    return st.one_of(
+    return pick(
         flat,
         _arithmetic("+-*/", deeper, deeper | _literals(_numbers)),
         _arithmetic("+-*/", _literals(_numbers), deeper),
@@ -141,7 +172,7 @@ def plain(scale: int, depth: int) -> SearchStrategy[Any]:
 def exact(scale: int, depth: int) -> SearchStrategy[Any]:
     """Numeric timelines made from durations, in the forms that stay piecewise linear."""
     below = max(0, depth - 1)
-    flat = st.one_of(
+    flat = pick(
         st.builds(tree.DurationWhere, of=booleans(scale, below)),
         st.builds(tree.DurationInCurState, of=booleans(scale, below)),
         st.builds(tree.DurationInCurState, of=st.one_of(*map(_states, ("string", "number", "bool", "any")))),
@@ -153,10 +184,9 @@ def exact(scale: int, depth: int) -> SearchStrategy[Any]:
     steady = (
         plain(scale, depth - 1) | _literals(_thresholds(scale)) | _literals(st.sampled_from(INTS + FLOATS))
     )
-    return st.one_of(
+    return pick(
         flat,
         flat,
-        st.builds(tree.DurationInCurState, of=deeper),
         _arithmetic("+-", deeper, deeper),
         _arithmetic("+-*/", deeper, steady),
         _arithmetic("+-*", steady, deeper),
@@ -166,7 +196,7 @@ def exact(scale: int, depth: int) -> SearchStrategy[Any]:
 @cache
 def booleans(scale: int, depth: int) -> SearchStrategy[Any]:
     """Boolean timelines."""
-    flat = st.one_of(
+    flat = pick(
         st.builds(tree.HasExisted, of=predicates(1)),
         st.builds(tree.HasExistedWithin, of=predicates(1), within=_durations(scale)),
         _compare(_orders, _states("string"), _literals(_values["string"])),
@@ -178,7 +208,7 @@ def booleans(scale: int, depth: int) -> SearchStrategy[Any]:
     if depth == 0:
         return flat
     deeper = booleans(scale, depth - 1)
-    return st.one_of(
+    return pick(
         flat,
         st.builds(tree.And, left=deeper, right=deeper),
         st.builds(tree.Or, left=deeper, right=deeper),
@@ -210,11 +240,13 @@ def _thresholds(scale: int) -> SearchStrategy[int | float]:
 @cache
 def expressions(scale: int, depth: int = 3) -> SearchStrategy[Any]:
     """Any expression that a metric may end in, aggregates aside."""
-    return st.one_of(
-        booleans(scale, depth),
+    return pick(
+        st.one_of(*map(_states, ("string", "number", "bool", "any"))),
         plain(scale, depth),
+        booleans(scale, depth),
+        booleans(scale, depth),
         exact(scale, depth),
-        *map(_states, ("string", "number", "bool", "any")),
+        exact(scale, depth),
     )
 
 
@@ -223,7 +255,7 @@ def aggregates(scale: int, depth: int = 2) -> SearchStrategy[Any]:
     """Aggregates of anything that can be summed, by any column."""
     return st.builds(
         tree.Aggregate,
-        of=st.one_of(booleans(scale, depth), plain(scale, depth), exact(scale, depth)),
+        of=pick(plain(scale, depth), booleans(scale, depth), exact(scale, depth)),
         group_by=st.sampled_from(sorted(COLUMNS)),
         functions=st.just(("count", "sum", "avg", "min", "max")),
     )

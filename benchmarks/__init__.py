@@ -1,0 +1,1 @@
+"""Benchmarks: measurements that decided something, and targets that must stay met."""

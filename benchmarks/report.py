@@ -1,0 +1,109 @@
+"""Results of contenders: a table for people, JSON for comparing runs, and the machine they were taken on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+
+class Result(msgspec.Struct):
+    """Seconds of every run of one contender, over ``items`` items each."""
+
+    name: str
+    items: int
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "seconds": self.seconds,
+            "median": self.median,
+            "least": min(self.seconds),
+            "greatest": max(self.seconds),
+            "items_per_second": self.items / self.median,
+        }
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were taken on."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def versions(packages: Sequence[str]) -> dict[str, str | None]:
+    """Installed version of each package, None for one that is missing."""
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def show(
+    title: str,
+    results: Sequence[Result],
+    *,
+    baseline: str,
+    unit: str,
+    parameters: dict[str, Any],
+    packages: Sequence[str],
+    json_file: Path | None,
+) -> None:
+    """Print the table, with ratios to ``baseline``, and write the JSON file if one is asked for."""
+    base = next((r.median for r in results if r.name == baseline), None)
+    table = Table(title=title, title_justify="left")
+    for heading in ("contender", "median s", "least - greatest", f"{unit}/s", f"time / {baseline}"):
+        table.add_column(heading, justify="left" if heading == "contender" else "right")
+    for r in results:
+        table.add_row(
+            r.name,
+            f"{r.median:.3f}",
+            f"{min(r.seconds):.3f} - {max(r.seconds):.3f}",
+            f"{r.items / r.median:,.0f}",
+            "" if base is None else f"{r.median / base:.2f}",
+        )
+    where, used = machine(), versions(packages)
+    console = Console()
+    console.print(table)
+    console.print(", ".join(f"{k} {v}" for k, v in parameters.items()), highlight=False)
+    console.print(
+        f"{where['cpu']}, {where['cores']} cores, {where['system']}, Python {where['python']}; "
+        + ", ".join(f"{name} {number}" for name, number in used.items() if number),
+        highlight=False,
+    )
+    if json_file is not None:
+        document = {
+            "benchmark": title,
+            "machine": where,
+            "versions": used,
+            "parameters": parameters,
+            "results": [r.as_dict() for r in results],
+        }
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+        console.print(f"written to {json_file}", highlight=False)
