@@ -1,7 +1,7 @@
 """Time-state analytics: timeline expressions over streams of events.
 
-``evaluate`` answers questions about a file, list or table of events, with no server; ``load_metric`` reads a
-metric file. The durable side, one Temporal workflow per node, is in the packages ``workflows`` and ``feeder``.
+``evaluate`` answers questions about a list or table of events, with no server; ``load_metric`` reads a
+metric file. The durable side, one Temporal workflow per node, is in ``workflows`` and ``feeder``.
 """
 
 from __future__ import annotations

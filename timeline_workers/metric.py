@@ -19,21 +19,33 @@ Example::
 
 from __future__ import annotations
 
-from typing import Annotated, Literal as Choice
+from collections.abc import Hashable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal as Choice
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from .errors import MetricError
 from .language.durations import parse_duration
 
 TimeUnit = Choice["s", "ms", "us", "ns", "iso"]
 ColumnType = Choice["bool", "int", "float", "string"]
+Name = Annotated[str, Field(min_length=1)]
 
 
 def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_duration(value)
+    except MetricError as error:
+        raise ValueError(str(error)) from None  # pydantic then adds the field's name
 
 
-Microseconds = Annotated[int, BeforeValidator(_duration), Field(ge=0)]
+Microseconds = Annotated[int, BeforeValidator(_duration), Field(ge=0, strict=True)]
 
 
 def _column(value: object) -> object:
@@ -46,7 +58,7 @@ class ColumnSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: ColumnType
-    path: str | None = None
+    path: Name | None = None
 
 
 class Source(BaseModel):
@@ -54,14 +66,14 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    topic: str
-    key: str
-    time: str
+    topic: Name
+    key: Name
+    time: Name
     time_unit: TimeUnit = "s"
-    columns: dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]] = Field(default_factory=dict)
+    columns: dict[Name, Annotated[ColumnSpec, BeforeValidator(_column)]] = Field(default_factory=dict)
     allowed_lateness: Microseconds = 3_600_000_000
     max_ahead: Microseconds = 86_400_000_000
-    partitions: Annotated[int, Field(ge=1, le=4096)] | Choice["per-key"] = 1
+    partitions: Annotated[int, Field(ge=1, le=4096, strict=True)] | Choice["per-key"] = 1
 
 
 class Metric(BaseModel):
@@ -72,4 +84,117 @@ class Metric(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
     description: str = ""
     source: Source
-    expression: str
+    expression: Name
+
+
+def load_metric(file: str | Path) -> Metric:
+    """Read a metric from a YAML file, or from YAML text: a string of several lines, or one that starts with {.
+
+    Raises MetricError that names every wrong field, its value, the rule and the nearest field name, or the
+    line at which the text is no YAML. The expression is not looked at: ``check_metric`` does that.
+    """
+    is_text = isinstance(file, str) and ("\n" in file or file.lstrip().startswith("{"))
+    name = "metric" if is_text else str(file)
+    try:
+        text = str(file) if is_text else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise MetricError(f"cannot read {name}: {reason}") from None
+    try:
+        data = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise MetricError(f"{name}{_place(error)}") from None
+    except RecursionError:
+        raise MetricError(f"{name}: it is nested too deeply") from None
+    if not isinstance(data, dict):
+        raise MetricError(f"{name}: a metric file is a mapping with {', '.join(Metric.model_fields)}")
+    _refuse_bare_durations(name, data)
+    try:
+        return Metric.model_validate(data)
+    except ValidationError as error:
+        found = list(dict.fromkeys(_message(e) for e in error.errors(include_url=False)))
+        raise MetricError("\n".join(f"{name}: {message}" for message in found)) from None
+
+
+def check_metric(metric: Metric) -> None:
+    """Raise ExpressionError when the metric's expression is wrong, by itself or for its declared columns."""
+    from .language.check import check
+    from .language.parser import parse
+
+    columns = {name: spec.type for name, spec in metric.source.columns.items()}
+    check(parse(metric.expression), columns or None, text=metric.expression)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is an error: the file would not say what it seems to say."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key!r} is there twice; remove one", problem_mark=key_node.start_mark
+                )
+            seen.add(key if isinstance(key, Hashable) else str(key))
+        return super().construct_mapping(node, deep)
+
+
+def _place(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f", line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
+    return f": it is not YAML: {error}"
+
+
+def _refuse_bare_durations(name: str, data: dict[Any, Any]) -> None:
+    # The models take microseconds, which is what workers send each other; a person would mean seconds.
+    source = data.get("source")
+    for field in ("allowed_lateness", "max_ahead"):
+        value = source.get(field) if isinstance(source, dict) else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and value != 0:
+            raise MetricError(f"{name}: source.{field}: {value} has no unit; write {value}s, or 5m, 1h, 7d")
+
+
+def _message(error: ErrorDetails) -> str:
+    # Pydantic names the branch of a union, and a dict's key, as if they were fields.
+    place = [part for part in error["loc"] if part != "[key]"]
+    value = repr(error["input"])
+    value = value if len(value) <= 60 else value[:57] + "..."
+    if place[:2] == ["source", "partitions"]:
+        return f"source.partitions: {value} is neither a number from 1 to 4096 nor per-key"
+    field = ".".join(map(str, place))
+    match error["type"]:
+        case "missing":
+            return f"{field}: this field is missing"
+        case "extra_forbidden":
+            known = list(_model_at(place[:-1]).model_fields)
+            near = _nearest(str(place[-1]), known) or f"; the fields are {', '.join(known)}"
+            return f"{field}: there is no such field{near}"
+        case "literal_error":
+            expected = str(error.get("ctx", {}).get("expected", ""))
+            known = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
+            return f"{field}: {value} is not one of {', '.join(known)}{_nearest(str(error['input']), known)}"
+        case "string_pattern_mismatch":
+            return f"{field}: {value} is not a name: a letter, then up to 63 letters, digits, dots and _ or -"
+        case "string_too_short":
+            return f"{field}: this must not be empty"
+        case "string_type":
+            return f"{field}: {value} is not text; put it in quotes"
+        case "model_type":
+            return f"{field}: {value} is not a mapping with {', '.join(_model_at(place).model_fields)}"
+        case "value_error":
+            return f"{field}: {error['msg'].removeprefix('Value error, ')}"
+        case _:
+            return f"{field}: {value}: {error['msg']}"
+
+
+def _model_at(place: list[Any]) -> type[BaseModel]:
+    if place[:1] != ["source"]:
+        return Metric
+    return Source if len(place) == 1 else ColumnSpec
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
