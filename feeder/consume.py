@@ -78,7 +78,7 @@ class TopicFeeder:
         # publishing.
         self._receiving = ThreadPoolExecutor(1, thread_name_prefix="receive")
         self._working = ThreadPoolExecutor(1, thread_name_prefix="work")
-        check_broker(client, url, topic)
+        self._partitions = max(1, check_broker(client, url, topic))
         with explained(url, topic):
             self._consumer = client.subscribe(
                 topic,
@@ -212,7 +212,7 @@ class TopicFeeder:
     def _router(self, group: Group) -> Router:
         router = self._routers.get(group.signature)
         if router is None:
-            router = self._routers[group.signature] = Router(group)
+            router = self._routers[group.signature] = Router(group, self._partitions)
         elif router.group is not group:
             router.update(group)
         return router
@@ -225,7 +225,7 @@ class TopicFeeder:
     async def _tell(self, group: Group) -> None:
         router = self._routers.get(group.signature)
         if router is not None:
-            await self._leaves.settle(group, dict(router.clock.reached))
+            await self._leaves.settle(group, router.clock.progress())
 
     def _acknowledge(self, batch: Sequence[pulsar.Message], position: Positions) -> None:
         for partition in np.unique(position.partition).tolist():

@@ -19,6 +19,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from timeline_workers.algebra.leaves import Progress
 from timeline_workers.graph.plan import worker_id, workers
 from workflows.start import ensure_workers
 
@@ -85,17 +86,12 @@ class Leaves:
         await self._send_all(group, journal, journal_label, last)
         self._note_owed(group, {*routed.parcels, journal})
 
-    async def settle(self, group: Group, progress: Mapping[int, Reached], *, everyone: bool = False) -> None:
-        """Tell the leaves that heard nothing of late how far the source has come; ``everyone``: all of
-        them.
-        """
-        if not progress:
-            return
-        parts = [reached.as_progress(partition) for partition, reached in sorted(progress.items())]
+    async def settle(self, group: Group, progress: Sequence[Progress]) -> None:
+        """Tell the leaves that have heard nothing of late how far the source has come."""
         async with asyncio.TaskGroup() as tasks:
             for worker, label in _workers_of(group):
-                if everyone or self._owed.get(worker, 0) > 0:
-                    parcel = progress_parcel(_leaf_of(group, worker), parts)
+                if self._owed.get(worker, 0) > 0:
+                    parcel = progress_parcel(_leaf_of(group, worker), progress)
                     tasks.create_task(self._send_all(group, worker, label, [parcel]))
                     self._owed[worker] = 0
 

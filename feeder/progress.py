@@ -104,17 +104,33 @@ class Clocked:
     after: Int64
 
 
-class Clock:
-    """The watermarks of all partitions of one source."""
+SILENT = Reached(Offset(-1, -1), None)
 
-    def __init__(self, allowed_lateness: int) -> None:
+
+class Clock:
+    """The watermarks of all partitions of one source.
+
+    A partition without any event yet has no watermark, and says so to the leaves: what it may bring could
+    still change every answer. ``partitions``: how many there are.
+    """
+
+    def __init__(self, allowed_lateness: int, partitions: int = 1) -> None:
         self._lateness = allowed_lateness
+        self._partitions = partitions
         self._reached: dict[int, Reached] = {}
 
     @property
     def reached(self) -> Mapping[int, Reached]:
         """How far each partition has come."""
         return self._reached
+
+    def silent(self) -> tuple[Progress, ...]:
+        """The progress of the partitions that have brought nothing yet."""
+        return tuple(SILENT.as_progress(p) for p in range(self._partitions) if p not in self._reached)
+
+    def progress(self) -> tuple[Progress, ...]:
+        """The progress of all partitions."""
+        return (*(r.as_progress(p) for p, r in sorted(self._reached.items())), *self.silent())
 
     def start(self, partition: int, reached: Reached | None) -> None:
         """Set (or forget) where ``partition`` stands, as after a restart."""

@@ -152,10 +152,13 @@ def groups_of(plans: Iterable[Plan]) -> dict[str, list[Group]]:
 
 
 class Router:
-    """Routes the messages of one group, keeping its watermarks. Not safe for use by two threads at once."""
+    """Routes the messages of one group, keeping its watermarks. Not safe for use by two threads at once.
 
-    def __init__(self, group: Group) -> None:
-        self.clock = Clock(group.source.allowed_lateness)
+    ``partitions``: how many partitions the topic has.
+    """
+
+    def __init__(self, group: Group, partitions: int = 1) -> None:
+        self.clock = Clock(group.source.allowed_lateness, partitions)
         self._labels: dict[Key, str] = {}
         self.update(group)
 
@@ -188,9 +191,7 @@ class Router:
             refused.append(Refused(row, "late", _late(row, times, clocked, messages.position)))
         events = np.flatnonzero(~clocked.late[rows])
         parcels, labels = self._divide(decoded.batch, rows, events, messages.position, clocked.after)
-        everything = np.arange(len(messages))
-        progress = progress_of(messages.position, clocked.after, everything)
-        return Routed(refused, parcels, labels, progress, len(events))
+        return Routed(refused, parcels, labels, self.clock.progress(), len(events))
 
     def _divide(
         self,
@@ -202,13 +203,14 @@ class Router:
     ) -> tuple[dict[str, list[Parcel]], dict[str, str]]:
         parcels: dict[str, list[Parcel]] = {}
         labels: dict[str, str] = {}
+        silent = self.clock.silent()
         for label, chosen in self._by_label(batch, events):
 
             def build(lo: int, hi: int, leaf: Leaf, chosen: NDArray[np.intp] = chosen) -> list[Parcel]:
                 # Messages lo..hi of the batch; the events among them that have this label.
                 within = chosen[np.searchsorted(rows[chosen], lo) : np.searchsorted(rows[chosen], hi)]
                 part = select(batch, within)
-                progress = progress_of(position, after, np.arange(lo, hi))
+                progress = (*progress_of(position, after, np.arange(lo, hi)), *silent)
                 leaf_batch = leaf.router.batch(part, progress)
                 payload = encode_leaf_batch(leaf_batch)
                 if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:

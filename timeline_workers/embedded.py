@@ -32,7 +32,8 @@ from .errors import ConnectionFailedError, TimelineError
 
 HOST = "127.0.0.1"
 TEMPORAL_PORT, UI_PORT, PULSAR_PORT = 7233, 8233, 6650
-DEFAULT_TOPIC_PARTITIONS = 4
+# One: a watermark needs events from every partition, and a laptop's broker gains nothing from more.
+DEFAULT_TOPIC_PARTITIONS = 1
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
 

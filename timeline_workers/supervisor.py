@@ -1,0 +1,122 @@
+"""Keeping a few child processes running side by side: what `timeline dev` and the quick test stand on.
+
+A child that ends by itself is started again at once, unless it does so again and again within seconds: then
+all are stopped and its exit code is reported. Stopping sends SIGTERM in reverse order of starting, each
+child having left before the next is asked, and SIGKILL to what does not leave in time. No child outlives
+``stop``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+GRACE_SECONDS = 30.0
+QUICK_SECONDS = 5.0
+QUICK_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One program to keep running. ``log``: where its output goes; None: to ours."""
+
+    name: str
+    command: Sequence[str]
+    log: Path | None = None
+
+
+@dataclass(slots=True)
+class _Running:
+    job: Job
+    process: subprocess.Popen[bytes]
+    began: float
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Runs jobs with ``environment`` on top of ours; ``tell`` is given a line about each unexpected end."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tell: Callable[[str], object] = lambda line: None
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _stopping: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    ended: threading.Event = field(default_factory=threading.Event)
+    failed: tuple[str, int] | None = None
+
+    def start(self, job: Job) -> None:
+        """Start ``job`` and keep it running until ``stop``."""
+        with self._lock:
+            running = _Running(job, self._spawn(job), monotonic())
+            self._running[job.name] = running
+        threading.Thread(target=self._watch, args=(running,), daemon=True).start()
+
+    def pid(self, name: str) -> int:
+        """The process id of the job ``name`` at present."""
+        return self._running[name].process.pid
+
+    def stop(self) -> None:
+        """Stop all jobs, the last one started first."""
+        with self._lock:
+            self._stopping = True
+            running = list(self._running.values())[::-1]
+        for one in running:
+            _terminate(one.process)
+        self.ended.set()
+
+    def _spawn(self, job: Job) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **self.environment}
+        if job.log is None:
+            return self._popen(job, environment, None)
+        with job.log.open("ab") as log:
+            return self._popen(job, environment, log.fileno())
+
+    @staticmethod
+    def _popen(job: Job, environment: Mapping[str, str], output: int | None) -> subprocess.Popen[bytes]:
+        # A session of its own: Ctrl-C reaches us, and we stop the jobs in order.
+        return subprocess.Popen(
+            list(job.command),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+    def _watch(self, running: _Running) -> None:
+        while True:
+            code = running.process.wait()
+            with self._lock:
+                if self._stopping:
+                    return
+                quick = monotonic() - running.began < QUICK_SECONDS
+                running.failures = running.failures + 1 if quick else 0
+                if running.failures >= QUICK_FAILURES:
+                    self.failed = (running.job.name, code)
+                    break
+                self.tell(f"{running.job.name} ended with {_described(code)}; starting it again")
+                running.process = self._spawn(running.job)
+                running.began = monotonic()
+        self.tell(f"{running.job.name} keeps ending with {_described(code)}")
+        self.ended.set()
+
+
+def _described(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
