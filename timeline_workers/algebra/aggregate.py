@@ -39,21 +39,17 @@ class AggregateNode:
 
     @property
     def groups(self) -> list[Scalar | None]:
-        """The value of each group number; None is the null group."""
-        return self._group_values
+        """The groups that ever have a key; None is the null group."""
+        return [self._group_values[number] for number in self._listed().tolist()]
 
-    def group_number(self, group: Scalar | None) -> int | None:
-        """The number of a group, or None when no key was ever in it."""
-        tag, bits = UNKNOWN, 0
-        if group is not None:
-            probe = Tagged.of([group], self.strings)
-            tags, coded = _group_codes(probe)
-            tag, bits = int(tags[0]), int(coded[0])
-        number = self._group_index.get((tag, bits))
-        output = next(iter(self.outputs.values()))
-        if number is None or output.keys <= number or output.offsets[number + 1] == output.offsets[number]:
-            return None
-        return number
+    def output(self, function: str) -> Timeline:
+        """The timeline of ``function`` over ``groups``. Raises KeyError for a function not asked for."""
+        listed = self._listed()
+        return pieces.covering(self.outputs[function], listed, np.full(len(listed), -FOREVER, np.int64))
+
+    def _listed(self) -> Int64:
+        # A late event can take a group's only key away again.
+        return np.flatnonzero(np.diff(next(iter(self.outputs.values())).offsets))
 
     def receive(self, slot: int, revision: Revision) -> None:
         """Take a revision of the aggregated timeline (slot 0) or of the group column's state (slot 1)."""
@@ -73,7 +69,9 @@ class AggregateNode:
         of, by = self.inputs
         if of is None or by is None or self._since == FOREVER:
             return
-        since = self._since
+        if not len(of) or not len(by):
+            return
+        since = max(self._since, min(int(of.starts.min()), int(by.starts.min())))
         number = max(of.keys, by.keys)
         everyone = np.arange(number, dtype=np.int64)
         times = np.full(number, since, np.int64)

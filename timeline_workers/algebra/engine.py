@@ -67,7 +67,7 @@ class Evaluation:
 
     @property
     def groups(self) -> list[Scalar | None]:
-        """The groups of an aggregate, in order of first appearance; None is the null group."""
+        """The groups of an aggregate, in no order; None is the null group."""
         return [] if self._aggregate is None else self._aggregate.groups
 
     def aggregate(self, function: str) -> Timeline:
@@ -77,4 +77,4 @@ class Evaluation:
         """
         if self._aggregate is None:
             raise KeyError(f"{self.expression.op} is not an aggregate")
-        return self._aggregate.outputs[function]
+        return self._aggregate.output(function)

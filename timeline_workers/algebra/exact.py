@@ -26,11 +26,11 @@ def decimal(value: int | float) -> Fraction:
 
 
 def tidy(numbers: Numbers) -> Numbers:
-    """The same numbers as int64 where every one is a whole number of 64 bits."""
+    """The same numbers as int64 where every one is whole and far enough from the ends of 64 bits."""
     if numbers.dtype != np.object_:
         return numbers
     items: list[Fraction] = numbers.tolist()
-    if all(n.denominator == 1 and -(2**63) <= n.numerator < 2**63 for n in items):
+    if all(n.denominator == 1 and -_SAFE < n.numerator < _SAFE for n in items):
         return np.array([n.numerator for n in items], np.int64)
     return numbers
 
@@ -45,7 +45,7 @@ def lift(values: Tagged | Flags | Linear) -> Linear:
     known = is_number(values)
     zeros = np.zeros(len(values), np.int64)
     whole = known & (values.tags == INT)
-    if bool((whole | ~known).all()) and not bool((np.abs(values.bits[whole]) > _SAFE // MILLION).any()):
+    if bool((whole | ~known).all()) and _fits(values.bits[whole], limit=_SAFE // MILLION):
         return Linear(known, np.where(whole, values.bits, 0) * MILLION, zeros)
     return Linear(known, tidy(_scaled_decimals(values, known)), zeros)
 

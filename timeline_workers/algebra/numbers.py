@@ -153,7 +153,7 @@ def _int_rows(
     bits: Int64,
 ) -> tuple[NDArray[np.uint8], Int64]:
     if operator == "/":
-        exact = (np.abs(floats(a)) <= EXACT_FLOAT) & (np.abs(floats(b)) <= EXACT_FLOAT)
+        exact = (np.abs(floats(a)) < EXACT_FLOAT) & (np.abs(floats(b)) < EXACT_FLOAT)
         risky = ints & ~exact
     else:
         with np.errstate(over="ignore"):

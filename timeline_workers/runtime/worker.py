@@ -199,7 +199,7 @@ class NodeWorker:
 
     def _names(self) -> Sequence[Any]:
         if isinstance(self.node, AggregateNode):
-            return [group for group in self.node.groups if self.node.group_number(group) is not None]
+            return self.node.groups
         return self.node.keys.names
 
     def _check(self, question: Mapping[str, Any], needed: set[str], optional: frozenset[str] | set[str] = frozenset()) -> None:
@@ -218,8 +218,8 @@ class NodeWorker:
             function = question.get("aggregate", functions[0] if len(functions) == 1 else None)
             if function not in self.node.outputs:
                 raise QuestionError(f"aggregate {function!r} is not one of {', '.join(functions)}; say which")
-            names = self.node.groups
-            return Reader(self.node.outputs[function], names, kind, unit=unit, watermark=limit, aggregate=function)
+            timeline = self.node.output(function)
+            return Reader(timeline, self.node.groups, kind, unit=unit, watermark=limit, aggregate=function)
         return Reader(self.node.output, self.node.keys, kind, unit=unit, watermark=limit)
 
     # Carried state.
