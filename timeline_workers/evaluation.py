@@ -67,6 +67,8 @@ class Result:
 
     ``expression``: text, a built expression or a tree; ``key``, ``time``: dotted paths into the events;
     ``time_unit``: of event times, and of questions and answers; ``columns``: declared columns, if there are.
+    ``seen`` and ``accepted`` count events; ``rejected`` has those that were refused.
+
     Raises ExpressionError for a wrong expression, QuestionError for an unknown unit.
     """
 
@@ -98,29 +100,31 @@ class Result:
             requirements=checked.requirements,
         )
         self._evaluation = Evaluation(canonical(tree))
-        self._seen = 0
+        self.seen = 0
         self._readers: dict[str, Reader] = {}
+        self._by_text: dict[str, list[Group]] | None = None
 
     def add(self, payloads: list[Payload]) -> list[Reject]:
         """Take in events, as JSON text or mappings; return the refused ones.
 
         An event's position, and the ``row`` of a refused one, is its place among all events added.
         """
-        return self._take(self._decoder.decode(payloads, Positions.in_input(self._seen, len(payloads))))
+        return self._take(self._decoder.decode(payloads, Positions.in_input(self.seen, len(payloads))))
 
     def add_frame(self, frame: Any) -> list[Reject]:
         """Take in the rows of a table."""
-        return self._take(decode_frame(self._decoder, frame, self._seen))
+        return self._take(decode_frame(self._decoder, frame, self.seen))
 
     def _take(self, decoded: Decoded) -> list[Reject]:
-        first, count = self._seen, len(decoded.batch) + len(decoded.rejects)
+        first, count = self.seen, len(decoded.batch) + len(decoded.rejects)
         rejects = [Reject(first + r.row, r.reason, r.message, r.payload) for r in decoded.rejects]
-        self._seen += count
+        self.seen += count
         self.accepted += len(decoded.batch)
         self.rejected += rejects
         if len(decoded.batch):
             self._evaluation.add(decoded.batch)
             self._readers.clear()
+            self._by_text = None
         return rejects
 
     @property
@@ -132,6 +136,17 @@ class Result:
         """All keys with a valid event (or an aggregate's groups): ints, then strings by code point."""
         names = self._evaluation.groups if self.aggregates else self._evaluation.keys.names
         return in_order(names)
+
+    def named(self, text: str) -> list[Group]:
+        """The keys that are written as ``text``: a string, an int or both; UnknownNameError for none."""
+        if self._by_text is None:
+            self._by_text = {}
+            for name in self.keys():
+                shown = name if isinstance(name, str) else json.dumps(name)
+                self._by_text.setdefault(shown, []).append(name)
+        if text not in self._by_text:
+            self._reader(self.aggregates[0] if self.aggregates else None).refuse(text)
+        return self._by_text[text]
 
     def value_at(self, key: Group, at: object, *, aggregate: str | None = None) -> ValueAt:
         """The value of ``key`` at ``at``. Raises UnknownNameError for a key that is not in ``keys()``."""

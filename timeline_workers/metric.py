@@ -88,7 +88,7 @@ class Metric(BaseModel):
 
 
 def load_metric(file: str | Path) -> Metric:
-    """Read a metric from a YAML file, or from YAML text: a string of several lines, or one that starts with {.
+    """Read a metric from a YAML file, or from YAML text: several lines, or one that starts with {.
 
     Raises MetricError that names every wrong field, its value, the rule and the nearest field name, or the
     line at which the text is no YAML. The expression is not looked at: ``check_metric`` does that.

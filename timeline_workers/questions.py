@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -252,8 +252,12 @@ class Reader:
     def _pieces(self, key: Group) -> Pieces:
         row = self._row(key)
         if row is None:
-            raise UnknownNameError(self._unknown(key))
+            self.refuse(key)
         return Pieces.of(self.timeline, row)
+
+    def refuse(self, key: Group) -> NoReturn:
+        """Raise UnknownNameError for a key that is not known, with the nearest that is."""
+        raise UnknownNameError(self._unknown(key))
 
     def _row(self, key: Group) -> int | None:
         if not isinstance(key, str | int | float | None):
@@ -271,9 +275,11 @@ class Reader:
         if not self.names:
             return f"no {what} {key!r}: there are none, as there was no valid event"
         texts = [str(name) for name in self.names] if len(self.names) <= _MAX_COMPARED else []
-        near = get_close_matches(str(key), texts, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"{len(self.names):,} {what}s are known"
-        return f"no {what} {key!r}; {hint}"
+        if near := get_close_matches(str(key), texts, 1):
+            return f"no {what} {key!r}; did you mean {near[0]!r}?"
+        some = ", ".join(repr(name) for name in self.names[:5])
+        more = f" and {len(self.names) - 5:,} more" if len(self.names) > 5 else ""
+        return f"no {what} {key!r}; there are {some}{more}"
 
 
 def _lookalikes(key: Group) -> Iterator[Group]:

@@ -135,20 +135,24 @@ def question_time(value: object, unit: str) -> int:
         raise QuestionError(reason) from None
 
 
-def parse_question_time(text: str, unit: str) -> int:
-    """Return an instant written as text, such as a command's argument, in microseconds.
+def read_time(text: str, unit: str) -> Time:
+    """Return a time written as text, such as a command's argument, as a value in ``unit``.
 
-    Raises QuestionError when it is no time in ``unit``.
+    Raises QuestionError when it is no time in that unit.
     """
     check_unit(unit)
-    if unit == "iso":
-        return question_time(text, unit)
-    for read in (int, float):
-        try:
-            return question_time(read(text), unit)
-        except ValueError:
-            continue
-    raise QuestionError(f"time {text!r} is not a number of {unit}; write a number, or use --time-unit iso")
+    value: Time = text
+    if unit != "iso":
+        for number in (int, float):
+            try:
+                value = number(text)
+                break
+            except ValueError:
+                continue
+        else:
+            raise QuestionError(f"time {text!r} is not a number of {unit}; write one, or use the unit iso")
+    question_time(value, unit)
+    return value
 
 
 def _from_datetime(value: date) -> int:

@@ -1,0 +1,183 @@
+"""``timeline eval``: answers for a file of events, with no server; ``timeline validate``: a metric file."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from pydantic import BaseModel
+
+from ..errors import QuestionError
+from ..evaluation import Result
+from ..events.rules import Limits
+from ..events.times import read_time
+from ..metric import TimeUnit, check_metric, load_metric
+from .output import ExitCode, Output, OutputOption, complain, emit
+
+_BATCH = 20_000
+_BIG_FILE = 16 << 20  # bytes from which a progress bar is worth looking at
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("eval", no_args_is_help=True)(evaluate_file)
+    app.command("validate", no_args_is_help=True)(validate)
+
+
+def evaluate_file(
+    expression: Annotated[
+        str, typer.Argument(metavar="EXPR", help="A timeline expression, or @FILE with one in it.")
+    ],
+    events: Annotated[
+        str, typer.Option(metavar="FILE", help="JSON lines, one event a line; - is standard input.")
+    ],
+    key: Annotated[str, typer.Option(metavar="FIELD", help="The key's field, dotted for nested ones.")],
+    time: Annotated[str, typer.Option(metavar="FIELD", help="The event time's field, likewise.")],
+    time_unit: Annotated[TimeUnit, typer.Option(help="Of event times, questions and answers.")] = "s",
+    at: Annotated[
+        list[str] | None, typer.Option(metavar="T", help="The value at this instant; may be repeated.")
+    ] = None,
+    spans: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="The spans over [A, B).")
+    ] = None,
+    change: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="The change over [A, B).")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="D", help="With --change: per interval of this length, such as 1m.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Only this key; may be repeated.")
+    ] = None,
+    output: OutputOption = Output.json,
+) -> None:
+    """Evaluate an expression over a file of events.
+
+    An event's position is its place in the input. Bad events take no part: stderr names them with their line.
+    """
+    if sum(question is not None for question in (at or None, spans, change)) != 1:
+        raise QuestionError("ask one thing: --at T, --spans A B, or --change A B")
+    if every is not None and change is None:
+        raise QuestionError("--every goes with --change A B")
+    times = [read_time(text, time_unit) for text in at or spans or change or ()]
+    result = Result(_expression(expression), key=key, time=time, time_unit=time_unit)
+    with ExitStack() as stack:
+        refused = _read(result, events, _open(events, stack))
+    keys = result.keys() if only is None else [name for text in only for name in result.named(text)]
+
+    def answers() -> Iterator[BaseModel]:
+        for name in keys:
+            for function in result.aggregates or (None,):
+                if at:
+                    yield from (result.value_at(name, t, aggregate=function) for t in times)
+                elif spans:
+                    yield result.spans(name, times[0], times[1], aggregate=function)
+                else:
+                    found = result.change(name, times[0], times[1], every, aggregate=function)
+                    yield from found if isinstance(found, list) else [found]
+
+    emit(answers(), output)
+    if refused:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.most_common())
+        complain(f"{refused.total():,} of {result.accepted + refused.total():,} events were bad: {reasons}")
+        raise typer.Exit(ExitCode.BAD_EVENTS)
+
+
+def validate(
+    metric: Annotated[Path, typer.Argument(metavar="METRIC.yaml", help="A metric file.")],
+) -> None:
+    """Check a metric file: its fields, its expression, and the expression against the declared columns."""
+    loaded = load_metric(metric)
+    check_metric(loaded)
+    typer.echo(f"{metric}: metric {loaded.name} is valid")
+
+
+def _expression(argument: str) -> str:
+    if not argument.startswith("@"):
+        return argument
+    try:
+        return Path(argument[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise QuestionError(f"cannot read the expression in {argument[1:]}: {reason}") from None
+
+
+def _open(name: str, stack: ExitStack) -> BinaryIO:
+    if name == "-":
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(open(name, "rb"))
+    except OSError as error:
+        raise QuestionError(f"cannot read the events in {name}: {error.strerror}") from None
+
+
+def _read(result: Result, name: str, file: BinaryIO) -> Counter[str]:
+    """Add all lines to ``result``, naming the bad ones on stderr; return how many there were by reason."""
+    refused: Counter[str] = Counter()
+    shown = "standard input" if name == "-" else name
+    with _Progress(name) as progress:
+        for lines, numbers, size in _batches(file):
+            first = result.seen
+            for reject in result.add(list(lines)):
+                refused[reject.reason] += 1
+                complain(f"{shown}, line {numbers[reject.row - first]}: {reject.reason}: {reject.message}")
+            progress.advance(size)
+    return refused
+
+
+def _batches(file: BinaryIO) -> Iterator[tuple[list[bytes], list[int], int]]:
+    """Yield lines, their numbers and their size in bytes; blank lines are skipped, and counted as lines."""
+    longest = Limits().event_bytes + 2  # more of a line is not kept: the event is refused for its size
+    lines: list[bytes] = []
+    numbers: list[int] = []
+    number = size = 0
+    while line := file.readline(longest):
+        number += 1
+        size += len(line)
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        rest = line
+        while len(rest) == longest and not rest.endswith(b"\n"):
+            rest = file.readline(longest)
+            size += len(rest)
+        if not line.isspace():
+            lines.append(line)
+            numbers.append(number)
+        if len(lines) == _BATCH:
+            yield lines, numbers, size
+            lines, numbers, size = [], [], 0
+    if lines:
+        yield lines, numbers, size
+
+
+class _Progress:
+    """A bar on stderr while a big file is read by somebody who is looking."""
+
+    def __init__(self, name: str) -> None:
+        path = Path(name)
+        size = path.stat().st_size if name != "-" and path.is_file() else 0
+        self._stack = ExitStack()
+        self._advance = None
+        if size >= _BIG_FILE and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            bar = self._stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+            task = bar.add_task("reading events", total=size)
+            self._advance = lambda count: bar.advance(task, count)
+
+    def advance(self, size: int) -> None:
+        """Show that ``size`` more bytes are done."""
+        if self._advance is not None:
+            self._advance(size)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()

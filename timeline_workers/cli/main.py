@@ -1,0 +1,112 @@
+"""The ``timeline`` command: puts the commands together, and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated, NoReturn
+
+import typer
+
+from .. import __version__
+from ..errors import (
+    ConnectionFailedError,
+    ExpressionError,
+    MetricError,
+    QuestionError,
+    TimelineError,
+)
+from .output import EXIT_CODES, ExitCode, complain
+
+# Each has ``register(app)``. A known command loads its own module only: `timeline eval` need not wait for the
+# libraries of servers it does not talk to.
+_MODULES = {
+    "eval": ("eval", "validate"),
+    "graph": ("graph",),
+    "cluster": ("apply", "get", "describe", "delete", "query", "worker"),
+    "dev": ("dev",),
+}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"timeline {__version__}")
+        raise typer.Exit
+
+
+def build(command: str = "") -> typer.Typer:
+    """The command line: with all commands, or with those of the module that has ``command``."""
+    app = typer.Typer(
+        name="timeline",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Time-state analytics: timeline expressions over events, as graphs of durable workers.",
+        epilog=EXIT_CODES,
+    )
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None:
+        pass
+
+    modules = [name for name, commands in _MODULES.items() if command in commands] or _MODULES
+    for name in modules:
+        try:
+            module = import_module(f".{name}", __package__)
+        except ModuleNotFoundError as error:
+            if error.name != f"{__package__}.{name}":
+                raise
+            continue
+        if name == "graph":
+            app.command("graph", no_args_is_help=True)(module.graph)
+        else:
+            module.register(app)
+    return app
+
+
+def exit_code(error: TimelineError) -> ExitCode:
+    """The exit code that says what kind of mistake ``error`` is."""
+    if isinstance(error, ConnectionFailedError):
+        return ExitCode.UNREACHABLE
+    if isinstance(error, ExpressionError | MetricError | QuestionError):
+        return ExitCode.USAGE
+    return ExitCode.FAILED
+
+
+def main() -> NoReturn:
+    """Run the command line and leave the process with its exit code."""
+    code: int
+    try:
+        build(sys.argv[1] if len(sys.argv) > 1 else "")()
+        code = ExitCode.OK
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else ExitCode.FAILED
+    except TimelineError as error:
+        complain(f"error: {error}")
+        code = exit_code(error)
+    except BrokenPipeError:
+        code = ExitCode.OK
+    except OSError as error:
+        complain(f"error: {error}")
+        code = ExitCode.FAILED
+    except KeyboardInterrupt:
+        code = 130
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    if "temporalio" in sys.modules:
+        from ..process import leave
+
+        leave(code)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us has seen enough. Python would complain at exit that it cannot flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -1,0 +1,105 @@
+"""What commands print: results on stdout as JSON lines or a table, everything else on stderr; exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from enum import IntEnum, StrEnum
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+_LINES_AT_ONCE = 1_000
+
+
+class ExitCode(IntEnum):
+    """What the exit code of a command says."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    BAD_EVENTS = 3
+    UNREACHABLE = 4
+
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 failed; 2 the command line, expression, metric or question is wrong; "
+    "3 done, but some events were bad; 4 a server cannot be reached."
+)
+
+
+class Output(StrEnum):
+    """The forms of results."""
+
+    json = "json"
+    table = "table"
+
+
+OutputOption = Annotated[
+    Output, typer.Option("-o", "--output", help="json: one object a line; table: for people.")
+]
+
+
+def complain(message: str) -> None:
+    """Write one message to stderr."""
+    sys.stderr.write(f"{message}\n")
+
+
+def to_json(row: BaseModel | Mapping[str, Any]) -> str:
+    """One line of JSON, its fields in the order of the model."""
+    data = row.model_dump() if isinstance(row, BaseModel) else row
+    return json.dumps(data, ensure_ascii=False)
+
+
+def emit(rows: Iterable[BaseModel | Mapping[str, Any]], output: Output = Output.json) -> None:
+    """Print answers, or any other flat objects, on stdout.
+
+    JSON lines are written as they come. A table takes all rows first; the spans of one answer, and the values
+    of one State's change, are rows of their own there.
+    """
+    if output is Output.json:
+        lines = (to_json(row) + "\n" for row in rows)
+        while text := "".join(islice(lines, _LINES_AT_ONCE)):
+            sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    _print_table([flat for row in rows for flat in _flatten(row)])
+
+
+def _flatten(row: BaseModel | Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    data = dict(row.model_dump() if isinstance(row, BaseModel) else row)
+    for inner in ("spans", "seconds_by_value"):
+        if isinstance(data.get(inner), list):
+            items = data.pop(inner)
+            yield from ({**data, **item} for item in items)
+            return
+    yield data
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        numbers = all(_is_number(row.get(name)) for row in rows)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row[name])) if name in row else "" for name in names))
+    # A pipe has no width: what reads it should not find cells wrapped to 80 columns.
+    width = None if sys.stdout.isatty() else max(120, 30 * len(names))
+    Console(width=width, highlight=False).print(table)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
