@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Annotated
 
@@ -30,7 +31,7 @@ GRACE_SECONDS = 20.0
 DISCOVERY_SECONDS = 0.25
 RESUBSCRIBE_SECONDS = 5.0
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
 @app.command()
@@ -70,6 +71,10 @@ def main(
     except TimelineError as error:
         typer.echo(f"error: {error}", err=True)
         code = 1
+    except Exception:
+        # Whatever it was, the process must end: threads of the client libraries would keep it alive.
+        traceback.print_exc()
+        code = 1
     leave(code)
 
 
@@ -102,9 +107,11 @@ async def _run(only: tuple[str, ...], subscription: str, batch: int, wait_ms: in
             made.counts = counts.setdefault(topic, made.counts)
             return made
 
-        failed = await _feed_topics(catalog, feeder, stop)
-        stop.set()
-        await telling
+        try:
+            failed = await _feed_topics(catalog, feeder, stop)
+        finally:
+            stop.set()
+            await telling
     log.info("feeder stopped", **summary(counts.values(), leaves.signals, 0.0))
     await asyncio.to_thread(client.close)
     return 1 if failed else 0

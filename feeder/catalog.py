@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import structlog
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -11,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import Plan, plan
-from workflows.messages import CATALOG_ID, CatalogState
+from workflows.messages import CATALOG_ID, CatalogEntry
 
 from .route import Group, groups_of
 
@@ -47,26 +48,26 @@ class Catalog:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            return self._take(None, CatalogState())
+            return self._take(None, [])
         seen = (description.run_id, description.history_length)
         if seen == self._seen:
             return False
         if description.status is not WorkflowExecutionStatus.RUNNING:
-            return self._take(seen, CatalogState())
-        state = await handle.query("routing", result_type=CatalogState)
-        return self._take(seen, state)
+            return self._take(seen, [])
+        routing: dict[str, Any] = await handle.query("routing")
+        return self._take(seen, [CatalogEntry.model_validate(entry) for entry in routing["metrics"]])
 
     async def needs(self, node: str) -> bool:
         """Whether, as of now, a registered metric needs the leaf ``node``. Raises RPCError."""
         await self.refresh()
         return any(node in group.leaves for groups in self.topics.values() for group in groups)
 
-    def _take(self, seen: tuple[str, int] | None, state: CatalogState) -> bool:
+    def _take(self, seen: tuple[str, int] | None, entries: Sequence[CatalogEntry]) -> bool:
         if seen is None and self._seen is None and not self._plans:
             return False
         self._seen = seen
         plans: dict[str, Plan] = {}
-        for entry in state.entries:
+        for entry in entries:
             metric = entry.metric
             if self._only and metric.name not in self._only:
                 continue

@@ -79,7 +79,12 @@ def dev(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: asked.set())
         supervisor = Supervisor(environment_of(addresses), lambda line: typer.echo(line, err=True))
-        threading.Thread(target=lambda: (supervisor.ended.wait(), asked.set()), daemon=True).start()
+
+        def stop_when_jobs_end() -> None:
+            supervisor.ended.wait()
+            asked.set()
+
+        threading.Thread(target=stop_when_jobs_end, daemon=True).start()
         try:
             if not servers_only:
                 for job in jobs():
