@@ -25,8 +25,9 @@ from .algebra.values import INT64_MAX, INT64_MIN
 from .errors import ExpressionError, MetricError
 from .language import tree as t
 from .language.canonical import to_text
+from .language.depth import MAX_DEPTH, too_deep
 from .language.durations import parse_duration
-from .language.lexical import AGGREGATE_FUNCTIONS, MAX_DEPTH, MAX_WINDOW
+from .language.lexical import AGGREGATE_FUNCTIONS, MAX_WINDOW
 
 Constant: TypeAlias = bool | int | float | str | timedelta
 Window: TypeAlias = str | int | float | timedelta
@@ -76,7 +77,7 @@ class Built:
 
     def __init__(self, expression: t.Expression, depth: int = 1) -> None:
         if depth > MAX_DEPTH:
-            raise ExpressionError(f"the expression nests deeper than {MAX_DEPTH} levels")
+            raise too_deep(None, None)
         self.expression = expression
         self._depth = depth
 

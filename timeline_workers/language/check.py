@@ -15,8 +15,8 @@ from ..errors import ExpressionError
 from ..metric import ColumnType
 from . import tree as t
 from .canonical import fold, to_text
+from .depth import refuse_deep
 from .kinds import Kind, KindName, ValueType, Variable, type_of
-from .lexical import MAX_DEPTH
 
 _TYPES: dict[ColumnType, ValueType] = {
     "bool": "bool",
@@ -64,7 +64,7 @@ def check(
     ``text`` is what the expression was parsed from: with it, errors show the place. Raises ExpressionError
     and nothing else.
     """
-    _refuse_deep(expression)
+    refuse_deep(expression, text)
     checker = _Checker(columns, text)
     kind = checker.root(expression)
     kinds = {key: checker.resolved(found) for key, found in checker.kinds.items()}
@@ -84,16 +84,6 @@ def _nodes(expression: t.Expression) -> list[t.Expression]:
         nodes.append(node)
         stack.extend(node.children())
     return nodes
-
-
-def _refuse_deep(expression: t.Expression) -> None:
-    # A tree built in Python has not been through the parser's own limit.
-    level, depth = [expression], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise ExpressionError(f"the expression nests deeper than {MAX_DEPTH} levels")
-        level = [child for node in level for child in node.children()]
 
 
 @dataclass(slots=True)

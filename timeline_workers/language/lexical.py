@@ -36,7 +36,6 @@ RESERVED = {
 NAME = re.compile(r"[^\W\d]\w*(?:\.\w+)*")
 
 MAX_LENGTH = 65_536
-MAX_DEPTH = 200
 
 # 10,000 years: the longest that times in years 1-9999 can tell apart.
 MAX_WINDOW = 10_000 * 365 * 86_400_000_000

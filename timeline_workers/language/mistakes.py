@@ -79,7 +79,9 @@ def _token(text: str, tokens: list[Token], mistake: UnexpectedToken) -> Expressi
         return error("this ) closes nothing")
     if wants_operand:
         if before is not None and token.type == "COMPARE" and before.type == "COMPARE":
-            return error(f"`{before} {token}` is not an operator", hint="the comparisons are == != < <= > >=")
+            both = (_span(before)[0], span[1])
+            shown = text[slice(*both)]
+            return error(f"`{_short(shown)}` is not an operator", both, "the comparisons are == != < <= > >=")
         if token.type in ("BANG", "TILDE") and before is not None:
             hint = f"put it in parentheses: {before} ({token} ...)"
             return error(f"{found} cannot follow `{before}`", hint=hint)

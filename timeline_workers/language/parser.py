@@ -21,11 +21,11 @@ from lark.exceptions import UnexpectedInput
 from ..algebra.values import INT64_MAX, INT64_MIN
 from ..errors import ExpressionError, MetricError
 from . import tree as t
+from .depth import MAX_DEPTH, refuse_deep, too_deep
 from .durations import MICROSECONDS, parse_duration
 from .lexical import (
     AGGREGATE_FUNCTIONS,
     FUNCTIONS,
-    MAX_DEPTH,
     MAX_LENGTH,
     MAX_WINDOW,
     RESERVED,
@@ -62,7 +62,7 @@ def parse(text: str) -> t.Expression:
     """Return the tree of an expression; every node has its ``span`` in ``text``.
 
     Raises ExpressionError, with the place and what was expected, for any text that is not an expression, and
-    nothing else. Texts over 64 Ki characters and nestings deeper than 200 are refused.
+    nothing else. Texts over 64 Ki characters and nestings deeper than 100 are refused.
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionError(
@@ -84,22 +84,23 @@ def parse(text: str) -> t.Expression:
             tokens.pop()
         # "from None": the parser's own account, in names of tokens, would only confuse.
         raise explain(text, tokens, mistake) from None
-    _refuse_deep(text, syntax)
-    return _Lowering(text).root(cast(Syntax, syntax.children[0]))
+    whole = cast(Syntax, syntax.children[0])
+    _guard_the_stack(text, whole)
+    expression = _Lowering(text).root(whole)
+    refuse_deep(expression, text)
+    return expression
 
 
-def _refuse_deep(text: str, syntax: Syntax) -> None:
-    level, depth = [syntax], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise ExpressionError(
-                f"the expression nests deeper than {MAX_DEPTH} levels here",
-                text=text,
-                span=_span(level[0]),
-                hint="each operator in a chain such as a || b || c counts as one level",
-            )
-        level = [child for node in level for child in node.children if isinstance(child, Tree)]
+def _guard_the_stack(text: str, syntax: Syntax) -> None:
+    # Parentheses cost the walk nothing. What is folded away (- - 5) does, and a column inside a function is
+    # one level more here than in the tree: the exact limit is for refuse_deep.
+    stack = [(syntax, 1)]
+    while stack:
+        node, depth = stack.pop()
+        if depth > MAX_DEPTH + 2:
+            raise too_deep(text, _span(node))
+        inner = depth if node.data == "group" else depth + 1
+        stack.extend((child, inner) for child in node.children if isinstance(child, Tree))
 
 
 def _span(syntax: Syntax | Token) -> Span:
