@@ -83,11 +83,10 @@ class NodeWorker:
         if edges is None or isinstance(self.node, EventNode):
             raise StateError(f"{message['from']} is no input of {self.spec.worker_id}")
         for edge in edges:
-            revision = edge.accept(message, self.node.keys)
-            if revision is None:
-                self.repeated += 1
-                continue
-            self.node.receive(edge.slot, revision)
+            revisions = edge.accept(message, self.node.keys)
+            self.repeated += not revisions
+            for revision in revisions:
+                self.node.receive(edge.slot, revision)
         if isinstance(self.node, AggregateNode):
             self.node.advance()
         else:

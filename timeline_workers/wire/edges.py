@@ -153,20 +153,25 @@ class InboundEdge:
     numbers: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     progress: tuple[Progress, ...] = ()
 
-    def accept(self, message: dict[str, Any], keys: KeyTable) -> Revision | None:
-        """Take a message (from ``open_message``) once and in order; None when it was taken before.
+    def accept(self, message: dict[str, Any], keys: KeyTable) -> list[Revision]:
+        """Take a message (from ``open_message``) once and in order; none when it was taken before.
 
-        The first message of a new epoch begins the edge anew: its snapshot replaces all that was told before.
+        The first message of a new epoch begins the edge anew: all that was told before is taken back first.
         Raises StateError when an earlier message is missing.
         """
+        suffix = unpack_timeline(message["suffix"])
+        revisions: list[Revision] = []
         if message["epoch"] != self.epoch:
             if message["sequence"] or message["epoch"] in self.past_epochs:
-                return None
+                return []
             if self.epoch:
                 self.past_epochs.append(self.epoch)
             self.epoch, self.sequence = message["epoch"], 0
+            told = np.unique(self.numbers)
+            nothing = pieces.empty(suffix.values, len(told))
+            revisions.append(Revision(told, np.full(len(told), BEGINNING, np.int64), nothing))
         if message["sequence"] < self.sequence:
-            return None
+            return []
         if message["sequence"] > self.sequence:
             raise StateError(
                 f"message {message['sequence']} of {self.sender} came before message {self.sequence}: an edge "
@@ -179,7 +184,6 @@ class InboundEdge:
         self.progress = unpack_progress(message["progress"])
         mine = self.numbers[unpack_ints(message["keys"])]
         froms = unpack_ints(message["froms"])
-        suffix = unpack_timeline(message["suffix"])
         if len(mine) > 1 and bool((mine[1:] < mine[:-1]).any()):
             by_number = np.argsort(mine)
             lengths = np.diff(suffix.offsets)[by_number]
@@ -187,7 +191,7 @@ class InboundEdge:
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
             suffix = Timeline(offsets, suffix.starts[rows], columns.take(suffix.values, rows))
             mine, froms = mine[by_number], froms[by_number]
-        return Revision(mine, froms, suffix)
+        return [*revisions, Revision(mine, froms, suffix)]
 
     def carried(self) -> list[Any]:
         """The edge as plain values, for carried state."""

@@ -51,8 +51,8 @@ def pack_ints(column: NDArray[np.integer]) -> list[Any]:
     first, low, high = int(values[0]), int(values.min()), int(values.max())
     if low == high:
         return [count, 0, 0, first, b""]
-    width = _width(low - first, high - first)
     if high - low < 2**62:
+        width = _width(low - first, high - first)
         steps = np.diff(values)
         step_width = _width(int(steps.min()), int(steps.max()))
         if step_width < width:

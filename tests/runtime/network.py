@@ -1,0 +1,116 @@
+"""A network of workers without Temporal: messages may be repeated and delayed, workers may be carried over."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from timeline_workers.algebra.leaves import LeafRouter, Progress
+from timeline_workers.events.batch import EventBatch
+from timeline_workers.graph.plan import Plan, WorkerSpec, global_workers, partition_labels, partition_of, workers
+from timeline_workers.language.parser import parse
+from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.wire.leaf import encode_leaf_batch
+
+Choose = Callable[[int], int]
+
+
+class Network:
+    """All workers of a plan. ``choose(n)`` picks one of ``n`` possibilities; tests draw it at random."""
+
+    def __init__(self, plan: Plan, choose: Choose, message_bytes: int = 400_000) -> None:
+        self.plan = plan
+        self.choose = choose
+        self.message_bytes = message_bytes
+        specs = [spec for label in partition_labels(plan) for spec in workers(plan, label)]
+        self.specs: dict[str, WorkerSpec] = {s.worker_id: s for s in [*specs, *global_workers(plan)]}
+        self.workers = {name: NodeWorker(spec) for name, spec in self.specs.items()}
+        self.feeds: dict[str, deque[bytes]] = {n: deque() for n, s in self.specs.items() if s.node.is_leaf}
+        self.fed: dict[str, list[bytes]] = {name: [] for name in self.feeds}
+        self.unsubscribed = [(n, child) for n, s in self.specs.items() for slot in s.inputs for child in slot]
+        self.on_their_way: list[tuple[str, str, bytes]] = []
+
+    def feed(self, batch: EventBatch, progress: tuple[Progress, ...]) -> None:
+        """Route a batch as the feeder does: every leaf of a partition hears of every key of it."""
+        source = self.plan.metric.source
+        for name, queue in self.feeds.items():
+            spec = self.specs[name]
+            rows = [i for i, k in enumerate(batch.key.tolist()) if partition_of(batch.keys[k], source) == spec.partition]
+            part = _rows(batch, rows)
+            queue.append(encode_leaf_batch(LeafRouter(parse(spec.node.expression)).batch(part, progress)))
+
+    def step(self) -> None:
+        """Let one thing happen, chosen among all that can."""
+        possible: list[Callable[[], None]] = []
+        possible += [lambda name=name: self._feed_leaf(name) for name, queue in self.feeds.items() if queue]
+        possible += [lambda name=name: self._feed_again(name) for name, fed in self.fed.items() if fed]
+        possible += [lambda pair=pair: self._subscribe(pair) for pair in self.unsubscribed]
+        possible += [lambda name=name: self._send(name) for name in self.workers]
+        possible += [lambda i=i: self._arrive(i) for i in range(len(self.on_their_way))]
+        possible += [lambda name=name: self._carry_over(name) for name in self.workers]
+        possible[self.choose(len(possible))]()
+
+    def settle(self) -> None:
+        """Let all that is still to happen happen."""
+        for pair in list(self.unsubscribed):
+            self._subscribe(pair)
+        while True:
+            for name, queue in self.feeds.items():
+                while queue:
+                    self._feed_leaf(name)
+            for name in self.workers:
+                self._send(name)
+            if not self.on_their_way:
+                return
+            while self.on_their_way:
+                self._arrive(0)
+
+    def _feed_leaf(self, name: str) -> None:
+        payload = self.feeds[name].popleft()
+        self.workers[name].ingest(payload)
+        self.fed[name].append(payload)
+
+    def _feed_again(self, name: str) -> None:
+        # What was not acknowledged in time is delivered again, from some point on.
+        for payload in self.fed[name][self.choose(len(self.fed[name])) :]:
+            self.workers[name].ingest(payload)
+
+    def _subscribe(self, pair: tuple[str, str]) -> None:
+        name, child = pair
+        self.unsubscribed = [p for p in self.unsubscribed if p != pair]
+        self.workers[child].subscribe(name, f"{name}/0")
+
+    def _send(self, name: str) -> None:
+        worker = self.workers[name]
+        for subscriber in worker.subscribers():
+            message = worker.outgoing(subscriber, self.message_bytes)
+            if message is not None:
+                self.on_their_way.append((name, subscriber, message))
+
+    def _arrive(self, index: int) -> None:
+        sender, subscriber, message = self.on_their_way.pop(index)
+        for _ in range(1 + self.choose(2)):
+            self.workers[subscriber].receive(message)
+        self.workers[sender].delivered(subscriber)
+
+    def _carry_over(self, name: str) -> None:
+        chunks = self.workers[name].snapshot(1 + self.choose(2) * 50)
+        self.workers[name] = NodeWorker.restore(self.specs[name], chunks)
+        # A send given up at the change of runs is made again; one that arrived after all is dropped.
+        self.on_their_way = [m for m in self.on_their_way if m[0] != name or self.choose(2)]
+
+
+def _rows(batch: EventBatch, rows: Sequence[int]) -> EventBatch:
+    used = sorted({int(batch.key[i]) for i in rows})
+    number = {old: new for new, old in enumerate(used)}
+    picked = list(rows)
+    key = batch.key[picked].copy()
+    for i, old in enumerate(key.tolist()):
+        key[i] = number[old]
+    return EventBatch(
+        [batch.keys[old] for old in used],
+        key,
+        batch.time[picked],
+        batch.position.take(picked),  # type: ignore[arg-type]
+        {n: type(c)(c.tags[picked], c.bits[picked], c.strings) for n, c in batch.columns.items()},
+    )
