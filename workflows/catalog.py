@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -49,20 +49,20 @@ class MetricCatalog:
         """Run for ever, continuing as new when Temporal suggests it."""
         await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(CatalogState(version=self._version, entries=tuple(self._entries.values())))
+        workflow.continue_as_new(self._state())
 
     @workflow.query
     def metrics(self) -> list[CatalogEntry]:
         """The registered metrics by name."""
         return [self._entries[name] for name in sorted(self._entries)]
 
-    @workflow.query
-    def routing(self) -> dict[str, Any]:
-        """What a feeder needs: ``{"version": n, "metrics": [{"metric": …, "generation": g}, …]}``.
+    def _state(self) -> CatalogState:
+        return CatalogState(version=self._version, entries=tuple(self.metrics()))
 
-        ``version`` grows with every change, so the same number means the same metrics.
-        """
-        return {"version": self._version, "metrics": [entry.model_dump(mode="json") for entry in self.metrics()]}
+    @workflow.query
+    def routing(self) -> CatalogState:
+        """What a feeder needs: the registered metrics, and a version that grows with every change."""
+        return self._state()
 
     @workflow.update
     async def register(self, metric: Metric) -> RegisterResult:
@@ -160,10 +160,11 @@ class MetricCatalog:
         )
 
 
-def unknown_metric(name: str, known: Any) -> str:
+def unknown_metric(name: str, known: Iterable[str]) -> str:
     """The message for a metric that is not registered."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
     if near:
         return f"there is no metric {name!r}; did you mean {near[0]!r}?"
-    listed = ", ".join(sorted(known)) or "none; register one with `timeline apply`"
+    listed = ", ".join(names) or "none; register one with `timeline apply`"
     return f"there is no metric {name!r}; registered: {listed}"

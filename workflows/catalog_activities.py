@@ -116,7 +116,7 @@ async def stop_workers(input: StopInput) -> tuple[str, ...]:
             await signal_worker(client, worker_id, "detach", input.metric)
         stop = list(input.stop)
         for node in input.per_key_nodes:
-            query = f'WorkflowId STARTS_WITH "{node}" AND ExecutionStatus = "Running"'
+            query = f'WorkflowId STARTS_WITH "{node}." AND ExecutionStatus = "Running"'
             stop += [found.id async for found in client.list_workflows(query)]
         told = [
             worker_id

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from . import activities
@@ -29,7 +29,7 @@ _ATTEMPT = timedelta(seconds=15)
 
 
 async def run_local(activity: Any, *args: Any) -> None:
-    """Run an activity of `workflows.activities` locally; raises ActivityError after a minute of failures."""
+    """Run an activity of `workflows.activities` locally; raises FailureError after a minute of failures."""
     await workflow.execute_local_activity(
         activity,
         args=args,
@@ -39,14 +39,17 @@ async def run_local(activity: Any, *args: Any) -> None:
     )
 
 
-def is_gone(error: ActivityError) -> bool:
+def is_gone(error: FailureError) -> bool:
     """Whether the activity failed because the worker it talks to is not running."""
-    return isinstance(error.cause, ApplicationError) and error.cause.type == activities.WORKER_GONE
+    # A local activity's failure comes with or without an ActivityError around it, by how often it was tried.
+    cause = error if isinstance(error, ApplicationError) else error.cause
+    return isinstance(cause, ApplicationError) and cause.type == activities.WORKER_GONE
 
 
-def reason(error: ActivityError) -> str:
+def reason(error: FailureError) -> str:
     """The failure in one line."""
-    return str(error.cause or error)
+    cause = error.cause if isinstance(error.cause, FailureError) else error
+    return cause.message
 
 
 class Edges:
@@ -61,13 +64,19 @@ class Edges:
         self._sending: set[asyncio.Task[None]] = set()
         self._last_error: dict[str, str] = {}
         self.gone = dict(gone)
+        self.failure: BaseException | None = None
 
     def wake(self) -> None:
         """Look again whether there is something to say, to subscribers new and old."""
         self._round += 1
         for subscriber in self._node.subscribers():
             if subscriber not in self.gone and subscriber not in self._pumps:
-                self._pumps[subscriber] = asyncio.create_task(self._pump(subscriber))
+                pump = self._pumps[subscriber] = asyncio.create_task(self._pump(subscriber))
+                pump.add_done_callback(self._ended)
+
+    def _ended(self, pump: asyncio.Task[None]) -> None:
+        if not pump.cancelled() and (error := pump.exception()) is not None and not is_cancelled_exception(error):
+            self.failure = error
 
     def opened(self, subscriber: str) -> None:
         """A new epoch began: forget what was held against the subscriber, and a send of the epoch before."""
@@ -137,7 +146,7 @@ class Edges:
         while True:
             try:
                 await run_local(activities.deliver, subscriber, message)
-            except ActivityError as error:
+            except FailureError as error:
                 if is_cancelled_exception(error):
                     raise
                 if is_gone(error):

@@ -23,11 +23,12 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from timeline_workers.errors import QuestionError, StateError
     from timeline_workers.runtime.worker import NodeWorker
+    from timeline_workers.wire.edges import open_message
 
     from . import activities
     from .edges import Edges, is_gone, reason, run_local
@@ -36,9 +37,9 @@ with workflow.unsafe.imports_passed_through():
 
 METRIC_ATTRIBUTE = SearchAttributeKey.for_keyword_list("TimelineMetric")
 
-# Temporal refuses an input beyond 2 MiB; the rest of the input is small.
-INLINE_STATE_BYTES = 1536 * 1024
-_STATE_PART_BYTES = 1024 * 1024
+# Temporal warns of an input beyond 512 KiB, and refuses one beyond 2 MiB.
+INLINE_STATE_BYTES = 448 * 1024
+_STATE_PART_BYTES = 448 * 1024
 # A run whose state came through its history has that much history already: let it do some work before the next.
 _WORK_PER_STATE = 3
 # Temporal ends a run whose history passes 50 MiB.
@@ -183,7 +184,10 @@ class _Processor:
             self._open_inputs()
             if self._should_continue():
                 await self._continue()
-            await workflow.wait_condition(lambda: len(self._inbox) > 0 or self._should_continue())
+            await workflow.wait_condition(lambda: len(self._inbox) > 0 or self._should_continue() or self._broken() is not None)
+            if (failure := self._broken()) is not None:
+                # A defect, not a state of the world: the workflow task fails and is tried again, as after a fix.
+                raise failure
 
     def _open_node(self, entries: list[Entry]) -> None:
         state = [body for kind, body in entries if kind == "state"]
@@ -198,7 +202,8 @@ class _Processor:
         assert carried is not None
         entries: list[Entry] = []
         for index in range(carried.chunks):
-            part = await workflow.execute_local_activity(
+            # Not local: several results in one workflow task would pass the 4 MiB that one message may have.
+            part = await workflow.execute_activity(
                 activities.kept_state,
                 args=[self._spec.worker_id, carried.run_id, index],
                 start_to_close_timeout=timedelta(seconds=60),
@@ -222,6 +227,8 @@ class _Processor:
                 self._refused += 1
                 self._last_refusal = f"{kind} of {len(body)} bytes: {error}"
                 workflow.logger.error("refused %s", self._last_refusal)
+                if kind == "receive":
+                    self._start_over(body)
 
     def _apply(self, kind: Kind, body: bytes) -> None:
         assert self._node is not None
@@ -261,6 +268,9 @@ class _Processor:
             change = METRIC_ATTRIBUTE.value_set(wanted) if wanted else METRIC_ATTRIBUTE.value_unset()
             workflow.upsert_search_attributes([change])
 
+    def _broken(self) -> BaseException | None:
+        return None if self._edges is None else self._edges.failure
+
     # Inputs.
 
     def _open_inputs(self) -> None:
@@ -278,6 +288,15 @@ class _Processor:
         self._subscribed.discard(worker)
         self._epochs[worker] = self._epochs.get(worker, 0) + 1
 
+    def _start_over(self, message: bytes) -> None:
+        # After a gap nothing of the edge can be taken any more: a new epoch begins with a snapshot.
+        try:
+            sender = str(open_message(message)["from"])
+        except StateError:
+            return
+        if sender in self._subscribed:
+            self._reopen(sender)
+
     async def _subscribe_to(self, worker: str) -> None:
         # The first run's id makes the epoch this worker's own, and the same in all of its runs.
         epoch = f"{workflow.info().first_execution_run_id}/{self._epochs[worker]}"
@@ -285,7 +304,7 @@ class _Processor:
         while True:
             try:
                 await run_local(activities.open_edge, worker, SubscribeInput(subscriber=self._spec.worker_id, epoch=epoch))
-            except ActivityError as error:
+            except FailureError as error:
                 if is_cancelled_exception(error):
                     raise
                 self._input_errors[worker] = reason(error)
@@ -312,7 +331,7 @@ class _Processor:
         for worker in self._inputs:
             try:
                 await run_local(activities.close_edge, worker, self._spec.worker_id)
-            except ActivityError as error:
+            except FailureError as error:
                 if not is_gone(error):
                     workflow.logger.warning("could not unsubscribe from %s: %s", worker, reason(error))
         return ProcessorResult(worker_id=self._spec.worker_id, runs=self._input.runs + 1, reason=self._stopping)

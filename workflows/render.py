@@ -35,5 +35,4 @@ def render_result(plan: Plan, leaves: Iterable[WorkerName], results: Iterable[Wo
 
 def _timeline(node: NodeSpec, worker_id: str) -> str:
     side = "leaf-timeline" if node.is_leaf else "derived-timeline"
-    operator = node.operator.replace("_", "-")
-    return f"{side}({operator if operator.startswith('tl-') else 'tl-' + operator}({{worker-id: {worker_id}}}))"
+    return f"{side}({node.operator}({{worker-id: {worker_id}}}))"

@@ -58,6 +58,10 @@ def build_worker(client: Client, settings: Settings, *, graceful: timedelta = ti
     caching: dict[str, Any] = {"max_cached_workflows": settings.max_cached_workflows}
     if settings.max_cached_workflows:
         caching["workflow_task_poller_behavior"] = pollers
+        caching["max_concurrent_workflow_tasks"] = 32
+    else:
+        # Without a cache a workflow task that waits for a local activity would be evicted by the next one's arrival.
+        caching["max_concurrent_workflow_tasks"] = 1
     return Worker(
         client,
         task_queue=settings.task_queue,
@@ -66,7 +70,6 @@ def build_worker(client: Client, settings: Settings, *, graceful: timedelta = ti
         workflow_runner=workflow_runner(),
         # NumPy leaves the interpreter lock now and then; more threads than this only wait for it.
         workflow_task_executor=ThreadPoolExecutor(max_workers=4, thread_name_prefix="workflow"),
-        max_concurrent_workflow_tasks=32,
         max_concurrent_local_activities=200,
         max_concurrent_activities=50,
         activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=1, maximum=8, initial=2),
