@@ -1,4 +1,5 @@
-"""A network of workers without Temporal: messages may be repeated and delayed, workers may be carried over."""
+"""A network of workers without Temporal: messages may be repeated and delayed, workers may be carried
+over."""
 
 from __future__ import annotations
 
@@ -7,7 +8,14 @@ from collections.abc import Callable, Sequence
 
 from timeline_workers.algebra.leaves import LeafRouter, Progress
 from timeline_workers.events.batch import EventBatch
-from timeline_workers.graph.plan import Plan, WorkerSpec, global_workers, partition_labels, partition_of, workers
+from timeline_workers.graph.plan import (
+    Plan,
+    WorkerSpec,
+    global_workers,
+    partition_labels,
+    partition_of,
+    workers,
+)
 from timeline_workers.language.parser import parse
 from timeline_workers.runtime.worker import NodeWorker
 from timeline_workers.wire.leaf import encode_leaf_batch
@@ -35,7 +43,11 @@ class Network:
         source = self.plan.metric.source
         for name, queue in self.feeds.items():
             spec = self.specs[name]
-            rows = [i for i, k in enumerate(batch.key.tolist()) if partition_of(batch.keys[k], source) == spec.partition]
+            rows = [
+                i
+                for i, k in enumerate(batch.key.tolist())
+                if partition_of(batch.keys[k], source) == spec.partition
+            ]
             part = _rows(batch, rows)
             queue.append(encode_leaf_batch(LeafRouter(parse(spec.node.expression)).batch(part, progress)))
 

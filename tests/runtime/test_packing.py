@@ -61,7 +61,20 @@ _plain = st.recursive(
     max_leaves=8,
 )
 _names = st.sampled_from(
-    ["keys", "origins", "key", "time", "position", "values", "progress", "from", "epoch", "sequence", "suffix", "froms"]
+    [
+        "keys",
+        "origins",
+        "key",
+        "time",
+        "position",
+        "values",
+        "progress",
+        "from",
+        "epoch",
+        "sequence",
+        "suffix",
+        "froms",
+    ]
 )
 
 

@@ -1,4 +1,5 @@
-"""Workers connected without Temporal give the in-process answers, whatever is repeated, delayed or carried over."""
+"""Workers connected without Temporal give the in-process answers, whatever is repeated, delayed or carried
+over."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def _metric(expression: str, partitions: int) -> Metric:
     return Metric(name="m", source=source, expression=expression)
 
 
-def _run(data: st.DataObject, expression: Any, partitions: int, limit: int) -> tuple[Network, list[EventBatch]]:
+def _run(
+    data: st.DataObject, expression: Any, partitions: int, limit: int
+) -> tuple[Network, list[EventBatch]]:
     scale = 1
     events = data.draw(some.event_sets(expression, scale=scale, max_size=12))
     # Within a partition positions ascend in the order of arrival, as a broker's do.
@@ -55,7 +58,8 @@ def _run(data: st.DataObject, expression: Any, partitions: int, limit: int) -> t
 @settings(max_examples=settings().max_examples // 10)  # each example is a whole network
 @given(st.data())
 def test_every_worker_of_any_expression_ends_with_the_in_process_timelines(data: st.DataObject) -> None:
-    """With repeated and delayed messages, late subscriptions, tiny messages and carried state in the middle."""
+    """With repeated and delayed messages, late subscriptions, tiny messages and carried state in the
+    middle."""
     expression = data.draw(some.expressions(1, 2))
     partitions = data.draw(st.integers(1, 2))
     try:

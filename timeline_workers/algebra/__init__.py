@@ -1,1 +1,2 @@
-"""Columnar timelines, the operators over them, and in-process evaluation. Knows neither Temporal nor Pulsar."""
+"""Columnar timelines, the operators over them, and in-process evaluation. Knows neither Temporal nor
+Pulsar."""

@@ -1,8 +1,8 @@
 """``x | aggregate(group_by(column), …)``: one timeline per group and function, over all keys.
 
-At each instant a group's keys are those in their domain whose latest value of the column is that group. When a key's
-column changes, its whole contribution moves at that instant. The timeline of a group starts at the first instant at
-which it had a key.
+At each instant a group's keys are those in their domain whose latest value of the column is that group.
+When a key's column changes, its whole contribution moves at that instant. The timeline of a group starts at
+the first instant at which it had a key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from .values import FLOAT, INT, UNKNOWN, Int64, Scalar, StringTable, Tagged
 
 
 class AggregateNode:
-    """The state of an aggregate: copies of its two inputs for all keys, and a timeline per group and function."""
+    """The state of an aggregate: copies of its two inputs for all keys, and a timeline per group and
+    function."""
 
     def __init__(self, expression: Aggregate, keys: KeyTable | None = None) -> None:
         self.expression = expression
@@ -59,9 +60,7 @@ class AggregateNode:
         if held is None:
             held = pieces.empty(revision.suffix.values)
         keys = max(held.keys, int(revision.keys[-1]) + 1)
-        self.inputs[slot] = pieces.replace_suffix(
-            held, keys, revision.keys, revision.froms, revision.suffix
-        )
+        self.inputs[slot] = pieces.replace_suffix(held, keys, revision.keys, revision.froms, revision.suffix)
         self._since = min(self._since, int(revision.froms.min()))
 
     def advance(self) -> None:
@@ -87,7 +86,9 @@ class AggregateNode:
         assert isinstance(suffixes[1].values, Tagged)
         group = self._numbers(columns.take(suffixes[1].values, by_rows))
         groups = len(self._group_values)
-        contributions = Contributions(groups, group, key, starts, ends, values, since, self._begun(since, groups))
+        contributions = Contributions(
+            groups, group, key, starts, ends, values, since, self._begun(since, groups)
+        )
         for function in self.expression.functions:
             self._replace(function, contributions)
         # A key that only one child has told of so far is still to come: it will be received again.
@@ -130,7 +131,8 @@ class AggregateNode:
 
 
 def _group_codes(by: Tagged) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], Int64]:
-    """Tags and bits in which equal numbers are one group: a float that is a 64-bit whole number counts as the int."""
+    """Tags and bits in which equal numbers are one group: a float that is a 64-bit whole number counts as
+    the int."""
     is_float = by.tags == FLOAT
     tags, bits = by.tags, by.bits
     if is_float.any():

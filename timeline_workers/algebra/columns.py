@@ -1,9 +1,10 @@
-"""Operations on value columns that do not depend on what an operator means: take, join, choose, compare rows."""
+"""Operations on value columns that do not depend on what an operator means: take, join, choose, compare
+rows."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +24,20 @@ from .values import (
     Values,
 )
 
-V = TypeVar("V", Flags, Tagged, Linear)
+V = TypeVar("V", bound=Flags | Tagged | Linear)
 Rows = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_]
 
 
 def take(values: V, rows: Rows) -> V:
     """The values at ``rows``."""
+    taken: Values
     if isinstance(values, Flags):
-        return Flags(values.data[rows])
-    if isinstance(values, Tagged):
-        return Tagged(values.tags[rows], values.bits[rows], values.strings)
-    return Linear(values.known[rows], values.num[rows], values.slope[rows])
+        taken = Flags(values.data[rows])
+    elif isinstance(values, Tagged):
+        taken = Tagged(values.tags[rows], values.bits[rows], values.strings)
+    else:
+        taken = Linear(values.known[rows], values.num[rows], values.slope[rows])
+    return cast(V, taken)
 
 
 def in_table(values: Tagged, strings: StringTable) -> Tagged:
@@ -52,24 +56,27 @@ def in_table(values: Tagged, strings: StringTable) -> Tagged:
 
 
 def join(first: V, second: V) -> V:
-    """``first`` followed by ``second``; strings are coded in the table of ``first``."""
+    """``first`` followed by ``second``, of one layout; strings are coded in the table of ``first``."""
+    joined: Values
     if isinstance(first, Flags):
         assert isinstance(second, Flags)
-        return Flags(np.concatenate([first.data, second.data]))
-    if isinstance(first, Tagged):
+        joined = Flags(np.concatenate([first.data, second.data]))
+    elif isinstance(first, Tagged):
         assert isinstance(second, Tagged)
-        second = in_table(second, first.strings)
-        return Tagged(
+        second_bits = in_table(second, first.strings).bits
+        joined = Tagged(
             np.concatenate([first.tags, second.tags]),
-            np.concatenate([first.bits, second.bits]),
+            np.concatenate([first.bits, second_bits]),
             first.strings,
         )
-    assert isinstance(second, Linear)
-    return Linear(
-        np.concatenate([first.known, second.known]),
-        _join_numbers(first.num, second.num),
-        _join_numbers(first.slope, second.slope),
-    )
+    else:
+        assert isinstance(second, Linear)
+        joined = Linear(
+            np.concatenate([first.known, second.known]),
+            _join_numbers(first.num, second.num),
+            _join_numbers(first.slope, second.slope),
+        )
+    return cast(V, joined)
 
 
 def _join_numbers(first: Numbers, second: Numbers) -> Numbers:
@@ -82,7 +89,7 @@ def _join_numbers(first: Numbers, second: Numbers) -> Numbers:
 def as_objects(numbers: Numbers) -> NDArray[np.object_]:
     """The same numbers as ``Fraction`` objects."""
     if numbers.dtype == np.object_:
-        return numbers
+        return cast(NDArray[np.object_], numbers)
     out = np.empty(len(numbers), np.object_)
     out[:] = [Fraction(n) for n in numbers.tolist()]
     return out
@@ -105,7 +112,8 @@ def known(values: Values) -> Bools:
     if isinstance(values, Flags):
         return np.ones(len(values.data), np.bool_)
     if isinstance(values, Tagged):
-        return values.tags != UNKNOWN
+        tagged: Bools = values.tags != UNKNOWN
+        return tagged
     return values.known
 
 
@@ -113,7 +121,7 @@ def advance(values: V, by: Int64) -> V:
     """The values ``by`` microseconds further on along their slopes."""
     if not isinstance(values, Linear):
         return values
-    return Linear(values.known, add_scaled(values.num, values.slope, by), values.slope)
+    return cast(V, Linear(values.known, add_scaled(values.num, values.slope, by), values.slope))
 
 
 def add_scaled(num: Numbers, slope: Numbers, by: Int64) -> Numbers:
@@ -123,8 +131,10 @@ def add_scaled(num: Numbers, slope: Numbers, by: Int64) -> Numbers:
     if num.dtype != np.object_ and slope.dtype != np.object_:
         reach = _reach(num) + _reach(slope) * _reach(by)
         if reach < 2**63:
-            return num + slope * by
-    return as_objects(num) + as_objects(slope) * as_objects(by)
+            ints: Int64 = num + slope * by
+            return ints
+    exact: NDArray[np.object_] = as_objects(num) + as_objects(slope) * as_objects(by)
+    return exact
 
 
 def _reach(numbers: Numbers) -> int:
@@ -134,8 +144,8 @@ def _reach(numbers: Numbers) -> int:
 def same(values: Values, left: Rows, right: Rows, gap: Int64 | None = None) -> Bools:
     """Whether row ``left[i]`` says the same as row ``right[i]``.
 
-    For Linear values ``gap[i]`` is how many microseconds row right starts after row left: they say the same when
-    they are one line. An int and a float that are the same number are the same.
+    For Linear values ``gap[i]`` is how many microseconds row right starts after row left: they say the
+    same when they are one line. An int and a float that are the same number are the same.
     """
     if isinstance(values, Flags):
         result: Bools = values.data[left] == values.data[right]
@@ -159,7 +169,8 @@ def same_tagged(a: Tagged, b: Tagged) -> Bools:
 
 
 def identical_columns(a: Values, b: Values) -> Bools:
-    """Pointwise identity of two columns of one layout: like ``same_columns``, but 1 and 1.0 are two values."""
+    """Pointwise identity of two columns of one layout: like ``same_columns``, but 1 and 1.0 are two
+    values."""
     if isinstance(a, Tagged):
         assert isinstance(b, Tagged)
         b = in_table(b, a.strings)

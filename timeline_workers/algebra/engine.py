@@ -1,4 +1,5 @@
-"""In-process evaluation: the whole graph of one expression over one set of keys, fed with batches of events."""
+"""In-process evaluation: the whole graph of one expression over one set of keys, fed with batches of
+events."""
 
 from __future__ import annotations
 

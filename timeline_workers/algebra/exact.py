@@ -1,8 +1,8 @@
 """Exact arithmetic on Linear columns: sums, scaling, and the instants at which two lines cross.
 
-Values are held in millionths (see ``values``): int64 while that is exact, ``Fraction`` objects else. A float that
-meets a duration counts as the decimal it is written as, so ``0.3`` is three tenths and not the nearest binary
-fraction: a threshold of 0.3 s is exactly 300,000 microseconds.
+Values are held in millionths (see ``values``): int64 while that is exact, ``Fraction`` objects else. A
+float that meets a duration counts as the decimal it is written as, so ``0.3`` is three tenths and not the
+nearest binary fraction: a threshold of 0.3 s is exactly 300,000 microseconds.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def _fits(*numbers: Numbers, limit: int = _SAFE) -> bool:
 def combine(a: Linear, b: Linear, sign: int) -> Linear:
     """``a + sign * b``; unknown where a side is."""
     known = a.known & b.known
-    return Linear(known, _masked(known, _add(a.num, b.num, sign)), _masked(known, _add(a.slope, b.slope, sign)))
+    return Linear(
+        known, _masked(known, _add(a.num, b.num, sign)), _masked(known, _add(a.slope, b.slope, sign))
+    )
 
 
 def _add(x: Numbers, y: Numbers, sign: int) -> Numbers:
@@ -136,9 +138,9 @@ def divide(a: Linear, divisor: Linear) -> Linear:
 def sign_pieces(difference: Linear, lengths: Int64) -> tuple[Int64, Int64, NDArray[np.int8]]:
     """Where the sign of each row's line changes within the row's length, at whole microseconds.
 
-    Returns (row, shift, sign) sorted by (row, shift): from ``shift`` microseconds after row ``row`` starts the
-    line has that sign. A sign of 0 on a sloping line lasts one microsecond, and only when the line passes through
-    zero on a whole one.
+    Returns (row, shift, sign) sorted by (row, shift): from ``shift`` microseconds after row ``row`` starts
+    the line has that sign. A sign of 0 on a sloping line lasts one microsecond, and only when the line
+    passes through zero on a whole one.
     """
     num, slope = difference.num, difference.slope
     count = len(num)
@@ -162,7 +164,8 @@ def sign_pieces(difference: Linear, lengths: Int64) -> tuple[Int64, Int64, NDArr
 
 
 def _zero_after(num: Numbers, slope: Numbers, lengths: Int64) -> tuple[Int64, Bools]:
-    """Microseconds until each line is first on or past zero, capped at its length, and whether it is on it."""
+    """Microseconds until each line is first on or past zero, capped at its length, and whether it is on
+    it."""
     if num.dtype != np.object_ and slope.dtype != np.object_:
         distance, speed = np.abs(num), np.abs(slope)
         reach = -(-distance // speed)
@@ -174,5 +177,7 @@ def _zero_after(num: Numbers, slope: Numbers, lengths: Int64) -> tuple[Int64, Bo
             [min(-(-e.numerator // e.denominator), limit) for e, limit in zip(exact, limits, strict=True)],
             np.int64,
         )
-        on_grid = np.array([e.denominator == 1 and e.numerator < limit for e, limit in zip(exact, limits, strict=True)])
+        on_grid = np.array(
+            [e.denominator == 1 and e.numerator < limit for e, limit in zip(exact, limits, strict=True)]
+        )
     return reach, on_grid & (reach < lengths)

@@ -1,7 +1,7 @@
 """The least and the greatest of many keys' timelines by group.
 
-Timelines are merged in pairs, the winners in pairs again: a logarithmic number of whole-column steps. Where lines cross
-between change points the winner changes at the crossing (or the next whole microsecond).
+Timelines are merged in pairs, the winners in pairs again: a logarithmic number of whole-column steps. Where
+lines cross between change points the winner changes at the crossing (or the next whole microsecond).
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def extreme(function: str, c: Contributions) -> Timeline:
 
 
 def _members(c: Contributions, values: Linear | Tagged) -> tuple[Int64, Int64, Timeline]:
-    """One timeline per (group, key) that ever meet: the key's values while it is in the group, unknown else."""
+    """One timeline per (group, key) that ever meet: the key's values while it is in the group, unknown
+    else."""
     rows = np.lexsort((c.starts, c.key, c.group))
     group, key, starts, ends = c.group[rows], c.key[rows], c.starts[rows], c.ends[rows]
     values = columns.take(values, rows)
@@ -94,7 +95,10 @@ def _better(function: str, a: Timeline, b: Timeline) -> Timeline:
             lengths[last] = FOREVER - np.maximum(starts[last], 0)
         row, shift, sign = sign_pieces(combine(left, right, -1), lengths)
         take_right: Bools = sign > 0 if function == "min" else sign < 0
-        left, right = columns.advance(columns.take(left, row), shift), columns.advance(columns.take(right, row), shift)
+        left, right = (
+            columns.advance(columns.take(left, row), shift),
+            columns.advance(columns.take(right, row), shift),
+        )
         key, starts = key[row], starts[row] + shift
     else:
         assert isinstance(left, Tagged)
@@ -114,16 +118,16 @@ def _by_group(c: Contributions, group_of: Int64, lines: Timeline) -> Timeline:
     np.minimum.at(begins, c.group, c.starts)
     begins[c.begun] = c.since
     member = row_keys(lines.offsets)
-    rows = Timeline(
-        offsets_of(group_of[member], c.groups), lines.starts, lines.values
-    )
+    rows = Timeline(offsets_of(group_of[member], c.groups), lines.starts, lines.values)
     present = np.diff(rows.offsets) > 0
     missing = np.array([g for g in c.begun.tolist() if not present[g]], np.int64)
     if len(missing):
         key = np.concatenate([row_keys(rows.offsets), missing])
         starts = np.concatenate([rows.starts, np.full(len(missing), c.since, np.int64)])
         assert not isinstance(rows.values, type(None))
-        blank = _unknown(rows.values, len(missing)) if isinstance(rows.values, (Linear, Tagged)) else rows.values
+        blank = (
+            _unknown(rows.values, len(missing)) if isinstance(rows.values, (Linear, Tagged)) else rows.values
+        )
         values = columns.join(rows.values, blank)
         by_time = order(key, starts)
         rows = Timeline(offsets_of(key[by_time], c.groups), starts[by_time], columns.take(values, by_time))

@@ -1,4 +1,5 @@
-"""What a leaf is sent of a batch of events: its columns only and, for existence leaves, the matching events only."""
+"""What a leaf is sent of a batch of events: its columns only and, for existence leaves, the matching events
+only."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from .values import UNKNOWN, Int64, Tagged
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Everything up to this position of a source partition has been sent. ``watermark``: microseconds, after it."""
+    """Everything up to this position of a source partition has been sent. ``watermark``: microseconds,
+    after it."""
 
     partition: int
     major: int
@@ -36,9 +38,10 @@ class Progress:
 class LeafBatch:
     """One batch for one leaf.
 
-    ``keys``: all keys of the batch, also those without rows here; ``origins``: int64, the earliest event time of
-    each in this batch; ``key``, ``time``, ``position``, ``values``: the leaf's rows, ``key`` indexing ``keys``, values
-    None for existence leaves; ``progress``: how far the source has been sent with this batch.
+    ``keys``: all keys of the batch, also those without rows here; ``origins``: int64, the earliest event
+    time of each in this batch; ``key``, ``time``, ``position``, ``values``: the leaf's rows, ``key``
+    indexing ``keys``, values None for existence leaves; ``progress``: how far the source has been sent with
+    this batch.
     """
 
     keys: list[Key]
@@ -64,7 +67,8 @@ class LeafRouter:
     leaf: Expression
 
     def project(self, batch: EventBatch) -> tuple[Int64, Tagged | None]:
-        """Return the rows of ``batch`` that the leaf needs, ascending, and its value at each (None: existence)."""
+        """Return the rows of ``batch`` that the leaf needs, ascending, and its value at each (None:
+        existence)."""
         if isinstance(self.leaf, LatestEventToState):
             column = batch.columns.get(self.leaf.column)
             if column is None:

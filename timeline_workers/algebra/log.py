@@ -14,8 +14,8 @@ from .values import Bools, Int64, Tagged
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """``offsets``: int64[K+1]; ``times``: int64[N], microseconds; ``positions``: N; ``values``: N, or None for
-    leaves that only ask whether a matching event existed.
+    """``offsets``: int64[K+1]; ``times``: int64[N], microseconds; ``positions``: N; ``values``: N, or None
+    for leaves that only ask whether a matching event existed.
     """
 
     offsets: Int64
@@ -96,7 +96,8 @@ def _ascending(positions: Positions) -> bool:
 
 
 def merge(log: EventLog, count: int, keys: Int64, froms: Int64, new: EventLog) -> EventLog:
-    """Add ``new`` (over the ascending ``keys``, none earlier than its ``froms``) to ``log``, now of ``count`` keys."""
+    """Add ``new`` (over the ascending ``keys``, none earlier than its ``froms``) to ``log``, now of
+    ``count`` keys."""
     if len(log) == 0 and len(keys) == count:
         return new
     log = log.padded(count)

@@ -1,9 +1,10 @@
 """The state of one node and how it takes in what is new.
 
-A node holds what it was told (a leaf its events, a derived node its children's timelines) and its own timeline, for all
-its keys. What is new touches some keys from some instant on; the node computes those suffixes again from its inputs and
-its own output just before, compares them with what it had, and reports where they really changed. In-order input
-touches only the ends, late input exactly what it changes, and everything at once is the same path from the origins.
+A node holds what it was told (a leaf its events, a derived node its children's timelines) and its own
+timeline, for all its keys. What is new touches some keys from some instant on; the node computes those
+suffixes again from its inputs and its own output just before, compares them with what it had, and reports
+where they really changed. In-order input touches only the ends, late input exactly what it changes, and
+everything at once is the same path from the origins.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .values import Bools, Int64, StringTable, Tagged, Values
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """``keys[i]``, from ``froms[i]`` on, is ``suffix``'s key ``i``. ``keys``: ascending numbers in a KeyTable;
-    ``froms``: microseconds.
+    """``keys[i]``, from ``froms[i]`` on, is ``suffix``'s key ``i``. ``keys``: ascending numbers in a
+    KeyTable; ``froms``: microseconds.
     """
 
     keys: Int64
@@ -150,12 +151,17 @@ class EventNode(_Node):
         keys, froms = touched[need], froms[need]
         self.log = self.log.padded(count)
         events = self.log.since(keys, froms - max(self.operator.lookback - 1, 0))
-        return self._replace(keys, froms, self.operator.apply(events, self._window(keys, froms, froms <= self.origins[keys])))
+        return self._replace(
+            keys, froms, self.operator.apply(events, self._window(keys, froms, froms <= self.origins[keys]))
+        )
 
     def rebuild(self, log: EventLog, origins: Int64) -> None:
-        """Begin with these events and origins, as after ``ingest`` of them all. ``keys`` must be numbered already."""
+        """Begin with these events and origins, as after ``ingest`` of them all. ``keys`` must be numbered
+        already."""
         self.origins = origins
-        self.log = EventLog(log.offsets, log.times, log.positions, self._coded(log.values)).padded(len(origins))
+        self.log = EventLog(log.offsets, log.times, log.positions, self._coded(log.values)).padded(
+            len(origins)
+        )
         keys = np.flatnonzero(origins != FOREVER)
         if len(keys):
             events = self.log.since(keys, np.full(len(keys), -FOREVER, np.int64))
@@ -186,9 +192,7 @@ class DerivedNode(_Node):
         if held is None:
             held = pieces.empty(revision.suffix.values)
         count = max(held.keys, int(revision.keys[-1]) + 1)
-        self.inputs[slot] = pieces.replace_suffix(
-            held, count, revision.keys, revision.froms, revision.suffix
-        )
+        self.inputs[slot] = pieces.replace_suffix(held, count, revision.keys, revision.froms, revision.suffix)
         self._stale.add(revision.keys, revision.froms)
 
     def advance(self) -> Revision:

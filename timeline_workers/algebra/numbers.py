@@ -1,8 +1,9 @@
 """Comparison and arithmetic on Tagged columns.
 
-Numbers behave as Python's ``int`` and ``float``: int and float compare exactly, ``/`` is true division, and a sum,
-difference or product of ints that leaves 64 bits becomes a float. What has no finite result is unknown. Whole
-columns are computed at once; only rows that NumPy would compute inexactly go through Python numbers.
+Numbers behave as Python's ``int`` and ``float``: int and float compare exactly, ``/`` is true division, and
+a sum, difference or product of ints that leaves 64 bits becomes a float. What has no finite result is
+unknown. Whole columns are computed at once; only rows that NumPy would compute inexactly go through Python
+numbers.
 """
 
 from __future__ import annotations
@@ -66,14 +67,16 @@ def constant(value: Scalar, count: int, strings: StringTable) -> Tagged:
 
 
 def floats(values: Tagged) -> NDArray[np.float64]:
-    """The values of a column of numbers as floats (correctly rounded); rows that are no number are arbitrary."""
+    """The values of a column of numbers as floats (correctly rounded); rows that are no number are
+    arbitrary."""
     bits = np.ascontiguousarray(values.bits)
     return np.where(values.tags == FLOAT, bits.view(np.float64), bits.astype(np.float64))
 
 
 def is_number(values: Tagged) -> Bools:
     """Where the value is an int or a float."""
-    return (values.tags == INT) | (values.tags == FLOAT)
+    numbers: Bools = (values.tags == INT) | (values.tags == FLOAT)
+    return numbers
 
 
 def compare(operator: CompareOperator, a: Tagged, b: Tagged) -> Bools:
@@ -122,7 +125,8 @@ def _number_signs(a: Tagged, b: Tagged) -> Signs:
     risky = (a.tags != b.tags) & is_number(a) & is_number(b) & (np.abs(left) >= EXACT_FLOAT)
     for row in np.flatnonzero(risky):
         x, y = a.item(int(row)), b.item(int(row))
-        assert isinstance(x, (int, float)) and isinstance(y, (int, float))
+        assert isinstance(x, int | float)
+        assert isinstance(y, int | float)
         signs[row] = (x > y) - (x < y)
     return signs
 

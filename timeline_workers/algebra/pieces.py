@@ -12,7 +12,7 @@ import numpy as np
 from . import columns
 from .rows import FOREVER, first_of_runs, next_starts, offsets_of, order, ranges, row_keys, search, splice
 from .timelines import Timeline
-from .values import Bools, Flags, Int64, Linear, StringTable, Tagged, Values
+from .values import Bools, Flags, Int64, Linear, StringTable, Values
 
 
 def empty(values: Values, keys: int = 0) -> Timeline:
@@ -109,7 +109,8 @@ def padded(timeline: Timeline, count: int) -> Timeline:
 
 
 def replace_suffix(timeline: Timeline, count: int, keys: Int64, times: Int64, suffix: Timeline) -> Timeline:
-    """``timeline`` over ``count`` keys with, for each of the ascending ``keys``, all from ``times`` on replaced.
+    """``timeline`` over ``count`` keys with, for each of the ascending ``keys``, all from ``times`` on
+    replaced.
 
     A suffix row that continues the kept row before it does not become a row of its own.
     """
@@ -140,15 +141,15 @@ def _without_continued(old: Timeline, base: Int64, keys: Int64, keep: Int64, suf
     stay[first[continued]] = False
     rows = np.flatnonzero(stay)
     key = row_keys(suffix.offsets)[rows]
-    return Timeline(
-        offsets_of(key, suffix.keys), suffix.starts[rows], columns.take(suffix.values, rows)
-    )
+    return Timeline(offsets_of(key, suffix.keys), suffix.starts[rows], columns.take(suffix.values, rows))
 
 
 def refine(timelines: Sequence[Timeline]) -> tuple[Int64, Int64, list[Int64]]:
-    """The common pieces of timelines over the same keys, on the instants where all of them are in their domain.
+    """The common pieces of timelines over the same keys, on the instants where all of them are in their
+    domain.
 
-    Returns (key, start, rows): for every common piece its key, its start and the row of each timeline that holds.
+    Returns (key, start, rows): for every common piece its key, its start and the row of each timeline that
+    holds.
     """
     if len(timelines) == 1:
         only = timelines[0]

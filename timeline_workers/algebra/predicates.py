@@ -1,7 +1,7 @@
 """Predicates over the columns of one event, evaluated for whole batches.
 
-Any comparison with a missing column is False; ``!`` negates what it follows; arithmetic on a missing column is missing;
-a bare column holds where it is present and true.
+Any comparison with a missing column is False; ``!`` negates what it follows; arithmetic on a missing column
+is missing; a bare column holds where it is present and true.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def matches(predicate: Expression, batch: EventBatch) -> Bools:
         value = _operand(predicate, batch)
         result: Bools = (value.tags == BOOL) & (value.bits == 1)
         return result
-    raise ExpressionError(f"{predicate.op} is no predicate over the columns of one event", span=predicate.span)
+    raise ExpressionError(
+        f"{predicate.op} is no predicate over the columns of one event", span=predicate.span
+    )
 
 
 def columns_of(expression: Expression) -> frozenset[str]:

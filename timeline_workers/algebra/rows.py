@@ -31,14 +31,15 @@ def ranges(starts: Int64, lengths: Int64) -> Int64:
     if total == 0:
         return np.zeros(0, np.int64)
     ends = np.cumsum(lengths)
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    rows: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    return rows
 
 
 def order(keys: Int64, times: Int64) -> NDArray[np.intp]:
     """A stable order by (key, time).
 
-    Composes both into one integer where they fit, because a stable argsort of one integer column merges presorted
-    runs in near-linear time; falls back to a lexical sort.
+    Composes both into one integer where they fit, because a stable argsort of one integer column merges
+    presorted runs in near-linear time; falls back to a lexical sort.
     """
     if len(keys) == 0:
         return np.zeros(0, np.intp)
@@ -102,9 +103,9 @@ def search(offsets: Int64, starts: Int64, keys: Int64, times: Int64) -> Int64:
 def splice(base: Int64, count: int, keys: Int64, keep: Int64, suffix: Int64) -> tuple[Int64, Int64]:
     """Replace the tail of some keys' rows.
 
-    ``base``: offsets of the old rows; ``count``: number of keys afterwards (>= before); ``keys``: ascending keys to
-    change; ``keep``: how many of each one's old rows stay; ``suffix``: offsets of the new rows, one run a key.
-    Returns the new offsets and, for each new row, its index in ``old rows ++ suffix rows``.
+    ``base``: offsets of the old rows; ``count``: number of keys afterwards (>= before); ``keys``: ascending
+    keys to change; ``keep``: how many of each one's old rows stay; ``suffix``: offsets of the new rows, one
+    run a key. Returns the new offsets and, for each new row, its index in ``old rows ++ suffix rows``.
     """
     old_count = len(base) - 1
     kept = np.zeros(count, np.int64)

@@ -33,8 +33,9 @@ _SAFE = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Contributions:
-    """What each key adds to each group, from ``since`` on: row i adds ``values[i]`` (a line from ``starts[i]``) to group
-    ``group[i]`` over ``[starts[i], ends[i])``. ``begun``: groups that had a key before ``since``.
+    """What each key adds to each group, from ``since`` on: row i adds ``values[i]`` (a line from
+    ``starts[i]``) to group ``group[i]`` over ``[starts[i], ends[i])``. ``begun``: groups that had a key
+    before ``since``.
     """
 
     groups: int
@@ -85,7 +86,9 @@ def _steps(c: Contributions) -> _Steps | None:
         return None
     time = np.concatenate([np.full(len(c.begun), c.since, np.int64), c.starts, c.ends[closing]])
     rows = np.concatenate([np.full(len(c.begun), -1, np.intp), np.arange(count, dtype=np.intp), closing])
-    sign = np.concatenate([np.zeros(len(c.begun), np.int64), np.ones(count, np.int64), -np.ones(len(closing), np.int64)])
+    sign = np.concatenate(
+        [np.zeros(len(c.begun), np.int64), np.ones(count, np.int64), -np.ones(len(closing), np.int64)]
+    )
     by_time = order(group, time)
     group, time = group[by_time], time[by_time]
     last = np.flatnonzero(np.append((group[1:] != group[:-1]) | (time[1:] != time[:-1]), True))

@@ -128,8 +128,8 @@ def encode_scalar(value: Scalar, strings: StringTable) -> tuple[int, int]:
 @dataclass(frozen=True, slots=True)
 class Linear:
     """Exact piecewise-linear values. ``known``: bool[N]; ``num``: value x 10**6 at the piece's start;
-    ``slope``: units per second. ``num`` and ``slope`` are int64[N], or object[N] of ``Fraction``; both 0 where
-    unknown.
+    ``slope``: units per second. ``num`` and ``slope`` are int64[N], or object[N] of ``Fraction``; both 0
+    where unknown.
     """
 
     known: Bools

@@ -1,7 +1,8 @@
 """The carried state of a worker: what it was told, not what follows from it.
 
-A leaf carries its events, a derived node copies of its children's timelines, both with their edges and high-water marks.
-The node's own timeline is computed again from them, by the same operator, when the state is read.
+A leaf carries its events, a derived node copies of its children's timelines, both with their edges and
+high-water marks. The node's own timeline is computed again from them, by the same operator, when the state
+is read.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def pack_state(worker: NodeWorker) -> bytes:
 def unpack_state(worker: NodeWorker, data: bytes) -> None:
     """Fill a new ``worker`` with carried state.
 
-    Raises StateError when the bytes are no state, are of another worker, or of a version this release cannot read.
+    Raises StateError when the bytes are no state, are of another worker, or of a version this release
+    cannot read.
     """
     message = unpack(data)
     version = message.get("version")

@@ -1,7 +1,8 @@
-"""A durable worker without its durability: one node in one partition, its edges, its questions, its carried state.
+"""A durable worker without its durability: one node in one partition, its edges, its questions, its carried
+state.
 
-Pure and deterministic: no clock, no I/O, no Temporal. The workflows call it and carry its messages; tests connect workers
-directly, lose and repeat their messages, and must get the same answers.
+Pure and deterministic: no clock, no I/O, no Temporal. The workflows call it and carry its messages; tests
+connect workers directly, lose and repeat their messages, and must get the same answers.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class NodeWorker:
         else:
             self.node = DerivedNode(expression)
         self.inbound = {
-            sender: [InboundEdge(sender, slot) for slot, senders in enumerate(spec.inputs) if sender in senders]
+            sender: [
+                InboundEdge(sender, slot) for slot, senders in enumerate(spec.inputs) if sender in senders
+            ]
             for sender in dict.fromkeys(worker for slot in spec.inputs for worker in slot)
         }
         self.outbound: dict[str, OutboundEdge] = {}
@@ -100,7 +103,8 @@ class NodeWorker:
     # What goes out.
 
     def subscribe(self, subscriber: str, epoch: str) -> None:
-        """Open the edge to worker ``subscriber``; its first messages are a snapshot. The same epoch again is nothing new."""
+        """Open the edge to worker ``subscriber``; its first messages are a snapshot. The same epoch again
+        is nothing new."""
         edge = self.outbound.get(subscriber)
         if edge is not None and edge.epoch == epoch:
             return
@@ -134,8 +138,9 @@ class NodeWorker:
     # Questions.
 
     def value_at(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """``{"key": …, "at": …}`` → the answer. ``unit`` (default: the source's) is the unit of times in and out; an
-        aggregate's ``key`` is the group, and ``aggregate`` the function (default: its only one).
+        """``{"key": …, "at": …}`` → the answer. ``unit`` (default: the source's) is the unit of times in
+        and out; an aggregate's ``key`` is the group, and ``aggregate`` the function (default: its only
+        one).
 
         Raises QuestionError, UnknownNameError.
         """
@@ -149,7 +154,8 @@ class NodeWorker:
         return reader.spans(_key(question), question["start"], question["end"]).model_dump()
 
     def change(self, question: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
-        """``{"key": …, "start": …, "end": …}`` → the change over the range; with ``every`` one per interval."""
+        """``{"key": …, "start": …, "end": …}`` → the change over the range; with ``every`` one per
+        interval."""
         self._check(question, {"start", "end"}, {"every"})
         reader, key = self._reader(question), _key(question)
         start, end, every = question["start"], question["end"], question.get("every")
@@ -158,13 +164,17 @@ class NodeWorker:
         return [answer.model_dump() for answer in reader.change_every(key, start, end, every)]
 
     def keys(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """``{"after": n, "limit": m}`` → the keys (groups, for an aggregate) numbered from ``after`` on, ``count`` of
-        all, and ``next``, the number to go on after, or None.
+        """``{"after": n, "limit": m}`` → the keys (groups, for an aggregate) numbered from ``after`` on,
+        ``count`` of all, and ``next``, the number to go on after, or None.
         """
         after, limit = int(question.get("after", 0)), int(question.get("limit", PAGE))
         names = self._names()
         end = after + min(max(limit, 1), 10 * PAGE)
-        return {"keys": list(names[after:end]), "count": len(names), "next": end if end < len(names) else None}
+        return {
+            "keys": list(names[after:end]),
+            "count": len(names),
+            "next": end if end < len(names) else None,
+        }
 
     def status(self) -> dict[str, Any]:
         """How far the worker is and what it holds, as plain JSON."""
@@ -201,12 +211,20 @@ class NodeWorker:
             return self.node.groups
         return self.node.keys.names
 
-    def _check(self, question: Mapping[str, Any], needed: set[str], optional: frozenset[str] | set[str] = frozenset()) -> None:
+    def _check(
+        self, question: Mapping[str, Any], needed: set[str], optional: frozenset[str] | set[str] = frozenset()
+    ) -> None:
         missing = needed - set(question)
         unknown = set(question) - needed - optional - {"key", "unit", "aggregate"}
         if missing or unknown:
-            wrong = ", ".join([f"{name} is missing" for name in sorted(missing)] + [f"{name} is unknown" for name in sorted(unknown)])
-            raise QuestionError(f"{wrong}; a question here is JSON with key, {', '.join(sorted(needed | optional))} and perhaps unit")
+            wrong = ", ".join(
+                [f"{name} is missing" for name in sorted(missing)]
+                + [f"{name} is unknown" for name in sorted(unknown)]
+            )
+            raise QuestionError(
+                f"{wrong}; a question here is JSON with key, {', '.join(sorted(needed | optional))} "
+                "and perhaps unit"
+            )
 
     def _reader(self, question: Mapping[str, Any]) -> Reader:
         unit = question.get("unit", self.spec.source.time_unit)
@@ -238,7 +256,9 @@ class NodeWorker:
 
 def _key(question: Mapping[str, Any]) -> Any:
     if "key" not in question:
-        raise QuestionError("key is missing: name the key to ask about, or null for the null group of an aggregate")
+        raise QuestionError(
+            "key is missing: name the key to ask about, or null for the null group of an aggregate"
+        )
     return question["key"]
 
 
@@ -248,5 +268,11 @@ def _without(batch: LeafBatch, seen: Bools) -> LeafBatch:
     if values is not None:
         values = type(values)(values.tags[rows], values.bits[rows], values.strings)
     return LeafBatch(
-        batch.keys, batch.origins, batch.key[rows], batch.time[rows], batch.position.take(rows), values, batch.progress
+        batch.keys,
+        batch.origins,
+        batch.key[rows],
+        batch.time[rows],
+        batch.position.take(rows),
+        values,
+        batch.progress,
     )

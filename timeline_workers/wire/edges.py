@@ -1,10 +1,10 @@
 """Edges between workers: what a child sends its subscriber, and how the subscriber takes it.
 
-A child numbers its keys; a message names new keys once and then uses their numbers. Each message carries the edge's
-sequence number; one is in flight at a time, and what changes meanwhile is coalesced: the edge remembers only which keys
-changed from which instant on and reads the child's timeline when it sends. So a revision is always the newest, a late
-subscriber's snapshot is every key from the beginning, and a message is never larger than asked: the rest stays to be
-sent, at worst in the middle of a key.
+A child numbers its keys; a message names new keys once and then uses their numbers. Each message carries
+the edge's sequence number; one is in flight at a time, and what changes meanwhile is coalesced: the edge
+remembers only which keys changed from which instant on and reads the child's timeline when it sends. So a
+revision is always the newest, a late subscriber's snapshot is every key from the beginning, and a message
+is never larger than asked: the rest stays to be sent, at worst in the middle of a key.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ class OutboundEdge:
     ) -> bytes | None:
         """The next message of at most about ``limit`` bytes, now in flight.
 
-        None when there is nothing to say or a message is in flight already (after ``restored`` a message that was in
-        flight is said again, unchanged, and its receiver drops it if it knows it). ``progress`` is only said with the last of
-        what is pending, so a subscriber that knows it knows everything up to there.
+        None when there is nothing to say or a message is in flight already (after ``restored`` a message
+        that was in flight is said again, unchanged, and its receiver drops it if it knows it). ``progress``
+        is only said with the last of what is pending, so a subscriber that knows it knows everything up to
+        there.
         """
         if self.in_flight is not None:
             again, self.resend = self.in_flight if self.resend else None, False
@@ -143,7 +144,8 @@ def _batch(output: Timeline, keys: Int64, froms: Int64, budget: int) -> _Batch:
 
 @dataclass(slots=True)
 class InboundEdge:
-    """The subscriber's side: which of its own key numbers the child's numbers are, and what to expect next."""
+    """The subscriber's side: which of its own key numbers the child's numbers are, and what to expect
+    next."""
 
     sender: str
     slot: int
@@ -174,8 +176,8 @@ class InboundEdge:
             return []
         if message["sequence"] > self.sequence:
             raise StateError(
-                f"message {message['sequence']} of {self.sender} came before message {self.sequence}: an edge "
-                "has one message in flight, so the child must have lost its state; apply the metric again"
+                f"message {message['sequence']} of {self.sender} came before message {self.sequence}: an "
+                "edge has one message in flight, so the child must have lost its state; apply the metric again"
             )
         new: list[Key] = message["new_keys"]
         own = np.fromiter((keys.intern(key) for key in new), np.int64, len(new))
@@ -209,13 +211,25 @@ class InboundEdge:
     def restored(carried: list[Any]) -> InboundEdge:
         """Reverse ``carried``."""
         sender, slot, epoch, sequence, past, numbers, progress = carried
-        return InboundEdge(sender, slot, epoch, sequence, past, unpack_ints(numbers), unpack_progress(progress))
+        return InboundEdge(
+            sender, slot, epoch, sequence, past, unpack_ints(numbers), unpack_progress(progress)
+        )
 
 
 def open_message(payload: bytes) -> dict[str, Any]:
     """Decode a message of an edge. Raises StateError for bytes that are none."""
     message = unpack(payload)
-    missing = {"from", "epoch", "sequence", "first_key", "new_keys", "keys", "froms", "suffix", "progress"} - set(message)
+    missing = {
+        "from",
+        "epoch",
+        "sequence",
+        "first_key",
+        "new_keys",
+        "keys",
+        "froms",
+        "suffix",
+        "progress",
+    } - set(message)
     if missing:
         raise StateError(f"not a message of an edge: {sorted(missing)} missing")
     return message

@@ -18,7 +18,14 @@ from .packing import (
     unpack_values,
 )
 
-__all__ = ["LeafBatch", "Progress", "decode_leaf_batch", "encode_leaf_batch", "pack_progress", "unpack_progress"]
+__all__ = [
+    "LeafBatch",
+    "Progress",
+    "decode_leaf_batch",
+    "encode_leaf_batch",
+    "pack_progress",
+    "unpack_progress",
+]
 
 PackedProgress = list[tuple[int, int, int, int | None]]
 

@@ -1,8 +1,8 @@
 """Columns as compact bytes: the encoding shared by leaf batches, revisions and carried state.
 
-A message is a MessagePack map (msgspec) of packed columns, compressed with zstd. Whole-number columns are stored as they
-are or as differences, whichever needs the narrower integers. Arrow's IPC format was looked at: its schema costs about a
-kilobyte a message, which is more than most messages hold.
+A message is a MessagePack map (msgspec) of packed columns, compressed with zstd. Whole-number columns are
+stored as they are or as differences, whichever needs the narrower integers. Arrow's IPC format was looked
+at: its schema costs about a kilobyte a message, which is more than most messages hold.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..algebra.values import STRING, Bools, Flags, Int64, Linear, Numbers, Strin
 from ..errors import StateError
 from ..events.batch import Positions
 
-_WIDTHS = (np.int8, np.int16, np.int32, np.int64)
+_WIDTHS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
 _MAX_MESSAGE = 1 << 30
 
 
@@ -68,7 +68,8 @@ def unpack_ints(packed: Sequence[Any]) -> Int64:
         return np.full(count, first, np.int64)
     stored = np.frombuffer(data, _WIDTHS[width]).astype(np.int64)
     if mode == 1:
-        return stored + first
+        shifted: Int64 = stored + first
+        return shifted
     if mode == 2:
         values = np.empty(count, np.int64)
         values[0] = first
@@ -100,7 +101,7 @@ def unpack_bools(packed: Sequence[Any]) -> Bools:
 def _pack_numbers(numbers: Numbers) -> list[Any]:
     if numbers.dtype == np.object_:
         return ["exact", [str(Fraction(n)) for n in numbers.tolist()]]
-    return ["ints", pack_ints(numbers)]
+    return ["ints", pack_ints(numbers.astype(np.int64))]
 
 
 def _unpack_numbers(packed: Sequence[Any]) -> Numbers:
@@ -163,5 +164,3 @@ def unpack_positions(packed: Sequence[Any]) -> Positions:
     """Reverse ``pack_positions``."""
     partition, major, minor = (unpack_ints(column) for column in packed)
     return Positions(partition.astype(np.int32), major, minor)
-
-

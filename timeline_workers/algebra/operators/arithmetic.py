@@ -13,7 +13,8 @@ from .window import Window
 
 
 class Arithmetic:
-    """Numeric: exact (with slope) when ``is_exact``, as Python numbers else; a side given as None is the next input."""
+    """Numeric: exact (with slope) when ``is_exact``, as Python numbers else; a side given as None is the
+    next input."""
 
     lookback = 0
 

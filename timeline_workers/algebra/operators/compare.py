@@ -1,7 +1,7 @@
 """``x == c``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` and the same between two timelines.
 
-False wherever a side is unknown. Numeric sides are exact: where a sloping side crosses the other between events, a new
-piece starts at the crossing (or at the next whole microsecond).
+False wherever a side is unknown. Numeric sides are exact: where a sloping side crosses the other between
+events, a new piece starts at the crossing (or at the next whole microsecond).
 """
 
 from __future__ import annotations

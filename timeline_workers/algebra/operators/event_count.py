@@ -42,6 +42,4 @@ class EventCount:
         if window.before is not None:
             assert isinstance(window.before, Tagged)
             begin = np.where(window.fresh, 0, window.before.bits)
-        return counts(
-            row_keys(events.offsets), events.times, np.ones(len(events), np.int64), begin, window
-        )
+        return counts(row_keys(events.offsets), events.times, np.ones(len(events), np.int64), begin, window)

@@ -1,7 +1,9 @@
-"""``has_existed_within(p, d)`` and ``has_existed_within(x, d)``: True for d after each match (CIDR 2023, Table 1).
+"""``has_existed_within(p, d)`` and ``has_existed_within(x, d)``: True for d after each match (CIDR 2023,
+Table 1).
 
-A match at ``e`` is True on ``[e, e+d)``, a True span ``[a, b)`` on ``[a, b+d)``; overlapping and touching windows are
-merged. The end of a window is a change point like any other, written when the match is: no timer is needed.
+A match at ``e`` is True on ``[e, e+d)``, a True span ``[a, b)`` on ``[a, b+d)``; overlapping and touching
+windows are merged. The end of a window is a change point like any other, written when the match is: no
+timer is needed.
 """
 
 from __future__ import annotations
@@ -47,9 +49,7 @@ class EventHasExistedWithin:
 
     def apply(self, events: EventLog, window: Window) -> Timeline:
         """See ``EventOperator``."""
-        return _merged_windows(
-            row_keys(events.offsets), events.times, events.times + self.lookback, window
-        )
+        return _merged_windows(row_keys(events.offsets), events.times, events.times + self.lookback, window)
 
 
 class HasExistedWithin:

@@ -1,4 +1,5 @@
-"""``latest_event_to_state(column)``: the value of the column in the last event that has it (CIDR 2023, Table 1)."""
+"""``latest_event_to_state(column)``: the value of the column in the last event that has it (CIDR 2023,
+Table 1)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both sides on their common pieces. ``key``, ``starts``: of the pieces; ``left``, ``right``: values at the starts."""
+    """Both sides on their common pieces. ``key``, ``starts``: of the pieces; ``left``, ``right``: values at
+    the starts."""
 
     key: Int64
     starts: Int64
@@ -29,9 +30,7 @@ class Sides:
     right: Values
 
 
-def common_pieces(
-    left: Constant | None, right: Constant | None, inputs: Sequence[Timeline]
-) -> Sides:
+def common_pieces(left: Constant | None, right: Constant | None, inputs: Sequence[Timeline]) -> Sides:
     """Bring two sides onto their common pieces; a side given as None is the next of ``inputs``."""
     key, starts, rows = pieces.refine(inputs)
     sides: list[Values] = []

@@ -1,8 +1,8 @@
 """What an operator is asked to compute: the rest of its timeline, for some keys, from some instant on.
 
-Every operator is one pure function from its inputs and a ``Window`` to a suffix of its own timeline. Evaluating all
-events at once is the same call with every key's window at its origin, so incremental and from-scratch answers come
-from the same code.
+Every operator is one pure function from its inputs and a ``Window`` to a suffix of its own timeline.
+Evaluating all events at once is the same call with every key's window at its origin, so incremental and
+from-scratch answers come from the same code.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ..values import Bools, Int64, Values
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """``froms``: int64[M], compute from here on; ``fresh``: bool[M], this is the key's origin, nothing came before;
-    ``before``: M values, the operator's own output just before ``froms`` carried forward to it along its slope
-    (meaningless where ``fresh``; None when every key is).
+    """``froms``: int64[M], compute from here on; ``fresh``: bool[M], this is the key's origin, nothing came
+    before; ``before``: M values, the operator's own output just before ``froms`` carried forward to it
+    along its slope (meaningless where ``fresh``; None when every key is).
     """
 
     froms: Int64
@@ -53,8 +53,8 @@ class TimelineOperator(Protocol):
     def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
         """Return the output of the window's keys.
 
-        ``inputs`` hold, a key each, the rows from the one that covers ``froms - lookback`` on, with their own starts.
-        Rows of the result before ``froms`` are cut off by the caller.
+        ``inputs`` hold, a key each, the rows from the one that covers ``froms - lookback`` on, with their
+        own starts. Rows of the result before ``froms`` are cut off by the caller.
         """
         ...
 
