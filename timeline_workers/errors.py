@@ -46,7 +46,8 @@ class ExpressionError(TimelineError):
             line_end = len(self.text) if line_end < 0 else line_end
             number = self.text.count("\n", 0, start) + 1
             width = max(1, min(end, line_end) - start)
-            shown = max(line_start, start - 60)  # long lines are cut to what is near the mistake
+            # A long line is cut to what is near the mistake.
+            shown = max(line_start, start - 60) if line_end - line_start > 110 else line_start
             line = self.text[shown : min(line_end, shown + 110)]
             width = min(width, max(1, len(line) - (start - shown)))
             pad = "".join("\t" if c == "\t" else " " for c in line[: start - shown])

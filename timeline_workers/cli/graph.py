@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ..errors import MetricError
 from ..graph.draw import to_dot, to_mermaid, to_svg, to_tree
 from ..graph.plan import plan
 from ..metric import Metric, Source, load_metric
@@ -51,10 +52,15 @@ def graph(
 
 
 def _metric(argument: str) -> Metric:
-    if argument.startswith("@"):
-        argument = Path(argument[1:]).read_text(encoding="utf-8")
-    elif argument.endswith((".yaml", ".yml")):
+    if argument.endswith((".yaml", ".yml")):
         return load_metric(Path(argument))
-    # An expression alone has no source: names of workers are those of this one.
+    if argument.startswith("@"):
+        try:
+            argument = Path(argument[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise MetricError(f"cannot read {argument[1:]}: {reason}") from None
+    # An expression alone has no source, so its workers have names that no applied metric has.
     source = Source(topic="events", key="key", time="time")
-    return Metric(name="expression", source=source, expression=argument)
+    # Not validated: that an expression is empty is for its own error to say.
+    return Metric.model_construct(name="expression", source=source, expression=argument)

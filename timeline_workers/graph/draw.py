@@ -19,6 +19,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..errors import MetricError
+from ..language.lexical import column_text
 from .plan import NodeSpec, Plan, is_global, partition_labels, worker_id
 
 _WIDTH, _LINES = 44, 5
@@ -57,7 +58,16 @@ def _edges(plan: Plan) -> Iterator[tuple[str, str, str]]:
         for slot, name in enumerate(node.inputs):
             yield name, node.name, _slot(node, slot)
         if node.is_leaf:
-            yield "source", node.name, ", ".join(node.columns)
+            yield "source", node.name, _columns(node)
+
+
+def _columns(node: NodeSpec) -> str:
+    return ", ".join(column_text(name) for name in node.columns)
+
+
+def _printable(text: str) -> str:
+    """``text`` without the control characters that XML cannot hold."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _slot(node: NodeSpec, slot: int) -> str:
@@ -79,12 +89,16 @@ def to_dot(plan: Plan) -> str:
     """Return the plan in Graphviz's language: events flow from the source, at the bottom, to the result."""
     dot = graphviz.Digraph(plan.metric.name)
     dot.attr(rankdir="BT", tooltip=plan.metric.name)
-    dot.attr("node", shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11")
-    dot.attr("edge", fontname="Helvetica", fontsize="9", color="#777777", fontcolor="#555555")
+    dot.attr(
+        "node", shape="box", style="rounded,filled", fontname="Helvetica,Arial,sans-serif", fontsize="11"
+    )
+    dot.attr(
+        "edge", fontname="Helvetica,Arial,sans-serif", fontsize="9", color="#777777", fontcolor="#555555"
+    )
     source = plan.metric.source
     dot.node(
         "source",
-        graphviz.escape(f"{source.topic}\nkey {source.key}, time {source.time}"),
+        graphviz.escape(f"{_printable(source.topic)}\n{_printable(f'key {source.key}, time {source.time}')}"),
         shape="cylinder",
         style="filled",
         fillcolor="#f0f0f0",
@@ -168,7 +182,7 @@ def to_tree(plan: Plan) -> Tree:
                 grow(tree.add(label(specs[name])), specs[name])
         if node.is_leaf:
             source = plan.metric.source
-            tree.add(Text(f"topic {source.topic}: {', '.join(node.columns)}", style="cyan"))
+            tree.add(Text(f"topic {source.topic}: {_columns(node)}", style="cyan"))
 
     tree = Tree(Text.assemble(("metric ", ""), (plan.metric.name, "bold")))
     grow(tree.add(label(plan.result)), plan.result)
