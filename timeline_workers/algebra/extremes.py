@@ -93,8 +93,11 @@ def _better(function: str, a: Timeline, b: Timeline) -> Timeline:
             lengths[:-1][inner] = (starts[1:] - starts[:-1])[inner]
             last = lengths == FOREVER
             lengths[last] = FOREVER - np.maximum(starts[last], 0)
-        row, shift, sign = sign_pieces(combine(left, right, -1), lengths)
-        take_right: Bools = sign > 0 if function == "min" else sign < 0
+        difference = combine(left, right, -1)
+        row, shift, sign = sign_pieces(difference, lengths)
+        # Of lines that meet, the one that is outermost right after.
+        after = np.where(sign == 0, np.sign(difference.slope).astype(np.int8)[row], sign)
+        take_right: Bools = after > 0 if function == "min" else after < 0
         left, right = (
             columns.advance(columns.take(left, row), shift),
             columns.advance(columns.take(right, row), shift),

@@ -176,8 +176,8 @@ class InboundEdge:
             return []
         if message["sequence"] > self.sequence:
             raise StateError(
-                f"message {message['sequence']} of {self.sender} came before message {self.sequence}: an "
-                "edge has one message in flight, so the child must have lost its state; apply the metric again"
+                f"message {message['sequence']} of {self.sender} came before {self.sequence}: an edge "
+                "has one message in flight, so the child must have lost its state; apply the metric again"
             )
         new: list[Key] = message["new_keys"]
         own = np.fromiter((keys.intern(key) for key in new), np.int64, len(new))
