@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import structlog
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -12,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import Plan, plan
-from workflows.messages import CATALOG_ID, CatalogEntry
+from workflows.messages import CATALOG_ID, CatalogEntry, CatalogState
 
 from .route import Group, groups_of
 
@@ -54,8 +53,8 @@ class Catalog:
             return False
         if description.status is not WorkflowExecutionStatus.RUNNING:
             return self._take(seen, [])
-        routing: dict[str, Any] = await handle.query("routing")
-        return self._take(seen, [CatalogEntry.model_validate(entry) for entry in routing["metrics"]])
+        state = await handle.query("routing", result_type=CatalogState)
+        return self._take(seen, state.entries)
 
     async def needs(self, node: str) -> bool:
         """Whether, as of now, a registered metric needs the leaf ``node``. Raises RPCError."""

@@ -24,7 +24,7 @@ from timeline_workers.pulsar_client import check_broker, explained
 from .catalog import Catalog
 from .deadletter import DeadLetter, DeadLetters
 from .leaves import Leaves
-from .progress import ENTRY_STEP, Offset, minor_of, resume
+from .progress import ENTRY_STEP, Offset, advancing, minor_of, resume
 from .retry import persist
 from .route import Group, Messages, Routed, Router
 
@@ -166,12 +166,12 @@ class TopicFeeder:
         position = messages.position
         for partition in np.unique(position.partition).tolist():
             rows = np.flatnonzero(position.partition == partition)
-            first, last = (_offset(position, int(rows[i])) for i in (0, -1))
+            first = _offset(position, int(rows[0]))
             seen = self._seen.get(partition)
             if seen is None or not (seen.is_next(first) or first <= seen):
                 fresh.add(partition)
             firsts[partition] = first
-            self._seen[partition] = last if seen is None else max(seen, last)
+            self._seen[partition] = advancing(position.take(rows), seen)[1]
         return firsts, fresh
 
     async def _catch_up(
@@ -196,17 +196,13 @@ class TopicFeeder:
 
     def _unskipped(self, group: Group, messages: Messages) -> Int64:
         """The messages that the leaves of ``group`` have not had; a reconnection brings some again."""
-        position = messages.position
-        keep = np.ones(len(messages), np.bool_)
-        for partition in np.unique(position.partition).tolist():
+        keep = np.zeros(len(messages), np.bool_)
+        for partition in np.unique(messages.position.partition).tolist():
+            rows = np.flatnonzero(messages.position.partition == partition)
             key = (group.signature, partition)
-            rows = np.flatnonzero(position.partition == partition)
-            until = self._skip.get(key)
-            if until is not None:
-                major, minor = position.major[rows], position.minor[rows]
-                keep[rows] = (major > until.major) | ((major == until.major) & (minor > until.minor))
-            last = _offset(position, int(rows[-1]))
-            self._skip[key] = last if until is None else max(until, last)
+            new, last = advancing(messages.position.take(rows), self._skip.get(key))
+            keep[rows[new]] = True
+            self._skip[key] = last
         return np.flatnonzero(keep)
 
     def _router(self, group: Group) -> Router:

@@ -161,6 +161,22 @@ class Clock:
         return Clocked(valid & (time < before), before, after)
 
 
+def advancing(position: Positions, after: Offset | None) -> tuple[Bools, Offset]:
+    """Which of N messages of one partition, as delivered, lie beyond ``after`` and all messages before them.
+
+    Returns that, bool[N], and the furthest place. A broker may deliver again what is not acknowledged, also
+    within one batch; only the first delivery counts.
+    """
+    major, minor = position.major, position.minor
+    if after is not None:
+        major, minor = np.append(after.major, major), np.append(after.minor, minor)
+    _, rank = np.unique(np.stack((major, minor), axis=1), axis=0, return_inverse=True)
+    furthest = np.maximum.accumulate(rank)
+    new = np.append(after is None, rank[1:] > furthest[:-1])
+    top = int(np.argmax(rank))
+    return (new if after is None else new[1:]), Offset(int(major[top]), int(minor[top]))
+
+
 def progress_of(position: Positions, after: Int64, rows: NDArray[np.intp]) -> tuple[Progress, ...]:
     """Return how far the partitions of messages ``rows`` (ascending) have come with the last of them."""
     found: dict[int, Progress] = {}
