@@ -10,28 +10,11 @@ and answer through ``questions.Reader``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
-import numpy as np
-
 from .algebra.engine import Evaluation
-from .algebra.timelines import Timeline
-from .algebra.values import (
-    BOOL,
-    FLOAT,
-    INT,
-    STRING,
-    UNKNOWN,
-    Bools,
-    Flags,
-    Int64,
-    Linear,
-    Numbers,
-    Tagged,
-)
 from .answers import Change, KindName, Spans, ValueAt
 from .errors import ExpressionError, QuestionError
 from .events.batch import Positions
@@ -39,18 +22,18 @@ from .events.decode import Decoder, Payload
 from .events.frames import decode_frame, is_frame
 from .events.rules import Decoded, Reject
 from .events.times import check_unit
+from .export import to_table
 from .language.canonical import canonical
 from .language.check import check
 from .language.parser import parse
 from .language.tree import Aggregate, Expression, Node
 from .metric import ColumnSpec
-from .questions import MILLION, Group, Reader, in_order
+from .questions import Group, Reader, in_order
 
 if TYPE_CHECKING:
     import pyarrow
 
 _BATCH = 50_000
-_MAX_EXACT_INT = 2**53  # as a float
 
 
 @runtime_checkable
@@ -166,32 +149,10 @@ class Result:
         return reader.change_every(key, start, end, every)
 
     def to_arrow(self) -> pyarrow.Table:
-        """All pieces as a table: key, (aggregate,) start, end, value, and slope for Numeric.
-
-        ``start`` and ``end`` are UTC timestamps in microseconds, end null for what lasts; times before a
-        key's origin have no row. ``value`` (and key) has one Arrow type where all values have; ints among
-        floats become floats where that is exact; any other mixture is text, each value as JSON.
-        """
-        import pyarrow as pa
-
+        """All pieces of all keys as a table; see ``export.to_table`` for its columns and types."""
         names = self._evaluation.groups if self.aggregates else self._evaluation.keys.names
-        tables = []
-        for function in self.aggregates or ("",):
-            timeline = self._reader(function or None).timeline
-            columns: dict[str, Any] = {"key": _arrow_keys(names, timeline)}
-            if function:
-                columns["aggregate"] = pa.array([function] * len(timeline), pa.string())
-            ends = np.append(timeline.starts[1:], 0) if len(timeline) else timeline.starts
-            last = np.zeros(len(timeline), np.bool_)
-            last[timeline.offsets[1:][np.diff(timeline.offsets) > 0] - 1] = True
-            stamp = pa.timestamp("us", tz="UTC")
-            columns["start"] = pa.array(timeline.starts).cast(stamp)
-            columns["end"] = pa.array(ends, mask=last).cast(stamp)
-            columns["value"] = _arrow_values(timeline.values)
-            if self.kind == "numeric":
-                columns["slope"] = _arrow_slopes(timeline.values)
-            tables.append(pa.table(columns))
-        return pa.concat_tables(tables, promote_options="permissive")
+        functions = self.aggregates or (None,)
+        return to_table([self._reader(f).timeline for f in functions], names, self.kind, functions)
 
     def _reader(self, aggregate: str | None) -> Reader:
         function = self._function(aggregate)
@@ -258,70 +219,3 @@ def _answer_kind(kind: str) -> KindName:
     if kind == "event":
         raise ExpressionError("a metric is a State, Boolean or Numeric; this expression is events only")
     return cast(KindName, kind)
-
-
-def _arrow_keys(names: Sequence[Group], timeline: Timeline) -> Any:
-    import pyarrow as pa
-
-    rows = np.repeat(np.arange(timeline.keys), np.diff(timeline.offsets))
-    return _arrow_tagged(Tagged.of(names)).take(pa.array(rows))
-
-
-def _arrow_values(values: Flags | Tagged | Linear) -> Any:
-    import pyarrow as pa
-
-    if isinstance(values, Flags):
-        return pa.array(values.data)
-    if isinstance(values, Tagged):
-        return _arrow_tagged(values)
-    return _arrow_numbers(values.num, values.known, MILLION)
-
-
-def _arrow_slopes(values: Flags | Tagged | Linear) -> Any:
-    import pyarrow as pa
-
-    if isinstance(values, Linear):
-        return _arrow_numbers(values.slope, values.known, 1)
-    known = values.tags != UNKNOWN if isinstance(values, Tagged) else np.ones(len(values), np.bool_)
-    return pa.array(np.zeros(len(values), np.int64), mask=~known)
-
-
-def _arrow_numbers(numbers: Numbers, known: Bools, divisor: int) -> Any:
-    import pyarrow as pa
-
-    if numbers.dtype == np.object_:
-        exact = [Fraction(n) / divisor for n in numbers.tolist()]
-        return pa.array([n.numerator / n.denominator for n in exact], pa.float64(), mask=~known)
-    ints: Int64 = numbers.astype(np.int64)
-    if not (ints % divisor).any():
-        return pa.array(ints // divisor, mask=~known)
-    if not _inexact(ints).any():
-        return pa.array(ints / divisor, mask=~known)
-    # True division of Python ints rounds once; NumPy would round the conversion, too.
-    return pa.array([n / divisor for n in ints.tolist()], pa.float64(), mask=~known)
-
-
-def _inexact(ints: Int64) -> Bools:
-    """Which ints a float might not hold."""
-    return (ints > _MAX_EXACT_INT) | (ints < -_MAX_EXACT_INT)
-
-
-def _arrow_tagged(column: Tagged) -> Any:
-    import pyarrow as pa
-
-    unknown = column.tags == UNKNOWN
-    tags = set(np.unique(column.tags).tolist()) - {UNKNOWN}
-    if not tags:
-        return pa.nulls(len(column))
-    if tags == {STRING}:
-        codes = pa.array(column.bits, mask=unknown)
-        return pa.DictionaryArray.from_arrays(codes, pa.array(column.strings.names)).dictionary_decode()
-    if tags == {BOOL}:
-        return pa.array(column.bits != 0, mask=unknown)
-    if tags == {INT}:
-        return pa.array(column.bits, mask=unknown)
-    ints = column.tags == INT
-    if tags <= {INT, FLOAT} and not _inexact(column.bits[ints]).any():
-        return pa.array(np.where(ints, column.bits, column.bits.view(np.float64)), mask=unknown)
-    values = [column.item(i) for i in range(len(column))]
-    return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in values], pa.string())

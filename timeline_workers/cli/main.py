@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Annotated, NoReturn
@@ -17,7 +16,7 @@ from ..errors import (
     QuestionError,
     TimelineError,
 )
-from .output import EXIT_CODES, ExitCode, complain
+from .output import EXIT_CODES, ExitCode, complain, discard_stdout
 
 # Each has ``register(app)``. A known command loads its own module only: `timeline eval` need not wait for the
 # libraries of servers it does not talk to.
@@ -107,6 +106,5 @@ def _leave(code: int) -> NoReturn:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read us has seen enough. Python would complain at exit that it cannot flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
     sys.exit(code)

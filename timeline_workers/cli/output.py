@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum, StrEnum
@@ -48,6 +49,11 @@ def complain(message: str) -> None:
     sys.stderr.write(f"{message}\n")
 
 
+def discard_stdout() -> None:
+    """Give up on stdout: whoever read it (``timeline eval … | head``) has seen enough. It is no failure."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def to_json(row: BaseModel | Mapping[str, Any]) -> str:
     """One line of JSON, its fields in the order of the model."""
     data = row.model_dump() if isinstance(row, BaseModel) else row
@@ -62,9 +68,12 @@ def emit(rows: Iterable[BaseModel | Mapping[str, Any]], output: Output = Output.
     """
     if output is Output.json:
         lines = (to_json(row) + "\n" for row in rows)
-        while text := "".join(islice(lines, _LINES_AT_ONCE)):
-            sys.stdout.write(text)
-        sys.stdout.flush()
+        try:
+            while text := "".join(islice(lines, _LINES_AT_ONCE)):
+                sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_stdout()
         return
     _print_table([flat for row in rows for flat in _flatten(row)])
 

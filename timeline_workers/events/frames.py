@@ -74,7 +74,7 @@ class _Table:
         self.arrow = pyarrow
         self.library = _library(frame)
         if self.library in ("pandas", "polars"):
-            if not hasattr(frame, "columns") or hasattr(frame, "collect"):
+            if hasattr(frame, "collect") or not hasattr(frame, "columns"):
                 raise QuestionError(f"events are a {type(frame).__name__}; give a DataFrame")
             self.frame = frame
             self.count = len(frame)

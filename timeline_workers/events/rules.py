@@ -278,4 +278,3 @@ def _tagged(column: RawColumn, keep: Bools | slice, to_float: bool, prune: bool)
 def _short(value: object) -> str:
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
-

@@ -1,0 +1,265 @@
+"""``timeline eval`` and ``validate``: what is printed where, and the exit codes; run as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CIRR = """
+duration_where(latest_event_to_state(playerStateChange) == "buffer"
+    && has_existed(playerStateChange == "play")
+    && !has_existed_within(userAction == "seek", 5s)
+    && latest_event_to_state(cdnChange) == "CDN1")
+"""
+EXAMPLE = "".join(
+    json.dumps({"id": "s1", "t": t, column: value}) + "\n"
+    for t, column, value in (
+        (0, "playerStateChange", "init"),
+        (1, "cdnChange", "CDN1"),
+        (2, "playerStateChange", "play"),
+        (10, "playerStateChange", "buffer"),
+        (14, "userAction", "seek"),
+        (22, "playerStateChange", "play"),
+        (25, "playerStateChange", "pause"),
+        (30, "cdnChange", "CDN2"),
+        (40, "playerStateChange", "buffer"),
+        (45, "playerStateChange", "play"),
+    )
+)
+FIELDS = ("--key", "id", "--time", "t")
+
+
+def timeline(*arguments: str, stdin: str | bytes = "") -> subprocess.CompletedProcess[str]:
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "timeline_workers", *arguments],
+        input=data,
+        capture_output=True,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def evaluate(*question: str, stdin: str | bytes = EXAMPLE, expression: str = CIRR) -> Any:
+    return timeline("eval", expression, "--events", "-", *FIELDS, *question, stdin=stdin)
+
+
+def lines(done: subprocess.CompletedProcess[str], code: int = 0) -> list[Any]:
+    assert done.returncode == code, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_values_are_printed_one_a_line_in_the_documented_shape() -> None:
+    done = evaluate("--at", "20", "--at", "45", "-o", "json")
+    assert done.stdout.splitlines() == [
+        '{"key": "s1", "at": 20, "value": 5, "since": 19, "until": 22, "slope": 1, "final": false}',
+        '{"key": "s1", "at": 45, "value": 7, "since": 22, "until": null, "slope": 0, "final": false}',
+    ]
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_negative_and_fractional_instants_work() -> None:
+    assert [a["value"] for a in lines(evaluate("--at", "-5", "--at", "20.5"))] == [None, 5.5]
+    assert lines(evaluate("--change", "-10", "-5"))[0]["change"] is None
+
+
+def test_spans_and_changes_are_printed_in_the_documented_shape() -> None:
+    state = 'latest_event_to_state(playerStateChange) == "buffer"'
+    assert evaluate("--spans", "0", "20", expression=state).stdout == (
+        '{"key": "s1", "start": 0, "end": 20, "kind": "boolean", '
+        '"spans": [{"start": 0, "end": 10, "value": false}, {"start": 10, "end": 20, "value": true}]}\n'
+    )
+    assert evaluate("--change", "12", "20").stdout == (
+        '{"key": "s1", "start": 12, "end": 20, "kind": "numeric", "change": 3}\n'
+    )
+    seconds = lines(evaluate("--change", "0", "10", expression="latest_event_to_state(playerStateChange)"))
+    assert seconds[0]["seconds_by_value"] == [
+        {"value": "init", "seconds": 2},
+        {"value": "play", "seconds": 8},
+    ]
+
+
+def test_a_change_per_interval_is_one_line_each() -> None:
+    found = lines(evaluate("--change", "5", "45", "--every", "20s"))
+    assert [(a["start"], a["end"], a["change"]) for a in found] == [(5, 20, 5), (20, 40, 2), (40, 45, 0)]
+
+
+def test_keys_are_printed_in_order_and_only_those_asked_for() -> None:
+    events = "".join(json.dumps({"id": k, "t": 0}) + "\n" for k in ("b", 10, "10", 9, "ä", "a"))
+    done = evaluate("--at", "0", "--at", "1", stdin=events)
+    assert [a["key"] for a in lines(done)] == [9, 9, 10, 10, "10", "10", "a", "a", "b", "b", "ä", "ä"]
+    assert '"key": "ä"' in done.stdout
+    only = lines(evaluate("--at", "0", "--only", "b", "--only", "10", stdin=events))
+    assert [a["key"] for a in only] == ["b", 10, "10"]
+
+
+def test_a_table_shows_the_same_numbers() -> None:
+    done = evaluate("--spans", "0", "60", "-o", "table")
+    assert [line.split() for line in done.stdout.splitlines() if "s1" in line] == [
+        ["s1", "0", "10", "numeric", "0", "0"],
+        ["s1", "10", "14", "numeric", "0", "1"],
+        ["s1", "14", "19", "numeric", "4", "0"],
+        ["s1", "19", "22", "numeric", "4", "1"],
+        ["s1", "22", "60", "numeric", "7", "0"],
+    ]
+
+
+def test_the_expression_and_the_events_may_be_files_and_times_iso(tmp_path: Path) -> None:
+    (tmp_path / "expression").write_text("latest_event_to_state(v)\n", encoding="utf-8")
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(b'\xef\xbb\xbf{"id":1,"t":"2024-05-01T12:00:00+02:00","v":true}\r\n\r\n')
+    done = timeline(
+        "eval",
+        f"@{tmp_path / 'expression'}",
+        "--events",
+        str(events),
+        *FIELDS,
+        "--time-unit",
+        "iso",
+        "--at",
+        "2024-05-02",
+    )
+    assert lines(done) == [
+        {
+            "key": 1,
+            "at": "2024-05-02T00:00:00Z",
+            "value": True,
+            "since": "2024-05-01T10:00:00Z",
+            "until": None,
+            "final": False,
+        }
+    ]
+
+
+def test_bad_events_are_named_with_their_line_counted_and_make_the_exit_code_3() -> None:
+    good = EXAMPLE.splitlines()
+    bad = ["", '{"id": "s1"', '{"id": "s1", "t": "x"}', '{"id": "s1", "t": 3, "userAction": 5}', "[]"]
+    done = evaluate("--at", "20", stdin="\n".join([*good[:3], *bad, *good[3:]]))
+    assert lines(done, code=3)[0]["value"] == 5
+    told = done.stderr.splitlines()
+    assert [line.split(":")[:2] for line in told[:4]] == [
+        ["standard input, line 5", " malformed-json"],
+        ["standard input, line 6", " bad-time"],
+        ["standard input, line 7", " wrong-type"],
+        ["standard input, line 8", " malformed-json"],
+    ]
+    assert told[4] == "4 of 14 events were bad: 2 malformed-json, 1 bad-time, 1 wrong-type"
+
+
+def test_a_line_of_many_megabytes_is_one_bad_event_and_the_next_line_is_read() -> None:
+    huge = json.dumps({"id": "s1", "t": 1, "x": "x" * 3_500_000})
+    done = evaluate("--at", "20", stdin=f"{huge}\n{EXAMPLE}{huge}")
+    assert lines(done, code=3)[0]["value"] == 5
+    assert [line.split(": ")[:2] for line in done.stderr.splitlines()[:2]] == [
+        ["standard input, line 1", "too-large"],
+        ["standard input, line 12", "too-large"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["has_existed(x == ", "--at", "1"], "line 1, column 17"),
+        (["duration_were(x)", "--at", "1"], "did you mean duration_where"),
+        (["5", "--at", "1"], "cannot be a constant"),
+        (["@nowhere", "--at", "1"], "cannot read the expression in nowhere"),
+        ([CIRR], "ask one thing"),
+        ([CIRR, "--at", "1", "--spans", "1", "2"], "ask one thing"),
+        ([CIRR, "--at", "1", "--every", "1m"], "--every goes with --change"),
+        ([CIRR, "--at", "noon"], "'noon' is not a number of s"),
+        ([CIRR, "--at", "1e300"], "years 1 to 9999"),
+        ([CIRR, "--spans", "2", "1"], "ends before it starts"),
+        ([CIRR, "--change", "0", "9", "--every", "soon"], "'soon' is not a duration"),
+        ([CIRR, "--at", "1", "--only", "s2"], "no key 's2'"),
+        ([CIRR, "--at", "1", "-o", "xml"], "xml"),
+        ([CIRR, "--at", "1", "--time-unit", "h"], "'h'"),
+        ([CIRR, "--at", "1", "--events", "nowhere.jsonl"], "cannot read the events in nowhere.jsonl"),
+    ],
+)
+def test_a_mistake_in_the_question_is_told_on_stderr_with_exit_code_2(
+    arguments: list[str], words: str
+) -> None:
+    done = timeline("eval", "--events", "-", *FIELDS, *arguments, stdin=EXAMPLE)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_expression_that_starts_with_a_minus_or_has_lines_and_comments_is_no_option() -> None:
+    expression = "# seconds\n-1 * duration_where(\n  has_existed(playerStateChange == 'play'))"
+    assert lines(evaluate("--at", "5", expression=expression))[0]["value"] == -3
+    done = timeline(
+        "eval", "--events", "-", *FIELDS, "--at", "5", "--", "-1 * event_count(t == 2)", stdin=EXAMPLE
+    )
+    assert lines(done)[0]["value"] == -1
+
+
+def test_an_aggregate_is_printed_by_group_and_function() -> None:
+    events = "".join(json.dumps({"id": i, "t": 0, "g": "ab"[i % 2]}) + "\n" for i in range(5))
+    expression = "event_count(g == 'a') | aggregate(group_by(g), count, sum)"
+    found = lines(evaluate("--at", "0", expression=expression, stdin=events))
+    assert [(a["key"], a["aggregate"], a["value"]) for a in found] == [
+        ("a", "count", 3),
+        ("a", "sum", 3),
+        ("b", "count", 2),
+        ("b", "sum", 0),
+    ]
+    only = lines(evaluate("--at", "0", "--only", "b", expression=expression, stdin=events))
+    assert [(a["key"], a["aggregate"]) for a in only] == [("b", "count"), ("b", "sum")]
+
+
+def test_no_events_print_nothing() -> None:
+    done = evaluate("--at", "0", stdin="")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    events.write_text("".join(f'{{"id": {i}, "t": 0}}\n' for i in range(20_000)), encoding="utf-8")
+    command = [sys.executable, "-m", "timeline_workers", "eval", "has_existed(x == 1)"]
+    process = subprocess.Popen(
+        [*command, "--events", str(events), *FIELDS, "--at", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        assert json.loads(process.stdout.readline())["key"] == 0
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+def test_the_version_and_the_exit_codes_are_in_the_help() -> None:
+    assert timeline("--version").stdout.startswith("timeline ")
+    told = timeline("--help").stdout
+    assert "Exit codes: 0 done; 1 failed; 2 " in told
+    assert "4 a server cannot be reached" in " ".join(told.split())
+    assert timeline("evil").returncode == 2
+
+
+def test_validate_says_that_a_metric_is_valid_or_what_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "m.yaml"
+    good = (
+        "name: m\nsource: {topic: t, key: k, time: t, columns: {x: int}}\nexpression: has_existed(x == 1)\n"
+    )
+    file.write_text(good, encoding="utf-8")
+    assert timeline("validate", str(file)).stdout == f"{file}: metric m is valid\n"
+    for wrong, words in (
+        (good.replace("== 1", "== 'a'"), "line 1"),
+        (good.replace("key", "kez"), "mean key?"),
+    ):
+        file.write_text(wrong, encoding="utf-8")
+        done = timeline("validate", str(file))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr
