@@ -17,7 +17,13 @@ from . import disorder, generate_cards, generate_playback, generate_worked_examp
 from .event import Event
 from .send import paced, to_pulsar, to_stdout
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode="rich", help=__doc__)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help=__doc__,
+)
 
 Topic = Annotated[str, typer.Option("--topic", "-t", help="Topic to send to.")]
 Rate = Annotated[float, typer.Option(min=0, help="Events per second; 0 for as fast as possible.")]
@@ -140,7 +146,7 @@ def _deliver(events: Iterable[Event], topic: str, rate: float, stdout: bool, tot
         sys.stdout.flush()
         return
     began = monotonic()
-    count = to_pulsar(paced(events, rate), topic, total=total)
+    count = to_pulsar(paced(events, rate), topic, total=total).count
     took = monotonic() - began
     typer.echo(
         f"{count:,} events stored in {topic} in {took:.1f} s ({count / max(took, 1e-9):,.0f}/s)", err=True

@@ -46,10 +46,17 @@ def paced(events: Iterable[Event], rate: float) -> Iterable[Event]:
         yield event
 
 
+class Stored(NamedTuple):
+    """``count`` events are stored; ``last``: per partition of the topic, the last (ledger id, entry id)."""
+
+    count: int
+    last: dict[int, tuple[int, int]]
+
+
 def to_pulsar(
     events: Iterable[Event], topic: str, *, total: int | None = None, url: str | None = None
-) -> int:
-    """Send the events to ``topic`` under their keys, in order per key; return how many the broker stored.
+) -> Stored:
+    """Send the events to ``topic`` under their keys, in order per key.
 
     Returns when the broker has stored all of them. Shows a progress bar on standard error, on a terminal.
     Raises ConnectionFailedError, TopicError, or SendError.
@@ -107,18 +114,21 @@ class _Tally:
         self.sent = 0
         self._stored = 0
         self._failed: dict[str, int] = {}
+        self._last: dict[int, tuple[int, int]] = {}
         self._changed = threading.Condition()
 
-    def take(self, result: pulsar.Result, _: object) -> None:
+    def take(self, result: pulsar.Result, message: pulsar.MessageId) -> None:
         with self._changed:
             if result == pulsar.Result.Ok:
                 self._stored += 1
+                at, partition = (message.ledger_id(), message.entry_id()), max(message.partition(), 0)
+                self._last[partition] = max(at, self._last.get(partition, at))
             else:
                 name = str(result).rpartition(".")[2]
                 self._failed[name] = self._failed.get(name, 0) + 1
             self._changed.notify_all()
 
-    def wait(self) -> int:
+    def wait(self) -> Stored:
         with self._changed:
             self._changed.wait_for(lambda: self._stored + sum(self._failed.values()) >= self.sent)
             if self._failed:
@@ -127,4 +137,4 @@ class _Tally:
                     f"the broker stored {self._stored:,} of {self.sent:,} events; the others failed: "
                     f"{reasons}"
                 )
-            return self._stored
+            return Stored(self._stored, self._last)

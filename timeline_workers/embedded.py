@@ -19,7 +19,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -242,14 +242,19 @@ def _pulsar_command(directory: Path, port: int, partitions: int) -> list[str]:
     return [*command, "--db-path", str(home / "data"), "--log-level", "error"]
 
 
+def guarded(command: Sequence[str], grace: float) -> list[str]:
+    """Return the command that runs ``command`` under the guard; give it a pipe as standard input."""
+    guard = Path(__file__).with_name("embedded_guard.py")
+    return [sys.executable, "-I", "-S", str(guard), str(grace), *command]
+
+
 @contextmanager
 def _server(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    guard = [sys.executable, "-I", "-S", str(Path(__file__).with_name("embedded_guard.py"))]
     output: IO[bytes]
     with log.open("wb") as output:
         # A session of its own: Ctrl-C must reach the worker and the feeder first, the servers last.
         process = subprocess.Popen(
-            [*guard, *command],
+            guarded(command, STOP_SECONDS - 5),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

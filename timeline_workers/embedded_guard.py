@@ -1,9 +1,9 @@
-"""Runs one server as a child and stops it when the process that asked for it is gone, however it went.
+"""Runs one program as a child and stops it when the process that asked for it is gone, however it went.
 
-Started as ``python embedded_guard.py COMMAND ARG…`` with a pipe on standard input that nobody writes to:
-when the other end closes (its owner left or was killed) or SIGTERM comes, the server gets SIGTERM, and
-SIGKILL when it has not left within ten seconds. Exits with the server's exit code. Standard library only:
-it must start fast.
+Started as ``python embedded_guard.py GRACE COMMAND ARG…`` with a pipe on standard input that nobody writes
+to: when the other end closes (its owner left or was killed) or SIGTERM comes, the program gets SIGTERM, and
+SIGKILL when it has not left within GRACE seconds. Exits with the program's exit code. Standard library
+only: it must start fast.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ import subprocess
 import sys
 import threading
 
-GRACE_SECONDS = 10.0
 
-
-def main(command: list[str]) -> int:
+def main(grace: float, command: list[str]) -> int:
     """Run ``command`` until it ends or the owner does; return its exit code (128 + n for signal n)."""
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    program = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def stop(*_: object) -> None:
-        if server.poll() is None:
-            server.terminate()
-            timer = threading.Timer(GRACE_SECONDS, server.kill)
+        if program.poll() is None:
+            program.terminate()
+            timer = threading.Timer(grace, program.kill)
             timer.daemon = True
             timer.start()
 
@@ -37,9 +35,9 @@ def main(command: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch_owner, daemon=True).start()
-    code = server.wait()
+    code = program.wait()
     return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))

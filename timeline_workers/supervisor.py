@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from .embedded import guarded
+
 GRACE_SECONDS = 30.0
 QUICK_SECONDS = 5.0
 QUICK_FAILURES = 3
@@ -58,10 +60,6 @@ class Supervisor:
             self._running[job.name] = running
         threading.Thread(target=self._watch, args=(running,), daemon=True).start()
 
-    def pid(self, name: str) -> int:
-        """The process id of the job ``name`` at present."""
-        return self._running[name].process.pid
-
     def stop(self) -> None:
         """Stop all jobs, the last one started first."""
         with self._lock:
@@ -82,9 +80,9 @@ class Supervisor:
     def _popen(job: Job, environment: Mapping[str, str], output: int | None) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C reaches us, and we stop the jobs in order.
         return subprocess.Popen(
-            list(job.command),
+            guarded(job.command, GRACE_SECONDS),
             env=dict(environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -109,14 +107,16 @@ class Supervisor:
 
 
 def _described(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"signal {signal.Signals(code - 128).name}" if code > 128 else f"exit code {code}"
 
 
 def _terminate(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(GRACE_SECONDS)
+            process.wait(GRACE_SECONDS + 5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    if process.stdin:
+        process.stdin.close()
