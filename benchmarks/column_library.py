@@ -154,16 +154,18 @@ def run(*, points: int, keys: int, runs: int, seed: int, json_file: Path | None)
         if not same:
             raise AssertionError(f"{name} gives other rows than numpy")
     seconds: dict[str, list[float]] = {name: [] for name in prepared}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in prepared}
     # In turns, so that a disturbance of the machine hits all alike.
     for _ in range(runs):
         for name, merge in prepared.items():
             gc.collect()
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             merge()
             seconds[name].append(time.perf_counter() - start)
+            cpu_seconds[name].append(time.process_time() - cpu_start)
     show(
         "merge two Boolean timelines and AND them",
-        [Result(name, 2 * points, taken) for name, taken in seconds.items()],
+        [Result(name, 2 * points, seconds[name], cpu_seconds[name]) for name in prepared],
         baseline="numpy",
         unit="change points",
         parameters={"points each": points, "keys": keys, "runs": runs, "seed": seed},

@@ -20,6 +20,17 @@ from .kernel import COLUMNS, SEEK_WINDOW, VALUES, Events, Load, Outcome, generat
 CUT = 10_000
 
 
+class Clock:
+    """Seconds that passed, and seconds of processor time of all threads, since it was made."""
+
+    def __init__(self) -> None:
+        self.seconds, self.cpu_seconds = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        self.seconds = time.perf_counter() - self.seconds
+        self.cpu_seconds = time.process_time() - self.cpu_seconds
+
+
 def cirr() -> tree.DurationWhere:
     """The tree of ``kernel.CIRR``."""
 
@@ -61,17 +72,21 @@ def run_engine(events: Events, cut: int) -> Outcome:
 
     batches = [batch_of(events, slice(i, i + cut)) for i in range(0, len(events.time), cut)]
     gc.collect()
-    start = time.perf_counter()
+    clock = Clock()
     evaluation = Evaluation(cirr())
     for batch in batches:
         evaluation.add(batch)
     timeline = evaluation.timeline()
-    seconds = time.perf_counter() - start
+    clock.stop()
     assert isinstance(timeline.values, Linear)
     last = timeline.offsets[1:] - 1
     num, slope = timeline.values.num[last], timeline.values.slope[last]
     final = num + slope * (events.horizon - timeline.starts[last])
-    return Outcome(seconds, {str(k): int(v) for k, v in zip(evaluation.keys.names, final, strict=True)})
+    return Outcome(
+        clock.seconds,
+        clock.cpu_seconds,
+        {str(k): int(v) for k, v in zip(evaluation.keys.names, final, strict=True)},
+    )
 
 
 class Session:
@@ -121,7 +136,7 @@ def run_python(events: Events) -> Outcome:
     """A dict of sessions."""
     items = _tuples(events)
     gc.collect()
-    start = time.perf_counter()
+    clock = Clock()
     sessions: dict[str, Session] = {}
     for key, (now, column, value) in items:
         session = sessions.get(key)
@@ -130,12 +145,17 @@ def run_python(events: Events) -> Outcome:
         session.hear(now, column, value)
     for session in sessions.values():
         session.advance(events.horizon)
-    seconds = time.perf_counter() - start
-    return Outcome(seconds, {key: session.duration for key, session in sessions.items()})
+    clock.stop()
+    return Outcome(
+        clock.seconds, clock.cpu_seconds, {key: session.duration for key, session in sessions.items()}
+    )
 
 
-def run_bytewax(events: Events) -> Outcome:
-    """A dataflow with one stateful logic per session, on one worker, that emits each duration at the end."""
+def run_bytewax(events: Events, cut: int) -> Outcome:
+    """A dataflow with one stateful logic per session, on one worker, that emits each duration at the end.
+
+    ``cut`` is the batch size of its source.
+    """
     import bytewax.operators as op
     from bytewax.dataflow import Dataflow
     from bytewax.operators import StatefulBatchLogic
@@ -163,13 +183,13 @@ def run_bytewax(events: Events) -> Outcome:
     items = _tuples(events)
     found: list[tuple[str, int]] = []
     flow = Dataflow("cirr")
-    stream = op.input("events", flow, TestingSource(items, batch_size=CUT))
+    stream = op.input("events", flow, TestingSource(items, batch_size=cut))
     op.output("durations", op.stateful_batch("cirr", stream, Cirr), TestingSink(found))
     gc.collect()
-    start = time.perf_counter()
+    clock = Clock()
     run_main(flow)  # type: ignore[no-untyped-call]
-    seconds = time.perf_counter() - start
-    return Outcome(seconds, dict(found))
+    clock.stop()
+    return Outcome(clock.seconds, clock.cpu_seconds, dict(found))
 
 
 def main(arguments: list[str]) -> None:
@@ -179,7 +199,8 @@ def main(arguments: list[str]) -> None:
     contenders: dict[str, Any] = {
         "engine": lambda events: run_engine(events, len(events.time)),
         "engine-cuts": lambda events: run_engine(events, CUT),
-        "bytewax": run_bytewax,
+        "bytewax": lambda events: run_bytewax(events, len(events.time)),
+        "bytewax-cuts": lambda events: run_bytewax(events, CUT),
         "python": run_python,
     }
     contender = contenders[name]

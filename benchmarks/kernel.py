@@ -64,9 +64,10 @@ class Events:
 
 
 class Outcome(msgspec.Struct):
-    """What a contender's process reports: seconds, and each session's microseconds by its number."""
+    """What a contender's process reports: seconds, processor seconds, and each session's microseconds."""
 
     seconds: float
+    cpu_seconds: float
     durations: dict[str, int]
 
 
@@ -91,7 +92,8 @@ def generate(load: Load) -> Events:
 CONTENDERS = {
     "engine": "one batch of all events",
     "engine-cuts": "the same in batches of 10,000",
-    "bytewax": "stateful_batch, one logic per session",
+    "bytewax": "stateful_batch, one logic per session; its source gives one batch",
+    "bytewax-cuts": "the same, its source gives batches of 10,000",
     "python": "a loop over tuples and a dict of sessions",
 }
 
@@ -107,11 +109,13 @@ def run(load: Load, *, runs: int, only: list[str] | None, json_file: Path | None
             raise ValueError(f"{name!r} is no contender; choose among {', '.join(CONTENDERS)}")
     console = Console(stderr=True)
     seconds: dict[str, list[float]] = {name: [] for name in names}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in names}
     expected: tuple[str, dict[str, int]] | None = None
     for turn in range(runs):
         for name in names:
             outcome = _in_process(name, load)
             seconds[name].append(outcome.seconds)
+            cpu_seconds[name].append(outcome.cpu_seconds)
             console.print(f"run {turn + 1} of {runs}: {name} {outcome.seconds:.3f} s", highlight=False)
             if expected is None:
                 expected = name, outcome.durations
@@ -122,7 +126,7 @@ def run(load: Load, *, runs: int, only: list[str] | None, json_file: Path | None
                 )
     show(
         "CIRR over playback sessions",
-        [Result(name, load.events, taken) for name, taken in seconds.items()],
+        [Result(name, load.events, seconds[name], cpu_seconds[name]) for name in names],
         baseline="bytewax" if "bytewax" in names else names[0],
         unit="events",
         parameters={"events": load.events, "keys": load.keys, "runs": runs, "seed": load.seed},

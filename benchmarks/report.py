@@ -16,11 +16,15 @@ from rich.table import Table
 
 
 class Result(msgspec.Struct):
-    """Seconds of every run of one contender, over ``items`` items each."""
+    """Seconds of every run of one contender, over ``items`` items each.
+
+    ``cpu_seconds``: processor time of the same runs, which a busy machine disturbs less.
+    """
 
     name: str
     items: int
     seconds: list[float]
+    cpu_seconds: list[float] = []
 
     @property
     def median(self) -> float:
@@ -30,6 +34,7 @@ class Result(msgspec.Struct):
         return {
             "name": self.name,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "median": self.median,
             "least": min(self.seconds),
             "greatest": max(self.seconds),
@@ -77,15 +82,17 @@ def show(
 ) -> None:
     """Print the table, with ratios to ``baseline``, and write the JSON file if one is asked for."""
     base = next((r.median for r in results if r.name == baseline), None)
-    table = Table(title=title, title_justify="left")
-    for heading in ("contender", "median s", "least - greatest", f"{unit}/s", f"time / {baseline}"):
-        table.add_column(heading, justify="left" if heading == "contender" else "right")
+    caption = f"s: median; million {unit} a second; ratio: time over that of {baseline}"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for heading in ("contender", "s", "least - greatest", "cpu s", "million/s", "ratio"):
+        table.add_column(heading, justify="left" if heading == "contender" else "right", no_wrap=True)
     for r in results:
         table.add_row(
             r.name,
             f"{r.median:.3f}",
             f"{min(r.seconds):.3f} - {max(r.seconds):.3f}",
-            f"{r.items / r.median:,.0f}",
+            f"{statistics.median(r.cpu_seconds):.3f}" if r.cpu_seconds else "",
+            f"{r.items / r.median / 1e6:.2f}",
             "" if base is None else f"{r.median / base:.2f}",
         )
     where, used = machine(), versions(packages)
