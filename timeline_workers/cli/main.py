@@ -18,8 +18,8 @@ from ..errors import (
 )
 from .output import EXIT_CODES, ExitCode, complain, discard_stdout
 
-# Each has ``register(app)``. A known command loads its own module only: `timeline eval` need not wait for the
-# libraries of servers it does not talk to.
+# Modules and their commands. A known command loads its own module only: `timeline eval` need not wait for
+# the libraries of servers it does not talk to.
 _MODULES = {
     "eval": ("eval", "validate"),
     "graph": ("graph",),
@@ -55,12 +55,7 @@ def build(command: str = "") -> typer.Typer:
 
     modules = [name for name, commands in _MODULES.items() if command in commands] or _MODULES
     for name in modules:
-        try:
-            module = import_module(f".{name}", __package__)
-        except ModuleNotFoundError as error:
-            if error.name != f"{__package__}.{name}":
-                raise
-            continue
+        module = import_module(f".{name}", __package__)
         if name == "graph":
             app.command("graph", no_args_is_help=True)(module.graph)
         else:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Events: their times, decoding and validation, and the columns they become."""

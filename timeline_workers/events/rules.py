@@ -22,7 +22,7 @@ from ..errors import EventError
 from ..metric import ColumnSpec
 from .batch import EventBatch, Positions
 from .raw import HUGE, NOT_FINITE, TAG_NAMES, RawColumn
-from .times import floats_to_microseconds, ints_to_microseconds, to_microseconds
+from .times import EARLIEST, LATEST, floats_to_microseconds, ints_to_microseconds, to_microseconds
 
 Requirement = Choice["bool", "number", "string"]
 Refusals = dict[int, tuple[str, str]]
@@ -117,7 +117,8 @@ class Rules:
         odd_strings = self._check_keys(key, refusals)
         micros = _times(time, time_unit or self.time_unit, refusals)
         if publish_times is not None and max_ahead is not None:
-            for row in np.flatnonzero(micros > publish_times + max_ahead).tolist():
+            ahead_of_all = min(max_ahead, LATEST - EARLIEST)  # no sum leaves 64 bits then
+            for row in np.flatnonzero(micros > publish_times + ahead_of_all).tolist():
                 ahead = (int(micros[row]) - int(publish_times[row])) / 1e6
                 message = (
                     f"time {time.value(row)!r} lies {ahead:.0f} s after the event was published, more than "
