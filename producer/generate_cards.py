@@ -5,6 +5,7 @@ usual.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import asin, cos, radians, sin, sqrt
 
 import numpy as np
 
@@ -22,6 +23,7 @@ _CITIES = (
 )
 _MERCHANTS = ("grocer", "fuel", "books", "rail", "cafe", "pharmacy")
 OUTLIER_SHARE = 0.05
+_EARTH_KM = 6_371.0
 
 
 def cards(count: int = 20, events: int = 400, *, seed: int = 0, start: float = EPOCH) -> Iterator[Event]:
@@ -46,13 +48,14 @@ def cards(count: int = 20, events: int = 400, *, seed: int = 0, start: float = E
         clock = clock + (30.0 if i in jumps else gaps[i]) if holder == before else start + gaps[i]
         before = holder
         made.append((int(clock), holder, i in jumps))
+    last: dict[str, tuple[int, tuple[str, float, float]]] = {}
     amounts = np.round(rng.gamma(2.0, 20.0, events) + 1, 2).tolist()
     merchants = rng.integers(0, len(_MERCHANTS), events).tolist()
     for i in np.argsort([time for time, _, _ in made], kind="stable").tolist():
         time, holder, is_jump = made[i]
         home = _CITIES[(holder + (3 if is_jump else 0)) % len(_CITIES)]
         key = f"card-{holder:04d}"
-        event = {
+        event: dict[str, str | int | float] = {
             "card": key,
             "timestamp": time,
             "amount": round(amounts[i] + (2_500 if is_jump else 0), 2),
@@ -60,4 +63,17 @@ def cards(count: int = 20, events: int = 400, *, seed: int = 0, start: float = E
             "city": home[0],
             "lat_long": f"{home[1]},{home[2]}",
         }
+        if key in last:
+            then, there = last[key]
+            event["km"] = round(_distance(there, home))
+            event["hours"] = round((time - then) / 3_600, 4)
+        last[key] = (time, home)
         yield Event(key, time, encode(event))
+
+
+def _distance(a: tuple[str, float, float], b: tuple[str, float, float]) -> float:
+    """Kilometres along the great circle (haversine)."""
+    (_, lat_a, long_a), (_, lat_b, long_b) = a, b
+    north, east = radians(lat_b - lat_a) / 2, radians(long_b - long_a) / 2
+    chord = sin(north) ** 2 + cos(radians(lat_a)) * cos(radians(lat_b)) * sin(east) ** 2
+    return 2 * _EARTH_KM * asin(sqrt(chord))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from time import monotonic, sleep
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pulsar
 from rich.console import Console
