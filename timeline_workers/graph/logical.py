@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal as Choice, cast
 
 from ..language import tree as t
-from ..language.canonical import content_hash, slug
+from ..language.canonical import slug, text_hash, to_text
 from ..language.check import Checked
 from ..metric import Source
 
@@ -94,8 +94,9 @@ def _columns(expression: t.Expression) -> list[str]:
 
 
 def node_name(expression: t.Expression, source: Source, uses: Iterable[str]) -> str:
-    """Name a node by what it computes: a slug, and ten hex digits over its canonical text and its source.
+    """Name a node by what its canonical ``expression`` computes.
 
+    The name is a slug, and ten hex digits over the text and the source.
     Of the source, only what can change an answer counts: where events and their key and time come from, how
     they are spread and how late they may be, and the columns ``uses``. Two metrics whose sources differ in
     other columns share the node.
@@ -115,4 +116,4 @@ def node_name(expression: t.Expression, source: Source, uses: Iterable[str]) -> 
         "partitions": source.partitions,
     }
     extra = json.dumps(identity, sort_keys=True)
-    return f"{slug(expression)}-{content_hash(expression, extra)[:10]}"
+    return f"{slug(expression)}-{text_hash(to_text(expression), extra)[:10]}"

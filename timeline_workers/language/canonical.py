@@ -211,7 +211,12 @@ def _literal(value: bool | int | float | str) -> str:
 
 def content_hash(expression: t.Expression, extra: str = "") -> str:
     """Return the SHA-256, in hex, of the canonical text of ``expression`` and of ``extra``."""
-    return hashlib.sha256(f"{to_text(canonical(expression))}\0{extra}".encode()).hexdigest()
+    return text_hash(to_text(canonical(expression)), extra)
+
+
+def text_hash(text: str, extra: str = "") -> str:
+    """Return the ``content_hash`` of the expression whose canonical text is ``text``."""
+    return hashlib.sha256(f"{text}\0{extra}".encode()).hexdigest()
 
 
 def slug(expression: t.Expression) -> str:
