@@ -25,19 +25,27 @@ def run_kernel(
     json: Json = None,
 ) -> None:
     """CIRR: our engine, Bytewax and a plain Python loop over the same events."""
+    unknown = set(only or []) - set(kernel.CONTENDERS)
+    if unknown:
+        raise typer.BadParameter(
+            f"no contender is named {', '.join(sorted(unknown))}; choose among {', '.join(kernel.CONTENDERS)}"
+        )
     kernel.run(kernel.Load(events=events, keys=keys, seed=seed), runs=runs, only=only, json_file=json)
 
 
 @app.command("columns")
 def run_columns(
-    points: Annotated[int, typer.Option(min=1, help="Change points of each timeline.")] = 1_000_000,
-    keys: Annotated[int, typer.Option(min=1, help="Number of keys they belong to.")] = 10_000,
-    runs: Runs = 5,
+    points: Annotated[
+        list[int] | None, typer.Option(min=2, help="Change points of each timeline; repeat for more sizes.")
+    ] = None,
+    keys: Annotated[int, typer.Option(min=1, help="Number of keys they belong to, at most.")] = 10_000,
+    runs: Runs = 9,
     seed: Seed = 7,
     json: Json = None,
 ) -> None:
     """Merging two timelines in NumPy, Polars and Arrow."""
-    column_library.run(points=points, keys=keys, runs=runs, seed=seed, json_file=json)
+    sizes = points or [1_000, 30_000, 1_000_000]
+    column_library.run(points=sizes, keys=keys, runs=runs, seed=seed, json_file=json)
 
 
 if __name__ == "__main__":

@@ -140,35 +140,41 @@ CONTENDERS: dict[str, Callable[[Rows, Rows], Callable[[], tuple[Any, Any]]]] = {
 }
 
 
-def run(*, points: int, keys: int, runs: int, seed: int, json_file: Path | None) -> None:
-    """Measure every contender, after one untimed run that checks its rows against NumPy's.
+def run(*, points: list[int], keys: int, runs: int, seed: int, json_file: Path | None) -> None:
+    """Measure every contender at every size, after one untimed run that checks its rows against NumPy's.
 
+    A small size is what one batch changes, a large one a rebuild from the whole history.
     Raises AssertionError when two contenders differ.
     """
+    results = [result for size in points for result in _measure(size, min(keys, size // 10 + 1), runs, seed)]
+    show(
+        "merge two Boolean timelines and AND them",
+        results,
+        baseline="numpy",
+        unit="change points",
+        parameters={"keys, at most": keys, "runs": runs, "seed": seed},
+        packages=["numpy", "polars", "pyarrow"],
+        json_file=json_file,
+    )
+
+
+def _measure(points: int, keys: int, runs: int, seed: int) -> list[Result]:
     a, b = generate(points, keys, seed)
     prepared = {name: prepare(a, b) for name, prepare in CONTENDERS.items()}
     expected_at, expected_both = prepared["numpy"]()
     for name, merge in prepared.items():
         at, both = merge()
-        same = np.array_equal(np.asarray(at), expected_at) and np.array_equal(np.asarray(both), expected_both)
-        if not same:
+        if not (
+            np.array_equal(np.asarray(at), expected_at) and np.array_equal(np.asarray(both), expected_both)
+        ):
             raise AssertionError(f"{name} gives other rows than numpy")
-    seconds: dict[str, list[float]] = {name: [] for name in prepared}
-    cpu_seconds: dict[str, list[float]] = {name: [] for name in prepared}
+    results = {name: Result(name, 2 * points, [], []) for name in prepared}
     # In turns, so that a disturbance of the machine hits all alike.
     for _ in range(runs):
         for name, merge in prepared.items():
             gc.collect()
             start, cpu_start = time.perf_counter(), time.process_time()
             merge()
-            seconds[name].append(time.perf_counter() - start)
-            cpu_seconds[name].append(time.process_time() - cpu_start)
-    show(
-        "merge two Boolean timelines and AND them",
-        [Result(name, 2 * points, seconds[name], cpu_seconds[name]) for name in prepared],
-        baseline="numpy",
-        unit="change points",
-        parameters={"points each": points, "keys": keys, "runs": runs, "seed": seed},
-        packages=["numpy", "polars", "pyarrow"],
-        json_file=json_file,
-    )
+            results[name].seconds.append(time.perf_counter() - start)
+            results[name].cpu_seconds.append(time.process_time() - cpu_start)
+    return list(results.values())

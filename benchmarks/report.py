@@ -33,6 +33,7 @@ class Result(msgspec.Struct):
     def as_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
+            "items": self.items,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "median": self.median,
@@ -80,20 +81,24 @@ def show(
     packages: Sequence[str],
     json_file: Path | None,
 ) -> None:
-    """Print the table, with ratios to ``baseline``, and write the JSON file if one is asked for."""
-    base = next((r.median for r in results if r.name == baseline), None)
-    caption = f"s: median; million {unit} a second; ratio: time over that of {baseline}"
+    """Print the table and write the JSON file if one is asked for.
+
+    The ratio is to the contender named ``baseline`` over as many items.
+    """
+    base = {r.items: r.median for r in results if r.name == baseline}
+    caption = f"ms: median; M/s: million {unit} a second; ratio: time over that of {baseline}"
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for heading in ("contender", "s", "least - greatest", "cpu s", "million/s", "ratio"):
+    for heading in ("contender", unit, "ms", "from - to", "cpu ms", "M/s", "ratio"):
         table.add_column(heading, justify="left" if heading == "contender" else "right", no_wrap=True)
     for r in results:
         table.add_row(
             r.name,
-            f"{r.median:.3f}",
-            f"{min(r.seconds):.3f} - {max(r.seconds):.3f}",
-            f"{statistics.median(r.cpu_seconds):.3f}" if r.cpu_seconds else "",
+            f"{r.items:,}",
+            f"{r.median * 1e3:.1f}",
+            f"{min(r.seconds) * 1e3:.1f} - {max(r.seconds) * 1e3:.1f}",
+            f"{statistics.median(r.cpu_seconds) * 1e3:.1f}" if r.cpu_seconds else "",
             f"{r.items / r.median / 1e6:.2f}",
-            "" if base is None else f"{r.median / base:.2f}",
+            f"{r.median / base[r.items]:.2f}" if r.items in base else "",
         )
     where, used = machine(), versions(packages)
     console = Console()

@@ -10,8 +10,9 @@ Three layouts, all NumPy, all immutable by convention (no function changes an ar
             (a duration of 1 s is 1_000_000) as int64, or as ``fractions.Fraction`` objects where that is
             not exact. A slope of 1 is one unit per second.
 
-NumPy was chosen by measurement (``benchmarks/column_library.py``): merging two sorted timelines of a million
-change points each takes 18 ms with a stable argsort over a composed key, 130-190 ms in Polars and Arrow.
+NumPy was chosen by measurement (``python -m benchmarks columns``). To merge two timelines of a thousand change
+points each, carry values forward and AND them takes it 0.3 ms, Polars 2.5 and Arrow 0.8; with a million each it is
+81, 84 and 151 ms. Updates are mostly small, and exact numbers need Python objects in a column.
 """
 
 from __future__ import annotations
