@@ -30,8 +30,9 @@ def cards(count: int = 20, events: int = 400, *, seed: int = 0, start: float = E
     """``events`` transactions of ``count`` cards in order of event time.
 
     Fields: ``card``, ``timestamp`` (whole seconds), ``amount``, ``merchant``, ``city``, ``lat_long``
-    (``"38.72,-9.14"``). About one card in twenty (at least one) jumps to a far city and spends a lot, once,
-    within a minute of its transaction before.
+    (as in ``"38.72,-9.14"``) and, from a card's second transaction on, ``km`` and ``hours`` since the one
+    before. About one card in twenty (at least one) jumps to a far city and spends a lot, once, within a
+    minute of its transaction before.
     """
     count = min(count, events)
     if count < 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from time import monotonic, sleep
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import pulsar
 from rich.console import Console
@@ -46,7 +47,8 @@ def paced(events: Iterable[Event], rate: float) -> Iterable[Event]:
         yield event
 
 
-class Stored(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Stored:
     """``count`` events are stored; ``last``: per partition of the topic, the last (ledger id, entry id)."""
 
     count: int
