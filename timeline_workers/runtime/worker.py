@@ -26,6 +26,7 @@ from ..language.tree import Aggregate
 from ..questions import Reader
 from ..wire.edges import BEGINNING, InboundEdge, OutboundEdge, open_message
 from ..wire.leaf import decode_leaf_batch
+from .answering import Answers, ask
 from .progress import has_seen, later, least, watermark
 from .state import pack_state, unpack_state
 
@@ -137,31 +138,19 @@ class NodeWorker:
 
     # Questions.
 
-    def value_at(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """``{"key": …, "at": …}`` → the answer. ``unit`` (default: the source's) is the unit of times in
-        and out; an aggregate's ``key`` is the group, and ``aggregate`` the function (default: its only
-        one).
+    def value_at(self, question: Mapping[str, Any]) -> Answers:
+        """``{"key": …, "at": …}`` → the value at that instant (``answering.ask``)."""
+        return ask(self._readers, question, {"at"}, set(), _value_at)
 
-        Raises QuestionError, UnknownNameError.
+    def spans(self, question: Mapping[str, Any]) -> Answers:
+        """``{"key": …, "start": …, "end": …}`` → the spans over the range (``answering.ask``)."""
+        return ask(self._readers, question, {"start", "end"}, set(), _spans)
+
+    def change(self, question: Mapping[str, Any]) -> Answers:
+        """``{"key": …, "start": …, "end": …}`` → the change over the range; with ``every``, a list of one
+        per interval (``answering.ask``).
         """
-        self._check(question, {"at"})
-        return self._reader(question).value_at(_key(question), question["at"]).model_dump()
-
-    def spans(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """``{"key": …, "start": …, "end": …}`` → the spans over the range; else as ``value_at``."""
-        self._check(question, {"start", "end"})
-        reader = self._reader(question)
-        return reader.spans(_key(question), question["start"], question["end"]).model_dump()
-
-    def change(self, question: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
-        """``{"key": …, "start": …, "end": …}`` → the change over the range; with ``every`` one per
-        interval."""
-        self._check(question, {"start", "end"}, {"every"})
-        reader, key = self._reader(question), _key(question)
-        start, end, every = question["start"], question["end"], question.get("every")
-        if every is None:
-            return reader.change(key, start, end).model_dump()
-        return [answer.model_dump() for answer in reader.change_every(key, start, end, every)]
+        return ask(self._readers, question, {"start", "end"}, {"every"}, _change)
 
     def keys(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """``{"after": n, "limit": m}`` → the keys (groups, for an aggregate) numbered from ``after`` on,
@@ -211,33 +200,18 @@ class NodeWorker:
             return self.node.groups
         return self.node.keys.names
 
-    def _check(
-        self, question: Mapping[str, Any], needed: set[str], optional: frozenset[str] | set[str] = frozenset()
-    ) -> None:
-        missing = needed - set(question)
-        unknown = set(question) - needed - optional - {"key", "unit", "aggregate"}
-        if missing or unknown:
-            wrong = ", ".join(
-                [f"{name} is missing" for name in sorted(missing)]
-                + [f"{name} is unknown" for name in sorted(unknown)]
-            )
-            raise QuestionError(
-                f"{wrong}; a question here is JSON with key, {', '.join(sorted(needed | optional))} "
-                "and perhaps unit"
-            )
-
-    def _reader(self, question: Mapping[str, Any]) -> Reader:
+    def _readers(self, question: Mapping[str, Any]) -> Reader:
         unit = question.get("unit", self.spec.source.time_unit)
         kind: KindName = self.spec.node.kind
         limit = watermark(self.progress)
-        if isinstance(self.node, AggregateNode):
-            functions = list(self.node.outputs)
-            function = question.get("aggregate", functions[0] if len(functions) == 1 else None)
-            if function not in self.node.outputs:
-                raise QuestionError(f"aggregate {function!r} is not one of {', '.join(functions)}; say which")
-            timeline = self.node.output(function)
-            return Reader(timeline, self.node.groups, kind, unit=unit, watermark=limit, aggregate=function)
-        return Reader(self.node.output, self.node.keys, kind, unit=unit, watermark=limit)
+        if not isinstance(self.node, AggregateNode):
+            return Reader(self.node.output, self.node.keys, kind, unit=unit, watermark=limit)
+        functions = list(self.node.outputs)
+        function = question.get("aggregate", functions[0] if len(functions) == 1 else None)
+        if function not in self.node.outputs:
+            raise QuestionError(f"aggregate {function!r} is not one of {', '.join(functions)}; say which")
+        timeline = self.node.output(function)
+        return Reader(timeline, self.node.groups, kind, unit=unit, watermark=limit, aggregate=function)
 
     # Carried state.
 
@@ -254,12 +228,22 @@ class NodeWorker:
         return worker
 
 
-def _key(question: Mapping[str, Any]) -> Any:
-    if "key" not in question:
-        raise QuestionError(
-            "key is missing: name the key to ask about, or null for the null group of an aggregate"
-        )
-    return question["key"]
+def _value_at(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
+    at = question["at"]
+    if isinstance(at, list):
+        return [reader.value_at(key, instant).model_dump() for instant in at]
+    return reader.value_at(key, at).model_dump()
+
+
+def _spans(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
+    return reader.spans(key, question["start"], question["end"]).model_dump()
+
+
+def _change(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
+    start, end, every = question["start"], question["end"], question.get("every")
+    if every is None:
+        return reader.change(key, start, end).model_dump()
+    return [answer.model_dump() for answer in reader.change_every(key, start, end, every)]
 
 
 def _without(batch: LeafBatch, seen: Bools) -> LeafBatch:
