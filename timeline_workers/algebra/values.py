@@ -10,9 +10,10 @@ Three layouts, all NumPy, all immutable by convention (no function changes an ar
             (a duration of 1 s is 1_000_000) as int64, or as ``fractions.Fraction`` objects where that is
             not exact. A slope of 1 is one unit per second.
 
-NumPy was chosen by measurement (``python -m benchmarks columns``). To merge two timelines of a thousand change
-points each, carry values forward and AND them takes it 0.3 ms, Polars 2.5 and Arrow 0.8; with a million each it is
-81, 84 and 151 ms. Updates are mostly small, and exact numbers need Python objects in a column.
+NumPy was chosen by measurement (``python -m benchmarks columns``). To merge two timelines of a thousand
+change points each, carry values forward and AND them takes it 0.3 ms, Polars 2.5 and Arrow 0.8; with a
+million each it is 81, 84 and 151 ms. Updates are mostly small, and exact numbers need Python objects in a
+column.
 """
 
 from __future__ import annotations
