@@ -46,7 +46,9 @@ def cards(count: int = 20, events: int = 400, *, seed: int = 0, start: float = E
     made: list[tuple[int, int, bool]] = []
     clock, before = 0.0, -1
     for i, holder in enumerate(card.tolist()):
-        clock = clock + (30.0 if i in jumps else gaps[i]) if holder == before else start + gaps[i]
+        # A day after a jump, so that the card's coming home is no jump again.
+        gap = 30.0 if i in jumps else gaps[i] + (86_400 if i - 1 in jumps else 0)
+        clock = clock + gap if holder == before else start + gaps[i]
         before = holder
         made.append((int(clock), holder, i in jumps))
     last: dict[str, tuple[int, tuple[str, float, float]]] = {}

@@ -63,7 +63,8 @@ def _check_listens(address: str) -> None:
     """Find a wrong address at once: the client library would retry for ten seconds and log each failure."""
     parts = urlsplit(address.split(",")[0])  # the first of several brokers
     try:
-        host, port = parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
+        default = _DEFAULT_PORTS[parts.scheme]
+        host, port = parts.hostname, parts.port or default
     except (KeyError, ValueError):
         host, port = None, 0
     if not host:

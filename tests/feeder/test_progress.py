@@ -1,0 +1,159 @@
+"""Positions, watermarks and where to go on after a restart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from feeder.progress import (
+    ENTRY_STEP,
+    SILENT,
+    Clock,
+    Offset,
+    Reached,
+    advancing,
+    minor_of,
+    progress_of,
+    read_progress,
+    resume,
+)
+from timeline_workers.events.batch import Positions
+
+
+def positions(*places: tuple[int, int, int]) -> Positions:
+    columns = list(zip(*places, strict=True))
+    return Positions(
+        np.array(columns[0], np.int32), np.array(columns[1], np.int64), np.array(columns[2], np.int64)
+    )
+
+
+def at(ledger: int, entry: int, index: int = 0) -> Offset:
+    return Offset(ledger, minor_of(entry, index))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "follows"),
+    [
+        (at(1, 5, 2), at(1, 5, 3), True),
+        (at(1, 5, 2), at(1, 6, 0), True),
+        (at(1, 5, 2), at(2, 0, 0), True),
+        (at(1, 5, 2), at(1, 5, 4), False),
+        (at(1, 5, 2), at(1, 6, 1), False),
+        (at(1, 5, 2), at(1, 7, 0), False),
+        (at(1, 5, 2), at(1, 5, 2), False),
+        (at(1, 5, 2), at(1, 5, 0), False),
+        (at(2, 5, 2), at(1, 6, 0), False),
+        (at(1, 5, 2), at(2, 3, 0), False),
+    ],
+)
+def test_only_a_place_that_leaves_no_message_out_follows(here: Offset, there: Offset, follows: bool) -> None:
+    assert here.is_next(there) is follows
+
+
+def test_a_message_outside_a_batch_has_index_zero() -> None:
+    assert minor_of(7, -1) == 7 * ENTRY_STEP
+
+
+class TestResume:
+    """The watermark before the next message must be the one that stood there before the restart."""
+
+    first = at(1, 10)
+
+    def test_nothing_known_is_a_new_start(self) -> None:
+        assert resume(self.first, None, []) is None
+
+    def test_a_journal_just_before_the_message_gives_its_watermark(self) -> None:
+        journal = Reached(at(1, 9, 4), 500)
+        assert resume(self.first, journal, [Reached(at(1, 12), 900)]) == journal
+
+    def test_a_journal_beyond_the_message_means_that_all_leaves_have_it(self) -> None:
+        journal = Reached(at(1, 12), 700)
+        assert resume(self.first, journal, [Reached(at(1, 14), 900)]) == journal
+
+    def test_without_a_journal_the_leaf_just_before_the_message_is_exact(self) -> None:
+        just_before = Reached(at(1, 9, 4), 500)
+        assert resume(self.first, None, [Reached(at(1, 3), 100), just_before]) == just_before
+
+    def test_without_a_journal_the_least_of_the_leaves_beyond_the_message_is_taken(self) -> None:
+        least = Reached(at(1, 11), 600)
+        assert resume(self.first, None, [Reached(at(1, 13), 800), least, Reached(at(1, 2), 100)]) == least
+
+    def test_leaves_that_all_lag_give_the_most_that_is_known(self) -> None:
+        most = Reached(at(1, 5), 300)
+        assert resume(self.first, Reached(at(1, 2), 100), [most]) == most
+
+    def test_a_leaf_that_knows_of_no_event_yet_gives_no_watermark(self) -> None:
+        assert resume(at(0, 0), SILENT, []) == SILENT
+
+
+def test_progress_is_read_from_a_status_and_absent_while_the_state_is_fetched() -> None:
+    status = {"state": {"progress": [{"partition": 2, "major": 1, "minor": 9, "watermark": None}]}}
+    assert read_progress(status) == {2: Reached(Offset(1, 9), None)}
+    assert read_progress({"state": None}) == {}
+
+
+def test_an_event_is_late_strictly_below_the_watermark_before_it() -> None:
+    clock = Clock(allowed_lateness=10)
+    places = positions(*((0, 0, i) for i in range(5)))
+    said = clock.advance(places, np.array([100, 90, 89, 120, 109]), np.ones(5, np.bool_))
+    assert said.late.tolist() == [False, False, True, False, True]
+    assert clock.reached == {0: Reached(Offset(0, 4), 110)}
+
+
+def test_events_that_are_refused_move_no_watermark() -> None:
+    clock = Clock(allowed_lateness=0)
+    valid = np.array([False, True])
+    said = clock.advance(positions((0, 0, 0), (0, 0, 1)), np.array([999, 5]), valid)
+    assert said.late.tolist() == [False, False]
+    assert clock.reached[0].watermark == 5
+
+
+def test_each_partition_has_a_watermark_of_its_own() -> None:
+    clock = Clock(allowed_lateness=0, partitions=3)
+    said = clock.advance(positions((0, 0, 0), (1, 0, 0)), np.array([100, 5]), np.ones(2, np.bool_))
+    assert not said.late.any()
+    assert [(p.partition, p.watermark) for p in clock.progress()] == [(0, 100), (1, 5), (2, None)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60), st.booleans()), min_size=1, max_size=30),
+    st.integers(0, 20),
+    st.data(),
+)
+def test_what_is_late_does_not_depend_on_how_messages_are_cut_into_batches(
+    events: list[tuple[int, int, bool]], lateness: int, data: st.DataObject
+) -> None:
+    partition = np.array([p for p, _, _ in events], np.int32)
+    places = Positions(partition, np.zeros(len(events), np.int64), np.arange(len(events)))
+    time = np.array([t for _, t, _ in events], np.int64)
+    valid = np.array([v for _, _, v in events])
+    whole = Clock(lateness)
+    late = whole.advance(places, time, valid).late
+    parts = Clock(lateness)
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(events) - 1)))))
+    pieces = np.split(np.arange(len(events)), cuts)
+    again = [parts.advance(places.take(rows), time[rows], valid[rows]).late for rows in pieces if len(rows)]
+    assert np.concatenate(again).tolist() == late.tolist()
+    assert parts.reached == whole.reached
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 8)), min_size=1, max_size=30),
+    st.none() | st.tuples(st.integers(0, 2), st.integers(0, 8)),
+)
+def test_of_messages_delivered_again_only_the_first_delivery_counts(
+    places: list[tuple[int, int]], after: tuple[int, int] | None
+) -> None:
+    new, last = advancing(positions(*((0, *p) for p in places)), None if after is None else Offset(*after))
+    furthest = (-1, -1) if after is None else after
+    for place, is_new in zip(places, new.tolist(), strict=True):
+        assert is_new is (place > furthest)
+        furthest = max(furthest, place)
+    assert last == furthest
+
+
+def test_progress_names_the_last_message_of_each_partition() -> None:
+    places = positions((0, 1, 1), (1, 1, 7), (0, 1, 2))
+    found = progress_of(places, np.array([10, 20, 30]), np.arange(3))
+    assert [(p.partition, p.major, p.minor, p.watermark) for p in found] == [(0, 1, 2, 30), (1, 1, 7, 20)]

@@ -1,0 +1,233 @@
+"""Routing: every message is refused once or sent to every leaf that needs it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from feeder import route as route_module
+from feeder.route import Group, Messages, Routed, Router, groups_of, progress_parcel
+from timeline_workers.algebra.leaves import LeafBatch
+from timeline_workers.events.batch import Positions
+from timeline_workers.graph.plan import partition_of, plan, worker_id
+from timeline_workers.metric import ColumnSpec, Metric, Source
+from timeline_workers.wire.leaf import decode_leaf_batch
+
+SOURCE = Source(
+    topic="events",
+    key="id",
+    time="t",
+    columns={"state": ColumnSpec(type="string"), "size": ColumnSpec(type="int")},
+    allowed_lateness=10_000_000,
+    partitions=3,
+)
+EXPRESSION = 'duration_where(latest_event_to_state(state) == "on" && has_existed(size > 5))'
+
+
+def metric(name: str = "m", expression: str = EXPRESSION, source: Source = SOURCE) -> Metric:
+    return Metric(name=name, source=source, expression=expression)
+
+
+def group(*metrics: Metric) -> Group:
+    [only] = groups_of(plan(m) for m in metrics or (metric(),))["events"]
+    return only
+
+
+def messages(events: list[dict[str, Any] | bytes], start: int = 0) -> Messages:
+    payloads = [e if isinstance(e, bytes) else json.dumps(e).encode() for e in events]
+    count = len(payloads)
+    places = Positions(np.zeros(count, np.int32), np.zeros(count, np.int64), np.arange(start, start + count))
+    return Messages(payloads, places, np.full(count, 10**15))
+
+
+def received(routed: Routed) -> dict[str, list[LeafBatch]]:
+    return {w: [decode_leaf_batch(p.payload) for p in parcels] for w, parcels in routed.parcels.items()}
+
+
+def rows(batches: list[LeafBatch]) -> list[tuple[Any, int, int]]:
+    return [
+        (b.keys[int(k)], int(t), int(m))
+        for b in batches
+        for k, t, m in zip(b.key, b.time, b.position.minor, strict=True)
+    ]
+
+
+def leaf_named(fed: Group, operator: str) -> str:
+    return next(name for name, leaf in fed.leaves.items() if leaf.node.operator == operator)
+
+
+def test_a_state_leaf_gets_events_with_its_column_and_an_existence_leaf_those_that_match() -> None:
+    fed = group()
+    routed = Router(fed).route(
+        messages(
+            [
+                {"id": "a", "t": 1, "state": "on"},
+                {"id": "a", "t": 2, "size": 9},
+                {"id": "a", "t": 3, "size": 1},
+            ]
+        )
+    )
+    label = partition_of("a", SOURCE)
+    found = received(routed)
+    assert rows(found[worker_id(leaf_named(fed, "tl-latest-event-to-state"), label)]) == [("a", 1_000_000, 0)]
+    assert rows(found[worker_id(leaf_named(fed, "tl-has-existed"), label)]) == [("a", 2_000_000, 1)]
+    assert routed.accepted == 3
+
+
+def test_every_leaf_of_a_partition_hears_of_every_key_and_its_origin() -> None:
+    fed = group()
+    routed = Router(fed).route(messages([{"id": "a", "t": 5}, {"id": "a", "t": 4}]))
+    for batches in received(routed).values():
+        assert [(b.keys, b.origins.tolist()) for b in batches] == [(["a"], [4_000_000])]
+
+
+def test_keys_go_to_the_workers_of_their_partition_only() -> None:
+    fed = group()
+    keys = [f"k{i}" for i in range(40)]
+    routed = Router(fed).route(messages([{"id": k, "t": 1, "state": "on"} for k in keys]))
+    for worker, batches in received(routed).items():
+        label = worker.rpartition(".")[2]
+        assert {k for b in batches for k in b.keys} == {k for k in keys if partition_of(k, SOURCE) == label}
+    assert set(routed.labels.values()) == {"p0", "p1", "p2"}
+
+
+def test_late_events_are_refused_with_their_times_and_reach_no_leaf() -> None:
+    routed = Router(group()).route(
+        messages([{"id": "a", "t": 100, "state": "on"}, {"id": "late", "t": 80, "state": "on"}])
+    )
+    assert [(r.row, r.reason) for r in routed.refused] == [(1, "late")]
+    assert "1970-01-01T00:01:20Z" in routed.refused[0].message
+    assert "1970-01-01T00:01:30Z" in routed.refused[0].message
+    assert {k for batches in received(routed).values() for b in batches for k in b.keys} == {"a"}
+
+
+def test_bad_events_are_refused_with_their_reason_and_do_not_stop_the_others() -> None:
+    bad: list[dict[str, Any] | bytes] = [
+        b"{nonsense",
+        {"t": 1},
+        {"id": "a"},
+        {"id": "a", "t": 1, "state": 7},
+        {"id": "a", "t": 4e9},
+        {"id": "a", "t": 1, "size": 2**70},
+        {"id": "good", "t": 1, "state": "on"},
+    ]
+    routed = Router(group()).route(messages(bad))
+    assert [(r.row, r.reason) for r in sorted(routed.refused, key=lambda r: r.row)] == [
+        (0, "malformed-json"),
+        (1, "missing-key"),
+        (2, "missing-time"),
+        (3, "wrong-type"),
+        (4, "time-too-far-ahead"),
+        (5, "int-out-of-range"),
+    ]
+    assert routed.accepted == 1
+
+
+def test_a_batch_of_nothing_but_bad_events_still_moves_the_progress() -> None:
+    router = Router(group(), partitions=2)
+    routed = router.route(messages([b"?", b"?"], start=6))
+    assert routed.parcels == {}
+    assert [(p.partition, p.minor, p.watermark) for p in routed.progress] == [(0, 7, None), (1, -1, None)]
+
+
+def test_partitions_without_events_are_announced_so_that_nothing_is_final_too_early() -> None:
+    routed = Router(group(), partitions=2).route(messages([{"id": "a", "t": 100, "state": "on"}]))
+    for batches in received(routed).values():
+        assert [(p.partition, p.watermark) for p in batches[0].progress] == [(0, 90_000_000), (1, None)]
+
+
+@given(st.data())
+def test_large_batches_are_split_in_order_and_lose_nothing(data: st.DataObject) -> None:
+    fed = group()
+    count = data.draw(st.integers(2, 40))
+    made = messages([{"id": "a", "t": i, "state": f"{i:04d}", "size": 9} for i in range(count)])
+    whole = Router(fed).route(made)
+    limit, route_module.PAYLOAD_BYTES = route_module.PAYLOAD_BYTES, data.draw(st.integers(1, 800))
+    try:
+        split = Router(fed).route(made)
+    finally:
+        route_module.PAYLOAD_BYTES = limit
+    assert received(split).keys() == received(whole).keys()
+    for worker, batches in received(split).items():
+        assert rows(batches) == rows(received(whole)[worker])
+        reached = [b.progress[0].minor for b in batches]
+        assert reached == sorted(set(reached))
+        assert reached[-1] == count - 1
+        for batch in batches:
+            # What a part holds is never beyond what it says the leaf has then.
+            assert all(batch.position.minor <= batch.progress[0].minor)
+
+
+def test_metrics_with_one_source_share_a_group_and_their_leaves() -> None:
+    fed = group(metric("a"), metric("b", 'latest_event_to_state(state) == "off"'))
+    assert fed.metrics == ["a", "b"]
+    assert sorted(leaf.node.operator for leaf in fed.leaves.values()) == [
+        "tl-has-existed",
+        "tl-latest-event-to-state",
+    ]
+
+
+def test_a_leaf_that_two_groups_would_share_belongs_to_the_first_metric_by_name() -> None:
+    narrower = SOURCE.model_copy(update={"columns": {"state": ColumnSpec(type="string")}})
+    plans = [
+        plan(metric("b", 'latest_event_to_state(state) == "off" && has_existed(state == "x")', narrower)),
+        plan(metric("a")),
+    ]
+    first, second = groups_of(plans)["events"]
+    assert (first.metrics, second.metrics) == (["a"], ["b"])
+    assert len(first.leaves) == 2
+    assert [leaf.node.expression for leaf in second.leaves.values()] == ['has_existed(state == "x")']
+
+
+def test_undeclared_columns_must_have_the_type_that_the_expression_compares_them_with() -> None:
+    bare = SOURCE.model_copy(update={"columns": {}})
+    routed = Router(group(metric(source=bare))).route(
+        messages([{"id": "a", "t": 1, "state": 5}, {"id": "a", "t": 1, "state": "on", "other": 5}])
+    )
+    assert [(r.row, r.reason) for r in routed.refused] == [(0, "wrong-type")]
+
+
+def test_per_key_sources_have_a_worker_per_key_and_a_journal_beside_them() -> None:
+    own = SOURCE.model_copy(update={"partitions": "per-key"})
+    fed = group(metric(source=own))
+    routed = Router(fed).route(
+        messages([{"id": "a", "t": 1, "state": "on"}, {"id": "b", "t": 1, "state": "on"}])
+    )
+    labels = {partition_of("a", own), partition_of("b", own)}
+    assert set(routed.labels.values()) == labels
+    worker, label = fed.journal()
+    assert label not in labels
+    assert worker not in routed.parcels
+
+
+def test_the_journal_is_a_worker_of_the_group() -> None:
+    fed = group()
+    worker, label = fed.journal()
+    assert label == "p0"
+    assert worker.rpartition(".")[0] in fed.leaves
+
+
+def test_a_progress_parcel_holds_no_events_and_says_how_far_the_source_is() -> None:
+    fed = group()
+    routed = Router(fed).route(messages([{"id": "a", "t": 100}]))
+    for leaf in fed.leaves.values():
+        parcel = progress_parcel(leaf, routed.progress)
+        batch = decode_leaf_batch(parcel.payload)
+        assert (batch.keys, len(batch.time), batch.progress) == ([], 0, routed.progress)
+
+
+def test_updating_the_group_keeps_the_watermark() -> None:
+    router = Router(group())
+    router.route(messages([{"id": "a", "t": 100}]))
+    router.update(group(metric(), metric("n", "has_existed(size == 1)")))
+    assert [r.reason for r in router.route(messages([{"id": "a", "t": 80}], start=1)).refused] == ["late"]
+
+
+@pytest.mark.parametrize("key", ["x" * 10, 5, -7])
+def test_keys_keep_their_type(key: str | int) -> None:
+    routed = Router(group()).route(messages([{"id": key, "t": 1, "state": "on"}]))
+    assert all(b.keys == [key] for batches in received(routed).values() for b in batches)

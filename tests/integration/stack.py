@@ -1,0 +1,153 @@
+"""The real thing for tests: embedded servers, a worker and a feeder as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulsar
+from temporalio.client import Client
+
+from producer.event import Event
+from producer.send import Stored, to_pulsar
+from timeline_workers.cli.dev import environment_of
+from timeline_workers.embedded import Addresses, embedded
+from timeline_workers.graph.plan import partition_labels, plan, worker_id
+from timeline_workers.metric import Metric
+from timeline_workers.pulsar_client import connect as connect_pulsar
+from timeline_workers.temporal_client import connect
+from workflows.messages import DRIVER_ID, DriverInput, DriverResult
+
+DEADLINE = 60.0
+
+
+@dataclass
+class Stack:
+    """Servers, and the programs that were started on them."""
+
+    addresses: Addresses
+    logs: Path
+    client: Client | None = None
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Run ``python -m ARGUMENTS`` in the background as ``name``."""
+        with (self.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                env={**os.environ, **environment_of(self.addresses)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.processes[name] = process
+        return process
+
+    def start_worker(self) -> None:
+        self.start("worker", "timeline_workers", "worker")
+
+    def start_feeder(self, *arguments: str) -> None:
+        self.start("feeder", "feeder", *arguments)
+
+    def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+        """Signal the program and return its exit code."""
+        process = self.processes.pop(name)
+        process.send_signal(number)
+        return process.wait(DEADLINE)
+
+    def log(self, name: str) -> str:
+        return (self.logs / f"{name}.log").read_text()
+
+    async def temporal(self) -> Client:
+        if self.client is None:
+            self.client = await connect(self.addresses.temporal)
+        return self.client
+
+    async def apply(self, metric: Metric) -> DriverResult:
+        """Apply a metric and return when its workers run."""
+        client = await self.temporal()
+        return await client.execute_workflow(
+            "TimelineDriver",
+            DriverInput(metric=metric),
+            id=DRIVER_ID.format(metric=metric.name),
+            task_queue="timeline",
+            result_type=DriverResult,
+        )
+
+    def send(self, topic: str, events: Iterable[Event]) -> Stored:
+        return to_pulsar(events, topic, url=self.addresses.pulsar)
+
+    async def statuses(self, metric: Metric, node: str | None = None) -> dict[str, dict[str, Any]]:
+        """The status of every worker of the result node, or of ``node``."""
+        planned = plan(metric)
+        client = await self.temporal()
+        found = {}
+        for label in partition_labels(planned):
+            worker = worker_id(node or planned.result.name, label)
+            found[worker] = await client.get_workflow_handle(worker).query("status")
+        return found
+
+    async def applied(self, metric: Metric, stored: Stored) -> None:
+        """Return when every result worker has applied what the broker has stored."""
+
+        def has_all(status: Mapping[str, Any]) -> bool:
+            reached = {p["partition"]: (p["major"], p["minor"] >> 16) for p in status["state"]["progress"]}
+            return all(reached.get(p, (-1, -1)) >= at for p, at in stored.last.items())
+
+        async def check() -> bool:
+            return all(map(has_all, (await self.statuses(metric)).values()))
+
+        await eventually(check)
+
+    async def ask(self, metric: Metric, key: str, question: str, details: Mapping[str, Any]) -> Any:
+        from timeline_workers.graph.plan import partition_of
+
+        worker = worker_id(plan(metric).result.name, partition_of(key, metric.source))
+        client = await self.temporal()
+        return await client.get_workflow_handle(worker).query(question, {"key": key, **details})
+
+    def dead_letters(self, topic: str, count: int) -> list[pulsar.Message]:
+        """The first ``count`` dead letters of ``topic``."""
+        client = connect_pulsar(self.addresses.pulsar)
+        try:
+            reader = client.create_reader(f"{topic}-dead-letter", pulsar.MessageId.earliest)
+            return [reader.read_next(timeout_millis=int(DEADLINE * 1000)) for _ in range(count)]
+        finally:
+            client.close()
+
+
+async def eventually(check: Callable[[], Any], within: float = DEADLINE) -> None:
+    """Return when ``await check()`` is true; AssertionError after ``within`` seconds."""
+    async with asyncio.timeout(within):
+        while not await check():
+            await asyncio.sleep(0.05)
+
+
+@contextmanager
+def running_stack(directory: Path, topic_partitions: int = 1) -> Iterator[Stack]:
+    """Embedded servers in ``directory``; every program started on them is killed at the end."""
+    with ExitStack() as stack:
+        addresses = stack.enter_context(
+            embedded(directory, temporal_port=0, ui_port=0, pulsar_port=0, topic_partitions=topic_partitions)
+        )
+        made = Stack(addresses, directory / "logs")
+        try:
+            yield made
+        finally:
+            for process in made.processes.values():
+                process.kill()
+                process.wait()
+
+
+def event(key: str, time: float, **columns: Any) -> Event:
+    """An event as the tests' sources declare them."""
+    return Event(key, time, json.dumps({"id": key, "t": time, **columns}).encode())
