@@ -14,7 +14,7 @@ from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
 from .messages import SubscribeInput
@@ -41,7 +41,13 @@ async def signal_worker(client: Client, worker_id: str, signal: str, *args: Any)
 
 async def _tell(worker_id: str, signal: str, *args: Any) -> None:
     if not await signal_worker(activity.client(), worker_id, signal, *args):
-        raise ApplicationError(f"worker {worker_id} is not running", type=WORKER_GONE, non_retryable=True)
+        # Benign: it happens whenever neighbours end together, and need not fill the log with tracebacks.
+        raise ApplicationError(
+            f"worker {worker_id} is not running",
+            type=WORKER_GONE,
+            non_retryable=True,
+            category=ApplicationErrorCategory.BENIGN,
+        )
 
 
 @activity.defn

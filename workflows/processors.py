@@ -35,11 +35,12 @@ with workflow.unsafe.imports_passed_through():
     from .inbox import Entry, Inbox, Kind, pack, split, unpack
     from .messages import CarriedState, ProcessorInput, ProcessorResult, Question, SubscribeInput
 
+FETCHING_STATE = "is fetching its state"
 METRIC_ATTRIBUTE = SearchAttributeKey.for_keyword_list("TimelineMetric")
 
 # Temporal warns of an input beyond 512 KiB, and refuses one beyond 2 MiB.
 INLINE_STATE_BYTES = 448 * 1024
-_STATE_PART_BYTES = 448 * 1024
+STATE_PART_BYTES = 448 * 1024
 # A run whose state came through its history has that much history already: let it do some work before the next.
 _WORK_PER_STATE = 3
 # Temporal ends a run whose history passes 50 MiB.
@@ -163,7 +164,7 @@ class _Processor:
     def _answer(self, question: str, details: Question) -> Any:
         if self._node is None:
             raise ApplicationError(
-                f"worker {self._spec.worker_id} is fetching its state; ask again in a moment", type="NotReady"
+                f"worker {self._spec.worker_id} {FETCHING_STATE}; ask again in a moment", type="NotReady"
             )
         try:
             return getattr(self._node, question)(details)
@@ -361,7 +362,7 @@ class _Processor:
         self._drain()
         if self._stopping:
             return
-        entries: list[Entry] = [("state", part) for part in self._node.snapshot(_STATE_PART_BYTES)]
+        entries: list[Entry] = [("state", part) for part in self._node.snapshot(STATE_PART_BYTES)]
         size = sum(len(body) for _, body in entries)
         carried = None
         while size + self._inbox.size > INLINE_STATE_BYTES:
@@ -393,7 +394,7 @@ class _Processor:
         """Leave entries in this run's history, after those of ``carried``; returns where they are."""
         run_id = workflow.info().run_id
         kept, size = (0, 0) if carried is None else (carried.chunks, carried.size)
-        for part in map(pack, split(entries, _STATE_PART_BYTES)):
+        for part in map(pack, split(entries, STATE_PART_BYTES)):
             await workflow.execute_activity(
                 activities.keep_state,
                 part,

@@ -22,6 +22,7 @@ from timeline_workers.metric import Metric, Source
 from timeline_workers.settings import Settings
 from timeline_workers.temporal_client import DATA_CONVERTER
 from timeline_workers.wire.leaf import encode_leaf_batch
+from workflows.ask import ask_worker
 from workflows.messages import DRIVER_ID, DriverInput, DriverResult
 from workflows.start import all_workers
 from workflows.worker import build_worker
@@ -124,7 +125,7 @@ async def feed(client: Client, applied: Metric, events: Sequence[Event], batch: 
 
 
 async def status(client: Client, worker: str) -> dict[str, Any]:
-    answer: dict[str, Any] = await client.get_workflow_handle(worker).query("status")
+    answer: dict[str, Any] = await ask_worker(client, worker, "status")
     return answer
 
 
@@ -148,8 +149,7 @@ async def until_everything_arrived(client: Client, applied: Metric, events: Sequ
 async def value(client: Client, applied: Metric, key: Any, at: int) -> Any:
     planned = plan(applied)
     worker = worker_id(planned.result.name, partition_of(key, applied.source))
-    answer = await client.get_workflow_handle(worker).query("value_at", {"key": key, "at": at})
-    return answer["value"]
+    return (await ask_worker(client, worker, "value_at", {"key": key, "at": at}))["value"]
 
 
 async def assert_same_as_in_process(client: Client, applied: Metric, events: Sequence[Event]) -> None:
@@ -160,10 +160,9 @@ async def assert_same_as_in_process(client: Client, applied: Metric, events: Seq
     compared = 0
     for key in sorted({e.key for e in events}):  # type: ignore[type-var]
         worker = worker_id(planned.result.name, partition_of(key, applied.source))
-        handle = client.get_workflow_handle(worker)
         for at in range(0, 620 * SECOND, 31 * SECOND):
             want = expected.value_at(key, at).model_dump()
-            got = await handle.query("value_at", {"key": key, "at": at, "unit": "us"})
+            got = await ask_worker(client, worker, "value_at", {"key": key, "at": at, "unit": "us"})
             assert {**got, "final": None} == {**want, "final": None}
             compared += 1
     assert compared

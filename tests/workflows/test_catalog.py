@@ -1,0 +1,158 @@
+"""The catalog: which metrics there are, and which workers nobody needs any more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from tests.workflows.cluster import TASK_QUEUE, apply, cluster, metric, status
+from timeline_workers.errors import ConnectionFailedError, ExpressionError, MetricError, UnknownNameError
+from timeline_workers.graph.plan import partition_of, plan, workers
+from workflows import ask
+from workflows.messages import CATALOG_ID, CatalogState, DriverInput
+from workflows.start import all_workers, ensure_workers
+
+pytestmark = pytest.mark.integration
+
+BUFFERING = 'duration_where(latest_event_to_state(playerStateChange) == "buffer")'
+
+
+def ids(expression: str, name: str = "any") -> set[str]:
+    return {spec.worker_id for spec in all_workers(plan(metric(name, expression)))}
+
+
+async def runs(client: Client, worker: str) -> bool:
+    return (await client.get_workflow_handle(worker).describe()).status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_removing_a_metric_ends_what_only_it_needed() -> None:
+    """Shared workers stay and forget the metric's name; the others have ended when the call returns."""
+    cirr, buffering = metric(), metric("buffering", BUFFERING)
+    async with cluster() as client:
+        await apply(client, cirr)
+        await apply(client, buffering)
+        removed = await ask.delete(client, "cirr")
+        shared = ids(cirr.expression) & ids(BUFFERING)
+        assert set(removed.kept) == shared
+        assert set(removed.stopped) == ids(cirr.expression) - shared
+        assert not any([await runs(client, worker) for worker in removed.stopped])
+        for worker in shared:
+            shown = await status(client, worker)
+            assert shown["metrics"] == ["buffering"]
+            assert {edge["subscriber"] for edge in shown["edges"]} <= ids(BUFFERING)
+        assert [entry.metric.name for entry in await ask.registered(client)] == ["buffering"]
+
+
+async def test_another_definition_of_a_name_replaces_it() -> None:
+    """The old definition's workers end, what both need keeps running, and the result says so."""
+    old, new = metric("m", BUFFERING), metric("m", BUFFERING.replace("buffer", "pause"))
+    async with cluster() as client:
+        await apply(client, old)
+        replaced = await apply(client, new)
+        assert replaced.outcome == "replaced"
+        assert set(replaced.stopped) == ids(old.expression) - ids(new.expression)
+        assert replaced.existing == len(ids(old.expression) & ids(new.expression)) == 2
+        assert (await ask.find_metric(client, "m")).expression == new.expression
+
+
+async def test_the_routing_version_grows_with_changes_only() -> None:
+    """The same version means the same metrics, so that a feeder sees at a glance whether anything is new."""
+    async with cluster() as client:
+
+        async def routing() -> CatalogState:
+            state: CatalogState = await client.get_workflow_handle(CATALOG_ID).query("routing", result_type=CatalogState)
+            return state
+
+        await apply(client, metric())
+        first = await routing()
+        await apply(client, metric())
+        assert await routing() == first
+        await apply(client, metric("buffering", BUFFERING))
+        second = await routing()
+        assert second.version > first.version
+        assert [entry.metric.name for entry in second.entries] == ["buffering", "cirr"]
+        await ask.delete(client, "buffering")
+        assert (await routing()).version > second.version
+
+
+async def test_mistakes_are_refused_by_name() -> None:
+    """A wrong expression and an unknown metric are refused, also by the workflows themselves; nothing is registered."""
+    wrong = metric("wrong", "duration_were(latest_event_to_state(a) == 1)")
+    async with cluster() as client:
+        with pytest.raises(ExpressionError, match="duration_where"):
+            await ask.apply(client, wrong)
+        with pytest.raises(WorkflowFailureError) as failed:
+            await client.execute_workflow("TimelineDriver", DriverInput(metric=wrong), id="driver", task_queue=TASK_QUEUE)
+        assert isinstance(failed.value.cause, ApplicationError)
+        assert "duration_where" in str(failed.value.cause)
+        assert await ask.registered(client) == []
+        await apply(client, metric("buffering", BUFFERING))
+        with pytest.raises(UnknownNameError, match="did you mean 'buffering'"):
+            await ask.delete(client, "bufering")
+        with pytest.raises(UnknownNameError, match="did you mean 'buffering'"):
+            await ask.find_metric(client, "bufering")
+
+
+async def test_metrics_applied_at_once_all_run() -> None:
+    """Several metrics applied and removed at the same time end as if one after the other."""
+    names = [f"m{i}" for i in range(4)]
+    async with cluster() as client:
+        await asyncio.gather(*(apply(client, metric(name, BUFFERING)) for name in names))
+        removed = await asyncio.gather(*(ask.delete(client, name) for name in names[1:]))
+        assert not any(result.stopped for result in removed)
+        assert all([await runs(client, worker) for worker in ids(BUFFERING)])
+        last = await ask.delete(client, names[0])
+        assert set(last.stopped) == ids(BUFFERING)
+
+
+async def test_a_metric_removed_and_applied_again_starts_afresh() -> None:
+    """Workers that were ended are started again, without what they knew."""
+    buffering = metric("buffering", BUFFERING)
+    async with cluster() as client:
+        await apply(client, buffering)
+        await ask.delete(client, "buffering")
+        again = await apply(client, buffering)
+        assert (again.outcome, again.started) == ("new", len(ids(BUFFERING)))
+
+
+async def test_per_key_metrics_run_a_tree_per_key_until_removed() -> None:
+    """The driver starts nothing, the feeder's call starts a key's tree once, and removing the metric ends it."""
+    buffering = metric("buffering", BUFFERING, partitions="per-key")
+    tree = workers(plan(buffering), partition_of("s1", buffering.source))
+    async with cluster() as client:
+        result = await apply(client, buffering)
+        assert (result.started, result.result_workers) == (0, ())
+        assert "<per-key>" in result.text
+        first = await ensure_workers(client, tree, metrics=["buffering"])
+        second = await ensure_workers(client, tree, metrics=["buffering"])
+        assert set(first.started) == set(second.existing) == {spec.worker_id for spec in tree}
+        while set(await ask.running_workers(client, plan(buffering))) != set(first.started):
+            await asyncio.sleep(0.05)  # visibility follows; the loop ends by what it sees
+        removed = await ask.delete(client, "buffering")
+        assert set(removed.stopped) == set(first.started)
+
+
+async def test_without_a_worker_process_applying_says_so() -> None:
+    """When nobody works, applying gives up in time with the command that starts a worker."""
+    from datetime import timedelta
+
+    from tests.workflows.cluster import dev_server
+
+    async with dev_server() as client:
+        with pytest.raises(ConnectionFailedError, match="timeline worker"):
+            await ask.apply(client, metric(), timeout=timedelta(seconds=1))
+
+
+def test_unknown_nodes_are_answered_with_the_nearest() -> None:
+    """A node is found by name, by the start of it and by its expression; otherwise the nearest name is given."""
+    planned = plan(metric())
+    assert ask.find_node(planned, None) == planned.result
+    assert ask.find_node(planned, "tl-duration-where") == planned.result
+    assert ask.find_node(planned, planned.result.expression.replace(" ", "")) == planned.result
+    with pytest.raises(UnknownNameError, match="did you mean 'tl-duration-where"):
+        ask.find_node(planned, "tl-duration-were")
+    with pytest.raises(MetricError):
+        ask.refuse(ApplicationError("x", type="ExpressionError"))

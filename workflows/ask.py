@@ -1,0 +1,365 @@
+"""The client's side: applying and removing metrics, reading the catalog, asking workers.
+
+Everything here raises ``timeline_workers.errors`` only: what is wrong, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from timeline_workers import errors
+from timeline_workers.algebra.timelines import Key
+from timeline_workers.errors import (
+    ConnectionFailedError,
+    MetricError,
+    QuestionError,
+    TimelineError,
+    UnknownNameError,
+)
+from timeline_workers.graph.plan import (
+    NodeSpec,
+    Plan,
+    global_workers,
+    is_global,
+    partition_of,
+    plan,
+    worker_id,
+)
+from timeline_workers.language.parser import parse
+from timeline_workers.language.tree import Aggregate
+from timeline_workers.metric import Metric
+from timeline_workers.settings import Settings
+
+from .catalog import unknown_metric
+from .catalog_activities import remove_metric
+from .messages import CATALOG_ID, DRIVER_ID, CatalogEntry, DriverInput, DriverResult, RemoveResult
+from .processors import FETCHING_STATE
+from .start import all_workers
+
+T = TypeVar("T")
+_CONCURRENCY = 8
+_QUERY_TIMEOUT = timedelta(seconds=30)
+_NO_WORKER = "start one with `timeline worker` (or `timeline dev`)"
+
+
+def refuse(error: ApplicationError) -> NoReturn:
+    """Raise what a workflow refused as the library's own error of the same name."""
+    kind = getattr(errors, error.type or "", TimelineError)
+    if kind is errors.ExpressionError or not (isinstance(kind, type) and issubclass(kind, TimelineError)):
+        kind = MetricError
+    raise kind(error.message) from error
+
+
+@asynccontextmanager
+async def clear_errors(client: Client) -> AsyncIterator[None]:
+    """Turn Temporal's errors into the library's."""
+    try:
+        yield
+    except RPCError as error:
+        place = f"{client.service_client.config.target_host}, namespace {client.namespace!r}"
+        if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
+            raise ConnectionFailedError(
+                f"Temporal at {place} does not answer ({error.message}); is a worker process running? If not, {_NO_WORKER}"
+            ) from error
+        if "no poller" in error.message:
+            raise ConnectionFailedError(f"no worker process has been seen at {place}; {_NO_WORKER}") from error
+        raise TimelineError(f"Temporal at {place} refuses: {error.message}") from error
+    except ApplicationError as error:
+        refuse(error)
+
+
+async def gather(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int = _CONCURRENCY) -> list[T]:
+    """Run the calls, some at once; results in their order."""
+    slots = asyncio.Semaphore(concurrency)
+
+    async def one(call: Callable[[], Awaitable[T]]) -> T:
+        async with slots:
+            return await call()
+
+    return list(await asyncio.gather(*(one(call) for call in calls)))
+
+
+# Metrics.
+
+
+async def registered(client: Client) -> list[CatalogEntry]:
+    """Every registered metric, by name."""
+    async with clear_errors(client):
+        try:
+            found: list[CatalogEntry] = await client.get_workflow_handle(CATALOG_ID).query(
+                "metrics", result_type=list[CatalogEntry], rpc_timeout=_QUERY_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return []  # nobody has applied a metric yet
+            raise
+        return found
+
+
+async def find_metric(client: Client, name: str) -> Metric:
+    """The registered metric ``name``; raises UnknownNameError with the nearest name."""
+    found = {entry.metric.name: entry.metric for entry in await registered(client)}
+    if name not in found:
+        raise UnknownNameError(unknown_metric(name, found))
+    return found[name]
+
+
+async def apply(
+    client: Client,
+    metric: Metric,
+    *,
+    timeout: timedelta = timedelta(minutes=2),
+    tell: Callable[[str], object] = lambda _: None,
+    continue_as_new_after: int | None = None,
+) -> DriverResult:
+    """Have the graph of ``metric`` running and return its workers.
+
+    Raises ExpressionError or MetricError before anything is started when the metric is wrong, and
+    ConnectionFailedError when it takes longer than ``timeout``: the driver goes on then. ``tell`` hears what takes time.
+    """
+    plan(metric)
+    settings = Settings.from_env()
+    input = DriverInput(
+        metric=metric, message_bytes=settings.message_bytes, continue_as_new_after=continue_as_new_after
+    )
+    async with clear_errors(client):
+        waiting = asyncio.create_task(_say_when_nobody_works(client, settings.task_queue, tell))
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                return await _drive(client, input, settings.task_queue)
+        except TimeoutError:
+            raise ConnectionFailedError(
+                f"metric {metric.name!r} does not run after {timeout.total_seconds():.0f} s: is a worker process running for "
+                f"task queue {settings.task_queue!r}? If not, {_NO_WORKER}; the driver goes on by itself then"
+            ) from None
+        except WorkflowFailureError as error:
+            if isinstance(error.cause, ApplicationError):
+                refuse(error.cause)
+            raise TimelineError(f"the driver of metric {metric.name!r} ended: {error.cause}") from error
+        finally:
+            waiting.cancel()
+
+
+async def _drive(client: Client, input: DriverInput, task_queue: str) -> DriverResult:
+    name = DRIVER_ID.format(metric=input.metric.name)
+    while True:
+        try:
+            result: DriverResult = await client.execute_workflow(
+                "TimelineDriver",
+                input,
+                id=name,
+                task_queue=task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                result_type=DriverResult,
+                static_summary=f"Applies metric {input.metric.name}",
+                memo={"expression": input.metric.expression, "topic": input.metric.source.topic},
+            )
+        except WorkflowAlreadyStartedError:
+            # Somebody else applies the same name, perhaps another definition: theirs first, then ours.
+            try:
+                await client.get_workflow_handle(name).result()
+            except WorkflowFailureError:
+                continue
+        else:
+            return result
+
+
+async def _say_when_nobody_works(client: Client, task_queue: str, tell: Callable[[str], object]) -> None:
+    await asyncio.sleep(2)
+    if not await has_workers(client, task_queue):
+        tell(f"waiting for a worker process on task queue {task_queue!r}; {_NO_WORKER}")
+
+
+async def has_workers(client: Client, task_queue: str) -> bool:
+    """Whether a worker process has asked for work in the last minutes."""
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return bool(answer.pollers)
+
+
+async def delete(client: Client, name: str) -> RemoveResult:
+    """Remove a metric; returns when the workers that only it needed have ended. Raises UnknownNameError."""
+    async with clear_errors(client):
+        return await remove_metric(client, name)
+
+
+# Workers.
+
+
+async def ask_worker(client: Client, worker: str, query: str, question: Any = None) -> Any:
+    """Ask one worker; raises QuestionError with its own words, UnknownNameError when it does not run."""
+    handle = client.get_workflow_handle(worker)
+    args = [] if question is None else [question]
+    async with clear_errors(client):
+        for _ in range(50):
+            try:
+                return await handle.query(query, args=args, rpc_timeout=_QUERY_TIMEOUT)
+            except WorkflowQueryFailedError as error:
+                if FETCHING_STATE not in str(error):
+                    raise QuestionError(str(error)) from error
+                await asyncio.sleep(0.2)
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    raise UnknownNameError(f"worker {worker} does not run; start it with `timeline apply`") from error
+                raise
+        raise TimelineError(f"worker {worker} is still fetching its state; ask again later")
+
+
+async def worker_status(client: Client, worker: str) -> dict[str, Any]:
+    """One worker: ``{"worker_id", "up", "error", "status"}``; ``status`` is its own answer, None when it is not up."""
+    found: dict[str, Any] = {"worker_id": worker, "up": False, "error": None, "status": None}
+    try:
+        async with clear_errors(client):
+            description = await client.get_workflow_handle(worker).describe()
+        if description.status is not WorkflowExecutionStatus.RUNNING:
+            return {**found, "error": f"ended ({description.status.name.lower() if description.status else 'unknown'})"}
+        return {**found, "up": True, "status": await ask_worker(client, worker, "status")}
+    except TimelineError as error:
+        return {**found, "error": "not started" if "not found" in str(error) else str(error)}
+
+
+async def running_workers(client: Client, planned: Plan) -> list[str]:
+    """The ids of a metric's workers: those of its plan, or, for a per-key source, those that run."""
+    if planned.metric.source.partitions != "per-key":
+        return [spec.worker_id for spec in all_workers(planned)]
+    ids: list[str] = []
+    async with clear_errors(client):
+        for node in planned.nodes:
+            query = f'WorkflowId STARTS_WITH "{node.name}." AND ExecutionStatus = "Running"'
+            ids += sorted([found.id async for found in client.list_workflows(query)])
+    return ids
+
+
+def find_node(planned: Plan, name: str | None) -> NodeSpec:
+    """The node called ``name``: its name, the start of it, its operator or its expression (default: the result).
+
+    Raises UnknownNameError with the nearest name, QuestionError when several fit.
+    """
+    if name is None:
+        return planned.result
+    wanted = name.strip()
+    for fits in (
+        [n for n in planned.nodes if n.name == wanted],
+        [n for n in planned.nodes if n.name.startswith(wanted)],
+        [n for n in planned.nodes if _spaceless(n.expression) == _spaceless(wanted)],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            raise QuestionError(f"several nodes fit {name!r}: {', '.join(n.name for n in fits)}; write more of the name")
+    names = [n.name for n in planned.nodes]
+    near = difflib.get_close_matches(wanted, [*names, *(n.operator for n in planned.nodes)], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"its nodes are {', '.join(names)}"
+    raise UnknownNameError(f"metric {planned.metric.name!r} has no node {name!r}; {hint}")
+
+
+def _spaceless(text: str) -> str:
+    return "".join(text.split())
+
+
+def keys_written(text: str, *, group: bool) -> list[Any]:
+    """The keys that ``text`` may mean: the string itself, and an int; for the group of an aggregate any JSON scalar."""
+    keys: list[Any] = [text]
+    try:
+        scalar = json.loads(text)
+    except ValueError:
+        return keys
+    if (group and (scalar is None or isinstance(scalar, bool | int | float))) or (
+        isinstance(scalar, int) and not isinstance(scalar, bool)
+    ):
+        keys.append(scalar)
+    return keys
+
+
+def worker_of(planned: Plan, node: NodeSpec, key: Key) -> str:
+    """The worker of ``node`` that knows ``key``."""
+    if is_global(node):
+        return global_workers(planned)[0].worker_id
+    return worker_id(node.name, partition_of(key, planned.metric.source))
+
+
+def functions_of(node: NodeSpec) -> list[str | None]:
+    """What can be asked of a node: the functions of an aggregate, one nameless one else."""
+    expression = parse(node.expression)
+    return list(expression.functions) if isinstance(expression, Aggregate) else [None]
+
+
+async def ask(
+    client: Client,
+    planned: Plan,
+    node: NodeSpec,
+    query: str,
+    questions: Sequence[dict[str, Any]],
+    *,
+    keys: Sequence[str] | None = None,
+) -> AsyncIterator[dict[str, Any]]:
+    """Answers to ``questions`` (without their key) for ``keys`` as people write them, or for every key.
+
+    Raises UnknownNameError for a key that the node does not know.
+    """
+    if keys is None:
+        async for worker, key in _every_key(client, planned, node):
+            for question in questions:
+                for answer in _listed(await ask_worker(client, worker, query, {"key": key, **question})):
+                    yield answer
+        return
+    for text in keys:
+        known = 0
+        refusal: QuestionError | None = None
+        for key in keys_written(text, group=is_global(node)):
+            try:
+                answers = [
+                    answer
+                    for question in questions
+                    for answer in _listed(
+                        await ask_worker(client, worker_of(planned, node, key), query, {"key": key, **question})
+                    )
+                ]
+            except QuestionError as error:
+                refusal = refusal or error
+                continue
+            known += 1
+            for answer in answers:
+                yield answer
+        if not known and refusal is not None:
+            raise refusal
+
+
+async def _every_key(client: Client, planned: Plan, node: NodeSpec) -> AsyncIterator[tuple[str, Any]]:
+    workers = [w for w in await running_workers(client, planned) if w.startswith(f"{node.name}.")]
+    for worker in workers:
+        after: int | None = 0
+        while after is not None:
+            page = await ask_worker(client, worker, "keys", {"after": after})
+            for key in page["keys"]:
+                yield worker, key
+            after = page["next"]
+
+
+def _listed(answer: Any) -> list[dict[str, Any]]:
+    return answer if isinstance(answer, list) else [answer]
