@@ -55,10 +55,11 @@ def reason(error: FailureError) -> str:
 class Edges:
     """Pumps a node's outgoing messages, all subscribers concurrently."""
 
-    def __init__(self, node: NodeWorker, message_bytes: int, gone: dict[str, str]) -> None:
+    def __init__(self, node: NodeWorker, message_bytes: int, gone: dict[str, str], run: int) -> None:
         self._node = node
         self._message_bytes = message_bytes
         self._pumps: dict[str, asyncio.Task[None]] = {}
+        self._run = run
         self._round = 0
         self._closing = False
         self._sending: set[asyncio.Task[None]] = set()
@@ -121,6 +122,12 @@ class Edges:
             lines.append({"subscriber": subscriber, "state": state, "last_error": error})
         return lines
 
+    def _step(self) -> tuple[int, ...]:
+        # The run, the place in its history, and when the workflow task was begun: the last tells one attempt at a
+        # task from the next, which may have more in hand and then says other things under the same numbers.
+        info = workflow.info()
+        return self._run, info.get_current_history_length(), int(workflow.now().timestamp() * 1e6)
+
     async def _pump(self, subscriber: str) -> None:
         this = asyncio.current_task()
         assert this is not None
@@ -129,7 +136,7 @@ class Edges:
             await workflow.wait_condition(lambda: self._round != seen and not self._closing)
             seen = self._round
             while not self._closing:
-                message = self._node.outgoing(subscriber, self._message_bytes)
+                message = self._node.outgoing(subscriber, self._message_bytes, self._step())
                 if message is None:
                     break
                 self._sending.add(this)

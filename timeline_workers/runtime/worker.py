@@ -124,12 +124,17 @@ class NodeWorker:
         """Worker ids with an open edge."""
         return list(self.outbound)
 
-    def outgoing(self, subscriber: str, limit_bytes: int) -> bytes | None:
-        """The next message for ``subscriber`` (see ``OutboundEdge.message``), now in flight."""
+    def outgoing(self, subscriber: str, limit_bytes: int, step: tuple[int, ...] = ()) -> bytes | None:
+        """The next message for ``subscriber`` (see ``OutboundEdge.message``), now in flight.
+
+        ``step`` must rise with every durable step of the caller, and with every attempt at one.
+        """
         edge = self.outbound.get(subscriber)
         if edge is None or isinstance(self.node, AggregateNode):
             return None
-        return edge.message(self.spec.worker_id, self.node.keys, self.node.output, self.progress, limit_bytes)
+        return edge.message(
+            self.spec.worker_id, self.node.keys, self.node.output, self.progress, limit_bytes, step
+        )
 
     def delivered(self, subscriber: str) -> None:
         """The message in flight to ``subscriber`` has been accepted."""

@@ -5,6 +5,11 @@ the edge's sequence number; one is in flight at a time, and what changes meanwhi
 remembers only which keys changed from which instant on and reads the child's timeline when it sends. So a
 revision is always the newest, a late subscriber's snapshot is every key from the beginning, and a message
 is never larger than asked: the rest stays to be sent, at worst in the middle of a key.
+
+A child that is killed takes its last undurable step again, perhaps with more in hand, and then says other
+things under sequence numbers it has used. So a message also carries the ``step`` at which it was made, which
+rises with every step, also with one that is taken again. What a later step says begins where the durable
+steps ended, and tells again, from instants at least as early, all that the lost step had told.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from .leaf import pack_progress, unpack_progress
 from .packing import pack, pack_ints, pack_timeline, unpack, unpack_ints, unpack_timeline
 
 BEGINNING = -(2**62)
+Step = tuple[int, ...]
 BYTES_PER_ROW = 8  # a packed row seldom needs more; where it does, the message is made again with fewer
 
 
@@ -53,7 +59,13 @@ class OutboundEdge:
     resend: bool = False
 
     def message(
-        self, sender: str, keys: KeyTable, output: Timeline, progress: tuple[Progress, ...], limit: int
+        self,
+        sender: str,
+        keys: KeyTable,
+        output: Timeline,
+        progress: tuple[Progress, ...],
+        limit: int,
+        step: Step = (),
     ) -> bytes | None:
         """The next message of at most about ``limit`` bytes, now in flight.
 
@@ -78,6 +90,7 @@ class OutboundEdge:
                     "from": sender,
                     "epoch": self.epoch,
                     "sequence": self.sequence,
+                    "step": step,
                     "first_key": self.told_keys,
                     "new_keys": keys.names[self.told_keys : told],
                     "keys": pack_ints(batch.keys),
@@ -151,6 +164,7 @@ class InboundEdge:
     slot: int
     epoch: str = ""
     sequence: int = 0
+    step: Step = ()
     past_epochs: list[str] = field(default_factory=list)
     numbers: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     progress: tuple[Progress, ...] = ()
@@ -168,11 +182,12 @@ class InboundEdge:
                 return []
             if self.epoch:
                 self.past_epochs.append(self.epoch)
-            self.epoch, self.sequence = message["epoch"], 0
+            self.epoch, self.sequence, self.step = message["epoch"], 0, ()
             told = np.unique(self.numbers)
             nothing = pieces.empty(suffix.values, len(told))
             revisions.append(Revision(told, np.full(len(told), BEGINNING, np.int64), nothing))
-        if message["sequence"] < self.sequence:
+        step = tuple(message["step"])
+        if step < self.step or (step == self.step and message["sequence"] < self.sequence):
             return []
         if message["sequence"] > self.sequence:
             raise StateError(
@@ -182,7 +197,7 @@ class InboundEdge:
         new: list[Key] = message["new_keys"]
         own = np.fromiter((keys.intern(key) for key in new), np.int64, len(new))
         self.numbers = np.concatenate([self.numbers[: message["first_key"]], own])
-        self.sequence += 1
+        self.sequence, self.step = message["sequence"] + 1, step
         self.progress = unpack_progress(message["progress"])
         mine = self.numbers[unpack_ints(message["keys"])]
         froms = unpack_ints(message["froms"])
@@ -202,6 +217,7 @@ class InboundEdge:
             self.slot,
             self.epoch,
             self.sequence,
+            self.step,
             self.past_epochs,
             pack_ints(self.numbers),
             pack_progress(self.progress),
@@ -210,7 +226,7 @@ class InboundEdge:
     @staticmethod
     def restored(carried: list[Any]) -> InboundEdge:
         """Reverse ``carried``."""
-        sender, slot, epoch, sequence, past, numbers, progress = carried
+        sender, slot, epoch, sequence, step, past, numbers, progress = carried
         return InboundEdge(
             sender, slot, epoch, sequence, past, unpack_ints(numbers), unpack_progress(progress)
         )
