@@ -1,8 +1,8 @@
 """Leaving a process, and running several.
 
-A process that has loaded Temporal's native core can crash while the interpreter tears down, after its work is done
-(sdk-python issue 300), which turns a success into a failing exit code. Every entry point that talks to Temporal
-therefore leaves through ``leave``.
+A process that has loaded Temporal's native core can crash while the interpreter tears down, after its work
+is done (sdk-python issue 300), which turns a success into a failing exit code. Every entry point that talks
+to Temporal therefore leaves through ``leave``.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
 async def run_children(commands: Sequence[Sequence[str]], stop: asyncio.Event, grace: float = 15.0) -> int:
     """Run ``commands`` as child processes until ``stop`` is set or one of them ends.
 
-    Children are spawned, never forked after a client exists. When one ends the others are told to (SIGTERM, then
-    SIGKILL after ``grace`` seconds), and its exit code is returned; 0 when ``stop`` was set. No child outlives
-    the call.
+    Children are spawned, never forked after a client exists. When one ends the others are told to (SIGTERM,
+    then SIGKILL after ``grace`` seconds), and its exit code is returned; 0 when ``stop`` was set. No child
+    outlives the call.
     """
     children = [subprocess.Popen(list(command)) for command in commands]
     ended = [asyncio.ensure_future(asyncio.to_thread(child.wait)) for child in children]

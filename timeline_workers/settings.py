@@ -21,8 +21,8 @@ class Settings(BaseModel):
 
     ``task_queue`` (``TIMELINE_TASK_QUEUE``): where workflow tasks wait. ``max_cached_workflows``
     (``TIMELINE_MAX_CACHED_WORKFLOWS``): how many timeline workers one process keeps in memory; the others are
-    rebuilt from their history when something reaches them. ``message_bytes`` (``TIMELINE_MESSAGE_BYTES``): the
-    largest message between two workers, well under Temporal's 512 KiB warning.
+    rebuilt from their history when something reaches them. ``message_bytes`` (``TIMELINE_MESSAGE_BYTES``):
+    the largest message between two workers, well under Temporal's 512 KiB warning.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,7 +1,8 @@
 """Connecting to Temporal: the address, the namespace, TLS and keys come from Temporal's own settings.
 
-``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ``TEMPORAL_API_KEY``, ``TEMPORAL_TLS…`` and ``temporal.toml`` profiles are
-read by ``temporalio.envconfig``. With no address there, the dev server that ``timeline dev`` runs is used.
+``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ``TEMPORAL_API_KEY``, ``TEMPORAL_TLS…`` and ``temporal.toml``
+profiles are read by ``temporalio.envconfig``. With no address there, the dev server that ``timeline dev``
+runs is used.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from temporalio.service import RPCError
 
 from .errors import ConnectionFailedError
 
-# Values are JSON by pydantic; `bytes` stay raw (encoding binary/plain), so batches are not inflated by base64.
+# Values are JSON by pydantic; `bytes` stay raw (encoding binary/plain), so batches are not inflated by
+# base64.
 DATA_CONVERTER = pydantic_data_converter
 
 
@@ -40,7 +42,9 @@ def temporal_target(address: str | None = None, namespace: str | None = None) ->
     try:
         options: dict[str, Any] = dict(ClientConfigProfile.load().to_client_connect_config())
     except (RuntimeError, ValueError, OSError) as error:
-        raise ConnectionFailedError(f"Temporal's settings (TEMPORAL_*, temporal.toml) cannot be read: {error}") from error
+        raise ConnectionFailedError(
+            f"Temporal's settings (TEMPORAL_*, temporal.toml) cannot be read: {error}"
+        ) from error
     configured = options.pop("target_host", None)
     configured_namespace = options.pop("namespace", None)
     origin = "the command line" if address else "TEMPORAL_ADDRESS or temporal.toml"
@@ -80,8 +84,8 @@ async def connect(
     except (RuntimeError, OSError, ValueError, RPCError, TimeoutError) as error:
         reason = "no answer" if isinstance(error, TimeoutError) else str(error).strip().rstrip(".")
         raise ConnectionFailedError(
-            f"Temporal cannot be reached at {target.address}, namespace {target.namespace!r} (from {target.origin}): "
-            f"{reason}. Start a server with `timeline dev`, or set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
+            f"Temporal cannot be reached at {target.address}, namespace {target.namespace!r} "
+            f"(from {target.origin}): {reason}. Start a server with `timeline dev`, or set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
         ) from error
     return client
 

@@ -1,8 +1,9 @@
-"""Activities of timeline workers: telling another worker something, and keeping state that a run's input cannot hold.
+"""Activities of timeline workers: telling another worker something, and keeping state that a run's input
+cannot hold.
 
-A message to another worker is a signal sent by a local activity: it costs the sender one history event. Delivery is
-at least once; the receiver drops what it has seen. A worker that is not there is reported at once, as a failure of
-type ``WorkerGone``; everything else is taken for passing and tried again.
+A message to another worker is a signal sent by a local activity: it costs the sender one history event.
+Delivery is at least once; the receiver drops what it has seen. A worker that is not there is reported at
+once, as a failure of type ``WorkerGone``; everything else is taken for passing and tried again.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ def state_activity_id(index: int) -> str:
 
 
 async def signal_worker(client: Client, worker_id: str, signal: str, *args: Any) -> bool:
-    """Signal a worker; False when there is no such worker running. Any other failure is raised as RPCError."""
+    """Signal a worker; False when no such worker runs. Any other failure is raised as RPCError."""
     try:
-        await client.get_workflow_handle(worker_id).signal(signal, args=args, rpc_timeout=timedelta(seconds=10))
+        await client.get_workflow_handle(worker_id).signal(
+            signal, args=args, rpc_timeout=timedelta(seconds=10)
+        )
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return False
@@ -96,8 +99,8 @@ async def kept_state(workflow_id: str, run_id: str, index: int) -> bytes:
                 return bytes(part)
         if not page.next_page_token:
             raise ApplicationError(
-                f"run {run_id} of worker {workflow_id} does not hold part {index} of its state; has its history "
-                f"passed the namespace's retention?"
+                f"run {run_id} of worker {workflow_id} does not hold part {index} of its state; has its "
+                "history passed the namespace's retention?"
             )
         request.next_page_token = page.next_page_token
 

@@ -76,12 +76,19 @@ async def clear_errors(client: Client) -> AsyncIterator[None]:
         yield
     except RPCError as error:
         place = f"{client.service_client.config.target_host}, namespace {client.namespace!r}"
-        if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
+        if error.status in (
+            RPCStatusCode.UNAVAILABLE,
+            RPCStatusCode.DEADLINE_EXCEEDED,
+            RPCStatusCode.CANCELLED,
+        ):
             raise ConnectionFailedError(
-                f"Temporal at {place} does not answer ({error.message}); is a worker process running? If not, {_NO_WORKER}"
+                f"Temporal at {place} does not answer ({error.message}); is a worker process running? "
+                f"If not, {_NO_WORKER}"
             ) from error
         if "no poller" in error.message:
-            raise ConnectionFailedError(f"no worker process has been seen at {place}; {_NO_WORKER}") from error
+            raise ConnectionFailedError(
+                f"no worker process has been seen at {place}; {_NO_WORKER}"
+            ) from error
         raise TimelineError(f"Temporal at {place} refuses: {error.message}") from error
     except ApplicationError as error:
         refuse(error)
@@ -134,7 +141,8 @@ async def apply(
     """Have the graph of ``metric`` running and return its workers.
 
     Raises ExpressionError or MetricError before anything is started when the metric is wrong, and
-    ConnectionFailedError when it takes longer than ``timeout``: the driver goes on then. ``tell`` hears what takes time.
+    ConnectionFailedError when it takes longer than ``timeout``: the driver goes on then. ``tell`` hears
+    what takes time.
     """
     plan(metric)
     settings = Settings.from_env()
@@ -148,8 +156,8 @@ async def apply(
                 return await _drive(client, input, settings.task_queue)
         except TimeoutError:
             raise ConnectionFailedError(
-                f"metric {metric.name!r} does not run after {timeout.total_seconds():.0f} s: is a worker process running for "
-                f"task queue {settings.task_queue!r}? If not, {_NO_WORKER}; the driver goes on by itself then"
+                f"metric {metric.name!r} does not run after {timeout.total_seconds():.0f} s: is a worker process "
+                f"running for task queue {settings.task_queue!r}? If not, {_NO_WORKER}; the driver goes on by itself then"
             ) from None
         except WorkflowFailureError as error:
             if isinstance(error.cause, ApplicationError):
@@ -225,19 +233,26 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
                 await asyncio.sleep(0.2)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
-                    raise UnknownNameError(f"worker {worker} does not run; start it with `timeline apply`") from error
+                    raise UnknownNameError(
+                        f"worker {worker} does not run; start it with `timeline apply`"
+                    ) from error
                 raise
         raise TimelineError(f"worker {worker} is still fetching its state; ask again later")
 
 
 async def worker_status(client: Client, worker: str) -> dict[str, Any]:
-    """One worker: ``{"worker_id", "up", "error", "status"}``; ``status`` is its own answer, None when it is not up."""
+    """One worker: ``{"worker_id", "up", "error", "status"}``; ``status`` is its own answer, None when it is
+    not up.
+    """
     found: dict[str, Any] = {"worker_id": worker, "up": False, "error": None, "status": None}
     try:
         async with clear_errors(client):
             description = await client.get_workflow_handle(worker).describe()
         if description.status is not WorkflowExecutionStatus.RUNNING:
-            return {**found, "error": f"ended ({description.status.name.lower() if description.status else 'unknown'})"}
+            return {
+                **found,
+                "error": f"ended ({description.status.name.lower() if description.status else 'unknown'})",
+            }
         return {**found, "up": True, "status": await ask_worker(client, worker, "status")}
     except TimelineError as error:
         return {**found, "error": "not started" if "not found" in str(error) else str(error)}
@@ -256,7 +271,8 @@ async def running_workers(client: Client, planned: Plan) -> list[str]:
 
 
 def find_node(planned: Plan, name: str | None) -> NodeSpec:
-    """The node called ``name``: its name, the start of it, its operator or its expression (default: the result).
+    """The node called ``name``: its name, the start of it, its operator or its expression (default: the
+    result).
 
     Raises UnknownNameError with the nearest name, QuestionError when several fit.
     """
@@ -271,7 +287,9 @@ def find_node(planned: Plan, name: str | None) -> NodeSpec:
         if len(fits) == 1:
             return fits[0]
         if fits:
-            raise QuestionError(f"several nodes fit {name!r}: {', '.join(n.name for n in fits)}; write more of the name")
+            raise QuestionError(
+                f"several nodes fit {name!r}: {', '.join(n.name for n in fits)}; write more of the name"
+            )
     names = [n.name for n in planned.nodes]
     near = difflib.get_close_matches(wanted, [*names, *(n.operator for n in planned.nodes)], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"its nodes are {', '.join(names)}"
@@ -283,7 +301,9 @@ def _spaceless(text: str) -> str:
 
 
 def keys_written(text: str, *, group: bool) -> list[Any]:
-    """The keys that ``text`` may mean: the string itself, and an int; for the group of an aggregate any JSON scalar."""
+    """The keys that ``text`` may mean: the string itself, and an int; for the group of an aggregate any
+    JSON scalar.
+    """
     keys: list[Any] = [text]
     try:
         scalar = json.loads(text)
@@ -337,7 +357,9 @@ async def ask(
                     answer
                     for question in questions
                     for answer in _listed(
-                        await ask_worker(client, worker_of(planned, node, key), query, {"key": key, **question})
+                        await ask_worker(
+                            client, worker_of(planned, node, key), query, {"key": key, **question}
+                        )
                     )
                 ]
             except QuestionError as error:

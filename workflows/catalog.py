@@ -1,8 +1,8 @@
 """The registry of metrics: one workflow that every driver, feeder and command line agrees with.
 
-Registering and removing are updates, one after the other; reading is a query, which sees every update that has been
-answered. A worker is wanted while some registered metric's plan has it. So "who needs this worker" is computed from the
-definitions and can never drift; the metric names that workers carry are for people.
+Registering and removing are updates, one after the other; reading is a query, which sees every update that
+has been answered. A worker is wanted while some registered metric's plan has it. So "who needs this worker"
+is computed from the definitions and can never drift; the metric names that workers carry are for people.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class MetricCatalog:
         async with self._lock:
             entry = self._entries.get(name)
             if entry is None:
-                raise ApplicationError(unknown_metric(name, self._entries), type="UnknownNameError", non_retryable=True)
+                raise ApplicationError(
+                    unknown_metric(name, self._entries), type="UnknownNameError", non_retryable=True
+                )
             # First the definition: a feeder that finds a leaf missing must not start it again.
             del self._entries[name]
             self._version += 1
@@ -104,7 +106,8 @@ class MetricCatalog:
 
     @workflow.update
     async def confirm(self, question: ConfirmInput) -> ConfirmResult:
-        """Whether a generation of a metric is still registered; ends those of ``workers`` that nobody needs if not.
+        """Whether a generation of a metric is still registered; ends those of ``workers`` that nobody needs
+        if not.
 
         A driver asks at its end: the metric may have been removed or replaced while its workers were started.
         """
@@ -119,7 +122,9 @@ class MetricCatalog:
             return ConfirmResult(current=False, stopped=stopped)
 
     def _need(self, entry: CatalogEntry) -> tuple[list[str], list[str]]:
-        """Worker ids, parents first, and the nodes of a per-key source, whose workers only the server knows."""
+        """Worker ids, parents first, and the nodes of a per-key source, whose workers only the server
+        knows.
+        """
         if entry.generation not in self._needs:
             planned = plan(entry.metric)
             per_key = entry.metric.source.partitions == "per-key"

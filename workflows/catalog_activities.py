@@ -41,7 +41,8 @@ from .start import all_workers, ensure_workers, wait_until_ready
 async def call_catalog(client: Client, update: str, argument: Any, result_type: type[Any]) -> Any:
     """Send the catalog an update, starting the catalog when this is the first; waits for the result.
 
-    Raises ApplicationError with the catalog's own message when it refuses, RPCError when it cannot be reached.
+    Raises ApplicationError with the catalog's own message when it refuses, RPCError when it cannot be
+    reached.
     """
     start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         "MetricCatalog",
@@ -121,7 +122,9 @@ async def stop_workers(input: StopInput) -> tuple[str, ...]:
         told = [
             worker_id
             for worker_id in stop
-            if await signal_worker(client, worker_id, "stop", f"no metric needs it since {input.metric} changed")
+            if await signal_worker(
+                client, worker_id, "stop", f"no metric needs it since {input.metric} changed"
+            )
         ]
         for worker_id in told:
             await _wait_until_ended(client, worker_id)

@@ -1,8 +1,8 @@
 """The driver: makes a metric's graph of workers run, and returns who they are.
 
-It registers the metric in the catalog, starts the workers that do not run yet (children first), waits until each has
-subscribed to its inputs, and asks the catalog once more whether the metric is still wanted. Running it again
-for the same metric starts nothing that runs already, and starts again what was lost.
+It registers the metric in the catalog, starts the workers that do not run yet (children first), waits until
+each has subscribed to its inputs, and asks the catalog once more whether the metric is still wanted.
+Running it again for the same metric starts nothing that runs already, and starts again what was lost.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from timeline_workers.errors import TimelineError
-    from timeline_workers.graph.plan import WorkerSpec
-    from timeline_workers.graph.plan import plan
+    from timeline_workers.graph.plan import WorkerSpec, plan
 
     from . import catalog_activities
     from .messages import ConfirmInput, DriverInput, DriverResult, EnsureInput, WorkerName
@@ -55,7 +54,7 @@ class TimelineDriver:
 
     @workflow.run
     async def run(self, input: DriverInput) -> DriverResult:
-        """Make the graph run; fails with the catalog's or the checker's message when the metric is refused."""
+        """Make the graph run; fails with the message of who refuses the metric."""
         metric = input.metric
         try:
             planned = plan(metric)
@@ -64,7 +63,9 @@ class TimelineDriver:
         specs = all_workers(planned)
         try:
             self._stage = "registering"
-            registered = await workflow.execute_activity(catalog_activities.register_metric, metric, **_OPTIONS)
+            registered = await workflow.execute_activity(
+                catalog_activities.register_metric, metric, **_OPTIONS
+            )
             self._stage = "starting"
             ensured = await workflow.execute_activity(
                 catalog_activities.ensure_graph,

@@ -1,8 +1,8 @@
 """The outgoing edges of a worker: one message in flight per subscriber, sent until it is accepted.
 
-While a message is on its way the node coalesces what else there is to say, so that order and backpressure need no
-queue. A subscriber that is not running any more is set aside with the reason, visible in `status`: its state went with it, so
-only a new subscription (a new epoch, with a snapshot) can help it.
+While a message is on its way the node coalesces what else there is to say, so that order and backpressure
+need no queue. A subscriber that is not running any more is set aside with the reason, visible in `status`:
+its state went with it, so only a new subscription (a new epoch, with a snapshot) can help it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ class Edges:
                 pump.add_done_callback(self._ended)
 
     def _ended(self, pump: asyncio.Task[None]) -> None:
-        if not pump.cancelled() and (error := pump.exception()) is not None and not is_cancelled_exception(error):
+        if (
+            not pump.cancelled()
+            and (error := pump.exception()) is not None
+            and not is_cancelled_exception(error)
+        ):
             self.failure = error
 
     def opened(self, subscriber: str) -> None:
@@ -123,8 +127,9 @@ class Edges:
         return lines
 
     def _step(self) -> tuple[int, ...]:
-        # The run, the place in its history, and when the workflow task was begun: the last tells one attempt at a
-        # task from the next, which may have more in hand and then says other things under the same numbers.
+        # The run, the place in its history, and when the workflow task was begun: the last tells one
+        # attempt at a task from the next, which may have more in hand and then says other things under the
+        # same numbers.
         info = workflow.info()
         return self._run, info.get_current_history_length(), int(workflow.now().timestamp() * 1e6)
 
@@ -133,7 +138,7 @@ class Edges:
         assert this is not None
         seen = -1
         while True:
-            await workflow.wait_condition(lambda: self._round != seen and not self._closing)
+            await workflow.wait_condition(lambda last=seen: self._round != last and not self._closing)
             seen = self._round
             while not self._closing:
                 message = self._node.outgoing(subscriber, self._message_bytes, self._step())

@@ -13,7 +13,9 @@ import msgspec
 
 from timeline_workers.errors import StateError
 
-Kind = Literal["state", "ingest", "receive", "subscribe", "unsubscribe", "attach", "detach", "resubscribe", "stop"]
+Kind = Literal[
+    "state", "ingest", "receive", "subscribe", "unsubscribe", "attach", "detach", "resubscribe", "stop"
+]
 Entry = tuple[Kind, bytes]
 _KINDS = frozenset(get_args(Kind))
 _ENCODER = msgspec.msgpack.Encoder()

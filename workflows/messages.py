@@ -1,6 +1,7 @@
 """What goes into and comes out of the workflows, as plain JSON.
 
-Batches of events and messages between workers are raw bytes and not modelled here (see ``timeline_workers.wire``).
+Batches of events and messages between workers are raw bytes and not modelled here (see
+``timeline_workers.wire``).
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class SubscribeInput(Message):
 class CarriedState(Message):
     """Where the state of the previous run is when it is too large for this run's input.
 
-    It is the input of ``chunks`` activities in the history of run ``run_id`` of the same workflow; ``size`` is the
-    number of bytes.
+    It is the input of ``chunks`` activities in the history of run ``run_id`` of the same workflow; ``size``
+    is the number of bytes.
     """
 
     run_id: str
@@ -47,10 +48,11 @@ class CarriedState(Message):
 class ProcessorInput(Message):
     """Input of a timeline worker.
 
-    ``epochs`` counts, per input worker, how often this worker has opened its edge; ``subscribed`` lists the inputs
-    that have accepted the latest opening. ``edge_epochs`` and ``gone`` are of the subscribers: the epoch of each, and why
-    one is set aside. ``continue_as_new_after`` makes the worker continue as new after so many
-    payloads in one run, where Temporal would only suggest it after thousands: for tests and drills.
+    ``epochs`` counts, per input worker, how often this worker has opened its edge; ``subscribed`` lists the
+    inputs that have accepted the latest opening. ``edge_epochs`` and ``gone`` are of the subscribers: the
+    epoch of each, and why one is set aside. ``continue_as_new_after`` makes the worker continue as new
+    after so many payloads in one run, where Temporal would only suggest it after thousands: for tests and
+    drills.
     """
 
     spec: WorkerSpec
@@ -77,7 +79,9 @@ class ProcessorResult(Message):
 
 
 class RegisterResult(Message):
-    """``outcome``: ``unchanged`` for the same definition again; ``stopped``: workers that nobody needs any more."""
+    """``outcome``: ``unchanged`` for the same definition again; ``stopped``: workers that nobody needs any
+    more.
+    """
 
     name: str
     outcome: Literal["new", "unchanged", "replaced"]
@@ -143,9 +147,10 @@ class WorkerName(Message):
 class DriverResult(Message):
     """The graph that now runs.
 
-    ``event_processor_workers`` are fed by the feeder; ``result_workers`` answer for the metric, one per partition
-    (one in all for an aggregate). Both are empty for ``partitions: per-key``, where the feeder starts a tree at the
-    first event of a key. ``stopped`` are workers of an earlier definition of the same name.
+    ``event_processor_workers`` are fed by the feeder; ``result_workers`` answer for the metric, one per
+    partition (one in all for an aggregate). Both are empty for ``partitions: per-key``, where the feeder
+    starts a tree at the first event of a key. ``stopped`` are workers of an earlier definition of the same
+    name.
     """
 
     metric: str

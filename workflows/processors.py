@@ -1,18 +1,19 @@
 """A timeline worker: one node of the expression graph in one partition, as a durable workflow.
 
-The node itself (``timeline_workers.runtime.worker.NodeWorker``) is pure and deterministic; what is here gives it signals,
-carries its messages and lets it live for years:
+The node itself (``timeline_workers.runtime.worker.NodeWorker``) is pure and deterministic; what is here
+gives it signals, carries its messages and lets it live for years:
 
-* Signal handlers only append to the inbox; the run method drains it between two awaits. So a state change is never
-  seen half done, and what has not been drained travels to the next run in the order it came.
-* An ``EventProcessor`` is a leaf, fed by the feeder through ``ingest``; a ``TimelineProcessor`` subscribes to its input
-  workers and hears them through ``receive``. Both serve subscribers and questions alike.
-* The run continues as new when Temporal suggests it: everything, high-water marks included, is carried in the input,
-  or, when it is too large for that, left in the history of the run that ends (``keep_state``), where the next one
-  fetches it.
+* Signal handlers only append to the inbox; the run method drains it between two awaits. So a state change
+  is never seen half done, and what has not been drained travels to the next run in the order it came.
+* An ``EventProcessor`` is a leaf, fed by the feeder through ``ingest``; a ``TimelineProcessor`` subscribes
+  to its input workers and hears them through ``receive``. Both serve subscribers and questions alike.
+* The run continues as new when Temporal suggests it: everything, high-water marks included, is carried in
+  the input, or, when it is too large for that, left in the history of the run that ends (``keep_state``),
+  where the next one fetches it.
 
-Payloads are applied exactly once per source position (leaves) and per edge and sequence number (others), across
-crashes and continue-as-new. A payload that cannot be decoded is refused, counted and shown in `status`.
+Payloads are applied exactly once per source position (leaves) and per edge and sequence number (others),
+across crashes and continue-as-new. A payload that cannot be decoded is refused, counted and shown in
+`status`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ METRIC_ATTRIBUTE = SearchAttributeKey.for_keyword_list("TimelineMetric")
 # Temporal warns of an input beyond 512 KiB, and refuses one beyond 2 MiB.
 INLINE_STATE_BYTES = 448 * 1024
 STATE_PART_BYTES = 448 * 1024
-# A run whose state came through its history has that much history already: let it do some work before the next.
+# A run whose state came through its history has that much history already: let it do some work before the
+# next.
 _WORK_PER_STATE = 3
 # Temporal ends a run whose history passes 50 MiB.
 _HISTORY_LIMIT_BYTES = 46 * 1024 * 1024
@@ -88,7 +90,7 @@ class _Processor:
 
     @workflow.signal
     def resubscribe(self, worker_id: str) -> None:
-        """Open the edge from an input worker anew: it was started afresh and does not know its subscribers."""
+        """Open the edge from an input anew: it was started afresh and does not know its subscribers."""
         self._inbox.put("resubscribe", worker_id.encode())
 
     @workflow.signal
@@ -125,7 +127,9 @@ class _Processor:
 
     @workflow.query
     def change(self, question: Question) -> Any:
-        """The change of a key over a range, or per interval: ``{"key": …, "start": …, "end": …, "every": "1m"}``."""
+        """The change of a key over a range, or per interval: ``{"key": …, "start": …, "end": …, "every":
+        "1m"}``.
+        """
         return self._answer("change", question)
 
     @workflow.query
@@ -135,7 +139,9 @@ class _Processor:
 
     @workflow.query
     def status(self) -> dict[str, Any]:
-        """What this worker is, how far it is, and what ails it. ``ready``: every input has accepted its subscription."""
+        """What this worker is, how far it is, and what ails it. ``ready``: every input has accepted its
+        subscription.
+        """
         info = workflow.info()
         return {
             "worker_id": self._spec.worker_id,
@@ -185,9 +191,12 @@ class _Processor:
             self._open_inputs()
             if self._should_continue():
                 await self._continue()
-            await workflow.wait_condition(lambda: len(self._inbox) > 0 or self._should_continue() or self._broken() is not None)
+            await workflow.wait_condition(
+                lambda: len(self._inbox) > 0 or self._should_continue() or self._broken() is not None
+            )
             if (failure := self._broken()) is not None:
-                # A defect, not a state of the world: the workflow task fails and is tried again, as after a fix.
+                # A defect, not a state of the world: the workflow task fails and is tried again, as after a
+                # fix.
                 raise failure
 
     def _open_node(self, entries: list[Entry]) -> None:
@@ -304,7 +313,9 @@ class _Processor:
         pause = 1.0
         while True:
             try:
-                await run_local(activities.open_edge, worker, SubscribeInput(subscriber=self._spec.worker_id, epoch=epoch))
+                await run_local(
+                    activities.open_edge, worker, SubscribeInput(subscriber=self._spec.worker_id, epoch=epoch)
+                )
             except FailureError as error:
                 if is_cancelled_exception(error):
                     raise
@@ -335,7 +346,9 @@ class _Processor:
             except FailureError as error:
                 if not is_gone(error):
                     workflow.logger.warning("could not unsubscribe from %s: %s", worker, reason(error))
-        return ProcessorResult(worker_id=self._spec.worker_id, runs=self._input.runs + 1, reason=self._stopping)
+        return ProcessorResult(
+            worker_id=self._spec.worker_id, runs=self._input.runs + 1, reason=self._stopping
+        )
 
     # Continue as new.
 
@@ -404,7 +417,7 @@ class _Processor:
             kept, size = kept + 1, size + len(part)
         if size > OVERSIZED_BYTES:
             workflow.logger.warning(
-                "the state of %s is %d MiB; over %d MiB a run's history limit comes near: use more partitions",
+                "the state of %s is %d MiB; over %d MiB a run's history limit is near: use more partitions",
                 self._spec.worker_id,
                 size >> 20,
                 OVERSIZED_BYTES >> 20,

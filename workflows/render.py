@@ -16,7 +16,9 @@ from .messages import WorkerName
 
 
 def render_result(plan: Plan, leaves: Iterable[WorkerName], results: Iterable[WorkerName]) -> str:
-    """Render the workers of ``plan``. A per-key metric has none yet: its nodes are named, with ``<per-key>``."""
+    """Render the workers of ``plan``. A per-key metric has none yet: its nodes are named, with
+    ``<per-key>``.
+    """
     result = plan.result
     if plan.metric.source.partitions == "per-key":
         leaf_texts = [_timeline(node, "<per-key>") for node in plan.nodes if node.is_leaf]

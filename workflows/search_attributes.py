@@ -1,7 +1,7 @@
 """Search attributes that make workers findable in Temporal's UI and CLI (``TimelineMetric="cirr"``).
 
-They are registered when first needed. On a cluster where we may not register them, workers run without: one log
-line says so.
+They are registered when first needed. On a cluster where we may not register them, workers run without: one
+log line says so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _known: dict[tuple[str, str], bool] = {}
 async def ensure_search_attributes(client: Client) -> bool:
     """Register what is missing; returns whether workers can be started with search attributes.
 
-    Asked once per server and namespace in a process. A refusal is no error: it is logged and False is returned.
+    Asked once per server and namespace in a process. A refusal is no error: it is logged and False is
+    returned.
     """
     place = (client.service_client.config.target_host, client.namespace)
     if place not in _known:
@@ -55,7 +56,9 @@ async def ensure_search_attributes(client: Client) -> bool:
 def give_up(client: Client) -> None:
     """Remember that the server does not take our search attributes."""
     _known[client.service_client.config.target_host, client.namespace] = False
-    _log.warning("the server does not take our search attributes yet; workers run without", namespace=client.namespace)
+    _log.warning(
+        "the server does not take our search attributes yet; workers run without", namespace=client.namespace
+    )
 
 
 async def _register(client: Client) -> bool:

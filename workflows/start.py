@@ -1,4 +1,6 @@
-"""Starting timeline workers: what the driver does for a whole graph and the feeder for a leaf that is missing."""
+"""Starting timeline workers: what the driver does for a whole graph and the feeder for a leaf that is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +44,10 @@ async def ensure_workers(
 ) -> EnsureResult:
     """Have every worker of ``specs`` running, children before parents, and noted as needed by ``metrics``.
 
-    A worker that runs already is left as it is. Where an input was missing and had to be started, the workers of
-    ``specs`` that hear it are told to subscribe again. Calling it twice, or from several processes at once, starts
-    each worker once. ``progress`` is called with the number of workers seen to so far. Raises RPCError.
+    A worker that runs already is left as it is. Where an input was missing and had to be started, the
+    workers of ``specs`` that hear it are told to subscribe again. Calling it twice, or from several
+    processes at once, starts each worker once. ``progress`` is called with the number of workers seen to so
+    far. Raises RPCError.
     """
     chosen = settings or Settings.from_env()
     searchable = await search_attributes.ensure_search_attributes(client)
@@ -93,7 +96,9 @@ async def _start(client: Client, input: ProcessorInput, task_queue: str) -> bool
         if not await search_attributes.ensure_search_attributes(client):
             input = input.model_copy(update={"searchable": False})
         attributes = (
-            search_attributes.worker_attributes(spec, input.metrics) if input.searchable else TypedSearchAttributes.empty
+            search_attributes.worker_attributes(spec, input.metrics)
+            if input.searchable
+            else TypedSearchAttributes.empty
         )
         try:
             await client.start_workflow(
@@ -144,7 +149,11 @@ def _summary(spec: WorkerSpec) -> str:
 
 
 def _details(spec: WorkerSpec) -> str:
-    lines = [f"`{spec.node.expression}`", "", f"- source: topic `{spec.source.topic}`, partition {spec.partition}"]
+    lines = [
+        f"`{spec.node.expression}`",
+        "",
+        f"- source: topic `{spec.source.topic}`, partition {spec.partition}",
+    ]
     if spec.node.is_leaf:
         lines.append(f"- fed by the feeder with columns {', '.join(spec.node.columns) or '(none)'}")
     lines += [f"- input {i + 1}: `{worker}`" for i, slot in enumerate(spec.inputs) for worker in slot]
@@ -188,8 +197,8 @@ async def wait_until_ready(
 ) -> None:
     """Return when every worker answers and every input of each has accepted its subscription.
 
-    From then on whatever the feeder sends reaches the result. It waits for as long as that takes: bound it from
-    outside.
+    From then on whatever the feeder sends reaches the result. It waits for as long as that takes: bound it
+    from outside.
     """
     done = 0
 

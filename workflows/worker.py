@@ -1,7 +1,8 @@
 """The process that runs timeline workers, the catalog and drivers.
 
-A Python process uses one core, so `timeline worker --processes N` runs N of them; Temporal spreads the work. Everything a
-worker knows is in its history: a process can be killed at any moment, and another goes on.
+A Python process uses one core, so `timeline worker --processes N` runs N of them; Temporal spreads the
+work. Everything a worker knows is in its history: a process can be killed at any moment, and another goes
+on.
 """
 
 from __future__ import annotations
@@ -53,14 +54,17 @@ def workflow_runner() -> SandboxedWorkflowRunner:
 
 
 def build_worker(client: Client, settings: Settings, *, graceful: timedelta = timedelta(seconds=5)) -> Worker:
-    """Make the Temporal worker that ``run_worker`` runs; use it as ``async with build_worker(…):`` elsewhere."""
+    """Make the Temporal worker that ``run_worker`` runs; use it as ``async with build_worker(…):``
+    elsewhere.
+    """
     pollers = PollerBehaviorAutoscaling(minimum=1, maximum=16, initial=4)
     caching: dict[str, Any] = {"max_cached_workflows": settings.max_cached_workflows}
     if settings.max_cached_workflows:
         caching["workflow_task_poller_behavior"] = pollers
         caching["max_concurrent_workflow_tasks"] = 32
     else:
-        # Without a cache a workflow task that waits for a local activity would be evicted by the next one's arrival.
+        # Without a cache a workflow task that waits for a local activity would be evicted by the next one's
+        # arrival.
         caching["max_concurrent_workflow_tasks"] = 1
     return Worker(
         client,

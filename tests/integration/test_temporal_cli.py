@@ -108,14 +108,19 @@ async def shell(tmp_path: Path) -> AsyncIterator[Shell]:
 
 
 async def test_a_metric_is_applied_asked_described_and_deleted(shell: Shell) -> None:
-    """From `apply` to `delete`, with the worked example's answers from both the timeline and the temporal command."""
+    """From `apply` to `delete`, with the worked example's answers from both the timeline and the temporal
+    command.
+    """
     cirr = metric()
     file = shell.write_metric("cirr", cirr.expression)
     async with shell.worker("--processes", "2"):
         applied = await shell.timeline("apply", file)
         assert applied.code == 0, applied.err
         assert applied.out.startswith("ok({event-processor-workers: [leaf-timeline(tl-")
-        assert "result-workers: [derived-timeline(tl-duration-where({worker-id: tl-duration-where-" in applied.out
+        assert (
+            "result-workers: [derived-timeline(tl-duration-where({worker-id: tl-duration-where-"
+            in applied.out
+        )
         again = await shell.timeline("apply", file, "-o", "json")
         assert again.rows[0]["outcome"] == "unchanged"
         assert (again.rows[0]["started"], again.rows[0]["existing"]) == (0, len(all_workers(plan(cirr))))
@@ -127,25 +132,49 @@ async def test_a_metric_is_applied_asked_described_and_deleted(shell: Shell) -> 
         at = [argument for t in (10, 14, 19, 22, 45) for argument in ("--at", str(t))]
         asked = await shell.timeline("query", "cirr", "--key", "s1", *at)
         assert [row["value"] for row in asked.rows] == [0, 4, 4, 7, 7]
-        assert asked.rows[1] == {"key": "s1", "at": 14, "value": 4, "since": 14, "until": 19, "slope": 0, "final": False}
+        assert asked.rows[1] == {
+            "key": "s1",
+            "at": 14,
+            "value": 4,
+            "since": 14,
+            "until": 19,
+            "slope": 0,
+            "final": False,
+        }
         changed = await shell.timeline("query", "cirr", "--all", "--change", "12", "20")
         assert [(row["key"], row["change"]) for row in changed.rows] == [("s1", 3)]
         spans = await shell.timeline(
-            "query", "cirr", "--key", "s1", "--node", 'latest_event_to_state(cdnChange) == "CDN1"', "--spans", "0", "60"
+            "query",
+            "cirr",
+            "--key",
+            "s1",
+            "--node",
+            'latest_event_to_state(cdnChange) == "CDN1"',
+            "--spans",
+            "0",
+            "60",
         )
         assert [(s["start"], s["end"]) for s in spans.rows[0]["spans"] if s["value"]] == [(1, 30)]
 
         worker = worker_of(plan(cirr), plan(cirr).result, "s1")
         temporal = await shell.run(
             str(shutil.which("temporal")), "workflow", "query", "--workflow-id", worker, "--type", "value_at",
-            "--input", '{"key": "s1", "at": 22}', "--address", shell.environment["TEMPORAL_ADDRESS"], "--output", "json",
+            "--input", '{"key": "s1", "at": 22}', "--address", shell.environment["TEMPORAL_ADDRESS"],
+            "--output", "json",
         )  # fmt: skip
         assert json.loads(temporal.out)["queryResult"][0]["value"] == 7
 
         listed = await shell.timeline("get", "-o", "json")
         total = len(all_workers(plan(cirr)))
         assert listed.rows == [
-            {"metric": "cirr", "state": "running", "workers": f"{total}/{total}", "keys": 1, "partitions": 2, "topic": "playback"}
+            {
+                "metric": "cirr",
+                "state": "running",
+                "workers": f"{total}/{total}",
+                "keys": 1,
+                "partitions": 2,
+                "topic": "playback",
+            }
         ]
         described = await shell.timeline("describe", "cirr")
         assert described.code == 0
@@ -171,7 +200,16 @@ async def test_mistakes_name_the_nearest_name(shell: Shell) -> None:
         for arguments, said in {
             ("query", "cir", "--key", "session-one", "--at", "1"): "did you mean 'cirr'?",
             ("query", "cirr", "--key", "session-won", "--at", "1"): "session-won",
-            ("query", "cirr", "--key", "session-one", "--at", "1", "--node", "tl-duration-were"): "did you mean 'tl-duration-where",
+            (
+                "query",
+                "cirr",
+                "--key",
+                "session-one",
+                "--at",
+                "1",
+                "--node",
+                "tl-duration-were",
+            ): "did you mean 'tl-duration-where",
             ("query", "cirr", "--at", "1"): "--all",
             ("query", "cirr", "--key", "session-one", "--at", "noon"): "'noon'",
             ("describe", "crr"): "did you mean 'cirr'?",
@@ -189,19 +227,29 @@ async def test_a_dry_run_lists_the_workers_without_a_server(tmp_path: Path) -> N
     cirr = metric()
     file = tmp_path / "cirr.yaml"
     file.write_text(METRIC.format(name="cirr", expression=cirr.expression.replace("\n", "\n  ")))
-    environment = {**os.environ, "TEMPORAL_ADDRESS": "127.0.0.1:1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {
+        **os.environ,
+        "TEMPORAL_ADDRESS": "127.0.0.1:1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "timeline_workers", "apply", str(file), "--dry-run", "-o", "json",
         env=environment, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, _ = await process.communicate()
     assert process.returncode == 0
-    assert [json.loads(line)["worker_id"] for line in out.splitlines()] == [s.worker_id for s in all_workers(plan(cirr))]
+    assert [json.loads(line)["worker_id"] for line in out.splitlines()] == [
+        s.worker_id for s in all_workers(plan(cirr))
+    ]
 
 
 async def test_a_wrong_address_is_named_with_a_way_out(tmp_path: Path) -> None:
-    """When no Temporal answers, the message names the address and how to start one, and the exit code is 4."""
-    environment = {**os.environ, "TEMPORAL_ADDRESS": "127.0.0.1:1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    """When no Temporal answers, the message names the address and how to start one; the exit code is 4."""
+    environment = {
+        **os.environ,
+        "TEMPORAL_ADDRESS": "127.0.0.1:1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "timeline_workers", "get",
         env=environment, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -214,7 +262,9 @@ async def test_a_wrong_address_is_named_with_a_way_out(tmp_path: Path) -> None:
 
 
 async def test_a_killed_worker_process_loses_nothing(shell: Shell) -> None:
-    """A worker killed in the middle of a stream and started again ends with the answers of evaluation in process."""
+    """A worker killed in the middle of a stream and started again ends with the answers of evaluation in
+    process.
+    """
     cirr = metric()
     events = sessions(keys=8, events_each=40)
     half = len(events) // 2

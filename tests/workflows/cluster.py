@@ -50,7 +50,9 @@ WORKED_EXAMPLE = [
 
 
 def metric(name: str = "cirr", expression: str = CIRR, partitions: int | str = 2) -> Metric:
-    source = Source.model_validate({"topic": "playback", "key": "session", "time": "t", "partitions": partitions})
+    source = Source.model_validate(
+        {"topic": "playback", "key": "session", "time": "t", "partitions": partitions}
+    )
     return Metric(name=name, source=source, expression=expression)
 
 
@@ -158,7 +160,7 @@ async def assert_same_as_in_process(client: Client, applied: Metric, events: Seq
     expected = timeline_workers.evaluate(applied.expression, rows, key="session", time="t", time_unit="us")
     planned = plan(applied)
     compared = 0
-    for key in sorted({e.key for e in events}):  # type: ignore[type-var]
+    for key in sorted({e.key for e in events}):
         worker = worker_id(planned.result.name, partition_of(key, applied.source))
         for at in range(0, 620 * SECOND, 31 * SECOND):
             want = expected.value_at(key, at).model_dump()

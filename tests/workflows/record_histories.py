@@ -1,7 +1,8 @@
-"""Record small histories of every workflow type: ``python -m tests.workflows.record_histories`` writes them anew.
+"""Record small histories of every workflow type: ``python -m tests.workflows.record_histories`` writes them
+anew.
 
-The replay tests run today's code against them. A history that today's code cannot replay means that running workers
-would not survive the upgrade: then the change needs a patch marker, not a new recording.
+The replay tests run today's code against them. A history that today's code cannot replay means that running
+workers would not survive the upgrade: then the change needs a patch marker, not a new recording.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ EXPRESSION = 'duration_where(latest_event_to_state(playerStateChange) == "buffer
 
 
 async def record(client: Client) -> dict[str, WorkflowHistory]:
-    """Let a metric be applied, fed, carried to new runs and removed; return the histories of all runs by name."""
+    """Let a metric be applied, fed, carried to new runs and removed; return the histories of all runs by
+    name.
+    """
     buffering = metric("buffering", EXPRESSION, partitions=1)
     events = worked_example()
     await apply(client, buffering, continue_as_new_after=2)
@@ -44,7 +47,7 @@ async def record(client: Client) -> dict[str, WorkflowHistory]:
     assert result_workers(buffering)
     await ask.delete(client, "buffering")
     runs += await _runs(client, [CATALOG_ID, DRIVER_ID.format(metric="buffering")])
-    histories = {}
+    histories: dict[str, WorkflowHistory] = {}
     for workflow_id, run_id in dict.fromkeys(runs):
         history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
         name = history.events[0].workflow_execution_started_event_attributes.workflow_type.name
@@ -63,7 +66,9 @@ def without_places(history: WorkflowHistory) -> str:
     def clean(value: object) -> object:
         if isinstance(value, dict):
             hidden = {k: "" for k in value if k == "stackTrace"}
-            hidden |= {k: "recorder" for k, v in value.items() if k == "identity" or (k == "name" and "@" in str(v))}
+            hidden |= {
+                k: "recorder" for k, v in value.items() if k == "identity" or (k == "name" and "@" in str(v))
+            }
             return {k: hidden.get(k) if k in hidden else clean(v) for k, v in value.items()}
         return [clean(item) for item in value] if isinstance(value, list) else value
 

@@ -63,7 +63,9 @@ async def test_the_routing_version_grows_with_changes_only() -> None:
     async with cluster() as client:
 
         async def routing() -> CatalogState:
-            state: CatalogState = await client.get_workflow_handle(CATALOG_ID).query("routing", result_type=CatalogState)
+            state: CatalogState = await client.get_workflow_handle(CATALOG_ID).query(
+                "routing", result_type=CatalogState
+            )
             return state
 
         await apply(client, metric())
@@ -79,13 +81,17 @@ async def test_the_routing_version_grows_with_changes_only() -> None:
 
 
 async def test_mistakes_are_refused_by_name() -> None:
-    """A wrong expression and an unknown metric are refused, also by the workflows themselves; nothing is registered."""
+    """A wrong expression and an unknown metric are refused, also by the workflows themselves; nothing is
+    registered.
+    """
     wrong = metric("wrong", "duration_were(latest_event_to_state(a) == 1)")
     async with cluster() as client:
         with pytest.raises(ExpressionError, match="duration_where"):
             await ask.apply(client, wrong)
         with pytest.raises(WorkflowFailureError) as failed:
-            await client.execute_workflow("TimelineDriver", DriverInput(metric=wrong), id="driver", task_queue=TASK_QUEUE)
+            await client.execute_workflow(
+                "TimelineDriver", DriverInput(metric=wrong), id="driver", task_queue=TASK_QUEUE
+            )
         assert isinstance(failed.value.cause, ApplicationError)
         assert "duration_where" in str(failed.value.cause)
         assert await ask.registered(client) == []
@@ -119,7 +125,9 @@ async def test_a_metric_removed_and_applied_again_starts_afresh() -> None:
 
 
 async def test_per_key_metrics_run_a_tree_per_key_until_removed() -> None:
-    """The driver starts nothing, the feeder's call starts a key's tree once, and removing the metric ends it."""
+    """The driver starts nothing, the feeder's call starts a key's tree once, and removing the metric ends
+    it.
+    """
     buffering = metric("buffering", BUFFERING, partitions="per-key")
     tree = workers(plan(buffering), partition_of("s1", buffering.source))
     async with cluster() as client:
@@ -147,7 +155,9 @@ async def test_without_a_worker_process_applying_says_so() -> None:
 
 
 def test_unknown_nodes_are_answered_with_the_nearest() -> None:
-    """A node is found by name, by the start of it and by its expression; otherwise the nearest name is given."""
+    """A node is found by name, by the start of it and by its expression; otherwise the nearest name is
+    given.
+    """
     planned = plan(metric())
     assert ask.find_node(planned, None) == planned.result
     assert ask.find_node(planned, "tl-duration-where") == planned.result

@@ -39,7 +39,9 @@ async def test_the_worked_example_gives_its_numbers(cached: int) -> None:
 
 @pytest.mark.parametrize(("cached", "after"), [(1000, None), (1000, 2), (0, 3)])
 async def test_answers_are_those_of_evaluation_in_process(cached: int, after: int | None) -> None:
-    """Sessions out of order in many batches: every answer is right, also when workers keep continuing as new."""
+    """Sessions out of order in many batches: every answer is right, also when workers keep continuing as
+    new.
+    """
     cirr = metric()
     events = sessions(keys=6, events_each=20)
     async with cluster(cached) as client:
@@ -64,7 +66,9 @@ async def test_repeated_batches_change_nothing() -> None:
 
 
 async def test_state_too_large_for_an_input_goes_through_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    """State that does not fit a run's input is left in the history of the run that ends, and found by the next."""
+    """State that does not fit a run's input is left in the history of the run that ends, and found by the
+    next.
+    """
     monkeypatch.setattr(processors, "INLINE_STATE_BYTES", 0)
     monkeypatch.setattr(processors, "STATE_PART_BYTES", 512)
     cirr = metric(partitions=1)
@@ -91,7 +95,9 @@ async def test_applying_twice_starts_nothing_new() -> None:
 
 
 async def test_metrics_share_workers_and_a_later_one_gets_the_whole_history() -> None:
-    """A metric applied after the events runs no second worker for what is shared, and answers for all that was before."""
+    """A metric applied after the events runs no second worker for what is shared, and answers for all that
+    was before.
+    """
     cirr = metric()
     playing = metric("buffering", 'duration_where(latest_event_to_state(playerStateChange) == "buffer")')
     events = sessions(keys=5, events_each=20)
@@ -100,7 +106,9 @@ async def test_metrics_share_workers_and_a_later_one_gets_the_whole_history() ->
         await feed(client, cirr, events)
         await until_everything_arrived(client, cirr, events)
         later = await apply(client, playing)
-        shared = {s.worker_id for s in all_workers(plan(cirr))} & {s.worker_id for s in all_workers(plan(playing))}
+        shared = {s.worker_id for s in all_workers(plan(cirr))} & {
+            s.worker_id for s in all_workers(plan(playing))
+        }
         assert later.existing == len(shared) == 4
         assert later.started == len(all_workers(plan(playing))) - len(shared)
         await until_everything_arrived(client, playing, events)
@@ -129,7 +137,9 @@ async def test_an_aggregate_hears_every_partition() -> None:
 
 
 async def test_a_worker_that_was_lost_is_started_again_and_heard() -> None:
-    """Terminated workers come back by applying again; their neighbours subscribe anew, and replayed events repair all."""
+    """Terminated workers come back by applying again; their neighbours subscribe anew, and replayed events
+    repair all.
+    """
     cirr = metric(partitions=1)
     events = sessions(keys=4, events_each=15)
     specs = all_workers(plan(cirr))
@@ -199,7 +209,9 @@ async def test_questions_that_have_no_answer_say_why() -> None:
 
 
 async def test_workers_can_be_found_and_read_in_temporal() -> None:
-    """Search attributes name the metric, node, operator and partition; the memo and the summary hold the expression."""
+    """Search attributes name the metric, node, operator and partition; the memo and the summary hold the
+    expression.
+    """
     cirr = metric(partitions=2)
     async with cluster() as client:
         result = await apply(client, cirr)

@@ -1,4 +1,6 @@
-"""Determinism: today's code replays what it has done, and what it had done when the histories were recorded."""
+"""Determinism: today's code replays what it has done, and what it had done when the histories were
+recorded.
+"""
 
 from __future__ import annotations
 

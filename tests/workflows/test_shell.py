@@ -67,7 +67,8 @@ def test_the_result_reads_like_the_prototypes() -> None:
         for spec in all_workers(planned)
     ]
     assert render_result(planned, [leaf], [result]) == (
-        f"ok({{event-processor-workers: [leaf-timeline(tl-latest-event-to-state({{worker-id: {leaf.worker_id}}}))], "
+        "ok({event-processor-workers: "
+        f"[leaf-timeline(tl-latest-event-to-state({{worker-id: {leaf.worker_id}}}))], "
         f"result-worker: derived-timeline(equal-to({{worker-id: {result.worker_id}}}))}})"
     )
 
@@ -75,14 +76,18 @@ def test_the_result_reads_like_the_prototypes() -> None:
 def test_settings_come_from_the_environment() -> None:
     """Unset and empty variables mean the default."""
     assert Settings.from_env({}) == Settings()
-    assert Settings.from_env({"TIMELINE_TASK_QUEUE": "other", "TIMELINE_MAX_CACHED_WORKFLOWS": ""}) == Settings(
-        task_queue="other"
-    )
+    assert Settings.from_env(
+        {"TIMELINE_TASK_QUEUE": "other", "TIMELINE_MAX_CACHED_WORKFLOWS": ""}
+    ) == Settings(task_queue="other")
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("TIMELINE_MAX_CACHED_WORKFLOWS", "many"), ("TIMELINE_MAX_CACHED_WORKFLOWS", "-1"), ("TIMELINE_MESSAGE_BYTES", "12")],
+    [
+        ("TIMELINE_MAX_CACHED_WORKFLOWS", "many"),
+        ("TIMELINE_MAX_CACHED_WORKFLOWS", "-1"),
+        ("TIMELINE_MESSAGE_BYTES", "12"),
+    ],
 )
 def test_a_wrong_setting_is_named(variable: str, value: str) -> None:
     """The message names the variable and the value."""
@@ -90,7 +95,9 @@ def test_a_wrong_setting_is_named(variable: str, value: str) -> None:
         Settings.from_env({variable: value})
 
 
-def test_an_address_comes_from_the_arguments_then_from_temporals_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_comes_from_the_arguments_then_from_temporals_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A command line's address wins; TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE are next."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.test:7233")
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "videos")

@@ -31,10 +31,15 @@ from .output import Output, OutputOption, complain, emit
 
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", help="Temporal's host:port.", show_default="TEMPORAL_ADDRESS, or what `timeline dev` runs"),
+    typer.Option(
+        "--address",
+        help="Temporal's host:port.",
+        show_default="TEMPORAL_ADDRESS, or what `timeline dev` runs",
+    ),
 ]
 NamespaceOption = Annotated[
-    str | None, typer.Option("--namespace", help="Temporal's namespace.", show_default="TEMPORAL_NAMESPACE, or default")
+    str | None,
+    typer.Option("--namespace", help="Temporal's namespace.", show_default="TEMPORAL_NAMESPACE, or default"),
 ]
 MetricArgument = Annotated[str, typer.Argument(metavar="METRIC", help="The name of an applied metric.")]
 
@@ -45,9 +50,7 @@ def register(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
-def _with_client(
-    address: str | None, namespace: str | None, work: Callable[[Client], Awaitable[Any]]
-) -> Any:
+def _with_client(address: str | None, namespace: str | None, work: Callable[[Client], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         return await work(await connect(address, namespace))
 
@@ -61,7 +64,12 @@ def apply(
     ] = False,
     output: Annotated[
         Output | None,
-        typer.Option("-o", "--output", help="The driver's result as JSON, or its workers as a table.", show_default="one line of text"),
+        typer.Option(
+            "-o",
+            "--output",
+            help="The driver's result as JSON, or its workers as a table.",
+            show_default="one line of text",
+        ),
     ] = None,
     wait: Annotated[float, typer.Option(min=1, help="Seconds until it must run.")] = 120.0,
     address: AddressOption = None,
@@ -84,7 +92,9 @@ def apply(
         _list_workers(planned, output)
     else:
         typer.echo(result.text)
-    said = {"new": "is new", "unchanged": "is unchanged", "replaced": "replaces an earlier definition"}[result.outcome]
+    said = {"new": "is new", "unchanged": "is unchanged", "replaced": "replaces an earlier definition"}[
+        result.outcome
+    ]
     complain(
         f"metric {result.metric} {said}: {result.started} workers started, {result.existing} ran already"
         + (f", {len(result.stopped)} that nobody needs any more ended" if result.stopped else "")
@@ -96,15 +106,24 @@ def apply(
 def _list_workers(planned: Plan, output: Output) -> None:
     specs = all_workers(planned)
     if not specs:
-        complain(f"metric {planned.metric.name} has a tree of workers per key, started at its first event; its nodes:")
-        emit(({"node": n.name, "operator": n.operator, "expression": n.expression} for n in planned.nodes), output)
+        complain(
+            f"metric {planned.metric.name} has a tree of workers per key, which the feeder starts; its nodes:"
+        )
+        emit(
+            ({"node": n.name, "operator": n.operator, "expression": n.expression} for n in planned.nodes),
+            output,
+        )
         return
     result = planned.result.name
     emit(
         (
             {
                 "worker_id": spec.worker_id,
-                "role": "result" if spec.node.name == result else "event processor" if spec.node.is_leaf else "inner",
+                "role": "result"
+                if spec.node.name == result
+                else "event processor"
+                if spec.node.is_leaf
+                else "inner",
                 "partition": spec.partition,
                 "expression": spec.node.expression,
             }
@@ -220,7 +239,8 @@ def _print_graph(planned: Plan) -> None:
 def delete(
     name: MetricArgument,
     output: Annotated[
-        Output | None, typer.Option("-o", "--output", help="The result as JSON or a table.", show_default="text")
+        Output | None,
+        typer.Option("-o", "--output", help="The result as JSON or a table.", show_default="text"),
     ] = None,
     address: AddressOption = None,
     namespace: NamespaceOption = None,
@@ -237,22 +257,40 @@ def delete(
         ended = [{"worker_id": w, "now": "ended"} for w in result.stopped]
         emit([*ended, *({"worker_id": w, "now": "kept for other metrics"} for w in result.kept)], output)
     else:
-        typer.echo(f"metric {name} is removed: {len(result.stopped)} workers ended, {len(result.kept)} kept for other metrics")
+        typer.echo(
+            f"metric {name} is removed: {len(result.stopped)} workers ended, "
+            f"{len(result.kept)} kept for other metrics"
+        )
 
 
 def query(
     metric: MetricArgument,
-    at: Annotated[list[str] | None, typer.Option("--at", metavar="T", help="The value at T; may be repeated.")] = None,
-    spans: Annotated[tuple[str, str] | None, typer.Option(metavar="A B", help="The spans over [A, B).")] = None,
-    change: Annotated[tuple[str, str] | None, typer.Option(metavar="A B", help="The change over [A, B).")] = None,
-    every: Annotated[str | None, typer.Option(metavar="D", help="With --change: per aligned interval, such as 1m.")] = None,
-    key: Annotated[list[str] | None, typer.Option("--key", "-k", help="A key, or the group of an aggregate; may be repeated.")] = None,
+    at: Annotated[
+        list[str] | None, typer.Option("--at", metavar="T", help="The value at T; may be repeated.")
+    ] = None,
+    spans: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="The spans over [A, B).")
+    ] = None,
+    change: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="The change over [A, B).")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="D", help="With --change: per aligned interval, such as 1m.")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", "-k", help="A key, or the group of an aggregate; may be repeated."),
+    ] = None,
     every_key: Annotated[bool, typer.Option("--all", help="Every key the workers know.")] = False,
     node: Annotated[
-        str | None, typer.Option(help="Ask this node: its name, the start of it, or its expression.", show_default="the result")
+        str | None,
+        typer.Option(
+            help="Ask this node: its name, the start of it, or its expression.", show_default="the result"
+        ),
     ] = None,
     unit: Annotated[
-        TimeUnit | None, typer.Option("--unit", help="Unit of times: s, ms, us, ns or iso.", show_default="the source's")
+        TimeUnit | None,
+        typer.Option("--unit", help="Unit of times: s, ms, us, ns or iso.", show_default="the source's"),
     ] = None,
     output: OutputOption = Output.json,
     address: AddressOption = None,
@@ -296,7 +334,10 @@ def worker(
     max_cached: Annotated[
         int | None,
         typer.Option(
-            "--max-cached", min=0, help="Timeline workers that a process keeps in memory.", show_default="1000"
+            "--max-cached",
+            min=0,
+            help="Timeline workers that a process keeps in memory.",
+            show_default="1000",
         ),
     ] = None,
     address: AddressOption = None,
