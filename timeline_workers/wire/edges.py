@@ -228,7 +228,14 @@ class InboundEdge:
         """Reverse ``carried``."""
         sender, slot, epoch, sequence, step, past, numbers, progress = carried
         return InboundEdge(
-            sender, slot, epoch, sequence, past, unpack_ints(numbers), unpack_progress(progress)
+            sender,
+            slot,
+            epoch,
+            sequence,
+            tuple(step),
+            past,
+            unpack_ints(numbers),
+            unpack_progress(progress),
         )
 
 
@@ -239,6 +246,7 @@ def open_message(payload: bytes) -> dict[str, Any]:
         "from",
         "epoch",
         "sequence",
+        "step",
         "first_key",
         "new_keys",
         "keys",
