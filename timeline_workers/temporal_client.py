@@ -85,7 +85,8 @@ async def connect(
         reason = "no answer" if isinstance(error, TimeoutError) else str(error).strip().rstrip(".")
         raise ConnectionFailedError(
             f"Temporal cannot be reached at {target.address}, namespace {target.namespace!r} "
-            f"(from {target.origin}): {reason}. Start a server with `timeline dev`, or set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
+            f"(from {target.origin}): {reason}. Start a server with `timeline dev`, or set TEMPORAL_ADDRESS "
+            "and TEMPORAL_NAMESPACE"
         ) from error
     return client
 

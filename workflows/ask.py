@@ -156,8 +156,9 @@ async def apply(
                 return await _drive(client, input, settings.task_queue)
         except TimeoutError:
             raise ConnectionFailedError(
-                f"metric {metric.name!r} does not run after {timeout.total_seconds():.0f} s: is a worker process "
-                f"running for task queue {settings.task_queue!r}? If not, {_NO_WORKER}; the driver goes on by itself then"
+                f"metric {metric.name!r} does not run after {timeout.total_seconds():.0f} s: is a worker "
+                f"process running for task queue {settings.task_queue!r}? If not, {_NO_WORKER}; the driver "
+                "goes on by itself then"
             ) from None
         except WorkflowFailureError as error:
             if isinstance(error.cause, ApplicationError):

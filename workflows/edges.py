@@ -8,6 +8,7 @@ its state went with it, so only a new subscription (a new epoch, with a snapshot
 from __future__ import annotations
 
 import asyncio
+import functools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,9 @@ class Edges:
             lines.append({"subscriber": subscriber, "state": state, "last_error": error})
         return lines
 
+    def _has_news_since(self, seen: int) -> bool:
+        return self._round != seen and not self._closing
+
     def _step(self) -> tuple[int, ...]:
         # The run, the place in its history, and when the workflow task was begun: the last tells one
         # attempt at a task from the next, which may have more in hand and then says other things under the
@@ -138,7 +142,7 @@ class Edges:
         assert this is not None
         seen = -1
         while True:
-            await workflow.wait_condition(lambda last=seen: self._round != last and not self._closing)
+            await workflow.wait_condition(functools.partial(self._has_news_since, seen))
             seen = self._round
             while not self._closing:
                 message = self._node.outgoing(subscriber, self._message_bytes, self._step())
