@@ -8,10 +8,11 @@ import sys
 import pytest
 from hypothesis import given, strategies as st
 
-from tests.workflows.cluster import metric
+from tests.workflows.cluster import leaf_payloads, metric, worked_example
 from timeline_workers.errors import ConnectionFailedError, MetricError, StateError
 from timeline_workers.graph.plan import plan
 from timeline_workers.process import run_children
+from timeline_workers.runtime.worker import NodeWorker
 from timeline_workers.settings import Settings
 from timeline_workers.temporal_client import temporal_target
 from workflows.inbox import Inbox, pack, split, unpack
@@ -117,6 +118,33 @@ def test_without_any_address_the_message_says_what_to_do(
     monkeypatch.setenv("TIMELINE_DATA_DIR", str(empty))
     with pytest.raises(ConnectionFailedError, match=r"timeline dev.*TEMPORAL_ADDRESS"):
         temporal_target()
+
+
+def test_a_step_taken_again_with_more_in_hand_loses_nothing() -> None:
+    """A child is killed after it has sent, and then sends more under the same number: its parent takes all
+    of it.
+    """
+    buffering = metric("m", 'latest_event_to_state(playerStateChange) == "buffer"', partitions=1)
+    leaf_spec, parent_spec = all_workers(plan(buffering))
+    events = worked_example("s1")
+    first, second = (leaf_payloads(buffering, part)[0][1] for part in (events[:4], events[4:]))
+    leaf, parent = NodeWorker(leaf_spec), NodeWorker(parent_spec)
+    leaf.subscribe(parent_spec.worker_id, "epoch")
+    durable = leaf.snapshot(1 << 20)
+    leaf.ingest(first)
+    lost = leaf.outgoing(parent_spec.worker_id, 1 << 20, (0, 3, 1))
+    assert lost is not None
+    parent.receive(lost)
+
+    again = NodeWorker.restore(leaf_spec, durable)
+    again.ingest(first)
+    again.ingest(second)
+    told = again.outgoing(parent_spec.worker_id, 1 << 20, (0, 6, 2))
+    assert told is not None
+    parent.receive(told)
+    parent.receive(lost)  # late, from the process that was killed
+    spans = parent.spans({"key": "s1", "start": 0, "end": 60})["spans"]
+    assert [(s["start"], s["end"]) for s in spans if s["value"]] == [(10, 22), (40, 45)]
 
 
 async def test_when_one_child_process_ends_the_others_are_stopped() -> None:
