@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from time import time
+from time import monotonic, time
 
 import numpy as np
 import pulsar
@@ -34,6 +35,8 @@ SUBSCRIPTION = "timeline-feeder"
 BATCH_MESSAGES = 5_000
 BATCH_BYTES = 16 * 1024 * 1024
 BATCH_WAIT_MS = 20
+# While messages flow, acknowledge this often; at once when none come.
+ACKNOWLEDGE_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -72,6 +75,9 @@ class TopicFeeder:
         self._routers: dict[str, Router] = {}
         self._letters = DeadLetters(client, url, topic)
         self._seen: dict[int, Offset] = {}
+        # Per partition, the last message that every leaf has been sent, until it is acknowledged.
+        self._accepted: dict[int, tuple[Offset, pulsar.MessageId]] = {}
+        self._acknowledged_at = monotonic()
         # A partition's messages up to here need nothing more from a group.
         self._skip: dict[tuple[str, int], Offset] = {}
         # Blocking calls to the client library get threads of their own: receiving must not wait for
@@ -85,7 +91,9 @@ class TopicFeeder:
                 subscription,
                 consumer_type=pulsar.ConsumerType.Failover,
                 initial_position=pulsar.InitialPosition.Earliest,
-                receiver_queue_size=batch_messages,
+                # The embedded broker sometimes delivers entries again when a queue runs full, which costs
+                # time.
+                receiver_queue_size=4 * batch_messages,
                 batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(
                     batch_messages, BATCH_BYTES, batch_wait_ms
                 ),
@@ -111,6 +119,8 @@ class TopicFeeder:
                     await self._feed(groups, batch)
                 else:
                     self.counts.lag = 0.0
+                    if self._accepted:
+                        await loop.run_in_executor(self._working, self._acknowledge)
                     await self._settle(groups)
             for group in self._catalog.topics.get(self.topic, []):
                 await self._tell(group)
@@ -151,7 +161,9 @@ class TopicFeeder:
         async with asyncio.TaskGroup() as tasks:
             for group, routed in deliveries:
                 tasks.create_task(self._leaves.deliver(group, routed))
-        await loop.run_in_executor(self._working, self._acknowledge, batch, messages.position)
+        self._note_accepted(batch, messages.position)
+        if monotonic() - self._acknowledged_at >= ACKNOWLEDGE_SECONDS:
+            await loop.run_in_executor(self._working, self._acknowledge)
         for group in groups:
             if self._leaves.due(group):
                 await self._tell(group)
@@ -223,10 +235,18 @@ class TopicFeeder:
         if router is not None:
             await self._leaves.settle(group, router.clock.progress())
 
-    def _acknowledge(self, batch: Sequence[pulsar.Message], position: Positions) -> None:
+    def _note_accepted(self, batch: Sequence[pulsar.Message], position: Positions) -> None:
         for partition in np.unique(position.partition).tolist():
             last = int(np.flatnonzero(position.partition == partition)[-1])
-            self._consumer.acknowledge_cumulative(batch[last])
+            at, known = _offset(position, last), self._accepted.get(partition)
+            if known is None or at > known[0]:
+                self._accepted[partition] = at, batch[last].message_id()
+
+    def _acknowledge(self) -> None:
+        for _, message in self._accepted.values():
+            self._consumer.acknowledge_cumulative(message)
+        self._accepted.clear()
+        self._acknowledged_at = monotonic()
 
     def _count(self, messages: Messages, letters: Sequence[DeadLetter]) -> None:
         counts = self.counts
@@ -239,6 +259,8 @@ class TopicFeeder:
         counts.refused = sum(counts.reasons.values()) - counts.late
 
     def _close(self) -> None:
+        with suppress(pulsar.PulsarException):
+            self._acknowledge()  # what was accepted; if the broker is gone, it comes again and is skipped
         # Closing sends the acknowledgements that the client library still holds back.
         self._consumer.close()
         self._letters.close()

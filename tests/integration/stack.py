@@ -75,13 +75,14 @@ class Stack:
     async def apply(self, metric: Metric) -> DriverResult:
         """Apply a metric and return when its workers run."""
         client = await self.temporal()
-        return await client.execute_workflow(
-            "TimelineDriver",
-            DriverInput(metric=metric),
-            id=DRIVER_ID.format(metric=metric.name),
-            task_queue="timeline",
-            result_type=DriverResult,
-        )
+        async with asyncio.timeout(DEADLINE):
+            return await client.execute_workflow(
+                "TimelineDriver",
+                DriverInput(metric=metric),
+                id=DRIVER_ID.format(metric=metric.name),
+                task_queue="timeline",
+                result_type=DriverResult,
+            )
 
     def send(self, topic: str, events: Iterable[Event]) -> Stored:
         return to_pulsar(events, topic, url=self.addresses.pulsar)

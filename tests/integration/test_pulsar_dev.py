@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -66,7 +67,9 @@ def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> N
                 assert applied.returncode == 0, applied.stderr
                 sent = run(tmp_path, "producer", "worked-example")
                 assert sent.returncode == 0, sent.stderr
+                deadline = monotonic() + 60
                 while answer is None:
+                    assert monotonic() < deadline, "the worked example was never answered for"
                     asked = run(tmp_path, *question)
                     if asked.returncode == 0 and json.loads(asked.stdout)["value"] == 7:
                         answer = asked.stdout
