@@ -29,8 +29,8 @@ from .search_attributes import ensure_search_attributes
 
 WORKFLOWS: Sequence[type] = (EventProcessor, TimelineProcessor, MetricCatalog, TimelineDriver)
 ACTIVITIES: Sequence[Callable[..., Any]] = (*EDGE_ACTIVITIES, *CATALOG_ACTIVITIES)
-# The library is pure and deterministic; loading it anew for every run would cost more than the run does. What is
-# left of the sandbox costs some 3 ms of the 14 ms that the replay of a small run takes.
+# The library is pure and deterministic; loading it anew for every run would cost more than the run does.
+# What is left of the sandbox costs some 3 ms of the 14 ms that the replay of a small run takes.
 PASSTHROUGH = (
     "timeline_workers",
     "workflows",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, strategies as st
@@ -143,7 +144,7 @@ def test_a_step_taken_again_with_more_in_hand_loses_nothing() -> None:
     assert told is not None
     parent.receive(told)
     parent.receive(lost)  # late, from the process that was killed
-    spans = parent.spans({"key": "s1", "start": 0, "end": 60})["spans"]
+    spans = cast(dict[str, Any], parent.spans({"key": "s1", "start": 0, "end": 60}))["spans"]
     assert [(s["start"], s["end"]) for s in spans if s["value"]] == [(10, 22), (40, 45)]
 
 
