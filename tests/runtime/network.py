@@ -1,10 +1,15 @@
-"""A network of workers without Temporal: messages may be repeated and delayed, workers may be carried
-over."""
+"""A network of workers without Temporal.
+
+Messages may be repeated and delayed, workers may be carried over, and a worker may be killed between two commits:
+what it did since is undone and done again from the same inputs, perhaps in one go with later ones, but what it
+sent has been sent.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from timeline_workers.algebra.leaves import LeafRouter, Progress
 from timeline_workers.events.batch import EventBatch
@@ -36,7 +41,10 @@ class Network:
         self.feeds: dict[str, deque[bytes]] = {n: deque() for n, s in self.specs.items() if s.node.is_leaf}
         self.fed: dict[str, list[bytes]] = {name: [] for name in self.feeds}
         self.unsubscribed = [(n, child) for n, s in self.specs.items() for slot in s.inputs for child in slot]
-        self.on_their_way: list[tuple[str, str, bytes]] = []
+        self.on_their_way: list[tuple[str, int, str, bytes]] = []
+        self.attempt = dict.fromkeys(self.workers, 0)
+        self.committed = {name: worker.snapshot(1 << 20) for name, worker in self.workers.items()}
+        self.since: dict[str, list[tuple[str, tuple[Any, ...]]]] = {name: [] for name in self.workers}
 
     def feed(self, batch: EventBatch, progress: tuple[Progress, ...]) -> None:
         """Route a batch as the feeder does: every leaf of a partition hears of every key of it."""
@@ -60,6 +68,8 @@ class Network:
         possible += [lambda name=name: self._send(name) for name in self.workers]
         possible += [lambda i=i: self._arrive(i) for i in range(len(self.on_their_way))]
         possible += [lambda name=name: self._carry_over(name) for name in self.workers]
+        possible += [lambda name=name: self._commit(name) for name in self.workers]
+        possible += [lambda name=name: self._kill(name) for name in self.workers]
         possible[self.choose(len(possible))]()
 
     def settle(self) -> None:
@@ -79,35 +89,52 @@ class Network:
 
     def _feed_leaf(self, name: str) -> None:
         payload = self.feeds[name].popleft()
-        self.workers[name].ingest(payload)
+        self._input(name, "ingest", payload)
         self.fed[name].append(payload)
 
     def _feed_again(self, name: str) -> None:
         # What was not acknowledged in time is delivered again, from some point on.
         for payload in self.fed[name][self.choose(len(self.fed[name])) :]:
-            self.workers[name].ingest(payload)
+            self._input(name, "ingest", payload)
+
+    def _input(self, name: str, method: str, *arguments: Any) -> None:
+        getattr(self.workers[name], method)(*arguments)
+        self.since[name].append((method, arguments))
+
+    def _commit(self, name: str) -> None:
+        self.committed[name] = self.workers[name].snapshot(1 << 20)
+        self.since[name] = []
+
+    def _kill(self, name: str) -> None:
+        self.attempt[name] += 1
+        self.workers[name] = NodeWorker.restore(self.specs[name], self.committed[name])
+        for method, arguments in self.since[name]:
+            getattr(self.workers[name], method)(*arguments)
 
     def _subscribe(self, pair: tuple[str, str]) -> None:
         name, child = pair
         self.unsubscribed = [p for p in self.unsubscribed if p != pair]
-        self.workers[child].subscribe(name, f"{name}/0")
+        self._input(child, "subscribe", name, f"{name}/0")
 
     def _send(self, name: str) -> None:
         worker = self.workers[name]
         for subscriber in worker.subscribers():
-            message = worker.outgoing(subscriber, self.message_bytes)
+            message = worker.outgoing(subscriber, self.message_bytes, (self.attempt[name],))
             if message is not None:
-                self.on_their_way.append((name, subscriber, message))
+                self.on_their_way.append((name, self.attempt[name], subscriber, message))
 
     def _arrive(self, index: int) -> None:
-        sender, subscriber, message = self.on_their_way.pop(index)
+        sender, attempt, subscriber, message = self.on_their_way.pop(index)
         for _ in range(1 + self.choose(2)):
-            self.workers[subscriber].receive(message)
-        self.workers[sender].delivered(subscriber)
+            self._input(subscriber, "receive", message)
+        if attempt == self.attempt[sender]:
+            self.workers[sender].delivered(subscriber)
 
     def _carry_over(self, name: str) -> None:
         chunks = self.workers[name].snapshot(1 + self.choose(2) * 50)
         self.workers[name] = NodeWorker.restore(self.specs[name], chunks)
+        self.attempt[name] += 1
+        self._commit(name)
         # A send given up at the change of runs is made again; one that arrived after all is dropped.
         self.on_their_way = [m for m in self.on_their_way if m[0] != name or self.choose(2)]
 
