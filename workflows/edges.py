@@ -56,11 +56,10 @@ def reason(error: FailureError) -> str:
 class Edges:
     """Pumps a node's outgoing messages, all subscribers concurrently."""
 
-    def __init__(self, node: NodeWorker, message_bytes: int, gone: dict[str, str], run: int) -> None:
+    def __init__(self, node: NodeWorker, message_bytes: int, gone: dict[str, str]) -> None:
         self._node = node
         self._message_bytes = message_bytes
         self._pumps: dict[str, asyncio.Task[None]] = {}
-        self._run = run
         self._round = 0
         self._closing = False
         self._sending: set[asyncio.Task[None]] = set()
@@ -130,13 +129,6 @@ class Edges:
     def _has_news_since(self, seen: int) -> bool:
         return self._round != seen and not self._closing
 
-    def _step(self) -> tuple[int, ...]:
-        # The run, the place in its history, and when the workflow task was begun: the last tells one
-        # attempt at a task from the next, which may have more in hand and then says other things under the
-        # same numbers.
-        info = workflow.info()
-        return self._run, info.get_current_history_length(), int(workflow.now().timestamp() * 1e6)
-
     async def _pump(self, subscriber: str) -> None:
         this = asyncio.current_task()
         assert this is not None
@@ -145,7 +137,7 @@ class Edges:
             await workflow.wait_condition(functools.partial(self._has_news_since, seen))
             seen = self._round
             while not self._closing:
-                message = self._node.outgoing(subscriber, self._message_bytes, self._step())
+                message = self._node.outgoing(subscriber, self._message_bytes)
                 if message is None:
                     break
                 self._sending.add(this)

@@ -202,7 +202,7 @@ class _Processor:
     def _open_node(self, entries: list[Entry]) -> None:
         state = [body for kind, body in entries if kind == "state"]
         self._node = NodeWorker.restore(self._spec, state) if state else NodeWorker(self._spec)
-        self._edges = Edges(self._node, self._input.message_bytes, self._input.gone, self._input.runs)
+        self._edges = Edges(self._node, self._input.message_bytes, self._input.gone)
         for kind, body in entries:
             if kind != "state":
                 self._inbox.put(kind, body)

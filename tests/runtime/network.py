@@ -1,8 +1,8 @@
 """A network of workers without Temporal.
 
-Messages may be repeated and delayed, workers may be carried over, and a worker may be killed between two commits:
-what it did since is undone and done again from the same inputs, perhaps in one go with later ones, but what it
-sent has been sent.
+Messages may be repeated and delayed, workers may be carried over, and a worker may be killed between two
+commits: what it did since is undone and done again from the same inputs, perhaps in one go with later ones,
+but what it sent has been sent.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Network:
     def _send(self, name: str) -> None:
         worker = self.workers[name]
         for subscriber in worker.subscribers():
-            message = worker.outgoing(subscriber, self.message_bytes, (self.attempt[name],))
+            message = worker.outgoing(subscriber, self.message_bytes)
             if message is not None:
                 self.on_their_way.append((name, self.attempt[name], subscriber, message))
 

@@ -133,14 +133,14 @@ def test_a_step_taken_again_with_more_in_hand_loses_nothing() -> None:
     leaf.subscribe(parent_spec.worker_id, "epoch")
     durable = leaf.snapshot(1 << 20)
     leaf.ingest(first)
-    lost = leaf.outgoing(parent_spec.worker_id, 1 << 20, (0, 3, 1))
+    lost = leaf.outgoing(parent_spec.worker_id, 1 << 20)
     assert lost is not None
     parent.receive(lost)
 
     again = NodeWorker.restore(leaf_spec, durable)
     again.ingest(first)
     again.ingest(second)
-    told = again.outgoing(parent_spec.worker_id, 1 << 20, (0, 6, 2))
+    told = again.outgoing(parent_spec.worker_id, 1 << 20)
     assert told is not None
     parent.receive(told)
     parent.receive(lost)  # late, from the process that was killed

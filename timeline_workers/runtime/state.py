@@ -48,6 +48,7 @@ def pack_state(worker: NodeWorker) -> bytes:
         "keys": node.keys.names,
         "progress": pack_progress(worker.progress),
         "repeated": worker.repeated,
+        "inputs_taken": worker.inputs_taken,
         "inbound": [edge.carried() for edges in worker.inbound.values() for edge in edges],
         "outbound": [edge.carried() for edge in worker.outbound.values()],
     }
@@ -88,6 +89,7 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
     worker.node.keys = KeyTable(names, {name: number for number, name in enumerate(names)})
     worker.progress = unpack_progress(message["progress"])
     worker.repeated = message["repeated"]
+    worker.inputs_taken = message["inputs_taken"]
     for edge in map(InboundEdge.restored, message["inbound"]):
         held = worker.inbound[edge.sender]
         worker.inbound[edge.sender] = [edge if other.slot == edge.slot else other for other in held]

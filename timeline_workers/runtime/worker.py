@@ -26,8 +26,8 @@ from ..language.tree import Aggregate
 from ..questions import Reader
 from ..wire.edges import BEGINNING, InboundEdge, OutboundEdge, open_message
 from ..wire.leaf import decode_leaf_batch
+from ..wire.progress import has_seen, later, least, watermark
 from .answering import Answers, ask
-from .progress import has_seen, later, least, watermark
 from .state import pack_state, unpack_state
 
 PAGE = 1_000
@@ -59,6 +59,7 @@ class NodeWorker:
         self.outbound: dict[str, OutboundEdge] = {}
         self.progress: tuple[Progress, ...] = ()
         self.repeated = 0
+        self.inputs_taken = 0
 
     # What comes in.
 
@@ -68,6 +69,7 @@ class NodeWorker:
         Raises StateError for bytes that are no leaf batch; nothing is applied then.
         """
         batch = decode_leaf_batch(payload)
+        self.inputs_taken += 1
         if not isinstance(self.node, EventNode):
             raise StateError(f"{self.spec.worker_id} is no leaf: it takes revisions, not events")
         seen = has_seen(self.progress, batch.position)
@@ -83,6 +85,7 @@ class NodeWorker:
         Raises StateError for bytes that are no message, for a sender that is no input, and for a gap.
         """
         message = open_message(payload)
+        self.inputs_taken += 1
         edges = self.inbound.get(message["from"])
         if edges is None or isinstance(self.node, EventNode):
             raise StateError(f"{message['from']} is no input of {self.spec.worker_id}")
@@ -124,16 +127,18 @@ class NodeWorker:
         """Worker ids with an open edge."""
         return list(self.outbound)
 
-    def outgoing(self, subscriber: str, limit_bytes: int, step: tuple[int, ...] = ()) -> bytes | None:
-        """The next message for ``subscriber`` (see ``OutboundEdge.message``), now in flight.
-
-        ``step`` must rise with every durable step of the caller, and with every attempt at one.
-        """
+    def outgoing(self, subscriber: str, limit_bytes: int) -> bytes | None:
+        """The next message for ``subscriber`` (see ``OutboundEdge.message``), now in flight."""
         edge = self.outbound.get(subscriber)
         if edge is None or isinstance(self.node, AggregateNode):
             return None
         return edge.message(
-            self.spec.worker_id, self.node.keys, self.node.output, self.progress, limit_bytes, step
+            self.spec.worker_id,
+            self.node.keys,
+            self.node.output,
+            self.progress,
+            limit_bytes,
+            self.inputs_taken,
         )
 
     def delivered(self, subscriber: str) -> None:

@@ -6,10 +6,11 @@ remembers only which keys changed from which instant on and reads the child's ti
 revision is always the newest, a late subscriber's snapshot is every key from the beginning, and a message
 is never larger than asked: the rest stays to be sent, at worst in the middle of a key.
 
-A child that is killed takes its last undurable step again, perhaps with more in hand, and then says other
-things under sequence numbers it has used. So a message also carries the ``step`` at which it was made, which
-rises with every step, also with one that is taken again. What a later step says begins where the durable
-steps ended, and tells again, from instants at least as early, all that the lost step had told.
+A child that is killed between sending and recording that it sent does its work again, perhaps together with
+newer input, and may then say more, or in other portions, under sequence numbers it has used. So a message
+also carries how many inputs its child had taken. Of two attempts the one that knew more counts, whatever
+the sequence numbers: it begins where the recorded work ended, and tells again all that the lost one had
+told. What an abandoned attempt still sends afterwards is dropped.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from ..algebra.values import Int64
 from ..errors import StateError
 from .leaf import pack_progress, unpack_progress
 from .packing import pack, pack_ints, pack_timeline, unpack, unpack_ints, unpack_timeline
+from .progress import later
 
 BEGINNING = -(2**62)
-Step = tuple[int, ...]
 BYTES_PER_ROW = 8  # a packed row seldom needs more; where it does, the message is made again with fewer
 
 
@@ -65,9 +66,10 @@ class OutboundEdge:
         output: Timeline,
         progress: tuple[Progress, ...],
         limit: int,
-        step: Step = (),
+        inputs: int,
     ) -> bytes | None:
-        """The next message of at most about ``limit`` bytes, now in flight.
+        """The next message of at most about ``limit`` bytes, now in flight; ``inputs``: how many inputs the
+        child has taken.
 
         None when there is nothing to say or a message is in flight already (after ``restored`` a message
         that was in flight is said again, unchanged, and its receiver drops it if it knows it). ``progress``
@@ -90,7 +92,7 @@ class OutboundEdge:
                     "from": sender,
                     "epoch": self.epoch,
                     "sequence": self.sequence,
-                    "step": step,
+                    "inputs": inputs,
                     "first_key": self.told_keys,
                     "new_keys": keys.names[self.told_keys : told],
                     "keys": pack_ints(batch.keys),
@@ -164,7 +166,7 @@ class InboundEdge:
     slot: int
     epoch: str = ""
     sequence: int = 0
-    step: Step = ()
+    newest: tuple[int, int] = (-1, -1)  # (inputs, sequence) of the last message taken
     past_epochs: list[str] = field(default_factory=list)
     numbers: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     progress: tuple[Progress, ...] = ()
@@ -182,12 +184,12 @@ class InboundEdge:
                 return []
             if self.epoch:
                 self.past_epochs.append(self.epoch)
-            self.epoch, self.sequence, self.step = message["epoch"], 0, ()
+            self.epoch, self.sequence, self.newest = message["epoch"], 0, (-1, -1)
             told = np.unique(self.numbers)
             nothing = pieces.empty(suffix.values, len(told))
             revisions.append(Revision(told, np.full(len(told), BEGINNING, np.int64), nothing))
-        step = tuple(message["step"])
-        if step < self.step or (step == self.step and message["sequence"] < self.sequence):
+        stamp = (message["inputs"], message["sequence"])
+        if stamp <= self.newest:
             return []
         if message["sequence"] > self.sequence:
             raise StateError(
@@ -197,8 +199,8 @@ class InboundEdge:
         new: list[Key] = message["new_keys"]
         own = np.fromiter((keys.intern(key) for key in new), np.int64, len(new))
         self.numbers = np.concatenate([self.numbers[: message["first_key"]], own])
-        self.sequence, self.step = message["sequence"] + 1, step
-        self.progress = unpack_progress(message["progress"])
+        self.sequence, self.newest = message["sequence"] + 1, stamp
+        self.progress = later(self.progress, unpack_progress(message["progress"]))
         mine = self.numbers[unpack_ints(message["keys"])]
         froms = unpack_ints(message["froms"])
         if len(mine) > 1 and bool((mine[1:] < mine[:-1]).any()):
@@ -217,7 +219,7 @@ class InboundEdge:
             self.slot,
             self.epoch,
             self.sequence,
-            self.step,
+            self.newest,
             self.past_epochs,
             pack_ints(self.numbers),
             pack_progress(self.progress),
@@ -226,13 +228,13 @@ class InboundEdge:
     @staticmethod
     def restored(carried: list[Any]) -> InboundEdge:
         """Reverse ``carried``."""
-        sender, slot, epoch, sequence, step, past, numbers, progress = carried
+        sender, slot, epoch, sequence, newest, past, numbers, progress = carried
         return InboundEdge(
             sender,
             slot,
             epoch,
             sequence,
-            tuple(step),
+            (newest[0], newest[1]),
             past,
             unpack_ints(numbers),
             unpack_progress(progress),
@@ -246,7 +248,7 @@ def open_message(payload: bytes) -> dict[str, Any]:
         "from",
         "epoch",
         "sequence",
-        "step",
+        "inputs",
         "first_key",
         "new_keys",
         "keys",
