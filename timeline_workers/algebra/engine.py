@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..events.batch import EventBatch
 from ..language.tree import Aggregate, Expression
 from .aggregate import AggregateNode
-from .leaves import LeafRouter
+from .leaves import LeafRouter, key_origins
 from .nodes import DerivedNode, EventNode
 from .operators import inputs_of, is_leaf
 from .timelines import KeyTable, Timeline
@@ -46,10 +46,13 @@ class Evaluation:
     def add(self, batch: EventBatch) -> None:
         """Take in a batch of events."""
         revisions = {}
+        numbers, origins = self.keys.intern_all(batch.keys), key_origins(batch)
         for expression in self._order:
             node = self._nodes[expression]
             if isinstance(node, EventNode):
-                revisions[expression] = node.ingest(self._routers[expression].batch(batch))
+                revisions[expression] = node.ingest(
+                    self._routers[expression].batch(batch, (), origins), numbers
+                )
                 continue
             for slot, child in enumerate(inputs_of(expression)):
                 node.receive(slot, revisions[child])

@@ -81,12 +81,15 @@ class LeafRouter:
             return np.flatnonzero(matches(self.leaf.of, batch)), None
         raise ExpressionError(f"{self.leaf.op} is not a leaf: it takes no events", span=self.leaf.span)
 
-    def batch(self, events: EventBatch, progress: tuple[Progress, ...] = ()) -> LeafBatch:
-        """Return the leaf's batch of all events of ``events``."""
+    def batch(
+        self, events: EventBatch, progress: tuple[Progress, ...] = (), origins: Int64 | None = None
+    ) -> LeafBatch:
+        """Return the leaf's batch of all events of ``events``; ``origins``: ``key_origins`` of them, if
+        known."""
         rows, values = self.project(events)
         return LeafBatch(
             events.keys,
-            key_origins(events),
+            key_origins(events) if origins is None else origins,
             events.key[rows].astype(np.int64),
             events.time[rows],
             events.position.take(rows),

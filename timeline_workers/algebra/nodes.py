@@ -117,9 +117,12 @@ class EventNode(_Node):
         self.log: EventLog = empty_log(columns.unknown_tagged(0, strings) if takes_values else None)
         self.origins = np.zeros(0, np.int64)
 
-    def ingest(self, batch: LeafBatch) -> Revision:
-        """Add a batch of events in any order; positions held already change nothing. Returns what changed."""
-        number = np.fromiter((self.keys.intern(key) for key in batch.keys), np.int64, len(batch.keys))
+    def ingest(self, batch: LeafBatch, numbers: Int64 | None = None) -> Revision:
+        """Add a batch of events in any order; positions held already change nothing. Returns what changed.
+
+        ``numbers``: those of ``batch.keys`` in this node's table, when they are known already.
+        """
+        number = self.keys.intern_all(batch.keys) if numbers is None else numbers
         touched, place = np.unique(number, return_inverse=True)
         if not len(touched):
             return self.revision(touched, touched)

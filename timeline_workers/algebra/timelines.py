@@ -9,8 +9,11 @@ rows of a key never say the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import numpy as np
 
 from .values import Int64, Values
 
@@ -51,3 +54,10 @@ class KeyTable:
             code = self.index[key] = len(self.names)
             self.names.append(key)
         return code
+
+    def intern_all(self, keys: Sequence[Key]) -> Int64:
+        """Return the numbers of ``keys``, adding those that are new."""
+        try:
+            return np.fromiter(map(self.index.__getitem__, keys), np.int64, len(keys))
+        except KeyError:
+            return np.fromiter(map(self.intern, keys), np.int64, len(keys))

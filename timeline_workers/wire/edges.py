@@ -197,7 +197,7 @@ class InboundEdge:
                 "has one message in flight, so the child must have lost its state; apply the metric again"
             )
         new: list[Key] = message["new_keys"]
-        own = np.fromiter((keys.intern(key) for key in new), np.int64, len(new))
+        own = keys.intern_all(new)
         self.numbers = np.concatenate([self.numbers[: message["first_key"]], own])
         self.sequence, self.newest = message["sequence"] + 1, stamp
         self.progress = later(self.progress, unpack_progress(message["progress"]))
