@@ -32,7 +32,7 @@ from .route import Group, Messages, Routed, Router
 log = structlog.get_logger("feeder")
 
 SUBSCRIPTION = "timeline-feeder"
-BATCH_MESSAGES = 5_000
+BATCH_MESSAGES = 20_000
 BATCH_BYTES = 16 * 1024 * 1024
 BATCH_WAIT_MS = 20
 # While messages flow, acknowledge this often; at once when none come.
@@ -93,7 +93,7 @@ class TopicFeeder:
                 initial_position=pulsar.InitialPosition.Earliest,
                 # The embedded broker sometimes delivers entries again when a queue runs full, which costs
                 # time.
-                receiver_queue_size=4 * batch_messages,
+                receiver_queue_size=2 * batch_messages,
                 batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(
                     batch_messages, BATCH_BYTES, batch_wait_ms
                 ),
