@@ -84,6 +84,7 @@ class Result:
         )
         self._evaluation = Evaluation(canonical(tree))
         self.seen = 0
+        self._unmet = dict.fromkeys(checked.columns)
         self._readers: dict[str, Reader] = {}
         self._by_text: dict[str, list[Group]] | None = None
 
@@ -104,11 +105,19 @@ class Result:
         self.seen += count
         self.accepted += len(decoded.batch)
         self.rejected += rejects
+        for name in list(self._unmet):
+            if decoded.batch.columns[name].tags.any():
+                del self._unmet[name]
         if len(decoded.batch):
             self._evaluation.add(decoded.batch)
             self._readers.clear()
             self._by_text = None
         return rejects
+
+    @property
+    def unmet_columns(self) -> list[str]:
+        """The columns of the expression that no valid event has had a value for: misspelt ones are here."""
+        return list(self._unmet)
 
     @property
     def aggregates(self) -> tuple[str, ...]:

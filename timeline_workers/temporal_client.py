@@ -8,14 +8,17 @@ runs is used.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import os
+import re
 from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfigProfile
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from .errors import ConnectionFailedError
 
@@ -77,18 +80,63 @@ async def connect(
     target = temporal_target(address, namespace)
     try:
         async with asyncio.timeout(timeout.total_seconds()):
+            await _check_listens(target)
             client = await Client.connect(
                 target.address, namespace=target.namespace, data_converter=DATA_CONVERTER, **target.options
             )
             await _check_namespace(client)
     except (RuntimeError, OSError, ValueError, RPCError, TimeoutError) as error:
-        reason = "no answer" if isinstance(error, TimeoutError) else str(error).strip().rstrip(".")
+        if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+            raise ConnectionFailedError(
+                f"the Temporal server at {target.address} (from {target.origin}) has no namespace "
+                f"{target.namespace!r}; create it with `temporal operator namespace create -n "
+                f"{target.namespace}`, or set TEMPORAL_NAMESPACE to one that exists"
+            ) from error
         raise ConnectionFailedError(
             f"Temporal cannot be reached at {target.address}, namespace {target.namespace!r} "
-            f"(from {target.origin}): {reason}. Start a server with `timeline dev`, or set TEMPORAL_ADDRESS "
-            "and TEMPORAL_NAMESPACE"
+            f"(from {target.origin}): {_reason(error, target)}. Start a server with `timeline dev`, or set "
+            "TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
         ) from error
     return client
+
+
+async def _check_listens(target: TemporalTarget) -> None:
+    """Find a wrong address before the client library does, whose errors show its own insides."""
+    host, colon, port = target.address.rpartition(":")
+    if not colon or not host or "/" in target.address or not port.isdecimal() or int(port) > 65_535:
+        raise ConnectionFailedError(
+            f"{target.address!r} (from {target.origin}) is not the address of a Temporal server; write "
+            "host:port, such as 127.0.0.1:7233"
+        )
+    _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+def _reason(error: Exception, target: TemporalTarget) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, OSError):
+        # asyncio puts the address into the text of its own, once more.
+        return os.strerror(error.errno) if (error.errno or 0) > 0 else str(error.strerror or error)
+    text = str(error).strip().rstrip(".")
+    if "get_system_info" in text:
+        status = _STATUS.search(text)
+        said = f" ({status['message'] or status['code']})" if status else ""
+        return f"something listens there and does not answer as a Temporal server does{said}"
+    if "tonic::" in text:
+        secure = target.options.get("tls") or target.options.get("api_key")
+        return (
+            "something listens there, and no TLS connection can be made, which TEMPORAL_TLS… or "
+            "TEMPORAL_API_KEY ask for"
+            if secure
+            else "something listens there, and the connection failed; does it want TLS (TEMPORAL_TLS=true)?"
+        )
+    return text
+
+
+_STATUS = re.compile(r'code: (?P<code>\w+), message: "(?P<message>[^"]*)"')
 
 
 async def _check_namespace(client: Client) -> None:

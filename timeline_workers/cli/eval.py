@@ -81,6 +81,7 @@ def evaluate_file(
                     found = result.change(name, times[0], times[1], every, aggregate=function)
                     yield from found if isinstance(found, list) else [found]
 
+    _warn(result, events)
     emit(answers(), output)
     if refused:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.most_common())
@@ -105,6 +106,17 @@ def _expression(argument: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise QuestionError(f"cannot read the expression in {argument[1:]}: {reason}") from None
+
+
+def _warn(result: Result, name: str) -> None:
+    """Say what is no mistake by itself, and makes answers empty or unknown all the same."""
+    if not result.seen:
+        complain(f"note: there are no events in {'standard input' if name == '-' else name}")
+    if result.accepted:
+        for column in result.unmet_columns:
+            complain(
+                f"note: no event has a value at {column!r}, which the expression uses; is the name right?"
+            )
 
 
 def _open(name: str, stack: ExitStack) -> BinaryIO:

@@ -17,6 +17,7 @@ from ..algebra.values import Int64
 from ..errors import EventError
 from ..metric import ColumnSpec, Source
 from .batch import Positions
+from .not_json import DEEP, not_an_object, not_json
 from .paths import Shape
 from .raw import HugeInt, RawColumn
 from .rules import Decoded, Limits, Refusals, Reject, Requirement, Rules
@@ -50,7 +51,7 @@ class Decoder:
         self.key = key
         self.time = time
         self.limits = limits or Limits()
-        self.rules = Rules(time_unit, declared, requirements or {}, self.limits)
+        self.rules = Rules(time_unit, declared, requirements or {}, self.limits, key=key, time=time)
         self.paths = {
             name: spec.path if (spec := declared.get(name)) and spec.path else name
             for name in self.rules.columns
@@ -126,21 +127,23 @@ class Decoder:
         try:
             if isinstance(error, EventError):
                 raise error
-            if isinstance(error, msgspec.ValidationError) and not isinstance(payload, Mapping):
-                text = payload if isinstance(payload, str) else bytes(payload).decode()
-                event = json.loads(text, parse_int=_parse_int, parse_constant=_refuse_constant)
-                if not isinstance(event, dict):
-                    raise EventError("malformed-json", "the event is not a JSON object")
-                return self._shape.of(event)
-            if isinstance(error, RecursionError):
-                raise EventError("malformed-json", "the event is nested too deeply")
             if isinstance(error, UnicodeError):
                 raise EventError("malformed-json", f"the event is not UTF-8 text: {error}")
-            raise EventError("malformed-json", f"the event is not JSON: {error}")
+            if isinstance(error, RecursionError) or isinstance(payload, Mapping):
+                raise EventError("malformed-json", DEEP)
+            text = payload if isinstance(payload, str) else bytes(payload).decode()
+            if not isinstance(error, msgspec.ValidationError):
+                raise EventError("malformed-json", not_json(text, error))
+            event = json.loads(text, parse_int=_parse_int, parse_constant=_refuse_constant)
+            if not isinstance(event, dict):
+                raise EventError("malformed-json", not_an_object(event))
+            return self._shape.of(event)
         except EventError as refusal:
             refusals[row] = (refusal.reason, str(refusal))
-        except (ValueError, RecursionError) as second:
-            refusals[row] = ("malformed-json", f"the event is not JSON: {second}")
+        except RecursionError:
+            refusals[row] = ("malformed-json", DEEP)
+        except ValueError as second:
+            refusals[row] = ("malformed-json", not_json(text, second))
         return self._shape.struct()
 
 

@@ -74,7 +74,7 @@ class Rules:
     """The rules of one source, and of an expression over it.
 
     ``columns``: the columns, None where undeclared; ``requirements``: what an expression compares undeclared
-    columns with.
+    columns with; ``key``, ``time``: the fields these two come from, for messages.
     """
 
     def __init__(
@@ -83,7 +83,12 @@ class Rules:
         columns: Mapping[str, ColumnSpec | None],
         requirements: Mapping[str, Requirement],
         limits: Limits,
+        *,
+        key: str,
+        time: str,
     ) -> None:
+        self.key = key
+        self.time = time
         self.time_unit = time_unit
         self.limits = limits
         self.columns: dict[str, ColumnRule] = {}
@@ -115,7 +120,7 @@ class Rules:
         ``publish_times`` (microseconds) and ``max_ahead`` together bound how far ahead a time may lie.
         """
         odd_strings = self._check_keys(key, refusals)
-        micros = _times(time, time_unit or self.time_unit, refusals)
+        micros = self._times(time, time_unit or self.time_unit, refusals)
         if publish_times is not None and max_ahead is not None:
             ahead_of_all = min(max_ahead, LATEST - EARLIEST)  # no sum leaves 64 bits then
             for row in np.flatnonzero(micros > publish_times + ahead_of_all).tolist():
@@ -147,12 +152,18 @@ class Rules:
         )
         return batch, rows
 
+    def _times(self, time: RawColumn, unit: str, refusals: Refusals) -> Int64:
+        said = f"the event has no time: {_absent(self.time)}"
+        for row in np.flatnonzero(time.tags == UNKNOWN).tolist():
+            refusals.setdefault(row, ("missing-time", said))
+        return _times(time, unit, refusals)
+
     def _check_keys(self, key: RawColumn, refusals: Refusals) -> bool:
         wrong = (key.tags != STRING) & (key.tags != INT)
         for row in np.flatnonzero(wrong).tolist():
             tag = int(key.tags[row])
             if tag == UNKNOWN:
-                refusals.setdefault(row, ("missing-key", "the event has no key"))
+                refusals.setdefault(row, ("missing-key", f"the event has no key: {_absent(self.key)}"))
             elif tag == HUGE:
                 message = f"key {_short(key.value(row))} exceeds 64 bits; send it as a string"
                 refusals.setdefault(row, ("int-out-of-range", message))
@@ -162,7 +173,7 @@ class Rules:
         empty = key.strings.index.get("")
         if empty is not None:
             for row in np.flatnonzero((key.tags == STRING) & (key.bits == empty)).tolist():
-                refusals.setdefault(row, ("missing-key", "the event's key is the empty string"))
+                refusals.setdefault(row, ("missing-key", f"the key, field {self.key!r}, is the empty string"))
         return _check_strings(key, self.limits.key_bytes, "the key", refusals)
 
     def _check_column(self, name: str, column: RawColumn, refusals: Refusals) -> bool:
@@ -274,6 +285,10 @@ def _tagged(column: RawColumn, keep: Bools | slice, to_float: bool, prune: bool)
         bits[texts] = codes
         strings = StringTable(names, {name: i for i, name in enumerate(names)})
     return Tagged(tags, bits, strings)
+
+
+def _absent(field: str) -> str:
+    return f"field {field!r} is missing or null"
 
 
 def _short(value: object) -> str:
