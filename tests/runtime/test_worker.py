@@ -75,7 +75,7 @@ def test_every_worker_of_any_expression_ends_with_the_in_process_timelines(data:
         timeline = canonical.timeline(parse(network.specs[name].node.expression))
         assert isinstance(worker.node, EventNode | DerivedNode)
         for row, key in enumerate(worker.node.keys.names):
-            found = pieces_of(worker.node.output, row)
+            found = pieces_of(worker.node.output.timeline(), row)
             assert shown(found) == shown(pieces_of(timeline, canonical.keys.index[key]))
     for node in network.plan.nodes:
         known = [k for n, w in network.workers.items() if n.startswith(node.name) for k in w.node.keys.names]

@@ -12,10 +12,11 @@ import numpy as np
 from ..language.tree import Aggregate
 from . import columns, pieces
 from .extremes import extreme
-from .nodes import Revision
+from .nodes import Revision, take_in
 from .operators import inputs_of, is_exact
 from .rows import FOREVER, first_of_runs
 from .timelines import KeyTable, Timeline
+from .timelinestore import TimelineStore
 from .totals import Contributions, count, mean, total
 from .values import FLOAT, INT, UNKNOWN, Int64, Scalar, StringTable, Tagged
 
@@ -28,12 +29,12 @@ class AggregateNode:
         self.expression = expression
         self.keys = KeyTable() if keys is None else keys
         self.strings = StringTable()
-        self.inputs: list[Timeline | None] = [None for _ in inputs_of(expression)]
+        self.inputs: list[TimelineStore | None] = [None for _ in inputs_of(expression)]
         self._group_index: dict[tuple[int, int], int] = {}
         self._group_values: list[Scalar | None] = []
         layout = "linear" if is_exact(expression.of) else "tagged"
-        self.outputs: dict[str, Timeline] = {
-            function: pieces.empty(pieces.blank("tagged" if function == "count" else layout, self.strings))
+        self.outputs: dict[str, TimelineStore] = {
+            function: TimelineStore(pieces.blank("tagged" if function == "count" else layout, self.strings))
             for function in expression.functions
         }
         self._since = FOREVER
@@ -46,21 +47,17 @@ class AggregateNode:
     def output(self, function: str) -> Timeline:
         """The timeline of ``function`` over ``groups``. Raises KeyError for a function not asked for."""
         listed = self._listed()
-        return pieces.covering(self.outputs[function], listed, np.full(len(listed), -FOREVER, np.int64))
+        return self.outputs[function].covering(listed, np.full(len(listed), -FOREVER, np.int64))
 
     def _listed(self) -> Int64:
         # A late event can take a group's only key away again.
-        return np.flatnonzero(np.diff(next(iter(self.outputs.values())).offsets))
+        return next(iter(self.outputs.values())).known_keys()
 
     def receive(self, slot: int, revision: Revision) -> None:
         """Take a revision of the aggregated timeline (slot 0) or of the group column's state (slot 1)."""
         if not len(revision):
             return
-        held = self.inputs[slot]
-        if held is None:
-            held = pieces.empty(revision.suffix.values)
-        keys = max(held.keys, int(revision.keys[-1]) + 1)
-        self.inputs[slot] = pieces.replace_suffix(held, keys, revision.keys, revision.froms, revision.suffix)
+        take_in(self.inputs, slot, revision)
         self._since = min(self._since, int(revision.froms.min()))
 
     def advance(self) -> None:
@@ -70,11 +67,13 @@ class AggregateNode:
             return
         if not len(of) or not len(by):
             return
-        since = max(self._since, min(int(of.starts.min()), int(by.starts.min())))
+        since = max(self._since, min(of.earliest(), by.earliest()))
         number = max(of.keys, by.keys)
         everyone = np.arange(number, dtype=np.int64)
         times = np.full(number, since, np.int64)
-        suffixes = [pieces.cut(pieces.padded(t, number), everyone, times) for t in (of, by)]
+        for timeline in (of, by):
+            timeline.ensure_keys(number)
+        suffixes = [timeline.cut(everyone, times) for timeline in (of, by)]
         key, starts, (x_rows, by_rows) = pieces.refine(suffixes)
         ends = np.full(len(key), FOREVER, np.int64)
         if len(key):
@@ -97,8 +96,8 @@ class AggregateNode:
     def _begun(self, since: int, groups: int) -> Int64:
         """The groups that had a key before ``since``."""
         output = next(iter(self.outputs.values()))
-        known = pieces.padded(output, groups)
-        return np.flatnonzero(pieces.origins(known, np.arange(groups, dtype=np.int64)) < since)
+        output.ensure_keys(groups)
+        return np.flatnonzero(output.origins(np.arange(groups, dtype=np.int64)) < since)
 
     def _numbers(self, by: Tagged) -> Int64:
         tags, bits = _group_codes(columns.in_table(by, self.strings))
@@ -125,9 +124,7 @@ class AggregateNode:
             computed = extreme(function, contributions)
         groups = np.arange(contributions.groups, dtype=np.int64)
         times = np.full(len(groups), contributions.since, np.int64)
-        self.outputs[function] = pieces.replace_suffix(
-            self.outputs[function], len(groups), groups, times, computed
-        )
+        self.outputs[function].replace_suffix(groups, times, computed)
 
 
 def _group_codes(by: Tagged) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], Int64]:

@@ -40,7 +40,9 @@ class Evaluation:
             self._nodes[expression] = EventNode(expression, self.keys)
             self._routers[expression] = LeafRouter(expression)
         else:
-            self._nodes[expression] = DerivedNode(expression, self.keys)
+            node = self._nodes[expression] = DerivedNode(expression, self.keys)
+            for slot, child in enumerate(inputs_of(expression)):
+                node.share(slot, self._nodes[child].output)
         self._order.append(expression)
 
     def add(self, batch: EventBatch) -> None:
@@ -67,7 +69,7 @@ class Evaluation:
 
         Raises KeyError for an expression that is no node of this one.
         """
-        return self._nodes[self.expression if node is None else node].output
+        return self._nodes[self.expression if node is None else node].output.timeline()
 
     @property
     def groups(self) -> list[Scalar | None]:

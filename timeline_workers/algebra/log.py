@@ -8,7 +8,8 @@ import numpy as np
 
 from ..events.batch import Positions
 from . import columns
-from .rows import offsets_of, order, ranges, row_keys, search, splice
+from .rows import offsets_of, order, row_keys, search_runs
+from .rowstore import Array, RowStore
 from .values import Bools, Int64, Tagged
 
 
@@ -30,38 +31,6 @@ class EventLog:
 
     def __len__(self) -> int:
         return len(self.times)
-
-    def padded(self, count: int) -> EventLog:
-        """The same log over at least ``count`` keys; the added ones have no events."""
-        if self.keys >= count:
-            return self
-        tail = np.full(count - self.keys, self.offsets[-1], np.int64)
-        return EventLog(np.append(self.offsets, tail), self.times, self.positions, self.values)
-
-    def since(self, keys: Int64, times: Int64) -> EventLog:
-        """The events of each of ``keys`` at or after ``times``, renumbered ``0..M-1``."""
-        skip = search(self.offsets, self.times, keys, times - 1)
-        low = self.offsets[keys] + skip
-        lengths = self.offsets[keys + 1] - low
-        rows = ranges(low, lengths)
-        offsets = np.zeros(len(keys) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        return self._pick(offsets, rows)
-
-    def _pick(self, offsets: Int64, rows: Int64) -> EventLog:
-        values = None if self.values is None else columns.take(self.values, rows)
-        return EventLog(offsets, self.times[rows], self.positions.take(rows), values)
-
-
-def empty_log(values: Tagged | None, keys: int = 0) -> EventLog:
-    """A log without events; ``values`` gives the layout."""
-    none = np.zeros(0, np.int64)
-    return EventLog(
-        np.zeros(keys + 1, np.int64),
-        none,
-        Positions(np.zeros(0, np.int32), none, none),
-        None if values is None else columns.empty_like(values),
-    )
 
 
 def sorted_log(keys: int, key: Int64, times: Int64, positions: Positions, values: Tagged | None) -> EventLog:
@@ -95,36 +64,67 @@ def _ascending(positions: Positions) -> bool:
     return bool(up.all())
 
 
-def merge(log: EventLog, count: int, keys: Int64, froms: Int64, new: EventLog) -> EventLog:
-    """Add ``new`` (over the ascending ``keys``, none earlier than its ``froms``) to ``log``, now of
-    ``count`` keys."""
-    if len(log) == 0 and len(keys) == count:
-        return new
-    log = log.padded(count)
-    base = log.offsets
-    tail = log.since(keys, froms)
-    if len(tail):
+class LogStore:
+    """A log that grows in place. ``values``: an empty column that gives the layout, or None."""
+
+    def __init__(self, values: Tagged | None) -> None:
+        none = np.zeros(0, np.int64)
+        extra: list[Array] = [] if values is None else [values.tags[:0], values.bits[:0]]
+        self.strings = None if values is None else values.strings
+        self._rows = RowStore(none, np.zeros(0, np.int32), none, none, *extra)
+
+    def __len__(self) -> int:
+        return self._rows.live
+
+    def ensure_keys(self, keys: int) -> None:
+        """Hold at least ``keys`` keys; new ones have no events."""
+        self._rows.ensure_keys(keys)
+
+    def since(self, keys: Int64, times: Int64) -> EventLog:
+        """The events of each of ``keys`` at or after ``times``, renumbered ``0..M-1``."""
+        return self._log(*self._rows.rows_from(keys, self._before(keys, times)))
+
+    def add(self, keys: Int64, froms: Int64, new: EventLog) -> None:
+        """Add ``new``, over the ascending ``keys``, none earlier than its ``froms``."""
+        if not len(keys):
+            return
+        self._rows.ensure_keys(int(keys.max()) + 1)
+        keep = self._before(keys, froms)
+        tail = self._log(*self._rows.rows_from(keys, keep))
+        if len(tail):
+            values = None
+            if tail.values is not None and new.values is not None:
+                values = columns.join(tail.values, new.values)
+            new = sorted_log(
+                len(keys),
+                np.concatenate([row_keys(tail.offsets), row_keys(new.offsets)]),
+                np.concatenate([tail.times, new.times]),
+                _join_positions(tail.positions, new.positions),
+                values,
+            )
+        where = new.positions
+        added: list[Array] = [new.times, where.partition, where.major, where.minor]
+        if self.strings is not None and new.values is not None:
+            values = columns.in_table(new.values, self.strings)
+            added += [values.tags, values.bits]
+        self._rows.replace(keys, keep, new.offsets, added)
+
+    def log(self, keys: int) -> EventLog:
+        """Everything, of ``keys`` keys."""
+        self._rows.ensure_keys(keys)
+        everyone = np.arange(keys, dtype=np.int64)
+        return self._log(*self._rows.rows_from(everyone, np.zeros(keys, np.int64)))
+
+    def _before(self, keys: Int64, times: Int64) -> Int64:
+        return search_runs(self._rows.low[keys], self._rows.count[keys], self._rows.column(0), times - 1)
+
+    def _log(self, offsets: Int64, rows: Int64) -> EventLog:
+        column = self._rows.column
+        positions = Positions(column(1)[rows], column(2)[rows], column(3)[rows])
         values = None
-        if tail.values is not None and new.values is not None:
-            values = columns.join(tail.values, new.values)
-        new = sorted_log(
-            len(keys),
-            np.concatenate([row_keys(tail.offsets), row_keys(new.offsets)]),
-            np.concatenate([tail.times, new.times]),
-            _join_positions(tail.positions, new.positions),
-            values,
-        )
-    keep = np.diff(base)[keys] - np.diff(tail.offsets)
-    offsets, picked = splice(base, count, keys, keep, new.offsets)
-    values = None
-    if log.values is not None and new.values is not None:
-        values = columns.take(columns.join(log.values, new.values), picked)
-    return EventLog(
-        offsets,
-        np.concatenate([log.times, new.times])[picked],
-        _join_positions(log.positions, new.positions).take(picked),
-        values,
-    )
+        if self.strings is not None:
+            values = Tagged(column(4)[rows], column(5)[rows], self.strings)
+        return EventLog(offsets, column(0)[rows], positions, values)
 
 
 def _join_positions(a: Positions, b: Positions) -> Positions:

@@ -16,10 +16,11 @@ import numpy as np
 from ..language.tree import Expression
 from . import columns, pieces
 from .leaves import LeafBatch
-from .log import EventLog, empty_log, merge, sorted_log
+from .log import EventLog, LogStore, sorted_log
 from .operators import Window, event_operator, inputs_of, timeline_operator
 from .rows import FOREVER
 from .timelines import KeyTable, Timeline
+from .timelinestore import TimelineStore
 from .values import Bools, Int64, StringTable, Tagged, Values
 
 
@@ -73,37 +74,32 @@ class _Node:
     def __init__(self, expression: Expression, keys: KeyTable | None, blank: Values) -> None:
         self.expression = expression
         self.keys = KeyTable() if keys is None else keys
-        self.output = pieces.empty(blank)
+        self.output = TimelineStore(blank)
 
     def revision(self, keys: Int64, froms: Int64) -> Revision:
         """The node's own timeline of ``keys`` (ascending, in their domain) from ``froms`` on."""
-        return Revision(keys, froms, pieces.cut(self.output, keys, froms))
+        return Revision(keys, froms, self.output.cut(keys, froms))
 
     def _window(self, keys: Int64, froms: Int64, fresh: Bools) -> Window:
-        rows = np.full(len(keys), -1, np.int64)
-        old = np.flatnonzero(~fresh)
-        if len(old):
-            rows[old] = pieces.locate(self.output, keys[old], froms[old] - 1)
         if bool(fresh.all()):
             return Window(froms, fresh, None)
-        rows = np.where(fresh, int(rows.max()), rows)
-        gap = np.where(fresh, 0, froms - self.output.starts[rows])
-        return Window(froms, fresh, columns.advance(columns.take(self.output.values, rows), gap))
+        _, before = self.output.before(keys, froms)
+        return Window(froms, fresh, before)
 
     def _replace(self, keys: Int64, froms: Int64, computed: Timeline) -> Revision:
         """Take ``computed`` as the node's timeline from ``froms`` on; return what really changed."""
         computed = pieces.clip(computed, froms)
-        count = max(self.output.keys, int(keys.max()) + 1)
-        if len(self.output) == 0:
-            changed, since = np.ones(len(keys), np.bool_), froms
+        if len(self.output):
+            changed, since = pieces.where_they_part(self.output.cut(keys, froms), computed)
         else:
-            old = pieces.cut(pieces.padded(self.output, count), keys, froms)
-            changed, since = pieces.where_they_part(old, computed)
-        self.output = pieces.replace_suffix(self.output, count, keys, froms, computed)
+            changed, since = np.ones(len(keys), np.bool_), froms
         if bool(changed.all()):
-            return Revision(keys, since, pieces.clip(computed, since))
-        rows = np.flatnonzero(changed)
-        return Revision(keys[rows], since[rows], pieces.cut(computed, rows, since[rows]))
+            news = Revision(keys, since, pieces.clip(computed, since))
+        else:
+            rows = np.flatnonzero(changed)
+            news = Revision(keys[rows], since[rows], pieces.cut(computed, rows, since[rows]))
+        self.output.replace_suffix(news.keys, news.froms, news.suffix)
+        return news
 
 
 class EventNode(_Node):
@@ -114,7 +110,7 @@ class EventNode(_Node):
         strings = StringTable()
         super().__init__(expression, keys, pieces.blank(self.operator.layout, strings))
         takes_values = expression.op == "latest_event_to_state"
-        self.log: EventLog = empty_log(columns.unknown_tagged(0, strings) if takes_values else None)
+        self.log = LogStore(columns.unknown_tagged(0, strings) if takes_values else None)
         self.origins = np.zeros(0, np.int64)
 
     def ingest(self, batch: LeafBatch, numbers: Int64 | None = None) -> Revision:
@@ -142,29 +138,36 @@ class EventNode(_Node):
             froms = np.minimum(froms, first)
             with_rows = np.flatnonzero(first != FOREVER)
             if len(with_rows) == len(touched):
-                self.log = merge(self.log, count, touched, first, new)
+                self.log.add(touched, first, new)
             else:
                 new = EventLog(
                     new.offsets[np.append(with_rows, len(touched))], new.times, new.positions, new.values
                 )
-                self.log = merge(self.log, count, touched[with_rows], first[with_rows], new)
+                self.log.add(touched[with_rows], first[with_rows], new)
         need = np.flatnonzero(froms != FOREVER)
         if not len(need):
             return self.revision(need, need)
         keys, froms = touched[need], froms[need]
-        self.log = self.log.padded(count)
+        self.prepare(count)
         events = self.log.since(keys, froms - max(self.operator.lookback - 1, 0))
         return self._replace(
             keys, froms, self.operator.apply(events, self._window(keys, froms, froms <= self.origins[keys]))
         )
 
+    def prepare(self, keys: int) -> None:
+        """Hold at least ``keys`` keys."""
+        self.log.ensure_keys(keys)
+        self.output.ensure_keys(keys)
+
     def rebuild(self, log: EventLog, origins: Int64) -> None:
         """Begin with these events and origins, as after ``ingest`` of them all. ``keys`` must be numbered
         already."""
         self.origins = origins
-        self.log = EventLog(log.offsets, log.times, log.positions, self._coded(log.values)).padded(
-            len(origins)
-        )
+        self.prepare(len(origins))
+        values = None if log.values is None else self._coded(log.values)
+        everyone = np.arange(len(log.offsets) - 1, dtype=np.int64)
+        since = np.full(len(everyone), -FOREVER, np.int64)
+        self.log.add(everyone, since, EventLog(log.offsets, log.times, log.positions, values))
         keys = np.flatnonzero(origins != FOREVER)
         if len(keys):
             events = self.log.since(keys, np.full(len(keys), -FOREVER, np.int64))
@@ -173,9 +176,9 @@ class EventNode(_Node):
             self._replace(keys, origins[keys], self.operator.apply(events, window))
 
     def _coded(self, values: Tagged | None) -> Tagged | None:
-        if values is None or self.log.values is None:
+        if values is None or self.log.strings is None:
             return None
-        return columns.in_table(values, self.log.values.strings)
+        return columns.in_table(values, self.log.strings)
 
 
 class DerivedNode(_Node):
@@ -184,18 +187,22 @@ class DerivedNode(_Node):
     def __init__(self, expression: Expression, keys: KeyTable | None = None) -> None:
         self.operator = timeline_operator(expression)
         super().__init__(expression, keys, pieces.blank(self.operator.layout))
-        self.inputs: list[Timeline | None] = [None for _ in inputs_of(expression)]
+        self.inputs: list[TimelineStore | None] = [None for _ in inputs_of(expression)]
         self._stale = KeySet()
+        self._shares: set[int] = set()
+
+    def share(self, slot: int, child: TimelineStore) -> None:
+        """Read a child's timeline where it is instead of holding a copy: its revisions only tell what
+        changed."""
+        self.inputs[slot] = child
+        self._shares.add(slot)
 
     def receive(self, slot: int, revision: Revision) -> None:
         """Take a child's revision; ``advance`` computes what follows from it."""
         if not len(revision):
             return
-        held = self.inputs[slot]
-        if held is None:
-            held = pieces.empty(revision.suffix.values)
-        count = max(held.keys, int(revision.keys[-1]) + 1)
-        self.inputs[slot] = pieces.replace_suffix(held, count, revision.keys, revision.froms, revision.suffix)
+        if slot not in self._shares:
+            take_in(self.inputs, slot, revision)
         self._stale.add(revision.keys, revision.froms)
 
     def advance(self) -> Revision:
@@ -208,9 +215,10 @@ class DerivedNode(_Node):
         if not len(keys) or len(held) < len(self.inputs):
             none = np.zeros(0, np.int64)
             return self.revision(none, none)
-        count = max(timeline.keys for timeline in held)
-        held = [pieces.padded(timeline, count) for timeline in held]
-        begins = np.maximum.reduce([pieces.origins(timeline, keys) for timeline in held])
+        for timeline in held:
+            timeline.ensure_keys(int(keys[-1]) + 1)
+        self.output.ensure_keys(int(keys[-1]) + 1)
+        begins = np.maximum.reduce([timeline.origins(keys) for timeline in held])
         keys, begins = keys[begins != FOREVER], begins[begins != FOREVER]
         if not len(keys):
             return self.revision(keys, keys)
@@ -218,6 +226,14 @@ class DerivedNode(_Node):
         since = self._stale.take(keys)
         froms = np.maximum(since, begins)
         reach = froms - self.operator.lookback
-        suffixes = [pieces.covering(timeline, keys, reach) for timeline in held]
+        suffixes = [timeline.covering(keys, reach) for timeline in held]
         window = self._window(keys, froms, froms <= begins)
         return self._replace(keys, since, pieces.clip(self.operator.apply(suffixes, window), froms))
+
+
+def take_in(inputs: list[TimelineStore | None], slot: int, revision: Revision) -> None:
+    """Apply a child's revision to the copy held of it."""
+    held = inputs[slot]
+    if held is None:
+        held = inputs[slot] = TimelineStore(revision.suffix.values)
+    held.replace_suffix(revision.keys, revision.froms, revision.suffix)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import columns
-from .rows import FOREVER, first_of_runs, next_starts, offsets_of, order, ranges, row_keys, search, splice
+from .rows import FOREVER, next_starts, offsets_of, order, ranges, row_keys, search
 from .timelines import Timeline
 from .values import Bools, Flags, Int64, Linear, StringTable, Values
 
@@ -100,48 +100,13 @@ def clip(suffix: Timeline, times: Int64) -> Timeline:
     return Timeline(offsets, moved, values)
 
 
-def padded(timeline: Timeline, count: int) -> Timeline:
-    """The same timeline over at least ``count`` keys; the added ones are outside their domain."""
-    if timeline.keys >= count:
-        return timeline
-    tail = np.full(count - timeline.keys, timeline.offsets[-1], np.int64)
-    return Timeline(np.append(timeline.offsets, tail), timeline.starts, timeline.values)
-
-
-def replace_suffix(timeline: Timeline, count: int, keys: Int64, times: Int64, suffix: Timeline) -> Timeline:
-    """``timeline`` over ``count`` keys with, for each of the ascending ``keys``, all from ``times`` on
-    replaced.
-
-    A suffix row that continues the kept row before it does not become a row of its own.
-    """
-    if len(timeline.starts) == 0 and len(keys) == count:
-        return suffix
-    old = padded(timeline, count)
-    base = old.offsets
-    keep = search(base, old.starts, keys, times - 1)
-    suffix = _without_continued(old, base, keys, keep, suffix)
-    offsets, picked = splice(base, count, keys, keep, suffix.offsets)
-    starts = np.concatenate([old.starts, suffix.starts])[picked]
-    values = columns.take(columns.join(old.values, suffix.values), picked)
-    return Timeline(offsets, starts, values)
-
-
-def _without_continued(old: Timeline, base: Int64, keys: Int64, keep: Int64, suffix: Timeline) -> Timeline:
-    both = np.flatnonzero((keep > 0) & (np.diff(suffix.offsets) > 0))
-    if len(both) == 0:
-        return suffix
-    before = base[keys[both]] + keep[both] - 1
-    first = suffix.offsets[both]
-    gap = suffix.starts[first] - old.starts[before]
-    left = columns.advance(columns.take(old.values, before), gap)
-    continued = columns.same_columns(left, columns.take(suffix.values, first))
-    if not continued.any():
-        return suffix
-    stay = np.ones(len(suffix.starts), np.bool_)
-    stay[first[continued]] = False
-    rows = np.flatnonzero(stay)
-    key = row_keys(suffix.offsets)[rows]
-    return Timeline(offsets_of(key, suffix.keys), suffix.starts[rows], columns.take(suffix.values, rows))
+def without_rows(timeline: Timeline, rows: Int64) -> Timeline:
+    """``timeline`` without the given rows."""
+    stay = np.ones(len(timeline.starts), np.bool_)
+    stay[rows] = False
+    kept = np.flatnonzero(stay)
+    offsets = offsets_of(row_keys(timeline.offsets)[kept], timeline.keys)
+    return Timeline(offsets, timeline.starts[kept], columns.take(timeline.values, kept))
 
 
 def refine(timelines: Sequence[Timeline]) -> tuple[Int64, Int64, list[Int64]]:
@@ -200,8 +165,3 @@ def _start_or_forever(timeline: Timeline, place: Int64, counts: Int64) -> Int64:
         return np.full(len(place), FOREVER, np.int64)
     rows = np.minimum(timeline.offsets[:-1] + place, len(timeline.starts) - 1)
     return np.where(place < counts, timeline.starts[rows], FOREVER)
-
-
-def is_first(timeline: Timeline) -> Bools:
-    """Whether a row is the first of its key."""
-    return first_of_runs(row_keys(timeline.offsets))

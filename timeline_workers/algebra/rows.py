@@ -73,18 +73,21 @@ def next_starts(offsets: Int64, starts: Int64) -> Int64:
 
 
 def search(offsets: Int64, starts: Int64, keys: Int64, times: Int64) -> Int64:
-    """For each (key, time): the number of rows of that key with start <= time.
+    """For each (key, time): the number of rows of that key with start <= time."""
+    low = offsets[keys]
+    return search_runs(low, offsets[keys + 1] - low, starts, times)
+
+
+def search_runs(first: Int64, counts: Int64, starts: Int64, times: Int64) -> Int64:
+    """For each run of ``counts`` rows from ``first`` on: the number of its rows with start <= time.
 
     A vectorised binary search that first looks at the end, where in-order questions are.
     """
-    low = offsets[keys]
-    high = offsets[keys + 1]
-    base = low.copy()
-    if len(starts) == 0:
-        return np.zeros(len(keys), np.int64)
-    nonempty = high > low
-    at_end = nonempty & (starts[np.maximum(high - 1, 0)] <= times)
-    low = np.where(at_end, high, low)
+    if len(starts) == 0 or len(first) == 0:
+        return np.zeros(len(first), np.int64)
+    high = first + counts
+    at_end = (counts > 0) & (starts[np.maximum(high - 1, 0)] <= times)
+    low = np.where(at_end, high, first)
     active = np.flatnonzero(high > low)
     lo, hi, wanted = low[active], high[active], times[active]
     while len(active):
@@ -97,28 +100,5 @@ def search(offsets: Int64, starts: Int64, keys: Int64, times: Int64) -> Int64:
             low[active[done]] = lo[done]
             rest = ~done
             active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
-    return low - base
-
-
-def splice(base: Int64, count: int, keys: Int64, keep: Int64, suffix: Int64) -> tuple[Int64, Int64]:
-    """Replace the tail of some keys' rows.
-
-    ``base``: offsets of the old rows; ``count``: number of keys afterwards (>= before); ``keys``: ascending
-    keys to change; ``keep``: how many of each one's old rows stay; ``suffix``: offsets of the new rows, one
-    run a key. Returns the new offsets and, for each new row, its index in ``old rows ++ suffix rows``.
-    """
-    old_count = len(base) - 1
-    kept = np.zeros(count, np.int64)
-    kept[:old_count] = np.diff(base)
-    kept[keys] = keep
-    added = np.zeros(count, np.int64)
-    added[keys] = np.diff(suffix)
-    from_old = np.zeros(count, np.int64)
-    from_old[:old_count] = base[:-1]
-    from_new = np.zeros(count, np.int64)
-    from_new[keys] = suffix[:-1] + base[-1]
-    offsets = np.zeros(count + 1, np.int64)
-    np.cumsum(kept + added, out=offsets[1:])
-    starts = np.stack([from_old, from_new], axis=1).reshape(-1)
-    lengths = np.stack([kept, added], axis=1).reshape(-1)
-    return offsets, ranges(starts, lengths)
+    found: Int64 = low - first
+    return found

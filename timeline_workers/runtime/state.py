@@ -53,7 +53,7 @@ def pack_state(worker: NodeWorker) -> bytes:
         "outbound": [edge.carried() for edge in worker.outbound.values()],
     }
     if isinstance(node, EventNode):
-        log = node.log
+        log = node.log.log(len(node.origins))
         message["origins"] = pack_ints(node.origins)
         message["log"] = [
             pack_ints(np.diff(log.offsets)),
@@ -62,7 +62,7 @@ def pack_state(worker: NodeWorker) -> bytes:
             None if log.values is None else pack_values(log.values),
         ]
     else:
-        message["inputs"] = [None if t is None else pack_timeline(t) for t in node.inputs]
+        message["inputs"] = [None if t is None else pack_timeline(t.timeline()) for t in node.inputs]
     return pack(message)
 
 

@@ -16,7 +16,7 @@ from ..algebra.aggregate import AggregateNode
 from ..algebra.leaves import LeafBatch, Progress
 from ..algebra.nodes import DerivedNode, EventNode, Revision
 from ..algebra.operators import is_leaf
-from ..algebra.timelines import Timeline
+from ..algebra.timelinestore import TimelineStore
 from ..algebra.values import Bools
 from ..answers import KindName
 from ..errors import QuestionError, StateError
@@ -114,8 +114,7 @@ class NodeWorker:
             return
         edge = OutboundEdge(subscriber, epoch)
         if not isinstance(self.node, AggregateNode):
-            output = self.node.output
-            known = np.flatnonzero(np.diff(output.offsets))
+            known = self.node.output.known_keys()
             edge.pending.add(known, np.full(len(known), BEGINNING, np.int64))
         self.outbound[subscriber] = edge
 
@@ -202,7 +201,7 @@ class NodeWorker:
             state["events"] = len(self.node.log)
         return state
 
-    def _outputs(self) -> dict[str, Timeline]:
+    def _outputs(self) -> dict[str, TimelineStore]:
         return self.node.outputs if isinstance(self.node, AggregateNode) else {"": self.node.output}
 
     def _names(self) -> Sequence[Any]:
@@ -215,7 +214,7 @@ class NodeWorker:
         kind: KindName = self.spec.node.kind
         limit = watermark(self.progress)
         if not isinstance(self.node, AggregateNode):
-            return Reader(self.node.output, self.node.keys, kind, unit=unit, watermark=limit)
+            return Reader(self.node.output.timeline(), self.node.keys, kind, unit=unit, watermark=limit)
         functions = list(self.node.outputs)
         function = question.get("aggregate", functions[0] if len(functions) == 1 else None)
         if function not in self.node.outputs:

@@ -25,6 +25,7 @@ from ..algebra.leaves import Progress
 from ..algebra.nodes import KeySet, Revision
 from ..algebra.rows import ranges
 from ..algebra.timelines import Key, KeyTable, Timeline
+from ..algebra.timelinestore import TimelineStore
 from ..algebra.values import Int64
 from ..errors import StateError
 from .leaf import pack_progress, unpack_progress
@@ -63,7 +64,7 @@ class OutboundEdge:
         self,
         sender: str,
         keys: KeyTable,
-        output: Timeline,
+        output: TimelineStore,
         progress: tuple[Progress, ...],
         limit: int,
         inputs: int,
@@ -139,9 +140,9 @@ class OutboundEdge:
         return edge
 
 
-def _batch(output: Timeline, keys: Int64, froms: Int64, budget: int) -> _Batch:
+def _batch(output: TimelineStore, keys: Int64, froms: Int64, budget: int) -> _Batch:
     """The keys that fit ``budget`` rows and, of the next one, the pieces that do."""
-    suffix = pieces.cut(output, keys, froms)
+    suffix = output.cut(keys, froms)
     none = np.zeros(0, np.int64)
     if len(suffix) <= budget:
         return _Batch(keys, froms, suffix, none, none)

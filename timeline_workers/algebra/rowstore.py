@@ -1,0 +1,118 @@
+"""Rows of many keys that grow in place.
+
+Every key owns a run of rows with some room behind it. Replacing the end of a key's rows touches those rows
+only; a key that outgrows its room moves to the end of the buffers with twice the room. So an update costs
+what it changes, not what is held. What moved keys leave behind is reclaimed when it is more than what is
+live.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .columns import as_objects
+from .rows import ranges
+from .values import Int64
+
+Array: TypeAlias = NDArray[Any]
+_SMALLEST_ROOM = 4
+
+
+class RowStore:
+    """Parallel columns of rows, grouped by key ``0..keys-1``. ``columns`` give the layout; they must be
+    empty."""
+
+    def __init__(self, *columns: Array) -> None:
+        self._buffers = [column[:0] for column in columns]
+        none = np.zeros(0, np.int64)
+        self.low, self.count, self._room = none, none, none
+        self.live = 0
+        self._end = 0
+
+    @property
+    def keys(self) -> int:
+        """Number of keys."""
+        return len(self.low)
+
+    @property
+    def high(self) -> Int64:
+        """Per key, the buffer index after its last row."""
+        high: Int64 = self.low + self.count
+        return high
+
+    def column(self, index: int) -> Array:
+        """The buffer of a column; only rows between ``low`` and ``high`` of some key mean anything."""
+        return self._buffers[index]
+
+    def ensure_keys(self, keys: int) -> None:
+        """Make room for at least ``keys`` keys; new ones have no rows."""
+        if keys > len(self.low):
+            more = np.zeros(max(keys, 2 * len(self.low)) - len(self.low), np.int64)
+            self.low, self.count, self._room = (
+                np.concatenate([column, more]) for column in (self.low, self.count, self._room)
+            )
+
+    def rows_from(self, keys: Int64, skip: Int64) -> tuple[Int64, Int64]:
+        """Offsets and buffer indices of each key's rows after its first ``skip``."""
+        lengths = self.count[keys] - skip
+        offsets = np.zeros(len(keys) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return offsets, ranges(self.low[keys] + skip, lengths)
+
+    def replace(self, keys: Int64, keep: Int64, offsets: Int64, columns: list[Array]) -> None:
+        """After the first ``keep`` rows of each of the distinct ``keys``, put its rows of ``columns``
+        (``offsets``: where each key's begin) in place of what was there.
+        """
+        added = np.diff(offsets)
+        if not self._end and bool((keys == np.arange(len(keys))).all()):
+            self._adopt(added, offsets, columns)
+            return
+        needed = keep + added
+        self._make_room(keys, keep, needed)
+        rows = ranges(self.low[keys] + keep, added)
+        for index, column in enumerate(columns):
+            if column.dtype != self._buffers[index].dtype:
+                self._buffers[index] = as_objects(self._buffers[index])
+                column = as_objects(column)
+            self._buffers[index][rows] = column
+        self.live += int((needed - self.count[keys]).sum())
+        self.count[keys] = needed
+        if self._end > 64 + 4 * (self.live + _SMALLEST_ROOM * len(self.low)):
+            self._compact()
+
+    def _adopt(self, added: Int64, offsets: Int64, columns: list[Array]) -> None:
+        """The first rows of all are stored as they come, without room: often there are no others."""
+        self._buffers = [column.copy() for column in columns]
+        known = slice(0, len(added))
+        self.low[known], self.count[known], self._room[known] = offsets[:-1], added, added
+        self.live = self._end = len(columns[0])
+
+    def _make_room(self, keys: Int64, keep: Int64, needed: Int64) -> None:
+        outgrown = np.flatnonzero(needed > self._room[keys])
+        if not len(outgrown):
+            return
+        moved, kept = keys[outgrown], keep[outgrown]
+        room = np.maximum(2 * needed[outgrown], _SMALLEST_ROOM)
+        low = self._end + np.cumsum(room) - room
+        end = self._end + int(room.sum())
+        if end > len(self._buffers[0]):
+            for index, buffer in enumerate(self._buffers):
+                grown = np.zeros(max(end, 2 * len(buffer)), buffer.dtype)
+                grown[: self._end] = buffer[: self._end]
+                self._buffers[index] = grown
+        if kept.any():
+            source, target = ranges(self.low[moved], kept), ranges(low, kept)
+            for buffer in self._buffers:
+                buffer[target] = buffer[source]
+        self.low[moved], self._room[moved], self._end = low, room, end
+
+    def _compact(self) -> None:
+        everyone = np.arange(len(self.low), dtype=np.int64)
+        _, rows = self.rows_from(everyone, np.zeros(len(everyone), np.int64))
+        self._buffers = [buffer[rows] for buffer in self._buffers]
+        self._room = self.count.copy()
+        self.low = np.cumsum(self.count) - self.count
+        self._end = len(rows)

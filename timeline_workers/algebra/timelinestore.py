@@ -1,0 +1,136 @@
+"""A timeline of many keys that is kept up to date in place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import columns, pieces
+from .rows import FOREVER, search_runs
+from .rowstore import Array, RowStore
+from .timelines import Timeline
+from .values import Bools, Flags, Int64, Linear, Tagged, Values
+
+
+class TimelineStore:
+    """What a ``Timeline`` holds, with cheap replacement of suffixes. ``blank``: no values, of the layout to
+    hold."""
+
+    def __init__(self, blank: Values) -> None:
+        self._blank = columns.empty_like(blank)
+        self._rows = RowStore(np.zeros(0, np.int64), *_columns_of(self._blank))
+        self._keys = 0
+        self._timeline: Timeline | None = None
+
+    def __len__(self) -> int:
+        return self._rows.live
+
+    @property
+    def keys(self) -> int:
+        """Number of keys."""
+        return self._keys
+
+    @property
+    def blank(self) -> Values:
+        """No values, of this layout and string table."""
+        return self._blank
+
+    def ensure_keys(self, keys: int) -> None:
+        """Hold at least ``keys`` keys; new ones are outside their domain."""
+        if keys > self._keys:
+            self._rows.ensure_keys(keys)
+            self._keys = keys
+            self._timeline = None
+
+    def origins(self, keys: Int64) -> Int64:
+        """The first start of each key; FOREVER where the key is not known."""
+        if not self._rows.live:
+            return np.full(len(keys), FOREVER, np.int64)
+        starts = self._rows.column(0)
+        return np.where(self._rows.count[keys] > 0, starts[self._rows.low[keys]], FOREVER)
+
+    def earliest(self) -> int:
+        """The least start of all keys; FOREVER when no key is known."""
+        known = np.flatnonzero(self._rows.count)
+        return int(self.origins(known).min()) if len(known) else FOREVER
+
+    def known_keys(self) -> Int64:
+        """The keys that have rows, ascending."""
+        return np.flatnonzero(self._rows.count)
+
+    def before(self, keys: Int64, times: Int64) -> tuple[Bools, Values]:
+        """Whether each key has a piece that began before ``times``, and its value carried forward to
+        ``times``.
+
+        Where there is none the value is arbitrary. At least one key must have one.
+        """
+        counts = self._began(keys, times - 1)
+        found = counts > 0
+        rows = self._rows.low[keys] + counts - 1
+        rows = np.where(found, rows, rows[found][0])
+        gap = np.where(found, times - self._rows.column(0)[rows], 0)
+        return found, columns.advance(self._values(rows), gap)
+
+    def covering(self, keys: Int64, times: Int64) -> Timeline:
+        """The rows of each key from the one that holds at ``times`` on, with their own starts."""
+        offsets, rows = self._rows.rows_from(keys, np.maximum(self._began(keys, times) - 1, 0))
+        return Timeline(offsets, self._rows.column(0)[rows], self._values(rows))
+
+    def cut(self, keys: Int64, times: Int64) -> Timeline:
+        """The timeline of each key from ``times`` on: a first row that began earlier now starts there."""
+        return pieces.clip(self.covering(keys, times), times)
+
+    def replace_suffix(self, keys: Int64, times: Int64, suffix: Timeline) -> None:
+        """For each of the distinct ``keys``, replace all from ``times`` on by its timeline in ``suffix``.
+
+        A suffix row that continues the kept row before it does not become a row of its own.
+        """
+        if not len(keys):
+            return
+        self.ensure_keys(int(keys.max()) + 1)
+        self._timeline = None
+        keep = self._began(keys, times - 1)
+        suffix = self._without_continued(keys, keep, suffix)
+        values = suffix.values
+        if isinstance(values, Tagged):
+            assert isinstance(self._blank, Tagged)
+            values = columns.in_table(values, self._blank.strings)
+        self._rows.replace(keys, keep, suffix.offsets, [suffix.starts, *_columns_of(values)])
+
+    def timeline(self) -> Timeline:
+        """Everything as an immutable timeline; made anew only after a change."""
+        if self._timeline is None:
+            everyone = np.arange(self._keys, dtype=np.int64)
+            offsets, rows = self._rows.rows_from(everyone, np.zeros(self._keys, np.int64))
+            self._timeline = Timeline(offsets, self._rows.column(0)[rows], self._values(rows))
+        return self._timeline
+
+    def _began(self, keys: Int64, times: Int64) -> Int64:
+        """How many rows of each key start at or before ``times``."""
+        return search_runs(self._rows.low[keys], self._rows.count[keys], self._rows.column(0), times)
+
+    def _values(self, rows: Int64) -> Values:
+        parts = [self._rows.column(index)[rows] for index in range(1, 1 + len(_columns_of(self._blank)))]
+        if isinstance(self._blank, Flags):
+            return Flags(parts[0])
+        if isinstance(self._blank, Tagged):
+            return Tagged(parts[0], parts[1], self._blank.strings)
+        return Linear(parts[0], parts[1], parts[2])
+
+    def _without_continued(self, keys: Int64, keep: Int64, suffix: Timeline) -> Timeline:
+        both = np.flatnonzero((keep > 0) & (np.diff(suffix.offsets) > 0))
+        if not len(both):
+            return suffix
+        before = self._rows.low[keys[both]] + keep[both] - 1
+        first = suffix.offsets[both]
+        gap = suffix.starts[first] - self._rows.column(0)[before]
+        left = columns.advance(self._values(before), gap)
+        continued = columns.same_columns(left, columns.take(suffix.values, first))
+        return pieces.without_rows(suffix, first[continued]) if continued.any() else suffix
+
+
+def _columns_of(values: Values) -> list[Array]:
+    if isinstance(values, Flags):
+        return [values.data]
+    if isinstance(values, Tagged):
+        return [values.tags, values.bits]
+    return [values.known, values.num, values.slope]
