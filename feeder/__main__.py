@@ -24,6 +24,7 @@ from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, Counts, TopicF
 from .leaves import Leaves
 from .report import configure_logging, report, summary
 from .retry import persist
+from .turn import turn
 
 log = structlog.get_logger("feeder")
 
@@ -89,7 +90,9 @@ async def _run(only: tuple[str, ...], subscription: str, batch: int, wait_ms: in
     catalog = Catalog(temporal, only)
     leaves = Leaves(temporal, catalog.needs)
     counts: dict[str, Counts] = {}
-    async with stop_signals() as stop:
+    async with stop_signals() as stop, turn(url, subscription, stop) as mine:
+        if not mine:
+            return 0
         log.info("feeder started", pulsar=url, temporal=temporal.service_client.config.target_host)
         telling = asyncio.create_task(report(counts, leaves, stop))
 

@@ -192,3 +192,21 @@ async def test_stopping_the_feeder_is_clean(stack: Stack) -> None:
     stack.start_feeder()
     await stack.applied(quiet, stack.send("quiet-topic", [event("a", 9, state="off")]))
     assert {w: s["state"]["repeated"] for w, s in (await stack.statuses(quiet)).items()} == before
+
+
+async def test_a_second_feeder_stands_by_and_takes_over(stack: Stack) -> None:
+    """On the embedded broker one feeder feeds; the next one begins when it is killed, and loses nothing."""
+    turns = metric("turns", "turns-topic")
+    await stack.apply(turns)
+    stack.start("second", "feeder")
+
+    async def waits() -> bool:
+        return "standing by" in stack.log("second")
+
+    await eventually(waits)
+    await stack.applied(turns, stack.send("turns-topic", [event("before", 5, state="on")]))
+    stack.stop("feeder", signal.SIGKILL)
+    await stack.applied(turns, stack.send("turns-topic", [event("after", 6, state="on")]))
+    for key, seconds in (("before", 5), ("after", 4)):
+        assert (await stack.ask(turns, key, "value_at", {"at": 10}))["value"] == seconds
+    assert stack.stop("second") == 0
