@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal as Choice
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import MetricError
 from .language.durations import parse_duration
+from .topics import topic_problem
 
 TimeUnit = Choice["s", "ms", "us", "ns", "iso"]
 ColumnType = Choice["bool", "int", "float", "string"]
@@ -46,6 +47,12 @@ def _duration(value: object) -> object:
 
 
 Microseconds = Annotated[int, BeforeValidator(_duration), Field(ge=0, strict=True)]
+
+
+def _topic(name: str) -> str:
+    if problem := topic_problem(name):
+        raise ValueError(problem)
+    return name
 
 
 def _column(value: object) -> object:
@@ -66,7 +73,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    topic: Name
+    topic: Annotated[Name, AfterValidator(_topic)]
     key: Name
     time: Name
     time_unit: TimeUnit = "s"

@@ -18,6 +18,7 @@ import pulsar
 
 from .embedded import require_running
 from .errors import ConnectionFailedError, TimelineError
+from .topics import topic_problem
 
 OPERATION_SECONDS = 10
 _DEFAULT_PORTS = {"pulsar": 6650, "pulsar+ssl": 6651, "http": 8080, "https": 8443}
@@ -122,6 +123,8 @@ def check_broker(client: pulsar.Client, url: str, topic: str) -> int:
 
     Raises ConnectionFailedError or TopicError.
     """
+    if problem := topic_problem(topic):
+        raise TopicError(problem)
     with explained(url, topic):
         partitions = client.get_topic_partitions(topic)
     return 0 if len(partitions) == 1 and "-partition-" not in partitions[0] else len(partitions)

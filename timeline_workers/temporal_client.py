@@ -119,7 +119,8 @@ def _reason(error: Exception, target: TemporalTarget) -> str:
         return "no answer"
     if isinstance(error, OSError):
         # asyncio puts the address into the text of its own, once more.
-        return os.strerror(error.errno) if (error.errno or 0) > 0 else str(error.strerror or error)
+        number = error.errno or 0  # negative for names that cannot be resolved
+        return os.strerror(number) if number > 0 else str(error.strerror or error)
     text = str(error).strip().rstrip(".")
     if "get_system_info" in text:
         status = _STATUS.search(text)

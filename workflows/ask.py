@@ -53,7 +53,7 @@ from .catalog import unknown_metric
 from .catalog_activities import remove_metric
 from .messages import CATALOG_ID, DRIVER_ID, CatalogEntry, DriverInput, DriverResult, RemoveResult
 from .processors import FETCHING_STATE
-from .start import all_workers
+from .start import MEMO_LENGTH, all_workers, shortened
 
 T = TypeVar("T")
 _CONCURRENCY = 8
@@ -181,7 +181,10 @@ async def _drive(client: Client, input: DriverInput, task_queue: str) -> DriverR
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 result_type=DriverResult,
                 static_summary=f"Applies metric {input.metric.name}",
-                memo={"expression": input.metric.expression, "topic": input.metric.source.topic},
+                memo={
+                    "expression": shortened(input.metric.expression, MEMO_LENGTH),
+                    "topic": input.metric.source.topic,
+                },
             )
         except WorkflowAlreadyStartedError:
             # Somebody else applies the same name, perhaps another definition: theirs first, then ours.

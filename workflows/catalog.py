@@ -27,10 +27,10 @@ with workflow.unsafe.imports_passed_through():
         ConfirmInput,
         ConfirmResult,
         RegisterResult,
+        ReleaseInput,
+        ReleaseResult,
         RemoveResult,
-        StopInput,
     )
-    from .start import all_workers
 
 
 @workflow.defn
@@ -42,7 +42,6 @@ class MetricCatalog:
         self._entries = {entry.metric.name: entry for entry in state.entries}
         self._version = state.version
         self._lock = asyncio.Lock()
-        self._needs: dict[int, tuple[list[str], list[str]]] = {}
 
     @workflow.run
     async def run(self, state: CatalogState) -> None:
@@ -81,7 +80,7 @@ class MetricCatalog:
             self._version += 1
             entry = CatalogEntry(metric=metric, generation=self._version)
             self._entries[metric.name] = entry
-            stopped = () if old is None else (await self._release(old))[0]
+            stopped = () if old is None else (await self._release_old(old)).stopped
             return RegisterResult(
                 name=metric.name,
                 outcome="new" if old is None else "replaced",
@@ -101,8 +100,8 @@ class MetricCatalog:
             # First the definition: a feeder that finds a leaf missing must not start it again.
             del self._entries[name]
             self._version += 1
-            stopped, kept = await self._release(entry)
-            return RemoveResult(name=name, stopped=stopped, kept=kept)
+            released = await self._release_old(entry)
+            return RemoveResult(name=name, stopped=released.stopped, kept=released.kept)
 
     @workflow.update
     async def confirm(self, question: ConfirmInput) -> ConfirmResult:
@@ -115,50 +114,17 @@ class MetricCatalog:
             entry = self._entries.get(question.name)
             if entry is not None and entry.generation == question.generation:
                 return ConfirmResult(current=True)
-            wanted = self._wanted()
-            stopped = await self._stop(
-                StopInput(metric=question.name, stop=tuple(w for w in question.workers if w not in wanted))
-            )
-            return ConfirmResult(current=False, stopped=stopped)
+            released = await self._release(ReleaseInput(metric=question.name, workers=question.workers))
+            return ConfirmResult(current=False, stopped=released.stopped)
 
-    def _need(self, entry: CatalogEntry) -> tuple[list[str], list[str]]:
-        """Worker ids, parents first, and the nodes of a per-key source, whose workers only the server
-        knows.
-        """
-        if entry.generation not in self._needs:
-            planned = plan(entry.metric)
-            per_key = entry.metric.source.partitions == "per-key"
-            self._needs[entry.generation] = (
-                [spec.worker_id for spec in reversed(all_workers(planned))],
-                [node.name for node in reversed(planned.nodes)] if per_key else [],
-            )
-        return self._needs[entry.generation]
+    async def _release_old(self, entry: CatalogEntry) -> ReleaseResult:
+        """End what only ``entry`` needed, and detach its metric from the rest of its workers."""
+        return await self._release(ReleaseInput(metric=entry.metric.name, definition=entry.metric))
 
-    def _wanted(self) -> set[str]:
-        return {name for entry in self._entries.values() for names in self._need(entry) for name in names}
-
-    async def _release(self, entry: CatalogEntry) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Stop what only ``entry`` needed, detach its metric from the rest of its workers."""
-        workers, nodes = self._need(entry)
-        del self._needs[entry.generation]
-        wanted = self._wanted()
-        successor = self._entries.get(entry.metric.name)
-        still = set() if successor is None else set(self._need(successor)[0])
-        stopped = await self._stop(
-            StopInput(
-                metric=entry.metric.name,
-                stop=tuple(w for w in workers if w not in wanted),
-                detach=tuple(w for w in workers if w in wanted and w not in still),
-                per_key_nodes=tuple(n for n in nodes if n not in wanted),
-            )
-        )
-        return stopped, tuple(w for w in workers if w in wanted)
-
-    async def _stop(self, input: StopInput) -> tuple[str, ...]:
-        if not (input.stop or input.detach or input.per_key_nodes):
-            return ()
+    async def _release(self, input: ReleaseInput) -> ReleaseResult:
+        # The lock is held: what the activity reads of this catalog stays as it is until the workers ended.
         return await workflow.execute_activity(
-            catalog_activities.stop_workers,
+            catalog_activities.release_workers,
             input,
             start_to_close_timeout=timedelta(hours=1),
             heartbeat_timeout=catalog_activities.HEARTBEAT_TIMEOUT,

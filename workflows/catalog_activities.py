@@ -19,6 +19,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
+from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import plan
 from timeline_workers.metric import Metric
 from timeline_workers.settings import Settings
@@ -32,8 +33,9 @@ from .messages import (
     EnsureInput,
     EnsureResult,
     RegisterResult,
+    ReleaseInput,
+    ReleaseResult,
     RemoveResult,
-    StopInput,
 )
 from .start import all_workers, ensure_workers, wait_until_ready
 
@@ -109,26 +111,63 @@ async def await_graph(metric: Metric) -> int:
 
 
 @activity.defn
-async def stop_workers(input: StopInput) -> tuple[str, ...]:
-    """End workers and wait until they have ended; returns those that were running."""
+async def release_workers(input: ReleaseInput) -> ReleaseResult:
+    """End those of the workers that no registered metric needs, and wait until they have ended.
+
+    What is needed is computed here and not in the catalog, from all registered definitions: planning many
+    of them would keep a workflow task longer than Temporal lets it run.
+    """
     client = activity.client()
     async with _heartbeats():
-        for worker_id in input.detach:
-            await signal_worker(client, worker_id, "detach", input.metric)
-        stop = list(input.stop)
-        for node in input.per_key_nodes:
-            query = f'WorkflowId STARTS_WITH "{node}." AND ExecutionStatus = "Running"'
-            stop += [found.id async for found in client.list_workflows(query)]
-        told = [
-            worker_id
-            for worker_id in stop
-            if await signal_worker(
-                client, worker_id, "stop", f"no metric needs it since {input.metric} changed"
-            )
-        ]
+        catalog: CatalogState = await client.get_workflow_handle(CATALOG_ID).query(
+            "routing", result_type=CatalogState
+        )
+        workers, nodes, wanted, still = await asyncio.to_thread(_needs, input, catalog)
+        for worker_id in workers:
+            if worker_id in wanted and worker_id not in still:
+                await signal_worker(client, worker_id, "detach", input.metric)
+        stop = [worker_id for worker_id in workers if worker_id not in wanted]
+        for node in nodes:
+            if node not in wanted:
+                query = f'WorkflowId STARTS_WITH "{node}." AND ExecutionStatus = "Running"'
+                stop += [found.id async for found in client.list_workflows(query)]
+        reason = f"no metric needs it since {input.metric} changed"
+        told = [w for w in stop if await signal_worker(client, w, "stop", reason)]
         for worker_id in told:
             await _wait_until_ended(client, worker_id)
-    return tuple(told)
+    return ReleaseResult(stopped=tuple(told), kept=tuple(w for w in workers if w in wanted))
+
+
+def _needs(input: ReleaseInput, catalog: CatalogState) -> tuple[list[str], list[str], set[str], set[str]]:
+    """The workers in question, parents first; the nodes of a per-key source, whose workers only the server
+    knows; what any registered metric needs; what this one needs by its present definition.
+    """
+    definition = input.definition
+    workers, nodes = (list(input.workers), []) if definition is None else _need(definition)
+    wanted: set[str] = set()
+    still: set[str] = set()
+    for entry in catalog.entries:
+        needed = {name for names in _need(entry.metric) for name in names}
+        wanted |= needed
+        if entry.metric.name == input.metric:
+            still = needed
+    return workers, nodes, wanted, still
+
+
+def _need(metric: Metric) -> tuple[list[str], list[str]]:
+    try:
+        planned = plan(metric)
+    except TimelineError as error:
+        raise ApplicationError(
+            f"metric {metric.name!r} cannot be planned, so nobody knows which workers it needs: {error}",
+            type="MetricError",
+            non_retryable=True,
+        ) from error
+    per_key = metric.source.partitions == "per-key"
+    return (
+        [spec.worker_id for spec in reversed(all_workers(planned))],
+        [node.name for node in reversed(planned.nodes)] if per_key else [],
+    )
 
 
 async def _wait_until_ended(client: Client, worker_id: str) -> None:
@@ -158,4 +197,4 @@ async def _heartbeats(every: float = 5.0) -> AsyncIterator[None]:
 
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=30)
-CATALOG_ACTIVITIES = (register_metric, confirm_metric, ensure_graph, await_graph, stop_workers)
+CATALOG_ACTIVITIES = (register_metric, confirm_metric, ensure_graph, await_graph, release_workers)

@@ -19,10 +19,13 @@ with workflow.unsafe.imports_passed_through():
     from timeline_workers.graph.plan import WorkerSpec, plan
 
     from . import catalog_activities
-    from .messages import ConfirmInput, DriverInput, DriverResult, EnsureInput, WorkerName
+    from .messages import ConfirmInput, DriverInput, DriverResult, EnsureInput, EnsureResult, WorkerName
     from .render import render_result
-    from .start import all_workers
+    from .start import all_workers, shortened
 
+# The result names every leaf and every result worker, and must stay under Temporal's 2 MiB: of many workers,
+# long expressions are cut. `timeline describe` has them whole.
+_EXPRESSIONS_LENGTH = 500_000
 _OPTIONS: dict[str, Any] = {
     "start_to_close_timeout": timedelta(hours=1),
     "heartbeat_timeout": catalog_activities.HEARTBEAT_TIMEOUT,
@@ -30,14 +33,20 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def _name(spec: WorkerSpec) -> WorkerName:
+def _name(spec: WorkerSpec, length: int) -> WorkerName:
     return WorkerName(
         worker_id=spec.worker_id,
         node=spec.node.name,
         operator=spec.node.operator,
         partition=spec.partition,
-        expression=spec.node.expression,
+        expression=shortened(spec.node.expression, length),
     )
+
+
+def _beginning(leaves: tuple[WorkerName, ...], ensured: EnsureResult) -> tuple[str, ...]:
+    started = set(ensured.started)
+    new = tuple(leaf.worker_id for leaf in leaves if leaf.worker_id in started)
+    return new if len(new) < len(leaves) else ()
 
 
 @workflow.defn
@@ -101,8 +110,9 @@ class TimelineDriver:
                 non_retryable=True,
             )
         self._stage = "done"
-        leaves = tuple(_name(spec) for spec in specs if spec.node.is_leaf)
-        results = tuple(_name(spec) for spec in specs if spec.node.name == planned.result.name)
+        length = _EXPRESSIONS_LENGTH // (2 * len(specs) or 1)
+        leaves = tuple(_name(spec, length) for spec in specs if spec.node.is_leaf)
+        results = tuple(_name(spec, length) for spec in specs if spec.node.name == planned.result.name)
         return DriverResult(
             metric=metric.name,
             outcome=registered.outcome,
@@ -111,5 +121,6 @@ class TimelineDriver:
             started=len(ensured.started),
             existing=len(ensured.existing),
             stopped=registered.stopped,
+            beginning=_beginning(leaves, ensured),
             text=render_result(planned, leaves, results),
         )

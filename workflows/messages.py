@@ -150,7 +150,8 @@ class DriverResult(Message):
     ``event_processor_workers`` are fed by the feeder; ``result_workers`` answer for the metric, one per
     partition (one in all for an aggregate). Both are empty for ``partitions: per-key``, where the feeder
     starts a tree at the first event of a key. ``stopped`` are workers of an earlier definition of the same
-    name.
+    name. ``beginning`` are event processors that begin with the next event beside others of the metric that
+    ran already: about earlier times the metric knows only what those others do.
     """
 
     metric: str
@@ -160,6 +161,7 @@ class DriverResult(Message):
     started: int
     existing: int
     stopped: tuple[str, ...] = ()
+    beginning: tuple[str, ...] = ()
     text: str
 
 
@@ -178,16 +180,19 @@ class EnsureInput(Message):
     continue_as_new_after: int | None = None
 
 
-class StopInput(Message):
-    """Workers to end, parents first, and workers from which to detach ``metric``.
-
-    ``per_key_nodes``: nodes of per-key sources; every worker of such a node is ended.
-    """
+class ReleaseInput(Message):
+    """Workers that a metric does not need any more: those of the ``definition`` it had, or ``workers``."""
 
     metric: str
-    stop: tuple[str, ...]
-    detach: tuple[str, ...] = ()
-    per_key_nodes: tuple[str, ...] = ()
+    definition: Metric | None = None
+    workers: tuple[str, ...] = ()
+
+
+class ReleaseResult(Message):
+    """``stopped``: workers that ended; ``kept``: workers that some registered metric needs."""
+
+    stopped: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 Question = dict[str, Any]

@@ -8,11 +8,13 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from timeline_workers.graph.plan import NodeSpec, Plan
 
 from .messages import WorkerName
+
+_MOST = 100  # of each list, for a line that somebody reads
 
 
 def render_result(plan: Plan, leaves: Iterable[WorkerName], results: Iterable[WorkerName]) -> str:
@@ -30,9 +32,14 @@ def render_result(plan: Plan, leaves: Iterable[WorkerName], results: Iterable[Wo
     last = (
         f"result-worker: {result_texts[0]}"
         if len(result_texts) == 1
-        else f"result-workers: [{', '.join(result_texts)}]"
+        else f"result-workers: [{_listed(result_texts)}]"
     )
-    return f"ok({{event-processor-workers: [{', '.join(leaf_texts)}], {last}}})"
+    return f"ok({{event-processor-workers: [{_listed(leaf_texts)}], {last}}})"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = [f"and {len(texts) - _MOST} more"] if len(texts) > _MOST else []
+    return ", ".join([*texts[:_MOST], *more])
 
 
 def _timeline(node: NodeSpec, worker_id: str) -> str:

@@ -21,6 +21,8 @@ from .activities import signal_worker
 from .messages import EnsureResult, ProcessorInput
 
 _SUMMARY_LENGTH = 180
+MEMO_LENGTH = 1_000  # Temporal warns of a memo beyond 2 KiB
+_DETAILS_LENGTH = 10_000  # Temporal takes 20,000 bytes
 _ATTRIBUTE_ATTEMPTS = 20
 
 
@@ -134,23 +136,32 @@ def _refuses_attributes(error: RPCError) -> bool:
 
 def _memo(spec: WorkerSpec) -> dict[str, object]:
     return {
-        "expression": spec.node.expression,
+        "expression": shortened(spec.node.expression, MEMO_LENGTH),
         "operator": spec.node.operator,
         "kind": spec.node.kind,
         "topic": spec.source.topic,
         "partition": spec.partition,
-        "inputs": [list(slot) for slot in spec.inputs],
+        "inputs": [_some(slot) for slot in spec.inputs],
     }
 
 
+def _some(names: Sequence[str]) -> list[str]:
+    """The first names; an aggregate hears every partition."""
+    return [*names[:4], f"and {len(names) - 4} more"] if len(names) > 5 else list(names)
+
+
 def _summary(spec: WorkerSpec) -> str:
-    text = f"{spec.node.expression} [{spec.partition}]"
-    return text if len(text) <= _SUMMARY_LENGTH else text[: _SUMMARY_LENGTH - 1] + "…"
+    return shortened(f"{spec.node.expression} [{spec.partition}]", _SUMMARY_LENGTH)
+
+
+def shortened(text: str, length: int) -> str:
+    """``text``, cut to ``length`` characters with a sign that it goes on."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _details(spec: WorkerSpec) -> str:
     lines = [
-        f"`{spec.node.expression}`",
+        f"`{shortened(spec.node.expression, _DETAILS_LENGTH)}`",
         "",
         f"- source: topic `{spec.source.topic}`, partition {spec.partition}",
     ]

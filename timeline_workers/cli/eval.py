@@ -16,7 +16,8 @@ from ..errors import QuestionError
 from ..evaluation import Result
 from ..events.rules import Limits
 from ..events.times import read_time
-from ..metric import TimeUnit, check_metric, load_metric
+from ..graph.plan import plan
+from ..metric import TimeUnit, load_metric
 from .output import ExitCode, Output, OutputOption, complain, emit
 
 _BATCH = 20_000
@@ -92,9 +93,9 @@ def evaluate_file(
 def validate(
     metric: Annotated[Path, typer.Argument(metavar="METRIC.yaml", help="A metric file.")],
 ) -> None:
-    """Check a metric file: its fields, its expression, and the expression against the declared columns."""
+    """Check a metric file: its fields, its expression for the declared columns, and the size of its graph."""
     loaded = load_metric(metric)
-    check_metric(loaded)
+    plan(loaded)
     typer.echo(f"{metric}: metric {loaded.name} is valid")
 
 

@@ -25,6 +25,11 @@ from .logical import leaf_columns, leaf_predicate_of, logical, node_name
 GLOBAL = "all"
 """The partition of a worker that hears every partition: an aggregate."""
 
+# Plans are made inside workflow tasks, which Temporal ends after two seconds, and the driver's result names
+# every leaf worker within Temporal's 2 MiB.
+MAX_NODES = 1_000
+MAX_WORKERS = 3_000
+
 
 class NodeSpec(BaseModel):
     """One node of the canonical expression graph.
@@ -83,7 +88,8 @@ def plan(metric: Metric) -> Plan:
     """Return the graph of ``metric``. The same metric gives the same plan in every process.
 
     Raises ExpressionError, with the place in the metric's text, when the expression is wrong by itself or
-    against the source's columns (where any are declared), and MetricError when the source cannot carry it.
+    against the source's columns (where any are declared), and MetricError when the source cannot carry it or
+    the graph is too large: ``MAX_NODES`` nodes, ``MAX_WORKERS`` workers over all partitions.
     """
     source = metric.source
     declared = {name: spec.type for name, spec in source.columns.items()} or None
@@ -94,8 +100,10 @@ def plan(metric: Metric) -> Plan:
             f"metric {metric.name!r}: an aggregate needs a fixed number of partitions, and its source has "
             "'partitions: per-key'; write a number, such as 'partitions: 4'"
         )
+    graph = logical(check(canonical(expression), declared))
+    _check_size(metric, len(graph))
     nodes: list[NodeSpec] = []
-    for node in logical(check(canonical(expression), declared)):
+    for node in graph:
         spec = NodeSpec(
             name=node_name(node.expression, source, node.uses),
             operator=slug(node.expression),
@@ -106,6 +114,21 @@ def plan(metric: Metric) -> Plan:
         )
         nodes.append(spec)
     return Plan(metric=metric, nodes=tuple(nodes))
+
+
+def _check_size(metric: Metric, nodes: int) -> None:
+    if nodes > MAX_NODES:
+        raise MetricError(
+            f"metric {metric.name!r} is a graph of {nodes:,} nodes, and {MAX_NODES:,} are the most that one "
+            "may have; split it into several metrics"
+        )
+    partitions = metric.source.partitions
+    if partitions != "per-key" and nodes * partitions > MAX_WORKERS:
+        raise MetricError(
+            f"metric {metric.name!r} needs {nodes * partitions:,} workers ({nodes} nodes in {partitions:,} "
+            f"partitions), and {MAX_WORKERS:,} are the most that one may have; give its source at most "
+            f"{MAX_WORKERS // nodes} partitions"
+        )
 
 
 def leaf_predicate(node: NodeSpec) -> tuple[t.Expression | None, tuple[str, ...]]:
