@@ -116,6 +116,19 @@ async def test_metrics_share_workers_and_a_later_one_gets_the_whole_history() ->
         await assert_same_as_in_process(client, playing, events)
         for worker in shared:
             assert (await status(client, worker))["metrics"] == ["buffering", "cirr"]
+        assert later.beginning == ()
+
+
+async def test_leaves_that_begin_beside_older_ones_are_named() -> None:
+    """A metric that shares one leaf and brings a new one says which of its leaves know nothing of before."""
+    shared = 'latest_event_to_state(playerStateChange) == "buffer"'
+    both = metric("both", f'{shared} && has_existed(userAction == "seek")')
+    async with cluster() as client:
+        assert (await apply(client, metric("one", shared))).beginning == ()
+        result = await apply(client, both)
+    new = {w.worker_id for w in result.event_processor_workers if w.operator == "tl-has-existed"}
+    assert set(result.beginning) == new
+    assert len(new) == 2
 
 
 async def test_an_aggregate_hears_every_partition() -> None:

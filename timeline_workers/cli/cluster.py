@@ -99,6 +99,11 @@ def apply(
         f"metric {result.metric} {said}: {result.started} workers started, {result.existing} ran already"
         + (f", {len(result.stopped)} that nobody needs any more ended" if result.stopped else "")
     )
+    if result.beginning:
+        complain(
+            f"warning: {len(result.beginning)} event processors begin with the next event, beside others of "
+            "this metric that know earlier ones: its answers about earlier times are incomplete"
+        )
     if loaded.source.partitions == "per-key":
         complain("the feeder starts a tree of workers at the first event of a key")
 
