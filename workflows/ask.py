@@ -9,13 +9,9 @@ import asyncio
 import difflib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -26,11 +22,9 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers import errors
 from timeline_workers.algebra.timelines import Key
 from timeline_workers.errors import (
     ConnectionFailedError,
-    MetricError,
     QuestionError,
     TimelineError,
     UnknownNameError,
@@ -47,51 +41,25 @@ from timeline_workers.graph.plan import (
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric import Metric
+from timeline_workers.questions import in_order
 from timeline_workers.settings import Settings
 
+from .bounds import TOO_LARGE
 from .catalog import unknown_metric
 from .catalog_activities import remove_metric
+from .client_errors import NO_WORKER, clear_errors, has_workers, refuse, while_somebody_works
 from .messages import CATALOG_ID, DRIVER_ID, CatalogEntry, DriverInput, DriverResult, RemoveResult
 from .processors import FETCHING_STATE
 from .start import MEMO_LENGTH, all_workers, shortened
 
 T = TypeVar("T")
 _CONCURRENCY = 8
+_ANSWERS_AT_ONCE = 2_000  # some 100 ms of a worker's time
 _QUERY_TIMEOUT = timedelta(seconds=30)
-_NO_WORKER = "start one with `timeline worker` (or `timeline dev`)"
 
 
-def refuse(error: ApplicationError) -> NoReturn:
-    """Raise what a workflow refused as the library's own error of the same name."""
-    kind = getattr(errors, error.type or "", TimelineError)
-    if kind is errors.ExpressionError or not (isinstance(kind, type) and issubclass(kind, TimelineError)):
-        kind = MetricError
-    raise kind(error.message) from error
-
-
-@asynccontextmanager
-async def clear_errors(client: Client) -> AsyncIterator[None]:
-    """Turn Temporal's errors into the library's."""
-    try:
-        yield
-    except RPCError as error:
-        place = f"{client.service_client.config.target_host}, namespace {client.namespace!r}"
-        if error.status in (
-            RPCStatusCode.UNAVAILABLE,
-            RPCStatusCode.DEADLINE_EXCEEDED,
-            RPCStatusCode.CANCELLED,
-        ):
-            raise ConnectionFailedError(
-                f"Temporal at {place} does not answer ({error.message}); is a worker process running? "
-                f"If not, {_NO_WORKER}"
-            ) from error
-        if "no poller" in error.message:
-            raise ConnectionFailedError(
-                f"no worker process has been seen at {place}; {_NO_WORKER}"
-            ) from error
-        raise TimelineError(f"Temporal at {place} refuses: {error.message}") from error
-    except ApplicationError as error:
-        refuse(error)
+class TooLargeError(QuestionError):
+    """More answers than a worker gives at once."""
 
 
 async def gather(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int = _CONCURRENCY) -> list[T]:
@@ -112,8 +80,11 @@ async def registered(client: Client) -> list[CatalogEntry]:
     """Every registered metric, by name."""
     async with clear_errors(client):
         try:
-            found: list[CatalogEntry] = await client.get_workflow_handle(CATALOG_ID).query(
-                "metrics", result_type=list[CatalogEntry], rpc_timeout=_QUERY_TIMEOUT
+            found: list[CatalogEntry] = await while_somebody_works(
+                client,
+                client.get_workflow_handle(CATALOG_ID).query(
+                    "metrics", result_type=list[CatalogEntry], rpc_timeout=_QUERY_TIMEOUT
+                ),
             )
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
@@ -157,7 +128,7 @@ async def apply(
         except TimeoutError:
             raise ConnectionFailedError(
                 f"metric {metric.name!r} does not run after {timeout.total_seconds():.0f} s: is a worker "
-                f"process running for task queue {settings.task_queue!r}? If not, {_NO_WORKER}; the driver "
+                f"process running for task queue {settings.task_queue!r}? If not, {NO_WORKER}; the driver "
                 "goes on by itself then"
             ) from None
         except WorkflowFailureError as error:
@@ -199,25 +170,25 @@ async def _drive(client: Client, input: DriverInput, task_queue: str) -> DriverR
 async def _say_when_nobody_works(client: Client, task_queue: str, tell: Callable[[str], object]) -> None:
     await asyncio.sleep(2)
     if not await has_workers(client, task_queue):
-        tell(f"waiting for a worker process on task queue {task_queue!r}; {_NO_WORKER}")
+        tell(f"waiting for a worker process on task queue {task_queue!r}; {NO_WORKER}")
 
 
-async def has_workers(client: Client, task_queue: str) -> bool:
-    """Whether a worker process has asked for work in the last minutes."""
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-    )
-    return bool(answer.pollers)
+async def delete(client: Client, name: str, *, timeout: timedelta = timedelta(minutes=2)) -> RemoveResult:
+    """Remove a metric; returns when the workers that only it needed have ended.
 
-
-async def delete(client: Client, name: str) -> RemoveResult:
-    """Remove a metric; returns when the workers that only it needed have ended. Raises UnknownNameError."""
+    Raises UnknownNameError, and ConnectionFailedError when it takes longer than ``timeout``: the metric is
+    removed all the same, as soon as a worker process runs.
+    """
+    await find_metric(client, name)  # an unknown name is known at once, and needs no catalog to be started
     async with clear_errors(client):
-        return await remove_metric(client, name)
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                return await remove_metric(client, name)
+        except TimeoutError:
+            raise ConnectionFailedError(
+                f"metric {name!r} is not removed after {timeout.total_seconds():.0f} s: is a worker process "
+                f"running? If not, {NO_WORKER}; its workers end by themselves then"
+            ) from None
 
 
 # Workers.
@@ -230,8 +201,12 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
     async with clear_errors(client):
         for _ in range(50):
             try:
-                return await handle.query(query, args=args, rpc_timeout=_QUERY_TIMEOUT)
+                return await while_somebody_works(
+                    client, handle.query(query, args=args, rpc_timeout=_QUERY_TIMEOUT)
+                )
             except WorkflowQueryFailedError as error:
+                if TOO_LARGE in str(error):
+                    raise TooLargeError(str(error)) from error
                 if FETCHING_STATE not in str(error):
                     raise QuestionError(str(error)) from error
                 await asyncio.sleep(0.2)
@@ -342,49 +317,80 @@ async def ask(
     *,
     keys: Sequence[str] | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
-    """Answers to ``questions`` (without their key) for ``keys`` as people write them, or for every key.
+    """Answers to ``questions`` (without their key) for ``keys`` as people write them, or for every key, in
+    the order of keys.
 
-    Raises UnknownNameError for a key that the node does not know.
+    Raises UnknownNameError for a key that the node does not know, TooLargeError for a question whose answers
+    for one key are more than a worker gives at once.
     """
     if keys is None:
-        async for worker, key in _every_key(client, planned, node):
-            for question in questions:
-                for answer in _listed(await ask_worker(client, worker, query, {"key": key, **question})):
-                    yield answer
+        for answer in await _ask_every_key(client, planned, node, query, questions):
+            yield answer
         return
     for text in keys:
         known = 0
         refusal: QuestionError | None = None
         for key in keys_written(text, group=is_global(node)):
+            worker = worker_of(planned, node, key)
             try:
-                answers = [
-                    answer
-                    for question in questions
-                    for answer in _listed(
-                        await ask_worker(
-                            client, worker_of(planned, node, key), query, {"key": key, **question}
-                        )
-                    )
-                ]
+                found = [await ask_worker(client, worker, query, {"key": key, **q}) for q in questions]
+            except TooLargeError:
+                raise
             except QuestionError as error:
                 refusal = refusal or error
                 continue
             known += 1
-            for answer in answers:
-                yield answer
+            for answer in found:
+                for one in _listed(answer):
+                    yield one
         if not known and refusal is not None:
             raise refusal
 
 
-async def _every_key(client: Client, planned: Plan, node: NodeSpec) -> AsyncIterator[tuple[str, Any]]:
+async def _ask_every_key(
+    client: Client, planned: Plan, node: NodeSpec, query: str, questions: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     workers = [w for w in await running_workers(client, planned) if w.startswith(f"{node.name}.")]
-    for worker in workers:
-        after: int | None = 0
-        while after is not None:
-            page = await ask_worker(client, worker, "keys", {"after": after})
-            for key in page["keys"]:
-                yield worker, key
-            after = page["next"]
+    answers: dict[tuple[type, Any], list[dict[str, Any]]] = {}
+    names: list[Any] = []
+
+    async def ask_one(worker: str) -> None:
+        keys = await _keys_of(client, worker)
+        names.extend(keys)
+        for question in questions:
+            instants = question.get("at")
+            each = len(instants) if isinstance(instants, list) else 1
+            at_once = max(1, _ANSWERS_AT_ONCE // max(each, 1))
+            for start in range(0, len(keys), at_once):
+                for one in await _ask_keys(client, worker, query, question, keys[start : start + at_once]):
+                    answers.setdefault((type(one["key"]), one["key"]), []).append(one)
+
+    await gather([lambda w=w: ask_one(w) for w in workers])  # type: ignore[misc]
+    return [answer for name in in_order(names) for answer in answers.get((type(name), name), ())]
+
+
+async def _ask_keys(
+    client: Client, worker: str, query: str, question: dict[str, Any], keys: list[Any]
+) -> list[dict[str, Any]]:
+    """One question about some keys of a worker, cut in halves until the replies are small enough."""
+    try:
+        return _listed(await ask_worker(client, worker, query, {"keys": keys, **question}))
+    except TooLargeError:
+        if len(keys) == 1:
+            raise
+        middle = len(keys) // 2
+        first = await _ask_keys(client, worker, query, question, keys[:middle])
+        return first + await _ask_keys(client, worker, query, question, keys[middle:])
+
+
+async def _keys_of(client: Client, worker: str) -> list[Any]:
+    keys: list[Any] = []
+    after: int | None = 0
+    while after is not None:
+        page = await ask_worker(client, worker, "keys", {"after": after, "limit": 10_000})
+        keys += page["keys"]
+        after = page["next"]
+    return keys
 
 
 def _listed(answer: Any) -> list[dict[str, Any]]:

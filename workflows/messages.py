@@ -195,4 +195,4 @@ class ReleaseResult(Message):
     kept: tuple[str, ...] = ()
 
 
-Question = dict[str, Any]
+Question = Any  # a JSON object; what is none is refused in words, not by the decoder

@@ -32,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
     from timeline_workers.wire.edges import open_message
 
     from . import activities
+    from .bounds import check_question, check_reply
     from .edges import Edges, is_gone, reason, run_local
     from .inbox import Entry, Inbox, Kind, pack, split, unpack
     from .messages import CarriedState, ProcessorInput, ProcessorResult, Question, SubscribeInput
@@ -116,26 +117,26 @@ class _Processor:
     # Questions: plain JSON in and out.
 
     @workflow.query
-    def value_at(self, question: Question) -> dict[str, Any]:
+    def value_at(self, question: Question = None) -> Any:
         """The value of a key at an instant: ``{"key": …, "at": …, "unit": "s"}``."""
-        return self._answer("value_at", question)  # type: ignore[no-any-return]
+        return self._answer("value_at", question)
 
     @workflow.query
-    def spans(self, question: Question) -> dict[str, Any]:
+    def spans(self, question: Question = None) -> Any:
         """The spans of a key over a range: ``{"key": …, "start": …, "end": …}``."""
-        return self._answer("spans", question)  # type: ignore[no-any-return]
+        return self._answer("spans", question)
 
     @workflow.query
-    def change(self, question: Question) -> Any:
+    def change(self, question: Question = None) -> Any:
         """The change of a key over a range, or per interval: ``{"key": …, "start": …, "end": …, "every":
         "1m"}``.
         """
         return self._answer("change", question)
 
     @workflow.query
-    def keys(self, question: Question) -> dict[str, Any]:
-        """The keys this worker knows, a page at a time."""
-        return self._answer("keys", question)  # type: ignore[no-any-return]
+    def keys(self, question: Question = None) -> Any:
+        """The keys this worker knows, a page at a time: ``{"after": 0, "limit": 1000}``, or nothing."""
+        return self._answer("keys", {} if question is None else question)
 
     @workflow.query
     def status(self) -> dict[str, Any]:
@@ -173,7 +174,8 @@ class _Processor:
                 f"worker {self._spec.worker_id} {FETCHING_STATE}; ask again in a moment", type="NotReady"
             )
         try:
-            return getattr(self._node, question)(details)
+            asked = check_question(details, self._spec.source.time_unit)
+            return check_reply(getattr(self._node, question)(asked))
         except QuestionError as error:
             raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
 

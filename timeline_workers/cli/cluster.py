@@ -247,13 +247,14 @@ def delete(
         Output | None,
         typer.Option("-o", "--output", help="The result as JSON or a table.", show_default="text"),
     ] = None,
+    wait: Annotated[float, typer.Option(min=1, help="Seconds until its workers must have ended.")] = 120.0,
     address: AddressOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
     """Remove a metric, and end the workers that no other metric needs."""
 
     async def work(client: Client) -> RemoveResult:
-        return await ask.delete(client, name)
+        return await ask.delete(client, name, timeout=timedelta(seconds=wait))
 
     result: RemoveResult = _with_client(address, namespace, work)
     if output is Output.json:
@@ -318,7 +319,7 @@ def query(
         times = [read_time(text, used) for text in at or spans or change or ()]
         questions: list[dict[str, Any]]
         if at:
-            questions = [{"at": t} for t in times]
+            questions = [{"at": times if len(times) > 1 else times[0]}]
         else:
             questions = [{"start": times[0], "end": times[1]} | ({"every": every} if every else {})]
         questions = [
