@@ -22,7 +22,7 @@ from timeline_workers.events.decode import Decoder
 from timeline_workers.events.rules import Requirement
 from timeline_workers.events.times import from_microseconds
 from timeline_workers.graph.plan import NodeSpec, Plan, partition_labels, partition_of, worker_id
-from timeline_workers.language.check import check
+from timeline_workers.language.check import Alike, check
 from timeline_workers.language.parser import parse
 from timeline_workers.metric import Source
 from timeline_workers.wire.leaf import encode_leaf_batch
@@ -104,6 +104,7 @@ class Group:
     signature: str
     source: Source
     requirements: dict[str, Requirement]
+    alike: tuple[Alike, ...]
     columns: tuple[str, ...]
     metrics: list[str] = field(default_factory=list)
     leaves: dict[str, Leaf] = field(default_factory=dict)
@@ -130,14 +131,16 @@ def groups_of(plans: Iterable[Plan]) -> dict[str, list[Group]]:
         source = plan.metric.source
         expression = parse(plan.metric.expression)
         needs: Mapping[str, Requirement] = {}
+        alike: tuple[Alike, ...] = ()
         if not source.columns:
-            needs = check(expression, None, text=plan.metric.expression).requirements
-        signature = source.model_dump_json() + repr(sorted(needs.items()))
+            checked = check(expression, None, text=plan.metric.expression)
+            needs, alike = checked.requirements, checked.alike
+        signature = source.model_dump_json() + repr((sorted(needs.items()), alike))
         leaves = {n.name: n for n in plan.nodes if n.is_leaf}
         used = sorted({c for n in leaves.values() for c in n.columns})
         group = groups.get(signature)
         if group is None:
-            group = groups[signature] = Group(signature, source, dict(needs), ())
+            group = groups[signature] = Group(signature, source, dict(needs), alike, ())
         group.metrics.append(plan.metric.name)
         group.columns = tuple(sorted({*group.columns, *used}))
         for name, node in leaves.items():
@@ -167,7 +170,7 @@ class Router:
         self.group = group
         source = group.source
         self._decoder = Decoder.for_source(
-            source, only=source.columns or group.columns, requirements=group.requirements
+            source, only=source.columns or group.columns, requirements=group.requirements, alike=group.alike
         )
 
     def route(self, messages: Messages) -> Routed:

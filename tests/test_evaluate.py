@@ -348,3 +348,32 @@ def test_the_package_offers_what_it_says_and_nothing_is_missing() -> None:
 def test_the_arrow_table_of_no_events_is_empty() -> None:
     for expression in (CIRR, "latest_event_to_state(x)", "has_existed(x == 1)"):
         assert evaluate(expression, [], key="k", time="t").to_arrow().num_rows == 0
+
+
+def test_columns_that_are_compared_must_be_of_one_type_in_an_event() -> None:
+    """Undeclared columns of one event that do not compare make it a bad event, by whichever operator."""
+    for expression, a, b in [
+        ("has_existed(a == b)", 1, "1"),
+        ("has_existed(a != b)", True, 1),
+        ("has_existed(a < b)", False, True),
+        ("latest_event_to_state(a) != latest_event_to_state(b)", 1, "2"),
+    ]:
+        result = evaluate(expression, [{"k": "x", "t": 0, "a": a, "b": b}], key="k", time="t")
+        assert [reject.reason for reject in result.rejected] == ["wrong-type"], expression
+    fine = [{"k": "x", "t": 0, "a": 1, "b": 1.0}, {"k": "x", "t": 1, "a": "1"}, {"k": "x", "t": 2, "b": "2"}]
+    assert not evaluate("has_existed(a <= b)", fine, key="k", time="t").rejected
+
+
+def test_a_question_between_two_microseconds_sees_nothing_of_the_next() -> None:
+    """A question about instant t sees what happened at or before t."""
+    result = evaluate("event_count(a == 1)", [{"k": "x", "t": 2, "a": 1}], key="k", time="t", time_unit="us")
+    assert result.value_at("x", 1.9).value is None
+    assert result.value_at("x", 2.9).value == 1
+
+
+def test_dividing_by_a_constant_zero_is_unknown() -> None:
+    """A divisor of 0 makes the result unknown, and a comparison with it False."""
+    events = [{"k": "x", "t": 0, "a": 1}]
+    assert evaluate("latest_event_to_state(a) / 0", events, key="k", time="t").value_at("x", 1).value is None
+    duration = "duration_where(latest_event_to_state(a) == 1) / 0 != 1"
+    assert evaluate(duration, events, key="k", time="t").value_at("x", 1).value is False

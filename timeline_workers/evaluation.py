@@ -81,6 +81,7 @@ class Result:
             time_unit=time_unit,
             columns={name: declared.get(name) for name in [*declared, *checked.columns]},
             requirements=checked.requirements,
+            alike=checked.alike,
         )
         self._evaluation = Evaluation(canonical(tree))
         self.seen = 0

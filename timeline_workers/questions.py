@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from fractions import Fraction
 from itertools import pairwise
@@ -154,13 +155,15 @@ def intervals(start: int, end: int, every: int) -> list[tuple[int, int]]:
 
 
 def duration(every: object) -> int:
-    """Microseconds of an interval: text such as ``1m``, or a number of seconds.
+    """Microseconds of an interval: text such as ``1m``, a number of seconds (also as text), or a timedelta.
 
     Raises QuestionError when it is no positive whole number of microseconds.
     """
-    if isinstance(every, str):
+    if isinstance(every, timedelta):
+        result = every // timedelta(microseconds=1)
+    elif isinstance(every, str):
         try:
-            result = parse_duration(every)
+            result = parse_duration(f"{every}s" if every.strip().replace(".", "", 1).isdigit() else every)
         except MetricError as error:
             raise QuestionError(str(error)) from None
     elif isinstance(every, int | float) and not isinstance(every, bool) and math.isfinite(every):

@@ -217,14 +217,15 @@ def test_an_aggregate_is_printed_by_group_and_function() -> None:
     assert [(a["key"], a["aggregate"]) for a in only] == [("b", "count"), ("b", "sum")]
 
 
-def test_no_events_print_nothing() -> None:
+def test_no_events_print_no_answer_and_a_note() -> None:
     done = evaluate("--at", "0", stdin="")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = "note: there are no events in standard input\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
 
 
 def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
-    events.write_text("".join(f'{{"id": {i}, "t": 0}}\n' for i in range(20_000)), encoding="utf-8")
+    events.write_text("".join(f'{{"id": {i}, "t": 0, "x": 1}}\n' for i in range(20_000)), encoding="utf-8")
     command = [sys.executable, "-m", "timeline_workers", "eval", "has_existed(x == 1)"]
     process = subprocess.Popen(
         [*command, "--events", str(events), *FIELDS, "--at", "0"],

@@ -113,7 +113,7 @@ def _warn(result: Result, name: str) -> None:
     """Say what is no mistake by itself, and makes answers empty or unknown all the same."""
     if not result.seen:
         complain(f"note: there are no events in {'standard input' if name == '-' else name}")
-    if result.accepted:
+    if result.accepted and not result.rejected:
         for column in result.unmet_columns:
             complain(
                 f"note: no event has a value at {column!r}, which the expression uses; is the name right?"

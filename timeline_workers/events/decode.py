@@ -15,6 +15,7 @@ import msgspec
 
 from ..algebra.values import Int64
 from ..errors import EventError
+from ..language.check import Alike
 from ..metric import ColumnSpec, Source
 from .batch import Positions
 from .not_json import DEEP, not_an_object, not_json
@@ -29,8 +30,8 @@ class Decoder:
     """Decodes the events of one source.
 
     ``key``, ``time``: dotted paths; ``columns``: declared columns (None: of any type), or just names;
-    ``requirements``: what an expression compares undeclared columns with. Every column given is validated in
-    every event, whether the expression uses it or not.
+    ``requirements``, ``alike``: what an expression needs of undeclared columns. Every column given is
+    validated in every event, whether the expression uses it or not.
 
     Guarantees: every event given is either in the batch or in the rejects, whatever bytes it is made of;
     values keep their types (an int of more than 64 bits is refused, never turned into a float; a column
@@ -45,13 +46,14 @@ class Decoder:
         time_unit: str = "s",
         columns: Mapping[str, ColumnSpec | None] | Iterable[str] = (),
         requirements: Mapping[str, Requirement] | None = None,
+        alike: Sequence[Alike] = (),
         limits: Limits | None = None,
     ) -> None:
         declared = columns if isinstance(columns, Mapping) else dict.fromkeys(columns)
         self.key = key
         self.time = time
         self.limits = limits or Limits()
-        self.rules = Rules(time_unit, declared, requirements or {}, self.limits, key=key, time=time)
+        self.rules = Rules(time_unit, declared, requirements or {}, alike, self.limits, key=key, time=time)
         self.paths = {
             name: spec.path if (spec := declared.get(name)) and spec.path else name
             for name in self.rules.columns
@@ -65,6 +67,7 @@ class Decoder:
         *,
         only: Iterable[str] | None = None,
         requirements: Mapping[str, Requirement] | None = None,
+        alike: Sequence[Alike] = (),
         limits: Limits | None = None,
     ) -> Decoder:
         """The decoder of a declared source. ``only``: the columns to decode, all declared ones by default."""
@@ -75,6 +78,7 @@ class Decoder:
             time_unit=source.time_unit,
             columns={name: source.columns.get(name) for name in names},
             requirements=requirements,
+            alike=alike,
             limits=limits,
         )
 

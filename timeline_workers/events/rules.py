@@ -9,7 +9,7 @@ its key, its time, its columns. Reasons are stable codes for counters and the de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal as Choice
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..algebra.timelines import Key
 from ..algebra.values import BOOL, FLOAT, INT, STRING, UNKNOWN, Bools, Int64, StringTable, Tagged
 from ..errors import EventError
+from ..language.check import Alike
 from ..metric import ColumnSpec
 from .batch import EventBatch, Positions
 from .raw import HUGE, NOT_FINITE, TAG_NAMES, RawColumn
@@ -82,6 +83,7 @@ class Rules:
         time_unit: str,
         columns: Mapping[str, ColumnSpec | None],
         requirements: Mapping[str, Requirement],
+        alike: Sequence[Alike],
         limits: Limits,
         *,
         key: str,
@@ -91,6 +93,7 @@ class Rules:
         self.time = time
         self.time_unit = time_unit
         self.limits = limits
+        self.alike = alike
         self.columns: dict[str, ColumnRule] = {}
         for name in dict.fromkeys([*columns, *requirements]):
             if spec := columns.get(name):
@@ -98,7 +101,7 @@ class Rules:
                 self.columns[name] = ColumnRule(tags, f"is declared {spec.type}", spec.type == "float")
             elif needs := requirements.get(name):
                 tags = _REQUIRED[needs] | {UNKNOWN}
-                self.columns[name] = ColumnRule(tags, f"is compared with {_NAMED[needs]}")
+                self.columns[name] = ColumnRule(tags, f"is used as {_NAMED[needs]}")
             else:
                 self.columns[name] = ColumnRule(_ANY, "takes a bool, int, float or string")
 
@@ -132,6 +135,8 @@ class Rules:
                 refusals.setdefault(row, ("time-too-far-ahead", message))
         for name, column in columns.items():
             odd_strings |= self._check_column(name, column, refusals)
+        for same in self.alike:
+            _check_alike(same, columns, refusals)
 
         keep: Bools | slice = slice(None)
         rows = np.arange(len(key.tags), dtype=np.int64)
@@ -190,6 +195,30 @@ class Rules:
                 reason, rule_broken = "wrong-type", f"{TAG_NAMES[tag]}, but {rule.because}"
             refusals.setdefault(row, (reason, f"column {name!r} has {value}, {rule_broken}"))
         return _check_strings(column, self.limits.string_bytes, f"column {name!r}", refusals)
+
+
+def _check_alike(same: Alike, columns: Mapping[str, RawColumn], refusals: Refusals) -> None:
+    """Refuse events in which columns that are compared with one another do not compare."""
+    family = np.arange(max(TAG_NAMES) + 1)
+    family[INT] = FLOAT
+    first: NDArray[np.int64] | None = None
+    wrong: Bools | None = None
+    for name in same.columns:
+        kinds = family[columns[name].tags]
+        if first is None or wrong is None:
+            first, wrong = kinds.copy(), (kinds == BOOL) & same.ordered
+            continue
+        wrong |= ((kinds != first) & (kinds != UNKNOWN) & (first != UNKNOWN)) | (
+            (kinds == BOOL) & same.ordered
+        )
+        first = np.where(first == UNKNOWN, kinds, first)
+    assert wrong is not None
+    for row in np.flatnonzero(wrong).tolist():
+        tags = {n: int(columns[n].tags[row]) for n in same.columns if columns[n].tags[row] != UNKNOWN}
+        found = ", ".join(f"{name!r} is {TAG_NAMES[tag]}" for name, tag in tags.items())
+        no_order = same.ordered and BOOL in tags.values()
+        rule = "true and false have no order" if no_order else "only values of one type are compared"
+        refusals.setdefault(row, ("wrong-type", f"column {found}, but {rule}"))
 
 
 def _check_strings(column: RawColumn, limit: int, what: str, refusals: Refusals) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Final, get_args
 
 import numpy as np
@@ -47,8 +47,8 @@ def check_unit(unit: str) -> None:
         raise QuestionError(f"{unit!r} is not a time unit; use one of {', '.join(get_args(TimeUnit))}")
 
 
-def to_microseconds(value: object, unit: str) -> int:
-    """Return one time in microseconds.
+def to_microseconds(value: object, unit: str, rounding: str = ROUND_HALF_EVEN) -> int:
+    """Return one time in microseconds; ``rounding`` (of ``decimal``) is for floats between two of them.
 
     A ``datetime`` is taken whatever the unit; without a zone it is UTC.
 
@@ -74,7 +74,7 @@ def to_microseconds(value: object, unit: str) -> int:
     if abs(value) > 1e21:  # beyond every unit's range, and beyond what decimals hold exactly
         raise _out_of_years(value)
     exact = Decimal(repr(float(value))).scaleb(_EXPONENT[unit])
-    return _in_years(int(exact.to_integral_value(ROUND_HALF_EVEN)), value)
+    return _in_years(int(exact.to_integral_value(rounding)), value)
 
 
 def ints_to_microseconds(values: Int64, unit: str) -> tuple[Int64, Bools]:
@@ -126,10 +126,12 @@ def from_microseconds(microseconds: int, unit: str) -> Time:
 
 
 def question_time(value: object, unit: str) -> int:
-    """Return a question's instant in microseconds; raises QuestionError when it is no time in ``unit``."""
+    """Return a question's instant in microseconds, never later than asked; raises QuestionError when it is
+    no time in ``unit``.
+    """
     check_unit(unit)
     try:
-        return to_microseconds(value, unit)
+        return to_microseconds(value, unit, ROUND_FLOOR)
     except EventError as error:
         reason = "a question needs a time" if error.reason == "missing-time" else str(error)
         raise QuestionError(reason) from None

@@ -28,16 +28,29 @@ _A = {"bool": "a bool", "number": "a number", "string": "a string"}
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Columns that an expression compares with one another and whose type nothing fixes: in one event those
+    that are there must be of one type (int and float are). ``ordered``: compared by size, too, which bools
+    are not.
+    """
+
+    columns: tuple[str, ...]
+    ordered: bool
+
+
+@dataclass(frozen=True)
 class Checked:
     """A checked expression.
 
     ``kind``: of the root; ``requirements``: what each column's values must be, by how the expression uses
-    them and by declaration, for columns of which that is known; ``columns``: every column used, sorted.
+    them and by declaration, for columns of which that is known; ``alike``: the others that are compared with
+    one another; ``columns``: every column used, sorted.
     """
 
     expression: t.Expression
     kind: Kind
     requirements: dict[str, ValueType]
+    alike: tuple[Alike, ...]
     columns: tuple[str, ...]
     _kinds: dict[int, Kind] = field(repr=False)
     _by_content: dict[t.Expression, Kind] = field(default_factory=dict, repr=False)
@@ -72,6 +85,7 @@ def check(
         expression=expression,
         kind=checker.resolved(kind),
         requirements=checker.requirements(),
+        alike=checker.alike(),
         columns=tuple(sorted(checker.used)),
         _kinds=kinds,
     )
@@ -113,6 +127,20 @@ class _Checker:
     def requirements(self) -> dict[str, ValueType]:
         types = {name: self._variables[name].find().type for name in sorted(self.used)}
         return {name: type_ for name, type_ in types.items() if type_ is not None}
+
+    def alike(self) -> tuple[Alike, ...]:
+        classes: dict[int, list[str]] = {}
+        roots: dict[int, Variable] = {}
+        for name in sorted(self.used):
+            root = self._variables[name].find()
+            if root.type is None:
+                classes.setdefault(id(root), []).append(name)
+                roots[id(root)] = root
+        return tuple(
+            Alike(tuple(names), roots[root].ordered)
+            for root, names in classes.items()
+            if len(names) > 1 or roots[root].ordered
+        )
 
     # --- errors ---
 
@@ -333,10 +361,10 @@ class _Checker:
                 node.right,
                 "multiply the other side of the comparison instead",
             )
-        divisor = fold(node.right)
-        if node.operator == "/" and isinstance(divisor, t.Literal) and divisor.value == 0:
-            self.fail("this divides by 0", node.right)
         constant = left.constant and right.constant
+        divisor = fold(node.right)
+        if constant and node.operator == "/" and isinstance(divisor, t.Literal) and divisor.value == 0:
+            self.fail("this divides by 0", node.right)
         if constant and not isinstance(fold(node), t.Literal):
             self.fail("this constant is too large for a number", node)
         name: KindName = "event" if self._in_predicate else "state" if constant else "numeric"
