@@ -16,8 +16,6 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from timeline_workers.errors import TimelineError
-    from timeline_workers.graph.plan import plan
     from timeline_workers.metric import Metric
 
     from . import catalog_activities
@@ -67,20 +65,18 @@ class MetricCatalog:
     async def register(self, metric: Metric) -> RegisterResult:
         """Register a definition; the same again changes nothing, another of the same name replaces it.
 
-        Replacing ends the workers that only the old definition needed, and waits until they have ended.
+        The definition has been checked (``register_metric`` does): making plans takes longer than a workflow
+        task may. Replacing ends the workers that only the old definition needed, and waits until they have
+        ended.
         """
         async with self._lock:
-            try:
-                plan(metric)
-            except TimelineError as error:
-                raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
             old = self._entries.get(metric.name)
             if old is not None and old.metric == metric:
                 return RegisterResult(name=metric.name, outcome="unchanged", generation=old.generation)
             self._version += 1
             entry = CatalogEntry(metric=metric, generation=self._version)
             self._entries[metric.name] = entry
-            stopped = () if old is None else (await self._release_old(old)).stopped
+            stopped = () if old is None else (await self._release(old.metric)).stopped
             return RegisterResult(
                 name=metric.name,
                 outcome="new" if old is None else "replaced",
@@ -100,32 +96,29 @@ class MetricCatalog:
             # First the definition: a feeder that finds a leaf missing must not start it again.
             del self._entries[name]
             self._version += 1
-            released = await self._release_old(entry)
+            released = await self._release(entry.metric)
             return RemoveResult(name=name, stopped=released.stopped, kept=released.kept)
 
     @workflow.update
     async def confirm(self, question: ConfirmInput) -> ConfirmResult:
-        """Whether a generation of a metric is still registered; ends those of ``workers`` that nobody needs
+        """Whether a generation of a metric is still registered; ends those of its workers that nobody needs
         if not.
 
         A driver asks at its end: the metric may have been removed or replaced while its workers were started.
         """
         async with self._lock:
-            entry = self._entries.get(question.name)
+            entry = self._entries.get(question.metric.name)
             if entry is not None and entry.generation == question.generation:
                 return ConfirmResult(current=True)
-            released = await self._release(ReleaseInput(metric=question.name, workers=question.workers))
+            released = await self._release(question.metric)
             return ConfirmResult(current=False, stopped=released.stopped)
 
-    async def _release_old(self, entry: CatalogEntry) -> ReleaseResult:
-        """End what only ``entry`` needed, and detach its metric from the rest of its workers."""
-        return await self._release(ReleaseInput(metric=entry.metric.name, definition=entry.metric))
-
-    async def _release(self, input: ReleaseInput) -> ReleaseResult:
+    async def _release(self, definition: Metric) -> ReleaseResult:
+        """End what only ``definition`` needed, and detach its metric from the rest of its workers."""
         # The lock is held: what the activity reads of this catalog stays as it is until the workers ended.
         return await workflow.execute_activity(
             catalog_activities.release_workers,
-            input,
+            ReleaseInput(definition=definition),
             start_to_close_timeout=timedelta(hours=1),
             heartbeat_timeout=catalog_activities.HEARTBEAT_TIMEOUT,
         )

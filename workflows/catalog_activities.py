@@ -17,7 +17,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import plan
@@ -32,11 +32,13 @@ from .messages import (
     ConfirmResult,
     EnsureInput,
     EnsureResult,
+    Graph,
     RegisterResult,
     ReleaseInput,
     ReleaseResult,
     RemoveResult,
 )
+from .render import render_graph
 from .start import all_workers, ensure_workers, wait_until_ready
 
 
@@ -59,7 +61,7 @@ async def call_catalog(client: Client, update: str, argument: Any, result_type: 
             update, argument, start_workflow_operation=start, result_type=result_type
         )
     except WorkflowUpdateFailedError as error:
-        cause = error.cause
+        cause = error.cause.cause if isinstance(error.cause, ActivityError) else error.cause
         if isinstance(cause, ApplicationError):
             raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
         raise
@@ -73,8 +75,12 @@ async def remove_metric(client: Client, name: str) -> RemoveResult:
 
 @activity.defn
 async def register_metric(metric: Metric) -> RegisterResult:
-    """Register a metric in the catalog."""
+    """Register a metric in the catalog. Fails for good, with what is wrong, when it cannot be planned."""
     async with _heartbeats():
+        try:
+            await asyncio.to_thread(plan, metric)
+        except TimelineError as error:
+            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
         result: RegisterResult = await call_catalog(activity.client(), "register", metric, RegisterResult)
         return result
 
@@ -92,9 +98,10 @@ async def ensure_graph(input: EnsureInput) -> EnsureResult:
     """Start the workers of a metric that do not run yet."""
     settings = Settings.from_env().model_copy(update={"message_bytes": input.message_bytes})
     async with _heartbeats():
+        specs = await asyncio.to_thread(lambda: all_workers(plan(input.metric)))
         return await ensure_workers(
             activity.client(),
-            all_workers(plan(input.metric)),
+            specs,
             metrics=[input.metric.name],
             settings=settings,
             continue_as_new_after=input.continue_as_new_after,
@@ -102,59 +109,53 @@ async def ensure_graph(input: EnsureInput) -> EnsureResult:
 
 
 @activity.defn
-async def await_graph(metric: Metric) -> int:
-    """Wait until every worker of a metric has subscribed to its inputs; returns how many there are."""
-    ids = [spec.worker_id for spec in all_workers(plan(metric))]
+async def await_graph(metric: Metric) -> Graph:
+    """Wait until every worker of a metric has subscribed to its inputs; returns those to know."""
     async with _heartbeats():
-        await wait_until_ready(activity.client(), ids)
-    return len(ids)
+        planned = await asyncio.to_thread(plan, metric)
+        specs = await asyncio.to_thread(all_workers, planned)
+        await wait_until_ready(activity.client(), [spec.worker_id for spec in specs])
+    return render_graph(planned, specs)
 
 
 @activity.defn
 async def release_workers(input: ReleaseInput) -> ReleaseResult:
-    """End those of the workers that no registered metric needs, and wait until they have ended.
+    """End those workers of the definition that no registered metric needs; returns when they have ended.
 
     What is needed is computed here and not in the catalog, from all registered definitions: planning many
     of them would keep a workflow task longer than Temporal lets it run.
     """
     client = activity.client()
+    definition = input.definition
     async with _heartbeats():
         catalog: CatalogState = await client.get_workflow_handle(CATALOG_ID).query(
             "routing", result_type=CatalogState
         )
-        workers, nodes, wanted, still = await asyncio.to_thread(_needs, input, catalog)
+        workers, nodes = await asyncio.to_thread(_need, definition)
+        wanted: set[str] = set()
+        still: set[str] = set()  # what the metric needs by the definition that it has now
+        for entry in catalog.entries:
+            needed = {name for names in await asyncio.to_thread(_need, entry.metric) for name in names}
+            wanted |= needed
+            if entry.metric.name == definition.name:
+                still = needed
         for worker_id in workers:
             if worker_id in wanted and worker_id not in still:
-                await signal_worker(client, worker_id, "detach", input.metric)
+                await signal_worker(client, worker_id, "detach", definition.name)
         stop = [worker_id for worker_id in workers if worker_id not in wanted]
         for node in nodes:
             if node not in wanted:
                 query = f'WorkflowId STARTS_WITH "{node}." AND ExecutionStatus = "Running"'
                 stop += [found.id async for found in client.list_workflows(query)]
-        reason = f"no metric needs it since {input.metric} changed"
+        reason = f"no metric needs it since {definition.name} changed"
         told = [w for w in stop if await signal_worker(client, w, "stop", reason)]
         for worker_id in told:
             await _wait_until_ended(client, worker_id)
     return ReleaseResult(stopped=tuple(told), kept=tuple(w for w in workers if w in wanted))
 
 
-def _needs(input: ReleaseInput, catalog: CatalogState) -> tuple[list[str], list[str], set[str], set[str]]:
-    """The workers in question, parents first; the nodes of a per-key source, whose workers only the server
-    knows; what any registered metric needs; what this one needs by its present definition.
-    """
-    definition = input.definition
-    workers, nodes = (list(input.workers), []) if definition is None else _need(definition)
-    wanted: set[str] = set()
-    still: set[str] = set()
-    for entry in catalog.entries:
-        needed = {name for names in _need(entry.metric) for name in names}
-        wanted |= needed
-        if entry.metric.name == input.metric:
-            still = needed
-    return workers, nodes, wanted, still
-
-
 def _need(metric: Metric) -> tuple[list[str], list[str]]:
+    """Worker ids, parents first, and the nodes of a per-key source, whose workers only the server knows."""
     try:
         planned = plan(metric)
     except TimelineError as error:

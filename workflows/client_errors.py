@@ -13,7 +13,7 @@ from typing import NoReturn, TypeVar
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -57,6 +57,8 @@ async def clear_errors(client: Client) -> AsyncIterator[None]:
         if "no poller" in error.message:
             raise ConnectionFailedError(f"no worker process has been seen at {place}; {NO_WORKER}") from error
         raise TimelineError(f"Temporal at {place} refuses: {error.message}") from error
+    except WorkflowQueryFailedError as error:
+        raise TimelineError(f"the workflow could not answer: {error}; its worker's log says more") from error
     except ApplicationError as error:
         refuse(error)
 

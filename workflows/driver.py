@@ -15,32 +15,14 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from timeline_workers.errors import TimelineError
-    from timeline_workers.graph.plan import WorkerSpec, plan
-
     from . import catalog_activities
     from .messages import ConfirmInput, DriverInput, DriverResult, EnsureInput, EnsureResult, WorkerName
-    from .render import render_result
-    from .start import all_workers, shortened
 
-# The result names every leaf and every result worker, and must stay under Temporal's 2 MiB: of many workers,
-# long expressions are cut. `timeline describe` has them whole.
-_EXPRESSIONS_LENGTH = 500_000
 _OPTIONS: dict[str, Any] = {
     "start_to_close_timeout": timedelta(hours=1),
     "heartbeat_timeout": catalog_activities.HEARTBEAT_TIMEOUT,
     "retry_policy": RetryPolicy(maximum_interval=timedelta(seconds=10)),
 }
-
-
-def _name(spec: WorkerSpec, length: int) -> WorkerName:
-    return WorkerName(
-        worker_id=spec.worker_id,
-        node=spec.node.name,
-        operator=spec.node.operator,
-        partition=spec.partition,
-        expression=shortened(spec.node.expression, length),
-    )
 
 
 def _beginning(leaves: tuple[WorkerName, ...], ensured: EnsureResult) -> tuple[str, ...]:
@@ -54,11 +36,11 @@ class TimelineDriver:
     """Instantiates the graph of one metric and returns its workers."""
 
     def __init__(self) -> None:
-        self._stage = "planning"
+        self._stage = "registering"
 
     @workflow.query
     def stage(self) -> str:
-        """What the driver is at: planning, registering, starting, subscribing, confirming or done."""
+        """What the driver is at: registering, starting, subscribing, confirming or done."""
         return self._stage
 
     @workflow.run
@@ -66,12 +48,6 @@ class TimelineDriver:
         """Make the graph run; fails with the message of who refuses the metric."""
         metric = input.metric
         try:
-            planned = plan(metric)
-        except TimelineError as error:
-            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
-        specs = all_workers(planned)
-        try:
-            self._stage = "registering"
             registered = await workflow.execute_activity(
                 catalog_activities.register_metric, metric, **_OPTIONS
             )
@@ -86,15 +62,11 @@ class TimelineDriver:
                 **_OPTIONS,
             )
             self._stage = "subscribing"
-            await workflow.execute_activity(catalog_activities.await_graph, metric, **_OPTIONS)
+            graph = await workflow.execute_activity(catalog_activities.await_graph, metric, **_OPTIONS)
             self._stage = "confirming"
             confirmed = await workflow.execute_activity(
                 catalog_activities.confirm_metric,
-                ConfirmInput(
-                    name=metric.name,
-                    generation=registered.generation,
-                    workers=tuple(spec.worker_id for spec in reversed(specs)),
-                ),
+                ConfirmInput(metric=metric, generation=registered.generation),
                 **_OPTIONS,
             )
         except ActivityError as error:
@@ -110,17 +82,14 @@ class TimelineDriver:
                 non_retryable=True,
             )
         self._stage = "done"
-        length = _EXPRESSIONS_LENGTH // (2 * len(specs) or 1)
-        leaves = tuple(_name(spec, length) for spec in specs if spec.node.is_leaf)
-        results = tuple(_name(spec, length) for spec in specs if spec.node.name == planned.result.name)
         return DriverResult(
             metric=metric.name,
             outcome=registered.outcome,
-            event_processor_workers=leaves,
-            result_workers=results,
+            event_processor_workers=graph.event_processor_workers,
+            result_workers=graph.result_workers,
             started=len(ensured.started),
             existing=len(ensured.existing),
             stopped=registered.stopped,
-            beginning=_beginning(leaves, ensured),
-            text=render_result(planned, leaves, results),
+            beginning=_beginning(graph.event_processor_workers, ensured),
+            text=graph.text,
         )

@@ -98,11 +98,10 @@ class RemoveResult(Message):
 
 
 class ConfirmInput(Message):
-    """Ask whether generation ``generation`` of metric ``name`` is still the registered one."""
+    """Ask whether generation ``generation`` of the metric's name, defined so, is still registered."""
 
-    name: str
+    metric: Metric
     generation: int
-    workers: tuple[str, ...]
 
 
 class ConfirmResult(Message):
@@ -144,6 +143,14 @@ class WorkerName(Message):
     expression: str
 
 
+class Graph(Message):
+    """The workers of a metric's graph that others must know; see ``DriverResult``."""
+
+    event_processor_workers: tuple[WorkerName, ...]
+    result_workers: tuple[WorkerName, ...]
+    text: str
+
+
 class DriverResult(Message):
     """The graph that now runs.
 
@@ -181,11 +188,9 @@ class EnsureInput(Message):
 
 
 class ReleaseInput(Message):
-    """Workers that a metric does not need any more: those of the ``definition`` it had, or ``workers``."""
+    """The definition of a metric that is not registered any more: its workers may be needed no longer."""
 
-    metric: str
-    definition: Metric | None = None
-    workers: tuple[str, ...] = ()
+    definition: Metric
 
 
 class ReleaseResult(Message):

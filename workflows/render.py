@@ -10,11 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from timeline_workers.graph.plan import NodeSpec, Plan
+from timeline_workers.graph.plan import NodeSpec, Plan, WorkerSpec
 
-from .messages import WorkerName
+from .messages import Graph, WorkerName
+from .start import shortened
 
 _MOST = 100  # of each list, for a line that somebody reads
+# The driver's result names every leaf and every result worker, and must stay under Temporal's 2 MiB: of many
+# workers, long expressions are cut. `timeline describe` has them whole.
+_EXPRESSIONS_LENGTH = 500_000
+
+
+def render_graph(plan: Plan, specs: Sequence[WorkerSpec]) -> Graph:
+    """The leaves and the results among all workers of ``plan``, also as text."""
+    length = _EXPRESSIONS_LENGTH // (2 * len(specs) or 1)
+
+    def name(spec: WorkerSpec) -> WorkerName:
+        return WorkerName(
+            worker_id=spec.worker_id,
+            node=spec.node.name,
+            operator=spec.node.operator,
+            partition=spec.partition,
+            expression=shortened(spec.node.expression, length),
+        )
+
+    leaves = tuple(name(spec) for spec in specs if spec.node.is_leaf)
+    results = tuple(name(spec) for spec in specs if spec.node.name == plan.result.name)
+    return Graph(
+        event_processor_workers=leaves,
+        result_workers=results,
+        text=render_result(plan, leaves, results),
+    )
 
 
 def render_result(plan: Plan, leaves: Iterable[WorkerName], results: Iterable[WorkerName]) -> str:

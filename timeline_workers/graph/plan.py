@@ -25,8 +25,9 @@ from .logical import leaf_columns, leaf_predicate_of, logical, node_name
 GLOBAL = "all"
 """The partition of a worker that hears every partition: an aggregate."""
 
-# Plans are made inside workflow tasks, which Temporal ends after two seconds, and the driver's result names
-# every leaf worker within Temporal's 2 MiB.
+# A worker reads its expression within a workflow task, which Temporal ends after two seconds; and the
+# driver's result names every leaf and result worker within Temporal's 2 MiB.
+MAX_LENGTH = 16_384
 MAX_NODES = 1_000
 MAX_WORKERS = 3_000
 
@@ -89,7 +90,8 @@ def plan(metric: Metric) -> Plan:
 
     Raises ExpressionError, with the place in the metric's text, when the expression is wrong by itself or
     against the source's columns (where any are declared), and MetricError when the source cannot carry it or
-    the graph is too large: ``MAX_NODES`` nodes, ``MAX_WORKERS`` workers over all partitions.
+    the graph is too large: an expression of ``MAX_LENGTH`` characters, ``MAX_NODES`` nodes, ``MAX_WORKERS``
+    workers over all partitions.
     """
     source = metric.source
     declared = {name: spec.type for name, spec in source.columns.items()} or None
@@ -100,7 +102,9 @@ def plan(metric: Metric) -> Plan:
             f"metric {metric.name!r}: an aggregate needs a fixed number of partitions, and its source has "
             "'partitions: per-key'; write a number, such as 'partitions: 4'"
         )
-    graph = logical(check(canonical(expression), declared))
+    short = canonical(expression)
+    _check_length(metric, len(to_text(short)))
+    graph = logical(check(short, declared))
     _check_size(metric, len(graph))
     nodes: list[NodeSpec] = []
     for node in graph:
@@ -114,6 +118,14 @@ def plan(metric: Metric) -> Plan:
         )
         nodes.append(spec)
     return Plan(metric=metric, nodes=tuple(nodes))
+
+
+def _check_length(metric: Metric, length: int) -> None:
+    if length > MAX_LENGTH:
+        raise MetricError(
+            f"metric {metric.name!r}: the expression has {length:,} characters when written out, and "
+            f"{MAX_LENGTH:,} are the most that one may have on workers; split it into several metrics"
+        )
 
 
 def _check_size(metric: Metric, nodes: int) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import cast
 
@@ -64,6 +64,13 @@ def parse(text: str) -> t.Expression:
     Raises ExpressionError, with the place and what was expected, for any text that is not an expression, and
     nothing else. Texts over 64 Ki characters and nestings deeper than 100 are refused.
     """
+    return _parse(text)
+
+
+@lru_cache(maxsize=128)
+def _parse(text: str) -> t.Expression:
+    # Kept, as trees are immutable and the workers of one process have the same few texts: one each time a
+    # worker is brought back from its history.
     if len(text) > MAX_LENGTH:
         raise ExpressionError(
             f"the expression has {len(text)} characters; {MAX_LENGTH} are the most that one may have"
