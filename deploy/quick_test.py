@@ -31,8 +31,10 @@ from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import partition_of, plan, worker_id
 from timeline_workers.metric import load_metric
 from timeline_workers.process import leave
+from timeline_workers.pulsar_client import connect as connect_pulsar
 from timeline_workers.supervisor import Supervisor
 from timeline_workers.temporal_client import connect
+from workflows.messages import DRIVER_ID, DriverResult
 
 METRIC = Path(__file__).parent.parent / "examples" / "cirr" / "metric.yaml"
 EXPECTED = {10: 0, 14: 4, 19: 4, 22: 7, 45: 7}
@@ -79,6 +81,9 @@ def _run() -> None:
                 f"{os.environ['TIMELINE_PULSAR_URL']}"
             )
             environment: Mapping[str, str] = {}
+            # Before anything is started: one clear line when an address is wrong.
+            asyncio.run(connect())
+            connect_pulsar().close()
         else:
             servers = stack.enter_context(embedded(home / "data", temporal_port=0, ui_port=0, pulsar_port=0))
             environment = environment_of(servers)
@@ -93,6 +98,8 @@ def _run() -> None:
         try:
             # Its own session, so that it can be run again on servers that keep their data.
             _once_around(f"quick-{uuid.uuid4().hex[:8]}" if given else "s1", int(time.time()) if given else 0)
+            if given:
+                asyncio.run(_leave_as_it_was())
         except Exception:
             _show_logs(home)
             raise
@@ -124,6 +131,16 @@ def _once_around(session: str, start: int) -> None:
             wrong.append(f"{answer.get('value')} instead of {expected} at {offset}")
     if wrong:
         raise QuickTestError(f"the result worker answers {', '.join(wrong)}")
+
+
+async def _leave_as_it_was() -> None:
+    """Remove the metric from servers that are not ours, unless it was there before."""
+    name = load_metric(METRIC).name
+    client = await connect()
+    driver = client.get_workflow_handle(DRIVER_ID.format(metric=name), result_type=DriverResult)
+    if (await driver.result()).outcome == "new":
+        _say(f"\n$ timeline delete {name}")
+        await asyncio.to_thread(_timeline, "delete", name)
 
 
 def _timeline(*arguments: str) -> None:

@@ -22,7 +22,7 @@ from timeline_workers.temporal_client import connect as connect_temporal
 from .catalog import Catalog
 from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, Counts, TopicFeeder
 from .leaves import Leaves
-from .report import configure_logging, report, summary
+from .report import configure_logging, reasons, report, summary
 from .retry import persist
 from .turn import turn
 
@@ -115,7 +115,8 @@ async def _run(only: tuple[str, ...], subscription: str, batch: int, wait_ms: in
         finally:
             stop.set()
             await telling
-    log.info("feeder stopped", **summary(counts.values(), leaves.signals, 0.0))
+    totals = summary(counts.values(), leaves.signals, 0.0)
+    log.info("feeder stopped", **totals, reasons=reasons(counts.values()))
     await asyncio.to_thread(client.close)
     return 1 if failed else 0
 

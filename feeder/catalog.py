@@ -27,6 +27,7 @@ class Catalog:
         self._reading = asyncio.Lock()
         self._seen: tuple[str, int] | None = None
         self._plans: dict[str, Plan] = {}
+        self._missing: frozenset[str] = frozenset()
         self.topics: dict[str, list[Group]] = {}
         self.metrics: tuple[str, ...] = ()
 
@@ -39,6 +40,15 @@ class Catalog:
         """
         async with self._reading:  # else an older answer could replace a newer one
             return await self._refresh()
+
+    def _tell_missing(self) -> None:
+        missing = self._only.difference(self._plans)
+        if missing and missing != self._missing:
+            log.warning(
+                "not registered, nothing to feed until it is; `timeline get` lists those that are",
+                metrics=sorted(missing),
+            )
+        self._missing = missing
 
     async def _refresh(self) -> bool:
         handle = self._client.get_workflow_handle(CATALOG_ID)
@@ -63,6 +73,7 @@ class Catalog:
 
     def _take(self, seen: tuple[str, int] | None, entries: Sequence[CatalogEntry]) -> bool:
         if seen is None and self._seen is None and not self._plans:
+            self._tell_missing()
             return False
         self._seen = seen
         plans: dict[str, Plan] = {}
@@ -80,9 +91,11 @@ class Catalog:
                 # Registered by a version that understood it; the other metrics must go on.
                 log.error("metric cannot be planned, it is not fed", metric=metric.name, error=str(error))
         if plans == self._plans:
+            self._tell_missing()
             return False
         self._plans = plans
         self.topics = groups_of(plans.values())
         self.metrics = tuple(sorted(plans))
+        self._tell_missing()
         log.info("metrics", names=list(self.metrics), topics=sorted(self.topics))
         return True

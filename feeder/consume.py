@@ -23,7 +23,7 @@ from timeline_workers.events.batch import Positions
 from timeline_workers.pulsar_client import check_broker, explained
 
 from .catalog import Catalog
-from .deadletter import DeadLetter, DeadLetters
+from .deadletter import DeadLetter, DeadLetters, dead_letter_topic
 from .leaves import Leaves
 from .progress import ENTRY_STEP, Offset, advancing, minor_of, resume
 from .retry import persist
@@ -254,6 +254,15 @@ class TopicFeeder:
         counts.batches += 1
         counts.lag = max(0.0, time() - int(messages.published.max()) / 1e6)
         for letter in letters:
+            if letter.reason not in counts.reasons:
+                log.warning(
+                    "an event was refused; it and others like it are in the dead-letter topic",
+                    reason=letter.reason,
+                    message=letter.message,
+                    topic=self.topic,
+                    position=f"{letter.partition}:{letter.position}",
+                    dead_letters=dead_letter_topic(self.topic),
+                )
             counts.reasons[letter.reason] = counts.reasons.get(letter.reason, 0) + 1
         counts.late = counts.reasons.get("late", 0)
         counts.refused = sum(counts.reasons.values()) - counts.late

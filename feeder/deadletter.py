@@ -16,6 +16,9 @@ import pulsar
 from timeline_workers.pulsar_client import explained
 
 MESSAGE_LENGTH = 1000
+# A payload that the broker took, compressed or barely within its limit, can be too big to store once more
+# with properties. Larger ones than this go in chunks, which batches of small ones cannot.
+CHUNKED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +46,16 @@ class DeadLetters:
 
     def __init__(self, client: pulsar.Client, url: str, topic: str) -> None:
         self._client, self._url, self._topic = client, url, topic
-        self._producer: pulsar.Producer | None = None
+        self._producers: dict[bool, pulsar.Producer] = {}
         self.published = 0
 
     def publish(self, letters: Sequence[DeadLetter]) -> None:
         """Return when the broker has stored all of ``letters``; blocks. Raises pulsar.PulsarException."""
         if not letters:
             return
-        name = dead_letter_topic(self._topic)
-        if self._producer is None:
-            with explained(self._url, name):
-                self._producer = self._client.create_producer(
-                    name,
-                    batching_enabled=True,
-                    block_if_queue_full=True,
-                    message_routing_mode=pulsar.PartitionsRoutingMode.RoundRobinDistribution,
-                )
         outcomes = _Outcomes(len(letters))
         for letter in letters:
-            self._producer.send_async(
+            self._producer(len(letter.payload) > CHUNKED_BYTES).send_async(
                 letter.payload,
                 outcomes.take,
                 partition_key=letter.key or None,
@@ -74,15 +68,30 @@ class DeadLetters:
                     "metrics": letter.metrics,
                 },
             )
-        self._producer.flush()
+        for producer in self._producers.values():
+            producer.flush()
         outcomes.wait()
         self.published += len(letters)
 
+    def _producer(self, chunked: bool) -> pulsar.Producer:
+        if chunked not in self._producers:
+            name = dead_letter_topic(self._topic)
+            with explained(self._url, name):
+                self._producers[chunked] = self._client.create_producer(
+                    name,
+                    batching_enabled=not chunked,
+                    chunking_enabled=chunked,
+                    compression_type=pulsar.CompressionType.LZ4,
+                    block_if_queue_full=True,
+                    message_routing_mode=pulsar.PartitionsRoutingMode.RoundRobinDistribution,
+                )
+        return self._producers[chunked]
+
     def close(self) -> None:
-        """Close the producer."""
-        if self._producer is not None:
-            self._producer.close()
-            self._producer = None
+        """Close the producers."""
+        for producer in self._producers.values():
+            producer.close()
+        self._producers.clear()
 
 
 class _Outcomes:

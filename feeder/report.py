@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from time import monotonic
@@ -39,6 +40,14 @@ def summary(counts: Iterable[Counts], signals: int, rate: float) -> dict[str, in
     }
 
 
+def reasons(counts: Iterable[Counts]) -> dict[str, int]:
+    """How many events have become dead letters, by reason."""
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one.reasons)
+    return dict(total.most_common())
+
+
 async def report(counts: Mapping[str, Counts], leaves: Leaves, stop: asyncio.Event) -> None:
     """Show rates and lag until ``stop`` is set; a log line only when something has happened."""
     console = Console(stderr=True)
@@ -59,7 +68,7 @@ async def report(counts: Mapping[str, Counts], leaves: Leaves, stop: asyncio.Eve
                     Text("  ".join(f"{k} {v:,}" for k, v in numbers.items()), style="dim"), refresh=True
                 )
             elif total != before:
-                log.info("fed", **numbers)
+                log.info("fed", **numbers, reasons=reasons(counts.values()))
             before, since = total, now
 
 

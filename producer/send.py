@@ -60,7 +60,8 @@ def to_pulsar(
 ) -> Stored:
     """Send the events to ``topic`` under their keys, in order per key.
 
-    Returns when the broker has stored all of them. Shows a progress bar on standard error, on a terminal.
+    Returns when the broker has stored all of them; when ``events`` raises, what it gave before is stored.
+    Shows a progress bar on standard error, on a terminal.
     Raises ConnectionFailedError, TopicError, or SendError.
     """
     address = pulsar_url() if url is None else url
@@ -81,13 +82,16 @@ def to_pulsar(
             )
         with _bar() as progress:
             task = progress.add_task(f"to {topic}", total=total)
-            for number, event in enumerate(events, 1):
-                tally.sent = number
-                sender.send_async(event.payload, tally.take, partition_key=event.key or None)
-                if number % 1_000 == 0:
-                    progress.update(task, completed=number)
-            with explained(address, topic):
-                sender.flush()
+            try:
+                for number, event in enumerate(events, 1):
+                    tally.sent = number
+                    sender.send_async(event.payload, tally.take, partition_key=event.key or None)
+                    if number % 1_000 == 0:
+                        progress.update(task, completed=number)
+            finally:
+                # Also when the events come to a bad end: what was taken from them is stored.
+                with explained(address, topic):
+                    sender.flush()
             progress.update(task, completed=tally.sent)
         stored = tally.wait()
         sender.close()

@@ -186,7 +186,9 @@ def _choose_ports(*wanted: tuple[int | None, int]) -> list[int]:
     with ExitStack() as held:
         for given, usual in wanted:
             if given is not None and given != 0:
-                if given in chosen or not _free(given):
+                if given in chosen:
+                    raise EmbeddedError(f"port {given} is given to two servers; give each one of its own")
+                if not _free(given):
                     raise EmbeddedError(
                         f"port {given} on {HOST} is in use; stop what listens there, give another port, "
                         f"or give none "

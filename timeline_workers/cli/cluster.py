@@ -361,6 +361,7 @@ def worker(
             if processes == 1:
                 await run_worker(await connect(address, namespace), stop=stop, settings=settings)
                 return 0
+            await connect(address, namespace)  # one error, not one from every process
             one = [sys.executable, "-m", "timeline_workers", "worker", "--address", target.address]
             one += ["--namespace", target.namespace, "--max-cached", str(settings.max_cached_workflows)]
             return await run_children([one] * processes, stop)
