@@ -210,7 +210,7 @@ def evaluate(
     if is_frame(events):
         result.add_frame(events)
         return result
-    if isinstance(events, str | bytes | Mapping):
+    if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
         raise QuestionError(f"events are one {type(events).__name__}; give a list of events, or a table")
     source = iter(events)
     while batch := list(islice(source, _BATCH)):

@@ -118,7 +118,7 @@ class Decoder:
         if isinstance(payload, Mapping):
             return self._shape.of(payload)
         if not isinstance(payload, bytes | bytearray | memoryview | str):
-            raise EventError("malformed-json", f"the event is a {type(payload).__name__}, not an object")
+            raise EventError("malformed-json", not_an_object(payload))
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
         if len(data) > self.limits.event_bytes:
             message = f"the event has {len(data):,} bytes; the limit is {self.limits.event_bytes:,}"

@@ -40,7 +40,7 @@ def decode_frame(decoder: Decoder, frame: Any, first_position: int = 0) -> Decod
     for path, found in ((decoder.key, key), (decoder.time, time)):
         if found is None:
             near = get_close_matches(path, table.names, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(table.names[:20])}"
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(table.names[:20]) or 'none'}"
             raise QuestionError(f"the table has no column {path!r}; {hint}")
     columns = {name: table.raw(table.lookup(path)) for name, path in decoder.paths.items()}
     refusals: Refusals = {}
@@ -75,7 +75,8 @@ class _Table:
         self.library = _library(frame)
         if self.library in ("pandas", "polars"):
             if hasattr(frame, "collect") or not hasattr(frame, "columns"):
-                raise QuestionError(f"events are a {type(frame).__name__}; give a DataFrame")
+                fix = "collect() it first" if hasattr(frame, "collect") else "give a DataFrame"
+                raise QuestionError(f"events are a {type(frame).__name__}; {fix}")
             self.frame = frame
             self.count = len(frame)
             self.names = [name for name in frame.columns if isinstance(name, str)]

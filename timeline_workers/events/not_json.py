@@ -22,8 +22,8 @@ class _Constant:
 
 
 def not_an_object(value: object) -> str:
-    """What to say of JSON that is no object."""
-    shown = "null" if value is None else _NAMES.get(type(value), f"a {type(value).__name__}")
+    """What to say of JSON, or of a Python value given as an event, that is no object."""
+    shown = "null" if value is None else _NAMES.get(type(value), f"one {type(value).__name__}")
     return f"the event is {shown}, not a JSON object"
 
 
