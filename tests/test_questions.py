@@ -226,13 +226,14 @@ def test_intervals_cover_the_range_without_gaps_and_their_changes_add_up(
 
 
 @pytest.mark.parametrize(
-    ("every", "micros"), [("1m", 60 * SECOND), (60, 60 * SECOND), (0.25, 250_000), ("250ms", 250_000)]
+    ("every", "micros"),
+    [("1m", 60 * SECOND), (60, 60 * SECOND), (0.25, 250_000), ("250ms", 250_000), ("10", 10 * SECOND)],
 )
 def test_an_interval_is_a_duration_in_text_or_a_number_of_seconds(every: Any, micros: int) -> None:
     assert duration(every) == micros
 
 
-@pytest.mark.parametrize("every", ["", "1", "5 fortnights", 0, -1, "0s", True, None, 1e-9, float("nan")])
+@pytest.mark.parametrize("every", ["", "5 fortnights", 0, -1, "0s", True, None, 1e-9, float("nan")])
 def test_any_other_interval_is_a_question_error(every: Any) -> None:
     with pytest.raises(QuestionError):
         duration(every)
