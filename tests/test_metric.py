@@ -38,6 +38,17 @@ def test_a_metric_file_is_read_with_durations_and_short_columns(tmp_path: Path) 
     check_metric(metric)
 
 
+def test_what_bounds_the_state_is_read_and_unset_when_it_is_not_there() -> None:
+    metric = load_metric(GOOD)
+    assert (metric.retention, metric.key_ttl, metric.source.idle_timeout) == (None, None, None)
+    bounded = GOOD.replace("  partitions", "  idle_timeout: 5m\n  partitions")
+    metric = load_metric(bounded + "retention: 7d\nkey_ttl: 1d\n")
+    assert metric.retention == 7 * 86_400_000_000
+    assert metric.key_ttl == 86_400_000_000
+    assert metric.source.idle_timeout == 300_000_000
+    assert Metric.model_validate_json(metric.model_dump_json()) == metric
+
+
 def test_a_metric_survives_the_way_between_workers_as_json() -> None:
     metric = load_metric(GOOD)
     assert Metric.model_validate_json(metric.model_dump_json()) == metric
@@ -65,6 +76,10 @@ def test_one_line_of_text_in_braces_is_a_metric_too() -> None:
         ("partitions: 4", "partitions: yes", "source.partitions: True is neither"),
         ("1m", "1 fortnight", "source.allowed_lateness: '1 fortnight' is not a duration"),
         ("1m", "60", "source.allowed_lateness: 60 has no unit; write 60s"),
+        ("name: cirr", "name: cirr\nretention: 7", "retention: 7 has no unit; write 7s"),
+        ("name: cirr", "name: cirr\nkey_ttl: 0s", "key_ttl: '0s' is not longer than nothing"),
+        ("partitions: 4", "idle_timeout: 60", "source.idle_timeout: 60 has no unit; write 60s"),
+        ("partitions: 4", "idle_timeout: 0", "source.idle_timeout: 0 is not longer than nothing"),
         ("1m", "0.5us", "not a whole number of microseconds"),
         ("name: cirr", "name: 1x", "name: '1x' is not a name"),
         ("name: cirr", "name: on", "name: True is not text; put it in quotes"),

@@ -12,7 +12,10 @@ Example::
         playerStateChange: string
         device: {type: string, path: attributes.device}
       allowed_lateness: 1m
+      idle_timeout: 5m           # a partition silent for so long does not hold the watermark back
       partitions: 4              # or per-key
+    retention: 7d                # how far below the watermark answers are kept; unset: as far as they fit
+    key_ttl: 1d                  # keys idle for so long are archived; unset: never
     expression: |
       duration_where(latest_event_to_state(playerStateChange) == "buffer")
 """
@@ -47,6 +50,7 @@ def _duration(value: object) -> object:
 
 
 Microseconds = Annotated[int, BeforeValidator(_duration), Field(ge=0, strict=True)]
+Positive = Annotated[int, BeforeValidator(_duration), Field(gt=0, strict=True)]
 
 
 def _topic(name: str) -> str:
@@ -69,7 +73,12 @@ class ColumnSpec(BaseModel):
 
 
 class Source(BaseModel):
-    """Where events come from and how to read them. ``allowed_lateness``, ``max_ahead``: microseconds."""
+    """Where events come from and how to read them. ``allowed_lateness``, ``max_ahead``, ``idle_timeout``:
+    microseconds.
+
+    A partition that has been silent for ``idle_timeout`` no longer holds the watermark back; None: it does,
+    however long it is silent.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,11 +89,16 @@ class Source(BaseModel):
     columns: dict[Name, Annotated[ColumnSpec, BeforeValidator(_column)]] = Field(default_factory=dict)
     allowed_lateness: Microseconds = 3_600_000_000
     max_ahead: Microseconds = 86_400_000_000
+    idle_timeout: Positive | None = None
     partitions: Annotated[int, Field(ge=1, le=4096, strict=True)] | Choice["per-key"] = 1
 
 
 class Metric(BaseModel):
-    """A named expression over a source."""
+    """A named expression over a source. ``retention``, ``key_ttl``: microseconds of event time.
+
+    Instants are answerable down to ``retention`` below the watermark (None: as far as the state fits). A key
+    that has been idle for ``key_ttl`` leaves the workers for an archive (None: never).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,6 +106,8 @@ class Metric(BaseModel):
     description: str = ""
     source: Source
     expression: Name
+    retention: Microseconds | None = None
+    key_ttl: Positive | None = None
 
 
 def load_metric(file: str | Path) -> Metric:
@@ -157,10 +173,13 @@ def _place(error: yaml.YAMLError) -> str:
 def _refuse_bare_durations(name: str, data: dict[Any, Any]) -> None:
     # The models take microseconds, which is what workers send each other; a person would mean seconds.
     source = data.get("source")
-    for field in ("allowed_lateness", "max_ahead"):
-        value = source.get(field) if isinstance(source, dict) else None
+    places = [("", data, field) for field in ("retention", "key_ttl")]
+    if isinstance(source, dict):
+        places += [("source.", source, field) for field in ("allowed_lateness", "max_ahead", "idle_timeout")]
+    for where, mapping, field in places:
+        value = mapping.get(field)
         if isinstance(value, int | float) and not isinstance(value, bool) and value != 0:
-            raise MetricError(f"{name}: source.{field}: {value} has no unit; write {value}s, or 5m, 1h, 7d")
+            raise MetricError(f"{name}: {where}{field}: {value} has no unit; write {value}s, or 5m, 1h, 7d")
 
 
 def _message(error: ErrorDetails) -> str:
@@ -186,6 +205,8 @@ def _message(error: ErrorDetails) -> str:
             return f"{field}: {value} is not a name: a letter, then up to 63 letters, digits, dots and _ or -"
         case "string_too_short":
             return f"{field}: this must not be empty"
+        case "greater_than":
+            return f"{field}: {value} is not longer than nothing; write a positive duration or leave it out"
         case "string_type":
             return f"{field}: {value} is not text; put it in quotes"
         case "model_type":

@@ -111,6 +111,7 @@ def test_two_metrics_share_what_they_have_in_common() -> None:
         {"partitions": "per-key"},
         {"allowed_lateness": "5s"},
         {"max_ahead": "5s"},
+        {"idle_timeout": "5m"},
         {"columns": {"x": "string"}},
         {"columns": {"x": {"type": "int", "path": "data.x"}}},
     ],
@@ -136,6 +137,21 @@ def test_what_cannot_change_an_answer_keeps_the_name(change: dict[str, Any]) -> 
     here = metric("latest_event_to_state(x)", columns={"x": "int"})
     there = metric("latest_event_to_state(x)", **{"columns": {"x": "int"}, **change})
     assert names(plan(here)) == names(plan(there))
+
+
+@pytest.mark.parametrize("bound", [{"retention": 5_000_000}, {"retention": 0}, {"key_ttl": 5_000_000}])
+def test_what_bounds_the_state_makes_other_workers_that_know_their_bounds(bound: dict[str, int]) -> None:
+    """Metrics that keep a different past do not share a worker; every worker knows its bounds."""
+    here = metric("latest_event_to_state(x) == 1 | aggregate(group_by(y), count)")
+    there = here.model_copy(update=bound)
+    assert names(plan(here)).isdisjoint(names(plan(there)))
+    made = plan(there)
+    for spec in [*workers(made, "p0"), *global_workers(made)]:
+        assert {"retention": spec.retention, "key_ttl": spec.key_ttl} == {
+            "retention": None,
+            "key_ttl": None,
+            **bound,
+        }
 
 
 def test_names_never_change() -> None:

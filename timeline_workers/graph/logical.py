@@ -93,13 +93,21 @@ def _columns(expression: t.Expression) -> list[str]:
     return []
 
 
-def node_name(expression: t.Expression, source: Source, uses: Iterable[str]) -> str:
-    """Name a node by what its canonical ``expression`` computes.
+def node_name(
+    expression: t.Expression,
+    source: Source,
+    uses: Iterable[str],
+    retention: int | None = None,
+    key_ttl: int | None = None,
+) -> str:
+    """Name a node by what its canonical ``expression`` computes, and how long it keeps it.
 
     The name is a slug, and ten hex digits over the text and the source.
     Of the source, only what can change an answer counts: where events and their key and time come from, how
     they are spread and how late they may be, and the columns ``uses``. Two metrics whose sources differ in
     other columns share the node.
+
+    What is not set leaves no trace in the name, so that a setting of a later release renames nothing.
     """
     columns = {}
     for name in sorted(uses):
@@ -115,5 +123,7 @@ def node_name(expression: t.Expression, source: Source, uses: Iterable[str]) -> 
         "max_ahead": source.max_ahead,
         "partitions": source.partitions,
     }
+    kept = {"idle_timeout": source.idle_timeout, "retention": retention, "key_ttl": key_ttl}
+    identity |= {name: value for name, value in kept.items() if value is not None}
     extra = json.dumps(identity, sort_keys=True)
     return f"{slug(expression)}-{text_hash(to_text(expression), extra)[:10]}"

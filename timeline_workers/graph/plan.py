@@ -60,6 +60,7 @@ class WorkerSpec(BaseModel):
     """One durable worker: a node in one partition. ``inputs``: per slot, the worker ids to subscribe to.
 
     An aggregate has one worker, ``partition`` "all", that hears every partition of its children.
+    ``retention``, ``key_ttl``: see ``Metric``; microseconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,6 +70,8 @@ class WorkerSpec(BaseModel):
     source: Source
     partition: str
     inputs: tuple[tuple[str, ...], ...] = ()
+    retention: int | None = None
+    key_ttl: int | None = None
 
 
 class Plan(BaseModel):
@@ -109,7 +112,7 @@ def plan(metric: Metric) -> Plan:
     nodes: list[NodeSpec] = []
     for node in graph:
         spec = NodeSpec(
-            name=node_name(node.expression, source, node.uses),
+            name=node_name(node.expression, source, node.uses, metric.retention, metric.key_ttl),
             operator=slug(node.expression),
             expression=to_text(node.expression),
             kind=node.kind,
@@ -193,6 +196,8 @@ def workers(plan: Plan, partition: str) -> list[WorkerSpec]:
             source=plan.metric.source,
             partition=partition,
             inputs=tuple((worker_id(name, partition),) for name in node.inputs),
+            retention=plan.metric.retention,
+            key_ttl=plan.metric.key_ttl,
         )
         for node in plan.nodes
         if not is_global(node)
@@ -209,6 +214,8 @@ def global_workers(plan: Plan) -> list[WorkerSpec]:
             source=plan.metric.source,
             partition=GLOBAL,
             inputs=tuple(tuple(worker_id(name, label) for label in labels) for name in node.inputs),
+            retention=plan.metric.retention,
+            key_ttl=plan.metric.key_ttl,
         )
         for node in plan.nodes
         if is_global(node)
