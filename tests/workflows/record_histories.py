@@ -1,27 +1,38 @@
-"""Record small histories of every workflow type: ``python -m tests.workflows.record_histories`` writes them
-anew.
+"""Record histories of every workflow type: ``python -m tests.workflows.record_histories RELEASE`` writes them
+into ``histories/RELEASE``, once, when a release is made.
 
-The replay tests run today's code against them. A history that today's code cannot replay means that running
-workers would not survive the upgrade: then the change needs a patch marker, not a new recording.
+The replay tests run today's code against those of every release. A history that today's code cannot replay
+means that running workers would not survive the upgrade: then the change needs a patch marker, not a new
+recording. For more histories of an earlier release, run this file with that release's wheel first on the
+path, from another folder (``PYTHONPATH=UNPACKED_WHEEL:REPOSITORY``); it refuses any other mixture.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
 import json
+import random
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from temporalio.client import Client, WorkflowHistory
+import typer
+from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 
+from tests.oracle.events import Event
 from tests.workflows.cluster import (
     apply,
     cluster,
     feed,
     metric,
     result_workers,
+    status,
     until_everything_arrived,
     worked_example,
 )
+from timeline_workers import __version__
 from timeline_workers.graph.plan import plan
 from workflows import ask
 from workflows.messages import CATALOG_ID, DRIVER_ID
@@ -29,6 +40,9 @@ from workflows.start import all_workers
 
 FOLDER = Path(__file__).parent / "histories"
 EXPRESSION = 'duration_where(latest_event_to_state(playerStateChange) == "buffer")'
+KINDS = ("EventProcessor", "TimelineProcessor", "MetricCatalog", "TimelineDriver")
+_LARGE = 256 * 1024
+Run = tuple[str, str]
 
 
 async def record(client: Client) -> dict[str, WorkflowHistory]:
@@ -38,7 +52,7 @@ async def record(client: Client) -> dict[str, WorkflowHistory]:
     buffering = metric("buffering", EXPRESSION, partitions=1)
     events = worked_example()
     await apply(client, buffering, continue_as_new_after=2)
-    runs: list[tuple[str, str]] = []
+    runs: list[Run] = []
     for start in range(0, len(events), 2):
         part = events[start : start + 2]
         await feed(client, buffering, part)
@@ -47,6 +61,110 @@ async def record(client: Client) -> dict[str, WorkflowHistory]:
     assert result_workers(buffering)
     await ask.delete(client, "buffering")
     runs += await _runs(client, [CATALOG_ID, DRIVER_ID.format(metric="buffering")])
+    return await _histories(client, runs)
+
+
+async def _aggregate(client: Client) -> list[Run]:
+    """An aggregate over two partitions is fed, continues as new, is asked, and stopped."""
+    by_cdn = metric(
+        "by-cdn",
+        'latest_event_to_state(playerStateChange) == "buffer" | aggregate(group_by(cdnChange), count, sum)',
+    )
+    events = [
+        Event(e.key, e.time, (0, 0, 10 * place + i), e.columns)
+        for i, key in enumerate(["s1", "s2", "s3"])
+        for place, e in enumerate(worked_example(key))
+    ]
+    events.sort(key=lambda e: e.position)
+    await apply(client, by_cdn, continue_as_new_after=5)
+    workers = [spec.worker_id for spec in all_workers(plan(by_cdn))]
+    runs: list[Run] = []
+    for start in range(0, len(events), 6):
+        await feed(client, by_cdn, events[start : start + 6])
+        for worker in workers:
+            await status(client, worker)
+        runs += await _runs(client, [w for w in workers if w.endswith(".all")])
+    await ask.delete(client, "by-cdn")
+    return runs
+
+
+async def _resubscribe(client: Client) -> list[Run]:
+    """A leaf is ended by hand and started again: its parent opens the edge anew; and a child finds its
+    subscriber gone.
+    """
+    buffering = metric("buffering", EXPRESSION, partitions=1)
+    leaf, middle, result = [spec.worker_id for spec in all_workers(plan(buffering))]
+    events = worked_example()
+    await apply(client, buffering)
+    await feed(client, buffering, events[:4])
+    await until_everything_arrived(client, buffering, events[:4])
+    await client.get_workflow_handle(leaf).terminate("for the recording")
+    await apply(client, buffering)
+    await feed(client, buffering, events[:6])
+    await until_everything_arrived(client, buffering, events[:6])
+    await client.get_workflow_handle(result).terminate("for the recording")
+    await feed(client, buffering, events[6:8])
+    while (await status(client, middle))["edges"][0]["state"] != "gone":
+        await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees
+    await apply(client, buffering)
+    await feed(client, buffering, events[8:])
+    await until_everything_arrived(client, buffering, events)
+    runs = await _runs(client, [leaf, middle, result, DRIVER_ID.format(metric="buffering")])
+    await ask.delete(client, "buffering")
+    return runs
+
+
+async def _metrics(client: Client) -> list[Run]:
+    """Metrics share workers, one is replaced, a wrong one refused, all are removed."""
+    first = metric("first", EXPRESSION, partitions=1)
+    second = metric("second", EXPRESSION.replace("buffer", "play"), partitions=1)
+    await apply(client, first)
+    await apply(client, second)
+    await apply(client, first)
+    await feed(client, first, worked_example())
+    shared = [s.worker_id for s in all_workers(plan(first)) if s.node.is_leaf]
+    replaced = metric("second", EXPRESSION.replace("buffer", "pause"), partitions=1)
+    await apply(client, replaced)
+    with contextlib.suppress(WorkflowFailureError):
+        await apply(client, metric("wrong", "duration_were(latest_event_to_state(a) == 1)"))
+    for name in ("first", "second"):
+        await ask.delete(client, name)
+    drivers = [DRIVER_ID.format(metric=name) for name in ("second", "wrong")]
+    return await _runs(client, [*shared, CATALOG_ID, *drivers])
+
+
+async def _kept(client: Client) -> list[Run]:
+    """A leaf's state outgrows its input: it is kept in the history of one run and fetched by the next."""
+    many = metric("many", "latest_event_to_state(playerStateChange)", partitions=1)
+    draw = random.Random(5)
+    events = [
+        Event(f"{draw.getrandbits(64):016x}", i * 1_000_000, (0, 0, i), {"playerStateChange": "play"})
+        for i in range(62_000)
+    ]
+    await apply(client, many, continue_as_new_after=2)
+    (worker,) = [spec.worker_id for spec in all_workers(plan(many))]
+    runs = await _runs(client, [worker])
+    for part in (events[:31_000], events[31_000:61_998], events[61_998:61_999], events[61_999:]):
+        await feed(client, many, part, batch=31_000)
+        await until_everything_arrived(client, many, part)
+        runs += await _runs(client, [worker])
+    await ask.delete(client, "many")
+    return runs
+
+
+SCENARIOS: dict[str, Callable[[Client], Awaitable[list[Run]]]] = {
+    "aggregate": _aggregate,
+    "resubscribe": _resubscribe,
+    "metrics": _metrics,
+    "kept": _kept,
+}
+
+
+async def _runs(client: Client, workflow_ids: Sequence[str]) -> list[Run]:
+    return [(w, (await client.get_workflow_handle(w).describe()).run_id or "") for w in workflow_ids]
+
+
+async def _histories(client: Client, runs: Sequence[Run]) -> dict[str, WorkflowHistory]:
     histories: dict[str, WorkflowHistory] = {}
     for workflow_id, run_id in dict.fromkeys(runs):
         history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
@@ -54,10 +172,6 @@ async def record(client: Client) -> dict[str, WorkflowHistory]:
         number = sum(known.startswith(f"{name}-") for known in histories)
         histories[f"{name}-{number}"] = history
     return histories
-
-
-async def _runs(client: Client, workflow_ids: list[str]) -> list[tuple[str, str]]:
-    return [(w, (await client.get_workflow_handle(w).describe()).run_id) for w in workflow_ids]
 
 
 def without_places(history: WorkflowHistory) -> str:
@@ -75,16 +189,53 @@ def without_places(history: WorkflowHistory) -> str:
     return json.dumps(clean(json.loads(history.to_json())), indent=1) + "\n"
 
 
-async def main() -> None:
-    async with cluster() as client:
-        histories = await record(client)
-    FOLDER.mkdir(exist_ok=True)
-    for kind in ("EventProcessor", "TimelineProcessor", "MetricCatalog", "TimelineDriver"):
-        # The second run of a worker, where there is one, begins with carried state.
-        chosen = max(name for name in histories if name.startswith(f"{kind}-") and name <= f"{kind}-4")
-        text = without_places(histories[chosen])
-        (FOLDER / f"{kind}.json").write_text(text)
+def recorded() -> list[Path]:
+    """Every recorded history of every release."""
+    return sorted([*FOLDER.glob("*/*.json"), *FOLDER.glob("*/*.json.gz")])
+
+
+def read(file: Path) -> WorkflowHistory:
+    """A recorded history; its workflow has the name of the file."""
+    text = gzip.decompress(file.read_bytes()).decode() if file.suffix == ".gz" else file.read_text()
+    return WorkflowHistory.from_json(file.name.split(".")[0], text)
+
+
+def _write(folder: Path, name: str, history: WorkflowHistory) -> None:
+    text = without_places(history)
+    if len(text) < _LARGE:
+        (folder / f"{name}.json").write_text(text)
+    else:
+        (folder / f"{name}.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+async def _record_all(folder: Path, scenarios: Sequence[str]) -> None:
+    if not scenarios:
+        async with cluster() as client:
+            histories = await record(client)
+        for kind in KINDS:
+            # The second run of a worker, where there is one, begins with carried state.
+            chosen = max(name for name in histories if name.startswith(f"{kind}-") and name <= f"{kind}-4")
+            _write(folder, kind, histories[chosen])
+    for scenario in scenarios or SCENARIOS:
+        async with cluster() as client:
+            histories = await _histories(client, await SCENARIOS[scenario](client))
+        for name, history in histories.items():
+            _write(folder, f"{scenario}-{name}", history)
+
+
+def main(
+    release: Annotated[str, typer.Argument(help="The version of the library that runs.")],
+    scenario: Annotated[list[str] | None, typer.Option(help="Add only these.")] = None,
+) -> None:
+    """Record the histories of this release."""
+    if release != __version__:
+        raise typer.BadParameter(f"the library on the path is {__version__}, not {release}")
+    folder = FOLDER / release
+    if folder.exists() and not scenario:
+        raise typer.BadParameter(f"{folder} is there: what a release has recorded stays as it is")
+    folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(_record_all(folder, scenario or ()))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    typer.run(main)
