@@ -29,7 +29,18 @@ from ..algebra.timelinestore import TimelineStore
 from ..algebra.values import Int64
 from ..errors import StateError
 from .leaf import pack_progress, unpack_progress
-from .packing import pack, pack_ints, pack_timeline, unpack, unpack_ints, unpack_timeline
+from .packing import (
+    MESSAGE_BYTES,
+    check_keys,
+    compress,
+    decoding,
+    encode,
+    pack_ints,
+    pack_timeline,
+    unpack,
+    unpack_ints,
+    unpack_timeline,
+)
 from .progress import later
 
 BEGINNING = -(2**62)
@@ -88,7 +99,7 @@ class OutboundEdge:
             batch = _batch(output, marked, self.pending.peek(marked), budget)
             said = self.progress if len(batch.rest_keys) else progress
             told = max(self.told_keys, int(batch.keys[-1]) + 1 if len(batch.keys) else 0)
-            payload = pack(
+            encoded = encode(
                 {
                     "from": sender,
                     "epoch": self.epoch,
@@ -102,8 +113,10 @@ class OutboundEdge:
                     "progress": pack_progress(said),
                 }
             )
-            if len(payload) <= limit or budget == 1:
-                break
+            if len(encoded) <= MESSAGE_BYTES or budget == 1:
+                payload = compress(encoded, MESSAGE_BYTES)
+                if len(payload) <= limit or budget == 1:
+                    break
             budget = max(1, budget // 2)
         self.in_flight = payload
         self.pending.take(marked)
@@ -178,11 +191,12 @@ class InboundEdge:
         The first message of a new epoch begins the edge anew: all that was told before is taken back first.
         Raises StateError when an earlier message is missing.
         """
-        suffix = unpack_timeline(message["suffix"])
+        suffix: Timeline = message["suffix"]
         revisions: list[Revision] = []
         if message["epoch"] != self.epoch:
             if message["sequence"] or message["epoch"] in self.past_epochs:
                 return []
+            _check_first(message, 0)
             if self.epoch:
                 self.past_epochs.append(self.epoch)
             self.epoch, self.sequence, self.newest = message["epoch"], 0, (-1, -1)
@@ -197,13 +211,14 @@ class InboundEdge:
                 f"message {message['sequence']} of {self.sender} came before {self.sequence}: an edge "
                 "has one message in flight, so the child must have lost its state; apply the metric again"
             )
+        _check_first(message, len(self.numbers))
         new: list[Key] = message["new_keys"]
         own = keys.intern_all(new)
         self.numbers = np.concatenate([self.numbers[: message["first_key"]], own])
         self.sequence, self.newest = message["sequence"] + 1, stamp
-        self.progress = later(self.progress, unpack_progress(message["progress"]))
-        mine = self.numbers[unpack_ints(message["keys"])]
-        froms = unpack_ints(message["froms"])
+        self.progress = later(self.progress, message["progress"])
+        mine = self.numbers[message["keys"]]
+        froms: Int64 = message["froms"]
         if len(mine) > 1 and bool((mine[1:] < mine[:-1]).any()):
             by_number = np.argsort(mine)
             lengths = np.diff(suffix.offsets)[by_number]
@@ -242,21 +257,46 @@ class InboundEdge:
         )
 
 
+def _check_first(message: dict[str, Any], known: int) -> None:
+    if message["first_key"] > known:
+        raise StateError(
+            f"message {message['sequence']} of {message['from']} names keys from {message['first_key']} on, "
+            f"and {known} are known: the child must have lost its state"
+        )
+
+
 def open_message(payload: bytes) -> dict[str, Any]:
-    """Decode a message of an edge. Raises StateError for bytes that are none."""
-    message = unpack(payload)
-    missing = {
-        "from",
-        "epoch",
-        "sequence",
-        "inputs",
-        "first_key",
-        "new_keys",
-        "keys",
-        "froms",
-        "suffix",
-        "progress",
-    } - set(message)
-    if missing:
+    """Decode a message of an edge, its columns included. Raises StateError for bytes that are none."""
+    message = unpack(payload, MESSAGE_BYTES)
+    if missing := _FIELDS.keys() - message.keys():
         raise StateError(f"not a message of an edge: {sorted(missing)} missing")
+    for name, kind in _FIELDS.items():
+        if type(message[name]) is not kind:
+            raise StateError(f"not a message of an edge: {name} is {message[name]!r:.60}")
+    if min(message["sequence"], message["inputs"], message["first_key"]) < 0:
+        raise StateError("not a message of an edge: a number in it is below 0")
+    with decoding("a message of an edge"):
+        message["keys"], message["froms"] = unpack_ints(message["keys"]), unpack_ints(message["froms"])
+        message["suffix"] = unpack_timeline(message["suffix"])
+        message["progress"] = unpack_progress(message["progress"])
+    check_keys(message["new_keys"])
+    keys, named = message["keys"], message["first_key"] + len(message["new_keys"])
+    if not len(keys) == len(message["froms"]) == message["suffix"].keys:
+        raise StateError("a message's keys, instants and timelines differ in number")
+    if len(keys) and not 0 <= int(keys.min()) <= int(keys.max()) < named:
+        raise StateError("a message tells of a key that it does not name")
     return message
+
+
+_FIELDS: dict[str, type] = {
+    "from": str,
+    "epoch": str,
+    "sequence": int,
+    "inputs": int,
+    "first_key": int,
+    "new_keys": list,
+    "keys": list,
+    "froms": list,
+    "suffix": list,
+    "progress": list,
+}

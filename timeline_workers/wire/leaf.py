@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ..algebra.leaves import LeafBatch, Progress
 from ..algebra.values import Tagged
 from ..errors import StateError
 from .packing import (
+    MESSAGE_BYTES,
+    check_keys,
+    decoding,
     pack,
     pack_ints,
     pack_positions,
@@ -51,14 +52,16 @@ def encode_leaf_batch(batch: LeafBatch) -> bytes:
             "position": pack_positions(batch.position),
             "values": None if batch.values is None else pack_values(batch.values),
             "progress": pack_progress(batch.progress),
-        }
+        },
+        MESSAGE_BYTES,
     )
 
 
 def decode_leaf_batch(payload: bytes) -> LeafBatch:
     """Reverse ``encode_leaf_batch``. Raises StateError for bytes that are no leaf batch."""
-    message = unpack(payload)
-    try:
+    message = unpack(payload, MESSAGE_BYTES)
+    with decoding("a leaf batch"):
+        check_keys(message["keys"])
         values = None if message["values"] is None else unpack_values(message["values"])
         if values is not None and not isinstance(values, Tagged):
             raise StateError("a leaf batch holds tagged values")
@@ -71,10 +74,10 @@ def decode_leaf_batch(payload: bytes) -> LeafBatch:
             values,
             unpack_progress(message["progress"]),
         )
-    except (KeyError, TypeError, ValueError, IndexError, msgspec.MsgspecError) as error:
-        raise StateError(f"not a leaf batch: {error!r}") from error
     rows = len(batch.time)
-    if len(batch.origins) != len(batch.keys) or len(batch.key) != rows or len(batch.position) != rows:
+    if len(batch.origins) != len(batch.keys) or len(batch.key) != rows:
+        raise StateError("a leaf batch's columns differ in length")
+    if len(batch.position) != rows or (values is not None and len(values) != rows):
         raise StateError("a leaf batch's columns differ in length")
     if rows and not 0 <= int(batch.key.min()) <= int(batch.key.max()) < len(batch.keys):
         raise StateError("a leaf batch names a key it does not list")

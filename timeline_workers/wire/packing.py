@@ -3,11 +3,17 @@
 A message is a MessagePack map (msgspec) of packed columns, compressed with zstd. Whole-number columns are
 stored as they are or as differences, whichever needs the narrower integers. Arrow's IPC format was looked
 at: its schema costs about a kilobyte a message, which is more than most messages hold.
+
+What is read was written by another process and kept by a server, so nothing is taken on trust: frames carry a
+checksum (those of release 0.1.0 do not, and are read all the same), sizes are bounded before memory is taken
+for them, and whatever is wrong in between is a StateError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -17,29 +23,98 @@ import zstandard
 from numpy.typing import NDArray
 
 from ..algebra.timelines import Timeline
-from ..algebra.values import STRING, Bools, Flags, Int64, Linear, Numbers, StringTable, Tagged, Values
+from ..algebra.values import (
+    STRING,
+    UNKNOWN,
+    Bools,
+    Flags,
+    Int64,
+    Linear,
+    Numbers,
+    StringTable,
+    Tagged,
+    Values,
+)
 from ..errors import StateError
 from ..events.batch import Positions
 
 _WIDTHS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
-_MAX_MESSAGE = 1 << 30
+STATE_BYTES = 1 << 30
+"""The most bytes before compression: a worker's carried state may be many rows that compress well."""
+MESSAGE_BYTES = 1 << 28
+"""The same for a message between workers: a few bytes that were made for it must not claim all memory."""
+MAX_ROWS = 1 << 26
+"""The most rows of a column: half a gigabyte. A column of one repeated value is a few bytes on the wire."""
+
+_NUMBER = re.compile(r"-?[0-9]{1,4300}(?:/[0-9]{1,4300})?", re.ASCII)
 
 
-def pack(message: dict[str, Any]) -> bytes:
-    """Encode and compress a map of plain values and packed columns."""
-    return zstandard.ZstdCompressor(level=3).compress(msgspec.msgpack.encode(message))
+def pack(message: dict[str, Any], most: int = STATE_BYTES) -> bytes:
+    """Encode and compress a map of plain values and packed columns.
+
+    Raises StateError when it has more than ``most`` bytes: ``unpack`` would refuse it.
+    """
+    return compress(encode(message), most)
 
 
-def unpack(payload: bytes) -> dict[str, Any]:
-    """Reverse ``pack``. Raises StateError for bytes that are no message."""
+def encode(message: dict[str, Any]) -> bytes:
+    """Encode a map of plain values and packed columns; ``compress`` makes it a message."""
+    return msgspec.msgpack.encode(message)
+
+
+def compress(encoded: bytes, most: int = STATE_BYTES) -> bytes:
+    """Compress what ``encode`` made, with a checksum; raises StateError when it is larger than ``most``."""
+    if len(encoded) > most:
+        raise StateError(f"a message of {len(encoded):,} bytes; {most:,} are the most that can be read again")
+    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(encoded)
+
+
+def unpack(payload: bytes, most: int = STATE_BYTES) -> dict[str, Any]:
+    """Reverse ``pack``. Raises StateError for bytes that are no message, or one of over ``most`` bytes."""
     try:
-        raw = zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MAX_MESSAGE)
+        # The library takes memory for as many bytes as the frame's header says, whatever it was told.
+        size = zstandard.get_frame_parameters(payload).content_size
+        if size > most:
+            raise StateError(
+                f"{len(payload)} bytes are no packed message: its size is not said, or over {most:,}"
+            )
+        raw = zstandard.ZstdDecompressor().decompress(payload, max_output_size=most, allow_extra_data=False)
         message = msgspec.msgpack.decode(raw)
-    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+    except (zstandard.ZstdError, msgspec.DecodeError, UnicodeError, RecursionError, ValueError) as error:
         raise StateError(f"{len(payload)} bytes are no packed message: {error}") from error
     if not isinstance(message, dict):
         raise StateError(f"a packed message is a map, not {type(message).__name__}")
     return message
+
+
+@contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Turn whatever goes wrong inside the block, where foreign values are taken apart, into StateError.
+
+    ``what`` says what they should have been: "a leaf batch".
+    """
+    try:
+        yield
+    except StateError:
+        raise
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        RecursionError,
+        MemoryError,
+        msgspec.MsgspecError,
+    ) as error:
+        raise StateError(f"not {what}: {error!r}") from error
+
+
+def check_keys(names: Sequence[Any]) -> None:
+    """Raise StateError unless ``names`` are keys: strings and ints."""
+    if not set(map(type, names)) <= {str, int}:
+        raise StateError("a list of keys holds something that is neither a string nor an int")
 
 
 def pack_ints(column: NDArray[np.integer]) -> list[Any]:
@@ -62,21 +137,26 @@ def pack_ints(column: NDArray[np.integer]) -> list[Any]:
 
 
 def unpack_ints(packed: Sequence[Any]) -> Int64:
-    """Reverse ``pack_ints``."""
-    count, mode, width, first, data = packed
-    if mode == 0:
-        return np.full(count, first, np.int64)
-    stored = np.frombuffer(data, _WIDTHS[width]).astype(np.int64)
-    if mode == 1:
-        shifted: Int64 = stored + first
-        return shifted
-    if mode == 2:
-        values = np.empty(count, np.int64)
-        values[0] = first
-        np.cumsum(stored, out=values[1:])
-        values[1:] += first
-        return values
-    return stored
+    """Reverse ``pack_ints``. Raises StateError when it is no such column."""
+    with decoding("a packed column"):
+        count, mode, width, first, data = packed
+        if not (type(count) is type(first) is int and isinstance(data, bytes) and 0 <= count <= MAX_ROWS):
+            raise StateError(f"a packed column of {count!r} rows; 0 to {MAX_ROWS:,} can be read")
+        if mode == 0 and not data:
+            return np.full(count, first, np.int64)
+        stored = np.frombuffer(data, _WIDTHS[width]).astype(np.int64)
+        if mode not in (1, 2, 3) or len(stored) != count - (mode == 2):
+            raise StateError(f"a packed column of {count} rows has {len(stored)} in mode {mode!r}")
+        if mode == 1:
+            shifted: Int64 = stored + np.int64(first)
+            return shifted
+        if mode == 2:
+            values = np.empty(count, np.int64)
+            values[0] = first
+            np.cumsum(stored, out=values[1:])
+            values[1:] += first
+            return values
+        return stored
 
 
 def _width(low: int, high: int) -> int:
@@ -93,9 +173,12 @@ def pack_bools(column: Bools) -> list[Any]:
 
 
 def unpack_bools(packed: Sequence[Any]) -> Bools:
-    """Reverse ``pack_bools``."""
-    count, data = packed
-    return np.unpackbits(np.frombuffer(data, np.uint8), count=count).astype(np.bool_)
+    """Reverse ``pack_bools``. Raises StateError when it is no such column."""
+    with decoding("a packed column"):
+        count, data = packed
+        if type(count) is not int or not isinstance(data, bytes) or len(data) != (count + 7) // 8:
+            raise StateError(f"a packed column of {count!r} booleans has another number of bytes")
+        return np.unpackbits(np.frombuffer(data, np.uint8), count=count).astype(np.bool_)
 
 
 def _pack_numbers(numbers: Numbers) -> list[Any]:
@@ -108,9 +191,18 @@ def _unpack_numbers(packed: Sequence[Any]) -> Numbers:
     kind, data = packed
     if kind == "ints":
         return unpack_ints(data)
+    if kind != "exact" or not isinstance(data, list):
+        raise StateError(f"packed numbers are ints or exact, not {kind!r}")
     numbers = np.empty(len(data), np.object_)
-    numbers[:] = [Fraction(text) for text in data]
+    numbers[:] = [_fraction(text) for text in data]
     return numbers
+
+
+def _fraction(text: str) -> Fraction:
+    # Fraction itself would read 1e999999999, and take a gigabyte for it.
+    if not _NUMBER.fullmatch(text):
+        raise StateError(f"{text[:40]!r} is no exact number")
+    return Fraction(text)
 
 
 def pack_values(values: Values) -> list[Any]:
@@ -130,14 +222,28 @@ def pack_values(values: Values) -> list[Any]:
 
 
 def unpack_values(packed: Sequence[Any]) -> Values:
-    """Reverse ``pack_values``."""
-    if packed[0] == "flags":
-        return Flags(unpack_bools(packed[1]))
-    if packed[0] == "linear":
-        return Linear(unpack_bools(packed[1]), _unpack_numbers(packed[2]), _unpack_numbers(packed[3]))
-    names = list(packed[3])
-    table = StringTable(names, {name: code for code, name in enumerate(names)})
-    return Tagged(unpack_ints(packed[1]).astype(np.uint8), unpack_ints(packed[2]), table)
+    """Reverse ``pack_values``. Raises StateError when it is no such column."""
+    with decoding("a packed column of values"):
+        if packed[0] == "flags":
+            return Flags(unpack_bools(packed[1]))
+        if packed[0] == "linear":
+            known = unpack_bools(packed[1])
+            num, slope = _unpack_numbers(packed[2]), _unpack_numbers(packed[3])
+            if not len(known) == len(num) == len(slope):
+                raise StateError("a packed column of lines has parts of different lengths")
+            return Linear(known, num, slope)
+        if packed[0] != "tagged":
+            raise StateError(f"a packed column of values is flags, linear or tagged, not {packed[0]!r}")
+        tags, bits, names = unpack_ints(packed[1]), unpack_ints(packed[2]), packed[3]
+        if not isinstance(names, list) or not set(map(type, names)) <= {str}:
+            raise StateError("the strings of a packed column are no strings")
+        strings = bits[tags == STRING]
+        if len(tags) != len(bits) or ((tags < UNKNOWN) | (tags > STRING)).any():
+            raise StateError("a packed column has a tag that is none")
+        if len(strings) and not 0 <= int(strings.min()) <= int(strings.max()) < len(names):
+            raise StateError("a packed column names a string that it does not list")
+        table = StringTable(names, {name: code for code, name in enumerate(names)})
+        return Tagged(tags.astype(np.uint8), bits, table)
 
 
 def pack_timeline(timeline: Timeline) -> list[Any]:
@@ -147,10 +253,13 @@ def pack_timeline(timeline: Timeline) -> list[Any]:
 
 def unpack_timeline(packed: Sequence[Any]) -> Timeline:
     """Reverse ``pack_timeline``. Raises StateError when the columns do not belong together."""
-    counts, starts, values = unpack_ints(packed[0]), unpack_ints(packed[1]), unpack_values(packed[2])
+    with decoding("a packed timeline"):
+        counts, starts, values = unpack_ints(packed[0]), unpack_ints(packed[1]), unpack_values(packed[2])
+    if (counts < 0).any() or (counts > MAX_ROWS).any():
+        raise StateError("a timeline has a key with a number of rows that cannot be")
     offsets = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
-    if (counts < 0).any() or offsets[-1] != len(starts) or len(starts) != len(values):
+    if offsets[-1] != len(starts) or len(starts) != len(values):
         raise StateError("a timeline's row counts, starts and values differ in length")
     return Timeline(offsets, starts, values)
 
@@ -161,6 +270,10 @@ def pack_positions(positions: Positions) -> list[Any]:
 
 
 def unpack_positions(packed: Sequence[Any]) -> Positions:
-    """Reverse ``pack_positions``."""
-    partition, major, minor = (unpack_ints(column) for column in packed)
-    return Positions(partition.astype(np.int32), major, minor)
+    """Reverse ``pack_positions``. Raises StateError when the columns do not belong together."""
+    with decoding("packed positions"):
+        partition, major, minor = (unpack_ints(column) for column in packed)
+    narrow = partition.astype(np.int32)
+    if not len(partition) == len(major) == len(minor) or (narrow != partition).any():
+        raise StateError("packed positions differ in length, or name a partition beyond 32 bits")
+    return Positions(narrow, major, minor)
