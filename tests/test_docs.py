@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from timeline_workers.credentials import CodecAccess, PulsarAccess
 from timeline_workers.events import rules
 from timeline_workers.graph.draw import to_mermaid
 from timeline_workers.graph.plan import partition_labels, plan, workers
@@ -170,7 +171,8 @@ def _operations() -> str:
 
 def test_every_setting_is_documented_and_no_other() -> None:
     """The variables in docs/operations.md are those that the code reads."""
-    read = {f"TIMELINE_{name.upper()}" for name in Settings.model_fields}
+    read = {kind.variable(name) for kind in (PulsarAccess, CodecAccess) for name in kind.model_fields}
+    read |= {f"TIMELINE_{name.upper()}" for name in Settings.model_fields}
     for folder in ("timeline_workers", "workflows", "feeder", "producer"):
         for module in TOP.glob(f"{folder}/**/*.py"):
             read |= set(

@@ -6,6 +6,8 @@
     ├── EventError           one event is wrong: has a reason code for the dead-letter topic
     ├── QuestionError        a question is malformed (times, ranges, units)
     │   └── UnknownNameError an unknown key, node or metric, named
+    ├── SettingsError        an environment variable is wrong: named, with the rule it breaks
+    ├── CodecError           a payload cannot be decrypted: says which key is missing
     ├── ConnectionFailedError  a server cannot be reached: says which address and how to start one
     └── StateError           carried state or a wire message cannot be decoded
 
@@ -81,6 +83,14 @@ class QuestionError(TimelineError):
 
 class UnknownNameError(QuestionError):
     """An unknown key, node or metric: the message names it and, where there is one, the nearest known."""
+
+
+class SettingsError(TimelineError):
+    """A setting, an environment variable, breaks a rule; secrets are not repeated in the message."""
+
+
+class CodecError(TimelineError):
+    """A payload is encrypted with a key that is not here, or has been changed since it was encrypted."""
 
 
 class ConnectionFailedError(TimelineError):

@@ -1,21 +1,20 @@
 """Connecting to Pulsar: where, with what credentials, and errors that say what to do.
 
-Settings: ``TIMELINE_PULSAR_URL`` (``pulsar://host:6650`` or ``pulsar+ssl://host:6651``),
-``TIMELINE_PULSAR_TOKEN`` (a JWT), ``TIMELINE_PULSAR_TLS_CA`` (a file of trusted certificates),
-``TIMELINE_PULSAR_TLS_CERT`` and ``TIMELINE_PULSAR_TLS_KEY`` (the client's own). With no URL, the embedded
-broker that `timeline dev` runs in the data directory is used.
+The settings ``TIMELINE_PULSAR_*`` are those of ``credentials.PulsarAccess``: the URL, a token or a file of
+it, certificates. With no URL, the embedded broker that `timeline dev` runs in the data directory is used.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pulsar
 
+from .credentials import PulsarAccess
 from .embedded import require_running
 from .errors import ConnectionFailedError, TimelineError
 from .topics import topic_problem
@@ -33,31 +32,41 @@ def pulsar_url() -> str:
 
     Raises ConnectionFailedError when there is neither.
     """
-    return os.environ.get("TIMELINE_PULSAR_URL") or require_running("Pulsar").pulsar
+    return PulsarAccess.from_env().url or require_running("Pulsar").pulsar
 
 
 def connect(url: str | None = None) -> pulsar.Client:
     """Return a client of the broker at ``url`` (default: as configured), which accepts connections.
 
-    Raises ConnectionFailedError when the URL is not one of Pulsar's or nothing listens there.
+    Raises ConnectionFailedError when the URL is not one of Pulsar's or nothing listens there, SettingsError
+    when a setting is wrong.
     """
-    address = pulsar_url() if url is None else url
+    access = PulsarAccess.from_env()
+    address = access.url or pulsar_url() if url is None else url
     _check_listens(address)
-    certificate, key = os.environ.get("TIMELINE_PULSAR_TLS_CERT"), os.environ.get("TIMELINE_PULSAR_TLS_KEY")
+    own = {"cert": _text(access.tls_cert), "key": _text(access.tls_key)}
     authentication: pulsar.Authentication | None = None
-    if token := os.environ.get("TIMELINE_PULSAR_TOKEN"):
+    if token := access.token_source():
+        token()  # a file that cannot be read is told here, not in a thread of the client library
         authentication = pulsar.AuthenticationToken(token)
-    elif certificate and key:
-        authentication = pulsar.AuthenticationTLS(certificate, key)
+    elif access.tls_cert is not None:
+        authentication = pulsar.AuthenticationTLS(own["cert"], own["key"])
     # Not Python's logging: the client logs from threads of its own that outlive the interpreter's shutdown.
     return pulsar.Client(
         address,
         authentication=authentication,
         operation_timeout_seconds=OPERATION_SECONDS,
         connection_timeout_ms=3_000,
-        tls_trust_certs_file_path=os.environ.get("TIMELINE_PULSAR_TLS_CA"),
+        tls_trust_certs_file_path=_text(access.tls_ca),
+        tls_validate_hostname=access.tls_verify_hostname,
+        tls_certificate_file_path=own["cert"],
+        tls_private_key_file_path=own["key"],
         logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
     )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _check_listens(address: str) -> None:
