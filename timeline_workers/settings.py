@@ -1,48 +1,31 @@
 """Settings of our own, read from ``TIMELINE_*`` environment variables.
 
-Temporal's own connection settings are ``TEMPORAL_*`` (see ``temporal_client``); these are only what is left.
+Temporal's own connection settings are ``TEMPORAL_*`` (see ``temporal_client``), credentials are in
+``credentials``; these are only what is left.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from .errors import MetricError
-
-_PREFIX = "TIMELINE_"
+from .environment import FromEnvironment
 
 
-class Settings(BaseModel):
+class Settings(FromEnvironment):
     """What a worker process and the command line need to know.
 
     ``task_queue`` (``TIMELINE_TASK_QUEUE``): where workflow tasks wait. ``max_cached_workflows``
     (``TIMELINE_MAX_CACHED_WORKFLOWS``): how many timeline workers one process keeps in memory; the others are
     rebuilt from their history when something reaches them. ``message_bytes`` (``TIMELINE_MESSAGE_BYTES``):
-    the largest message between two workers, well under Temporal's 512 KiB warning.
+    the largest message between two workers, well under Temporal's 512 KiB warning. ``deployment_name`` and
+    ``build_id`` (``TIMELINE_DEPLOYMENT_NAME``, ``TIMELINE_BUILD_ID``): the worker deployment of Temporal that
+    a worker process belongs to, and which build of it this is; both or neither.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     task_queue: Annotated[str, Field(min_length=1)] = "timeline"
     max_cached_workflows: Annotated[int, Field(ge=0)] = 1000
     message_bytes: Annotated[int, Field(ge=1024, le=480 * 1024)] = 256 * 1024
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the settings; raises MetricError naming the variable, its value and the rule it breaks."""
-        found = os.environ if environ is None else environ
-        values = {
-            name: found[_PREFIX + name.upper()]
-            for name in cls.model_fields
-            if found.get(_PREFIX + name.upper(), "") != ""
-        }
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            variable = _PREFIX + str(first["loc"][0]).upper()
-            raise MetricError(f"{variable}={first['input']!r}: {first['msg']}") from None
+    deployment_name: Annotated[str, Field(pattern=r"^[^.]*$")] = ""
+    build_id: str = ""

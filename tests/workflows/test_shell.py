@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.workflows.cluster import leaf_payloads, metric, worked_example
-from timeline_workers.errors import ConnectionFailedError, MetricError, StateError
+from timeline_workers.errors import ConnectionFailedError, SettingsError, StateError
 from timeline_workers.graph.plan import plan
 from timeline_workers.process import run_children
 from timeline_workers.runtime.worker import NodeWorker
@@ -93,7 +93,7 @@ def test_settings_come_from_the_environment() -> None:
 )
 def test_a_wrong_setting_is_named(variable: str, value: str) -> None:
     """The message names the variable and the value."""
-    with pytest.raises(MetricError, match=f"{variable}='{value}'"):
+    with pytest.raises(SettingsError, match=f"{variable}='{value}'"):
         Settings.from_env({variable: value})
 
 

@@ -14,6 +14,7 @@ from ..errors import (
     ExpressionError,
     MetricError,
     QuestionError,
+    SettingsError,
     TimelineError,
 )
 from .output import EXIT_CODES, ExitCode, complain, discard_stdout
@@ -67,7 +68,7 @@ def exit_code(error: TimelineError) -> ExitCode:
     """The exit code that says what kind of mistake ``error`` is."""
     if isinstance(error, ConnectionFailedError):
         return ExitCode.UNREACHABLE
-    if isinstance(error, ExpressionError | MetricError | QuestionError):
+    if isinstance(error, ExpressionError | MetricError | QuestionError | SettingsError):
         return ExitCode.USAGE
     return ExitCode.FAILED
 
