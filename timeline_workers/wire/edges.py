@@ -1,10 +1,13 @@
 """Edges between workers: what a child sends its subscriber, and how the subscriber takes it.
 
-A child numbers its keys; a message names new keys once and then uses their numbers. Each message carries
-the edge's sequence number; one is in flight at a time, and what changes meanwhile is coalesced: the edge
-remembers only which keys changed from which instant on and reads the child's timeline when it sends. So a
-revision is always the newest, a late subscriber's snapshot is every key from the beginning, and a message
-is never larger than asked: the rest stays to be sent, at worst in the middle of a key.
+A message names a key when the edge first tells of it, and uses the edge's number for it from then on. When
+keys leave the child, it begins to number anew: what it tells of next is named again, from number 0 on, and
+so the subscriber learns which keys may leave it, too: those that no inbound edge has a number for. Each
+message carries the edge's sequence number; one is in flight at a time, and what changes meanwhile is
+coalesced: the edge remembers only which keys changed from which instant on and reads the child's timeline
+when it sends. So a revision is always the newest, a late subscriber's snapshot is every key from the
+beginning, and a message is never larger than asked: the rest stays to be sent, at worst in the middle of a
+key.
 
 A child that is killed between sending and recording that it sent does its work again, perhaps together with
 newer input, and may then say more, or in other portions, under sequence numbers it has used. So a message
@@ -65,8 +68,10 @@ class OutboundEdge:
     subscriber: str
     epoch: str
     sequence: int = 0
-    told_keys: int = 0
+    numbers: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))  # by child's key; -1: not named
+    named: int = 0  # how many keys have a number on this edge
     progress: tuple[Progress, ...] = ()
+    arrived: tuple[Progress, ...] = ()  # the progress said by messages that are known to have arrived
     pending: KeySet = field(default_factory=KeySet)
     in_flight: bytes | None = None
     resend: bool = False
@@ -98,16 +103,16 @@ class OutboundEdge:
         while True:
             batch = _batch(output, marked, self.pending.peek(marked), budget)
             said = self.progress if len(batch.rest_keys) else progress
-            told = max(self.told_keys, int(batch.keys[-1]) + 1 if len(batch.keys) else 0)
+            numbers, new = self._numbered(batch.keys)
             encoded = encode(
                 {
                     "from": sender,
                     "epoch": self.epoch,
                     "sequence": self.sequence,
                     "inputs": inputs,
-                    "first_key": self.told_keys,
-                    "new_keys": keys.names[self.told_keys : told],
-                    "keys": pack_ints(batch.keys),
+                    "first_key": self.named,
+                    "new_keys": [keys.names[key] for key in new.tolist()],
+                    "keys": pack_ints(numbers),
                     "froms": pack_ints(batch.froms),
                     "suffix": pack_timeline(batch.suffix),
                     "progress": pack_progress(said),
@@ -121,13 +126,34 @@ class OutboundEdge:
         self.in_flight = payload
         self.pending.take(marked)
         self.pending.add(batch.rest_keys, batch.rest_froms)
-        self.told_keys, self.progress = told, said
+        self.numbers[new] = np.arange(self.named, self.named + len(new))
+        self.named += len(new)
+        self.progress = said
         self.sequence += 1
         return payload
 
+    def _numbered(self, keys: Int64) -> tuple[Int64, Int64]:
+        """The edge's numbers for the child's ascending ``keys``, and those keys that have had none so far."""
+        if len(keys) and int(keys[-1]) >= len(self.numbers):
+            grown = np.full(max(int(keys[-1]) + 1, 2 * len(self.numbers)), -1, np.int64)
+            grown[: len(self.numbers)] = self.numbers
+            self.numbers = grown
+        numbers = self.numbers[keys]
+        unnamed = numbers < 0
+        numbers[unnamed] = np.arange(self.named, self.named + int(unnamed.sum()))
+        return numbers, keys[unnamed]
+
     def delivered(self) -> None:
         """The message in flight has arrived."""
-        self.in_flight = None
+        if self.in_flight is not None:
+            self.in_flight, self.arrived = None, self.progress
+
+    def renumber(self, keep: Int64) -> None:
+        """The child's key ``keep[i]`` becomes key ``i``, and all others are gone: nothing may be pending
+        of them. The edge names keys anew, as it tells of them.
+        """
+        self.pending.renumber(keep)
+        self.numbers, self.named = self.numbers[:0], 0
 
     def carried(self) -> list[Any]:
         """The edge as plain values, for carried state."""
@@ -136,18 +162,26 @@ class OutboundEdge:
             self.subscriber,
             self.epoch,
             self.sequence,
-            self.told_keys,
+            pack_ints(self.numbers),
             pack_progress(self.progress),
             pack_ints(marked),
             pack_ints(self.pending.peek(marked)),
             self.in_flight,
+            self.named,
+            pack_progress(self.arrived),
         ]
 
     @staticmethod
     def restored(carried: list[Any]) -> OutboundEdge:
-        """Reverse ``carried``."""
-        subscriber, epoch, sequence, told_keys, progress, marked, froms, in_flight = carried
-        edge = OutboundEdge(subscriber, epoch, sequence, told_keys, unpack_progress(progress))
+        """Reverse ``carried``, also that of release 0.1.0, where an edge's numbers were the child's own."""
+        subscriber, epoch, sequence, numbers, progress, marked, froms, in_flight, *more = carried
+        if more:
+            named, arrived = more[0], unpack_progress(more[1])
+            numbers = unpack_ints(numbers).copy()
+        else:
+            named, numbers = numbers, np.arange(numbers, dtype=np.int64)
+            arrived = () if in_flight is not None else unpack_progress(progress)
+        edge = OutboundEdge(subscriber, epoch, sequence, numbers, named, unpack_progress(progress), arrived)
         edge.pending.add(unpack_ints(marked), unpack_ints(froms))
         edge.in_flight, edge.resend = in_flight, in_flight is not None
         return edge
@@ -183,6 +217,7 @@ class InboundEdge:
     newest: tuple[int, int] = (-1, -1)  # (inputs, sequence) of the last message taken
     past_epochs: list[str] = field(default_factory=list)
     numbers: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    former: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))  # told of, without a number by now
     progress: tuple[Progress, ...] = ()
 
     def accept(self, message: dict[str, Any], keys: KeyTable) -> list[Revision]:
@@ -200,9 +235,10 @@ class InboundEdge:
             if self.epoch:
                 self.past_epochs.append(self.epoch)
             self.epoch, self.sequence, self.newest = message["epoch"], 0, (-1, -1)
-            told = np.unique(self.numbers)
+            told = np.unique(np.concatenate([self.numbers, self.former]))
             nothing = pieces.empty(suffix.values, len(told))
             revisions.append(Revision(told, np.full(len(told), BEGINNING, np.int64), nothing))
+            self.numbers = self.former = told[:0]
         stamp = (message["inputs"], message["sequence"])
         if stamp <= self.newest:
             return []
@@ -214,6 +250,9 @@ class InboundEdge:
         _check_first(message, len(self.numbers))
         new: list[Key] = message["new_keys"]
         own = keys.intern_all(new)
+        unnamed = self.numbers[message["first_key"] :]
+        if len(unnamed):
+            self.former = np.unique(np.concatenate([self.former, unnamed]))
         self.numbers = np.concatenate([self.numbers[: message["first_key"]], own])
         self.sequence, self.newest = message["sequence"] + 1, stamp
         self.progress = later(self.progress, message["progress"])
@@ -228,6 +267,16 @@ class InboundEdge:
             mine, froms = mine[by_number], froms[by_number]
         return [*revisions, Revision(mine, froms, suffix)]
 
+    def renumber(self, keep: Int64) -> None:
+        """The subscriber's key ``keep[i]`` becomes key ``i``; keys that are not in ``keep`` (ascending) are
+        gone, and none of them may have a number here.
+        """
+        self.numbers = np.searchsorted(keep, self.numbers)
+        places = np.searchsorted(keep, self.former)
+        inside = places < len(keep)
+        inside[inside] = keep[places[inside]] == self.former[inside]
+        self.former = places[inside]
+
     def carried(self) -> list[Any]:
         """The edge as plain values, for carried state."""
         return [
@@ -239,12 +288,13 @@ class InboundEdge:
             self.past_epochs,
             pack_ints(self.numbers),
             pack_progress(self.progress),
+            pack_ints(self.former),
         ]
 
     @staticmethod
     def restored(carried: list[Any]) -> InboundEdge:
-        """Reverse ``carried``."""
-        sender, slot, epoch, sequence, newest, past, numbers, progress = carried
+        """Reverse ``carried``, also that of release 0.1.0."""
+        sender, slot, epoch, sequence, newest, past, numbers, progress, *former = carried
         return InboundEdge(
             sender,
             slot,
@@ -253,6 +303,7 @@ class InboundEdge:
             (newest[0], newest[1]),
             past,
             unpack_ints(numbers),
+            unpack_ints(former[0]) if former else np.zeros(0, np.int64),
             unpack_progress(progress),
         )
 
