@@ -12,7 +12,8 @@ import numpy as np
 from ..language.tree import Aggregate
 from . import columns, pieces
 from .extremes import extreme
-from .nodes import Revision, take_in
+from .keyrows import AggregateRows
+from .nodes import Revision, above, take_in
 from .operators import inputs_of, is_exact
 from .rows import FOREVER, first_of_runs
 from .timelines import KeyTable, Timeline
@@ -23,7 +24,10 @@ from .values import FLOAT, INT, UNKNOWN, Int64, Scalar, StringTable, Tagged
 
 class AggregateNode:
     """The state of an aggregate: copies of its two inputs for all keys, and a timeline per group and
-    function."""
+    function. ``folded``, ``answerable_from``: as for ``EventNode``.
+
+    Of a key that has gone quiet it keeps one row per input for ever: the key still counts in its group.
+    """
 
     def __init__(self, expression: Aggregate, keys: KeyTable | None = None) -> None:
         self.expression = expression
@@ -38,6 +42,8 @@ class AggregateNode:
             for function in expression.functions
         }
         self._since = FOREVER
+        self.folded: int | None = None
+        self.answerable_from: int | None = None
 
     @property
     def groups(self) -> list[Scalar | None]:
@@ -53,10 +59,12 @@ class AggregateNode:
         # A late event can take a group's only key away again.
         return next(iter(self.outputs.values())).known_keys()
 
-    def receive(self, slot: int, revision: Revision) -> None:
-        """Take a revision of the aggregated timeline (slot 0) or of the group column's state (slot 1)."""
+    def receive(self, slot: int, revision: Revision, floor: int | None = None) -> None:
+        """Take a revision of the aggregated timeline (slot 0) or of the group column's state (slot 1);
+        ``floor``: as for ``DerivedNode.receive``."""
         if not len(revision):
             return
+        revision = above(self.inputs[slot], revision, self.folded, floor)
         take_in(self.inputs, slot, revision)
         self._since = min(self._since, int(revision.froms.min()))
 
@@ -68,6 +76,8 @@ class AggregateNode:
         if not len(of) or not len(by):
             return
         since = max(self._since, min(of.earliest(), by.earliest()))
+        if self.folded is not None:
+            since = max(since, self.folded)
         number = max(of.keys, by.keys)
         everyone = np.arange(number, dtype=np.int64)
         times = np.full(number, since, np.int64)
@@ -92,6 +102,50 @@ class AggregateNode:
             self._replace(function, contributions)
         # A key that only one child has told of so far is still to come: it will be received again.
         self._since = FOREVER
+
+    def fold(self, watermark: int, horizon: int | None) -> None:
+        """Forget what no revision from ``watermark`` (microseconds) or later on needs, and of the outputs
+        what lies below ``horizon`` (None: nothing; at most ``watermark`` counts)."""
+        self.folded = watermark if self.folded is None else max(self.folded, watermark)
+        for held in self.inputs:
+            if held is not None:
+                held.fold(np.full(held.keys, watermark, np.int64))
+                held.recode(StringTable())
+        if horizon is None:
+            return
+        limit = min(horizon, watermark)
+        for output in self.outputs.values():
+            if output.fold(np.full(output.keys, limit, np.int64)).any():
+                held_from = self.answerable_from
+                self.answerable_from = limit if held_from is None else max(held_from, limit)
+
+    def copy_out(self) -> AggregateRows:
+        """All that is held."""
+        return AggregateRows(
+            tuple(None if held is None else held.timeline() for held in self.inputs),
+            {function: output.timeline() for function, output in self.outputs.items()},
+            tuple(self._group_values),
+            self._since,
+        )
+
+    def put_back(self, rows: AggregateRows) -> None:
+        """Hold ``rows``, in a node that holds nothing."""
+        for slot, timeline in enumerate(rows.inputs):
+            if timeline is not None:
+                held = self.inputs[slot] = TimelineStore(timeline.values)
+                held.put_rows(np.arange(timeline.keys, dtype=np.int64), timeline)
+        tags, bits = _group_codes(Tagged.of(rows.groups, self.strings))
+        self._group_values = list(rows.groups)
+        self._group_index = {
+            pair: number for number, pair in enumerate(zip(tags.tolist(), bits.tolist(), strict=True))
+        }
+        for function, output in rows.outputs.items():
+            self.outputs[function].put_rows(np.arange(output.keys, dtype=np.int64), output)
+        self._since = rows.since
+
+    def nbytes(self) -> int:
+        """The memory that rows take, in bytes; names and strings aside."""
+        return sum(held.nbytes() for held in (*self.inputs, *self.outputs.values()) if held is not None)
 
     def _begun(self, since: int, groups: int) -> Int64:
         """The groups that had a key before ``since``."""

@@ -3,7 +3,7 @@ only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..language.tree import (
 from . import columns
 from .predicates import matches
 from .timelines import Key
-from .values import UNKNOWN, Int64, Tagged
+from .values import UNKNOWN, Bools, Int64, Tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,18 @@ class LeafBatch:
     position: Positions
     values: Tagged | None
     progress: tuple[Progress, ...] = ()
+
+    def without(self, dropped: Bools, origins: Int64 | None = None) -> LeafBatch:
+        """The batch without the rows where ``dropped``. It still names all keys, with these ``origins``."""
+        rows = np.flatnonzero(~dropped)
+        return replace(
+            self,
+            origins=self.origins if origins is None else origins,
+            key=self.key[rows],
+            time=self.time[rows],
+            position=self.position.take(rows),
+            values=None if self.values is None else columns.take(self.values, rows),
+        )
 
 
 def key_origins(batch: EventBatch) -> Int64:

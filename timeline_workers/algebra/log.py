@@ -8,9 +8,9 @@ import numpy as np
 
 from ..events.batch import Positions
 from . import columns
-from .rows import offsets_of, order, row_keys, search_runs
+from .rows import FOREVER, offsets_of, order, row_keys, search_runs
 from .rowstore import Array, RowStore
-from .values import Bools, Int64, Tagged
+from .values import Bools, Int64, StringTable, Tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +102,60 @@ class LogStore:
                 _join_positions(tail.positions, new.positions),
                 values,
             )
-        where = new.positions
-        added: list[Array] = [new.times, where.partition, where.major, where.minor]
-        if self.strings is not None and new.values is not None:
-            values = columns.in_table(new.values, self.strings)
-            added += [values.tags, values.bits]
-        self._rows.replace(keys, keep, new.offsets, added)
+        self._rows.replace(keys, keep, new.offsets, self._columns(new))
 
     def log(self, keys: int) -> EventLog:
         """Everything, of ``keys`` keys."""
         self._rows.ensure_keys(keys)
         everyone = np.arange(keys, dtype=np.int64)
         return self._log(*self._rows.rows_from(everyone, np.zeros(keys, np.int64)))
+
+    def replace(self, keys: Int64, new: EventLog) -> None:
+        """Hold ``new`` for the distinct ``keys``, in place of all that was held of them."""
+        if not len(keys):
+            return
+        self._rows.ensure_keys(int(keys.max()) + 1)
+        self._rows.replace(keys, np.zeros(len(keys), np.int64), new.offsets, self._columns(new))
+
+    def fold(self, before: int) -> None:
+        """Forget the events before the instant ``before``; memory that is not used is given back."""
+        everyone = np.arange(self._rows.keys, dtype=np.int64)
+        self._rows.drop_first(everyone, self._before(everyone, np.full(len(everyone), before, np.int64)))
+
+    def rows_of(self, keys: Int64) -> EventLog:
+        """All events of ``keys``, renumbered ``0..M-1``."""
+        return self._log(*self._rows.rows_from(keys, np.zeros(len(keys), np.int64)))
+
+    def last_times(self, keys: Int64) -> Int64:
+        """The time of each key's last event; -FOREVER where none is held."""
+        if not self._rows.live:
+            return np.full(len(keys), -FOREVER, np.int64)
+        rows = np.maximum(self._rows.high[keys] - 1, 0)
+        return np.where(self._rows.count[keys] > 0, self._rows.column(0)[rows], -FOREVER)
+
+    def renumber(self, keep: Int64) -> None:
+        """Key ``keep[i]`` becomes key ``i``; all others are forgotten."""
+        self._rows.renumber(keep)
+
+    def recode(self, strings: StringTable) -> None:
+        """Hold strings by their codes in ``strings``, so that a table of strings no longer held can go."""
+        everyone = np.arange(self._rows.keys, dtype=np.int64)
+        held = self.rows_of(everyone)
+        if held.values is not None:
+            self.strings = strings  # `held` names its own table, so `replace` codes it in the new one
+            self.replace(everyone, held)
+
+    def nbytes(self) -> int:
+        """The memory held, in bytes, strings aside."""
+        return self._rows.nbytes()
+
+    def _columns(self, log: EventLog) -> list[Array]:
+        where = log.positions
+        found: list[Array] = [log.times, where.partition, where.major, where.minor]
+        if self.strings is not None and log.values is not None:
+            values = columns.in_table(log.values, self.strings)
+            found += [values.tags, values.bits]
+        return found
 
     def _before(self, keys: Int64, times: Int64) -> Int64:
         return search_runs(self._rows.low[keys], self._rows.count[keys], self._rows.column(0), times - 1)

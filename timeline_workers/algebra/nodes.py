@@ -5,23 +5,28 @@ timeline, for all its keys. What is new touches some keys from some instant on; 
 suffixes again from its inputs and its own output just before, compares them with what it had, and reports
 where they really changed. In-order input touches only the ends, late input exactly what it changes, and
 everything at once is the same path from the origins.
+
+A node is never told anything new of an instant below its watermark, so it can *fold*: forget what computing
+from the watermark on does not read. Of each key it keeps, in every timeline, the last row that began before
+the horizon, so that "the value just before" is there for whatever comes, and that row's own start.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..language.tree import Expression
 from . import columns, pieces
+from .keyrows import DerivedRows, LeafRows
 from .leaves import LeafBatch
 from .log import EventLog, LogStore, sorted_log
 from .operators import Window, event_operator, inputs_of, timeline_operator
 from .rows import FOREVER
 from .timelines import KeyTable, Timeline
 from .timelinestore import TimelineStore
-from .values import Bools, Int64, StringTable, Tagged, Values
+from .values import Bools, Flags, Int64, StringTable, Tagged, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +71,46 @@ class KeySet:
         return froms
 
     def peek(self, keys: Int64) -> Int64:
-        """Return the instants of ``keys``."""
-        return self._froms[keys]
+        """Return the instants of ``keys``; FOREVER where a key is not marked."""
+        froms = np.full(len(keys), FOREVER, np.int64)
+        known = keys < len(self._froms)
+        froms[known] = self._froms[keys[known]]
+        return froms
+
+    def among(self, keys: Int64) -> Int64:
+        """Those of ``keys`` that are marked."""
+        marked: Int64 = keys[self.peek(keys) != FOREVER]
+        return marked
+
+    def renumber(self, keep: Int64) -> None:
+        """Key ``keep[i]`` becomes key ``i``; all others are unmarked."""
+        self._froms = self.peek(keep)
 
 
 class _Node:
+    """``folded``: nothing new of an instant below it is taken, None before the first ``fold``;
+    ``answerable_from``: below it rows of the output were forgotten, None while there are all.
+    """
+
     def __init__(self, expression: Expression, keys: KeyTable | None, blank: Values) -> None:
         self.expression = expression
         self.keys = KeyTable() if keys is None else keys
         self.output = TimelineStore(blank)
+        self.folded: int | None = None
+        self.answerable_from: int | None = None
+
+    def _fold_output(self, watermark: int, horizons: Int64 | None) -> None:
+        self.folded = watermark if self.folded is None else max(self.folded, watermark)
+        if horizons is None:
+            return
+        limits = np.full(self.output.keys, -FOREVER, np.int64)
+        told = min(len(limits), len(horizons))
+        limits[:told] = np.minimum(horizons[:told], watermark)
+        folded = self.output.fold(limits)
+        if folded.any():
+            highest = int(limits[folded].max())
+            held = self.answerable_from
+            self.answerable_from = highest if held is None else max(held, highest)
 
     def revision(self, keys: Int64, froms: Int64) -> Revision:
         """The node's own timeline of ``keys`` (ascending, in their domain) from ``froms`` on."""
@@ -103,7 +139,12 @@ class _Node:
 
 
 class EventNode(_Node):
-    """A leaf: an event operator over the events it was sent."""
+    """A leaf: an event operator over the events it was sent.
+
+    ``origins``: int64[K], the time of each key's earliest event; ``seen``: int64[K], an instant at or after
+    which it had its last one; ``too_late``: events that came although the leaf had folded their instant, and
+    were dropped: a feeder that keeps to its watermark sends none.
+    """
 
     def __init__(self, expression: Expression, keys: KeyTable | None = None) -> None:
         self.operator = event_operator(expression)
@@ -112,6 +153,8 @@ class EventNode(_Node):
         takes_values = expression.op == "latest_event_to_state"
         self.log = LogStore(columns.unknown_tagged(0, strings) if takes_values else None)
         self.origins = np.zeros(0, np.int64)
+        self.seen = np.zeros(0, np.int64)
+        self.too_late = 0
 
     def ingest(self, batch: LeafBatch, numbers: Int64 | None = None) -> Revision:
         """Add a batch of events in any order; positions held already change nothing. Returns what changed.
@@ -122,53 +165,146 @@ class EventNode(_Node):
         touched, place = np.unique(number, return_inverse=True)
         if not len(touched):
             return self.revision(touched, touched)
-        count = max(int(touched[-1]) + 1, len(self.origins))
-        if count > len(self.origins):
-            self.origins = np.append(self.origins, np.full(count - len(self.origins), FOREVER, np.int64))
+        batch = self._in_time(batch)
+        self.prepare(int(touched[-1]) + 1)
         earliest = np.full(len(touched), FOREVER, np.int64)
         np.minimum.at(earliest, place, batch.origins)
+        np.maximum.at(self.seen, number, batch.origins)
         moved = earliest < self.origins[touched]
         froms = np.where(moved, earliest, FOREVER)
         self.origins[touched] = np.minimum(self.origins[touched], earliest)
         if len(batch.time):
             rows_of = place[batch.key]
-            new = sorted_log(len(touched), rows_of, batch.time, batch.position, self._coded(batch.values))
+            np.maximum.at(self.seen, touched[rows_of], batch.time)
             first = np.full(len(touched), FOREVER, np.int64)
             np.minimum.at(first, rows_of, batch.time)
-            froms = np.minimum(froms, first)
-            with_rows = np.flatnonzero(first != FOREVER)
-            if len(with_rows) == len(touched):
-                self.log.add(touched, first, new)
+            if self.operator.keeps_first:
+                first = self._keep_first(touched, rows_of, first, batch)
             else:
-                new = EventLog(
-                    new.offsets[np.append(with_rows, len(touched))], new.times, new.positions, new.values
-                )
-                self.log.add(touched[with_rows], first[with_rows], new)
+                self._keep_all(touched, rows_of, first, batch)
+            froms = np.minimum(froms, first)
         need = np.flatnonzero(froms != FOREVER)
         if not len(need):
             return self.revision(need, need)
         keys, froms = touched[need], froms[need]
-        self.prepare(count)
         events = self.log.since(keys, froms - max(self.operator.lookback - 1, 0))
         return self._replace(
             keys, froms, self.operator.apply(events, self._window(keys, froms, froms <= self.origins[keys]))
         )
 
+    def _in_time(self, batch: LeafBatch) -> LeafBatch:
+        """``batch`` without what the leaf, having folded, could not take into account."""
+        if self.folded is None:
+            return batch
+        origins = np.maximum(batch.origins, self.folded)
+        late = batch.time < self.folded
+        if not late.any():
+            return replace(batch, origins=origins)
+        self.too_late += int(late.sum())
+        return batch.without(late, origins)
+
+    def _keep_all(self, touched: Int64, rows_of: Int64, first: Int64, batch: LeafBatch) -> None:
+        new = sorted_log(len(touched), rows_of, batch.time, batch.position, self._coded(batch.values))
+        with_rows = np.flatnonzero(first != FOREVER)
+        if len(with_rows) == len(touched):
+            self.log.add(touched, first, new)
+            return
+        offsets = new.offsets[np.append(with_rows, len(touched))]
+        self.log.add(
+            touched[with_rows], first[with_rows], EventLog(offsets, new.times, new.positions, new.values)
+        )
+
+    def _keep_first(self, touched: Int64, rows_of: Int64, first: Int64, batch: LeafBatch) -> Int64:
+        """Hold each key's earliest event only. Returns ``first``, FOREVER where it is not the earliest."""
+        held = np.flatnonzero(first != FOREVER)
+        if len(self.output):
+            found, values = self.output.before(touched[held], first[held] + 1)
+            assert isinstance(values, Flags)
+            held = held[~(found & values.data)]
+        news = np.full(len(touched), FOREVER, np.int64)
+        news[held] = first[held]
+        rows = np.flatnonzero(batch.time == news[rows_of])
+        new = sorted_log(len(touched), rows_of[rows], batch.time[rows], batch.position.take(rows), None)
+        one = new.offsets[held]
+        self.log.replace(
+            touched[held],
+            EventLog(np.arange(len(held) + 1, dtype=np.int64), new.times[one], new.positions.take(one), None),
+        )
+        return news
+
     def prepare(self, keys: int) -> None:
         """Hold at least ``keys`` keys."""
         self.log.ensure_keys(keys)
         self.output.ensure_keys(keys)
+        more = keys - len(self.origins)
+        if more > 0:
+            self.origins = np.append(self.origins, np.full(more, FOREVER, np.int64))
+            self.seen = np.append(self.seen, np.full(more, -FOREVER, np.int64))
+
+    def fold(self, watermark: int, horizons: Int64 | None) -> None:
+        """Forget what no event at or after ``watermark`` (microseconds) needs.
+
+        ``horizons``: int64, per key, how far the output may be forgotten (at most to the watermark); None,
+        and keys beyond its end: not at all. No event before ``watermark`` must come afterwards.
+        """
+        self.log.fold(watermark - max(self.operator.lookback - 1, 0))
+        self._fold_output(watermark, horizons)
+        if self.log.strings is not None:
+            strings = StringTable()
+            self.output.recode(strings)
+            self.log.recode(strings)
+
+    def copy_out(self, keys: Int64) -> LeafRows:
+        """What is held of ``keys``."""
+        self.prepare(int(keys.max()) + 1 if len(keys) else 0)
+        return LeafRows(
+            self.origins[keys], self.seen[keys], self.log.rows_of(keys), self.output.rows_of(keys)
+        )
+
+    def take_out(self, keys: Int64) -> LeafRows:
+        """What was held of ``keys``; they keep their numbers, and are unknown from here on."""
+        rows = self.copy_out(keys)
+        self.origins[keys], self.seen[keys] = FOREVER, -FOREVER
+        self.log.replace(keys, _no_events(rows.log, len(keys)))
+        self.output.put_rows(keys, pieces.empty(self.output.blank, len(keys)))
+        return rows
+
+    def put_back(self, keys: Int64, rows: LeafRows) -> None:
+        """Hold ``rows`` for ``keys`` (numbers in the node's table, distinct), of which nothing is held."""
+        if not len(keys):
+            return
+        self.prepare(int(keys.max()) + 1)
+        self.origins[keys], self.seen[keys] = rows.origins, rows.seen
+        self.log.replace(keys, rows.log)
+        self.output.put_rows(keys, rows.output)
+
+    def renumber(self, keep: Int64) -> None:
+        """Key ``keep[i]`` becomes key ``i``; all others are forgotten, names included."""
+        self.keys = self.keys.renumbered(keep)
+        self.prepare(int(keep.max()) + 1 if len(keep) else 0)
+        self.origins, self.seen = self.origins[keep], self.seen[keep]
+        self.log.renumber(keep)
+        self.output.renumber(keep)
+
+    def last_news(self, keys: Int64) -> Int64:
+        """The last instant at which anything is known to happen to each key; it may lie in the future."""
+        return np.maximum(self.seen[keys], self.output.last_starts(keys))
+
+    def nbytes(self) -> int:
+        """The memory that rows take, in bytes; names and strings aside."""
+        return self.log.nbytes() + self.output.nbytes() + self.origins.nbytes + self.seen.nbytes
 
     def rebuild(self, log: EventLog, origins: Int64) -> None:
         """Begin with these events and origins, as after ``ingest`` of them all. ``keys`` must be numbered
         already."""
-        self.origins = origins
         self.prepare(len(origins))
+        self.origins = origins
         values = None if log.values is None else self._coded(log.values)
         everyone = np.arange(len(log.offsets) - 1, dtype=np.int64)
         since = np.full(len(everyone), -FOREVER, np.int64)
         self.log.add(everyone, since, EventLog(log.offsets, log.times, log.positions, values))
         keys = np.flatnonzero(origins != FOREVER)
+        self.seen[keys] = np.maximum(origins[keys], self.log.last_times(keys))
         if len(keys):
             events = self.log.since(keys, np.full(len(keys), -FOREVER, np.int64))
             fresh = np.ones(len(keys), np.bool_)
@@ -197,13 +333,90 @@ class DerivedNode(_Node):
         self.inputs[slot] = child
         self._shares.add(slot)
 
-    def receive(self, slot: int, revision: Revision) -> None:
-        """Take a child's revision; ``advance`` computes what follows from it."""
+    def receive(self, slot: int, revision: Revision, floor: int | None = None) -> None:
+        """Take a child's revision; ``advance`` computes what follows from it.
+
+        What is held of instants below ``floor``, or below what was folded, stays as it is.
+        """
         if not len(revision):
             return
         if slot not in self._shares:
+            revision = above(self.inputs[slot], revision, self.folded, floor)
             take_in(self.inputs, slot, revision)
         self._stale.add(revision.keys, revision.froms)
+
+    def fold(self, watermark: int, horizons: Int64 | None) -> None:
+        """Forget what no revision from ``watermark`` (microseconds) or later on needs.
+
+        ``horizons``: as for ``EventNode.fold``. Revisions from before ``watermark`` are cut there afterwards.
+        """
+        for slot, held in enumerate(self.inputs):
+            if held is not None and slot not in self._shares:
+                held.fold(np.full(held.keys, watermark - self.operator.lookback, np.int64))
+                held.recode(StringTable())
+        self._fold_output(watermark, horizons)
+
+    def copy_out(self, keys: Int64) -> DerivedRows:
+        """What is held of ``keys``."""
+        top = int(keys.max()) + 1 if len(keys) else 0
+        self.output.ensure_keys(top)
+        inputs: list[Timeline | None] = []
+        for held in self.inputs:
+            if held is not None:
+                held.ensure_keys(top)
+            inputs.append(None if held is None else held.rows_of(keys))
+        return DerivedRows(tuple(inputs), self.output.rows_of(keys), self._stale.peek(keys))
+
+    def take_out(self, keys: Int64) -> DerivedRows:
+        """What was held of ``keys``; they keep their numbers, and are unknown from here on."""
+        rows = self.copy_out(keys)
+        self._stale.take(self._stale.among(keys))
+        for held in self.inputs:
+            if held is not None:
+                held.put_rows(keys, pieces.empty(held.blank, len(keys)))
+        self.output.put_rows(keys, pieces.empty(self.output.blank, len(keys)))
+        return rows
+
+    def put_back(self, keys: Int64, rows: DerivedRows) -> None:
+        """Hold ``rows`` for ``keys`` (numbers in the node's table, distinct), of which nothing is held."""
+        for slot, timeline in enumerate(rows.inputs):
+            if timeline is None:
+                continue
+            held = self.inputs[slot]
+            if held is None:
+                held = self.inputs[slot] = TimelineStore(timeline.values)
+            held.put_rows(keys, timeline)
+        self.output.put_rows(keys, rows.output)
+        waiting = np.flatnonzero(rows.stale != FOREVER)
+        self._stale.add(keys[waiting], rows.stale[waiting])
+
+    def renumber(self, keep: Int64) -> None:
+        """Key ``keep[i]`` becomes key ``i``; all others are forgotten, names included."""
+        self.keys = self.keys.renumbered(keep)
+        top = int(keep.max()) + 1 if len(keep) else 0
+        for held in self.inputs:
+            if held is not None:
+                held.ensure_keys(top)
+                held.renumber(keep)
+        self.output.ensure_keys(top)
+        self.output.renumber(keep)
+        self._stale.renumber(keep)
+
+    def last_news(self, keys: Int64) -> Int64:
+        """The last instant at which anything is known to happen to each key; it may lie in the future, and
+        is FOREVER for a key that waits for an input to tell of it."""
+        top = int(keys.max()) + 1 if len(keys) else 0
+        latest = np.full(len(keys), -FOREVER, np.int64)
+        for held in (self.output, *self.inputs):
+            if held is not None:
+                held.ensure_keys(top)
+                latest = np.maximum(latest, held.last_starts(keys))
+        return np.where(self._stale.peek(keys) != FOREVER, FOREVER, latest)
+
+    def nbytes(self) -> int:
+        """The memory that rows take, in bytes; names and strings aside."""
+        own = [held for slot, held in enumerate(self.inputs) if held is not None and slot not in self._shares]
+        return self.output.nbytes() + sum(held.nbytes() for held in own)
 
     def advance(self) -> Revision:
         """Compute again what the received revisions touch; returns what changed.
@@ -229,6 +442,29 @@ class DerivedNode(_Node):
         suffixes = [timeline.covering(keys, reach) for timeline in held]
         window = self._window(keys, froms, froms <= begins)
         return self._replace(keys, since, pieces.clip(self.operator.apply(suffixes, window), froms))
+
+
+def above(held: TimelineStore | None, revision: Revision, folded: int | None, floor: int | None) -> Revision:
+    """``revision`` without what it says of instants below ``folded`` or ``floor`` of keys that are held.
+
+    A snapshot tells everything again, or takes it back; what lies below has its final form, and may be held
+    in more detail than the child still has. A key that is not held is taken as a whole.
+    """
+    if held is None or (folded is None and floor is None):
+        return revision
+    least = max(mark for mark in (folded, floor) if mark is not None)
+    if bool((revision.froms >= least).all()):
+        return revision
+    held.ensure_keys(int(revision.keys.max()) + 1)
+    known = held.origins(revision.keys) != FOREVER
+    froms = np.where(known, np.maximum(revision.froms, least), revision.froms)
+    return Revision(revision.keys, froms, pieces.clip(revision.suffix, froms))
+
+
+def _no_events(like: EventLog, keys: int) -> EventLog:
+    none = np.zeros(0, np.int64)
+    values = None if like.values is None else columns.empty_like(like.values)
+    return EventLog(np.zeros(keys + 1, np.int64), none, like.positions.take(none), values)
 
 
 def take_in(inputs: list[TimelineStore | None], slot: int, revision: Revision) -> None:

@@ -83,11 +83,35 @@ class RowStore:
         if self._end > 64 + 4 * (self.live + _SMALLEST_ROOM * len(self.low)):
             self._compact()
 
+    def drop_first(self, keys: Int64, skip: Int64) -> None:
+        """Forget the first ``skip`` rows of each of the distinct ``keys``, and all space that is not used."""
+        dropped = int(skip.sum())
+        if dropped:
+            self.low[keys] += skip
+            self.count[keys] -= skip
+            self._room[keys] -= skip
+            self.live -= dropped
+        self._compact()
+
+    def renumber(self, keep: Int64) -> None:
+        """Key ``keep[i]`` becomes key ``i``; the rows of all other keys are forgotten."""
+        offsets, rows = self.rows_from(keep, np.zeros(len(keep), np.int64))
+        self._pack(rows, np.diff(offsets))
+        self.live = len(rows)
+
+    def nbytes(self) -> int:
+        """The memory held, in bytes; exact numbers that are no integers count as 100 bytes each."""
+        held = sum(column.nbytes for column in (self.low, self.count, self._room))
+        for buffer in self._buffers:
+            held += buffer.nbytes + (100 * self.live if buffer.dtype == np.object_ else 0)
+        return held
+
     def _adopt(self, added: Int64, offsets: Int64, columns: list[Array]) -> None:
         """The first rows of all are stored as they come, without room: often there are no others."""
         self._buffers = [column.copy() for column in columns]
         known = slice(0, len(added))
-        self.low[known], self.count[known], self._room[known] = offsets[:-1], added, added
+        self.low[known] = np.where(added > 0, offsets[:-1], 0)
+        self.count[known], self._room[known] = added, added
         self.live = self._end = len(columns[0])
 
     def _make_room(self, keys: Int64, keep: Int64, needed: Int64) -> None:
@@ -112,7 +136,12 @@ class RowStore:
     def _compact(self) -> None:
         everyone = np.arange(len(self.low), dtype=np.int64)
         _, rows = self.rows_from(everyone, np.zeros(len(everyone), np.int64))
+        self._pack(rows, self.count)
+
+    def _pack(self, rows: Int64, count: Int64) -> None:
+        """Keep the buffers' ``rows`` only, which are those of all keys in order, ``count`` a key."""
         self._buffers = [buffer[rows] for buffer in self._buffers]
-        self._room = self.count.copy()
-        self.low = np.cumsum(self.count) - self.count
+        self.count, self._room = count.copy(), count.copy()
+        # A key without rows begins nowhere: its place must not lie behind the last row.
+        self.low = np.where(count > 0, np.cumsum(count) - count, 0)
         self._end = len(rows)

@@ -61,3 +61,8 @@ class KeyTable:
             return np.fromiter(map(self.index.__getitem__, keys), np.int64, len(keys))
         except KeyError:
             return np.fromiter(map(self.intern, keys), np.int64, len(keys))
+
+    def renumbered(self, keep: Int64) -> KeyTable:
+        """A table in which key ``keep[i]`` of this one is key ``i``, and no other is known."""
+        names = [self.names[number] for number in keep.tolist()]
+        return KeyTable(names, {name: number for number, name in enumerate(names)})

@@ -8,7 +8,7 @@ from . import columns, pieces
 from .rows import FOREVER, search_runs
 from .rowstore import Array, RowStore
 from .timelines import Timeline
-from .values import Bools, Flags, Int64, Linear, Tagged, Values
+from .values import Bools, Flags, Int64, Linear, StringTable, Tagged, Values
 
 
 class TimelineStore:
@@ -61,12 +61,12 @@ class TimelineStore:
         """Whether each key has a piece that began before ``times``, and its value carried forward to
         ``times``.
 
-        Where there is none the value is arbitrary. At least one key must have one.
+        Where there is none the value is arbitrary. The store must hold some row.
         """
         counts = self._began(keys, times - 1)
         found = counts > 0
         rows = self._rows.low[keys] + counts - 1
-        rows = np.where(found, rows, rows[found][0])
+        rows = np.where(found, rows, rows[found][0] if found.any() else 0)
         gap = np.where(found, times - self._rows.column(0)[rows], 0)
         return found, columns.advance(self._values(rows), gap)
 
@@ -90,10 +90,7 @@ class TimelineStore:
         self._timeline = None
         keep = self._began(keys, times - 1)
         suffix = self._without_continued(keys, keep, suffix)
-        values = suffix.values
-        if isinstance(values, Tagged):
-            assert isinstance(self._blank, Tagged)
-            values = columns.in_table(values, self._blank.strings)
+        values = self._in_own_table(suffix.values)
         self._rows.replace(keys, keep, suffix.offsets, [suffix.starts, *_columns_of(values)])
 
     def timeline(self) -> Timeline:
@@ -103,6 +100,68 @@ class TimelineStore:
             offsets, rows = self._rows.rows_from(everyone, np.zeros(self._keys, np.int64))
             self._timeline = Timeline(offsets, self._rows.column(0)[rows], self._values(rows))
         return self._timeline
+
+    def last_starts(self, keys: Int64) -> Int64:
+        """The last start of each key, which may lie in the future; -FOREVER where the key is not known."""
+        if not self._rows.live:
+            return np.full(len(keys), -FOREVER, np.int64)
+        rows = np.maximum(self._rows.high[keys] - 1, 0)
+        return np.where(self._rows.count[keys] > 0, self._rows.column(0)[rows], -FOREVER)
+
+    def fold(self, horizons: Int64) -> Bools:
+        """For each key, forget the rows that ended at or before its horizon, but for the last row that
+        began before it. Returns which keys had rows forgotten.
+
+        So what the key was just before the horizon stays, and since when. Memory that is not used is given
+        back.
+        """
+        everyone = np.arange(self._keys, dtype=np.int64)
+        skip = np.maximum(self._began(everyone, horizons - 1) - 1, 0)
+        self._rows.drop_first(everyone, skip)
+        self._timeline = None
+        folded: Bools = skip > 0
+        return folded
+
+    def rows_of(self, keys: Int64) -> Timeline:
+        """All rows of ``keys``, renumbered ``0..M-1``."""
+        offsets, rows = self._rows.rows_from(keys, np.zeros(len(keys), np.int64))
+        return Timeline(offsets, self._rows.column(0)[rows], self._values(rows))
+
+    def put_rows(self, keys: Int64, rows: Timeline) -> None:
+        """Hold ``rows`` as they are for the distinct ``keys``, in place of all that was held of them."""
+        if not len(keys):
+            return
+        self.ensure_keys(int(keys.max()) + 1)
+        self._timeline = None
+        columns_ = [rows.starts, *_columns_of(self._in_own_table(rows.values))]
+        self._rows.replace(keys, np.zeros(len(keys), np.int64), rows.offsets, columns_)
+
+    def renumber(self, keep: Int64) -> None:
+        """Key ``keep[i]`` becomes key ``i``; all others are forgotten."""
+        self._rows.renumber(keep)
+        self._keys = len(keep)
+        self._timeline = None
+
+    def recode(self, strings: StringTable) -> None:
+        """Hold strings by their codes in ``strings``, so that a table of strings no longer held can go."""
+        if not isinstance(self._blank, Tagged):
+            return
+        everyone = np.arange(self._keys, dtype=np.int64)
+        rows = self.rows_of(everyone)
+        self._blank = columns.unknown_tagged(0, strings)
+        self._rows = RowStore(np.zeros(0, np.int64), *_columns_of(self._blank))
+        self._rows.ensure_keys(self._keys)
+        self.put_rows(everyone, rows)
+
+    def nbytes(self) -> int:
+        """The memory held, in bytes, strings aside."""
+        return self._rows.nbytes()
+
+    def _in_own_table(self, values: Values) -> Values:
+        if isinstance(values, Tagged):
+            assert isinstance(self._blank, Tagged)
+            return columns.in_table(values, self._blank.strings)
+        return values
 
     def _began(self, keys: Int64, times: Int64) -> Int64:
         """How many rows of each key start at or before ``times``."""

@@ -35,6 +35,7 @@ class EventCount:
 
     layout = "tagged"
     lookback = 0
+    keeps_first = False
 
     def apply(self, events: EventLog, window: Window) -> Timeline:
         """See ``EventOperator``."""

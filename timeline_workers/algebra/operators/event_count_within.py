@@ -15,6 +15,7 @@ class EventCountWithin:
     """Numeric without slope: an int that an event raises at ``e`` and lowers again at ``e + within``."""
 
     layout = "tagged"
+    keeps_first = False
 
     def __init__(self, within: int) -> None:
         self.lookback = within

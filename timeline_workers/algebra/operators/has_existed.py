@@ -33,6 +33,7 @@ class EventHasExisted:
 
     layout = "flags"
     lookback = 0
+    keeps_first = True
 
     def apply(self, events: EventLog, window: Window) -> Timeline:
         """See ``EventOperator``."""

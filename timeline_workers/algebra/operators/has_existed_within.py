@@ -43,6 +43,7 @@ class EventHasExistedWithin:
     """Boolean: some matching event in ``(t - within, t]``; ``within`` in microseconds."""
 
     layout = "flags"
+    keeps_first = False
 
     def __init__(self, within: int) -> None:
         self.lookback = within

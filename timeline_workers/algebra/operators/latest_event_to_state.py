@@ -18,6 +18,7 @@ class LatestEventToState:
 
     layout = "tagged"
     lookback = 0
+    keeps_first = False
 
     def apply(self, events: EventLog, window: Window) -> Timeline:
         """See ``EventOperator``."""

@@ -60,10 +60,13 @@ class TimelineOperator(Protocol):
 
 
 class EventOperator(Protocol):
-    """An operator over the events of a leaf. Attributes as in ``TimelineOperator``."""
+    """An operator over the events of a leaf. Attributes as in ``TimelineOperator``; ``keeps_first``: of each
+    key only the earliest event matters, whatever comes later.
+    """
 
     layout: str
     lookback: int
+    keeps_first: bool
 
     def apply(self, events: EventLog, window: Window) -> Timeline:
         """Return the output of the window's keys from their events later than ``froms - 1 - lookback``."""
