@@ -84,9 +84,11 @@ class OutboundEdge:
         progress: tuple[Progress, ...],
         limit: int,
         inputs: int,
+        answerable_from: int | None = None,
     ) -> bytes | None:
         """The next message of at most about ``limit`` bytes, now in flight; ``inputs``: how many inputs the
-        child has taken.
+        child has taken; ``answerable_from``: from where on its timelines are complete (None: everywhere),
+        said with the first message of an epoch, which begins a snapshot of them.
 
         None when there is nothing to say or a message is in flight already (after ``restored`` a message
         that was in flight is said again, unchanged, and its receiver drops it if it knows it). ``progress``
@@ -104,8 +106,12 @@ class OutboundEdge:
             batch = _batch(output, marked, self.pending.peek(marked), budget)
             said = self.progress if len(batch.rest_keys) else progress
             numbers, new = self._numbered(batch.keys)
+            complete = (
+                {} if self.sequence or answerable_from is None else {"answerable_from": answerable_from}
+            )
             encoded = encode(
                 {
+                    **complete,
                     "from": sender,
                     "epoch": self.epoch,
                     "sequence": self.sequence,
@@ -324,6 +330,8 @@ def open_message(payload: bytes) -> dict[str, Any]:
     for name, kind in _FIELDS.items():
         if type(message[name]) is not kind:
             raise StateError(f"not a message of an edge: {name} is {message[name]!r:.60}")
+    if type(message.setdefault("answerable_from", None)) not in (int, type(None)):
+        raise StateError(f"not a message of an edge: answerable_from is {message['answerable_from']!r:.60}")
     if min(message["sequence"], message["inputs"], message["first_key"]) < 0:
         raise StateError("not a message of an edge: a number in it is below 0")
     with decoding("a message of an edge"):
