@@ -15,16 +15,14 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.client import Client, HeaderCodecBehavior
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RPCError, RPCStatusCode
 
 from .errors import ConnectionFailedError
+from .temporal_codec import PLAIN, SealedRefusals, data_converter
 
-# Values are JSON by pydantic; `bytes` stay raw (encoding binary/plain), so batches are not inflated by
-# base64.
-DATA_CONVERTER = pydantic_data_converter
+DATA_CONVERTER = PLAIN
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,14 +73,20 @@ async def connect(
 ) -> Client:
     """Connect, and see that the namespace is there.
 
-    Raises ConnectionFailedError that names the address, where it came from, and how to start a server.
+    Payloads are encrypted when there are keys for it (``temporal_codec``). Raises ConnectionFailedError that
+    names the address, where it came from, and how to start a server, and SettingsError for wrong keys.
     """
     target = temporal_target(address, namespace)
+    converter = data_converter()
+    options = dict(target.options)
+    if converter.payload_codec is not None:
+        options["header_codec_behavior"] = HeaderCodecBehavior.CODEC
+        options["interceptors"] = [SealedRefusals(converter)]
     try:
         async with asyncio.timeout(timeout.total_seconds()):
             await _check_listens(target)
             client = await Client.connect(
-                target.address, namespace=target.namespace, data_converter=DATA_CONVERTER, **target.options
+                target.address, namespace=target.namespace, data_converter=converter, **options
             )
             await _check_namespace(client)
     except (RuntimeError, OSError, ValueError, RPCError, TimeoutError) as error:
