@@ -26,7 +26,7 @@ from .algebra.values import INT64_MAX, INT64_MIN, Flags, Int64, Linear, Tagged
 from .answers import Change, KindName, SecondsByValue, Span, Spans, Value, ValueAt
 from .errors import MetricError, QuestionError, UnknownNameError
 from .events.times import check_unit, from_microseconds, question_time
-from .language.durations import parse_duration
+from .language.durations import format_duration, parse_duration
 
 Group = str | int | float | bool | None
 
@@ -46,6 +46,8 @@ class Pieces:
     @staticmethod
     def of(timeline: Timeline, row: int) -> Pieces:
         """The pieces of key ``row``; none when it is outside its domain everywhere."""
+        if row >= timeline.keys:
+            return Pieces(timeline.starts[:0], 0, timeline.values)
         low, high = int(timeline.offsets[row]), int(timeline.offsets[row + 1])
         return Pieces(timeline.starts[low:high], low, timeline.values)
 
@@ -183,6 +185,9 @@ class Reader:
 
     ``names`` are the keys of the timeline's rows (a list, or the node's own table, which saves making an
     index), or for an aggregate its groups, with ``aggregate`` the function's name.
+
+    ``answerable_from`` (microseconds): below it pieces have been forgotten. A question about an instant of
+    which nothing is kept is refused with a QuestionError that says so; ``retention`` is what was asked for.
     """
 
     def __init__(
@@ -194,6 +199,8 @@ class Reader:
         unit: str = "us",
         watermark: int | None = None,
         aggregate: str = "",
+        answerable_from: int | None = None,
+        retention: int | None = None,
     ) -> None:
         check_unit(unit)
         self.timeline = timeline
@@ -201,6 +208,8 @@ class Reader:
         self.kind = kind
         self.unit = unit
         self.watermark = watermark
+        self.answerable_from = answerable_from
+        self.retention = retention
         self._aggregate: dict[str, Any] = {"aggregate": aggregate} if aggregate else {}
         self._table = names.index if isinstance(names, KeyTable) else None
         # By type, too: 1, 1.0, True and "1" are different.
@@ -210,6 +219,7 @@ class Reader:
     def value_at(self, key: Group, at: object) -> ValueAt:
         """The value of ``key`` at instant ``at``, since when it holds and until when it is known to hold."""
         pieces, instant = self._pieces(key), question_time(at, self.unit)
+        self._check_kept(key, pieces, instant)
         return ValueAt(
             key=key,
             **self._aggregate,
@@ -221,18 +231,38 @@ class Reader:
     def spans(self, key: Group, start: object, end: object) -> Spans:
         """The spans of ``key`` over ``[start, end)``."""
         pieces, (low, high) = self._pieces(key), self._range(start, end)
+        self._check_kept(key, pieces, low)
         found = spans(pieces, self.kind, low, high, unit=self.unit)
         return Spans(key=key, **self._labels(low, high), spans=found, **self._final(high - 1))
 
     def change(self, key: Group, start: object, end: object) -> Change:
         """The change of ``key`` over ``[start, end)``."""
         pieces, (low, high) = self._pieces(key), self._range(start, end)
+        self._check_kept(key, pieces, low)
         return self._change(key, pieces, low, high)
 
     def change_every(self, key: Group, start: object, end: object, every: object) -> list[Change]:
         """The change in each interval of length ``every``, aligned to the epoch, cut to ``[start, end)``."""
         pieces, (low, high) = self._pieces(key), self._range(start, end)
+        self._check_kept(key, pieces, low)
         return [self._change(key, pieces, a, b) for a, b in intervals(low, high, duration(every))]
+
+    def _check_kept(self, key: Group, pieces: Pieces, instant: int) -> None:
+        if self.answerable_from is None or not len(pieces.starts):
+            return
+        first = int(pieces.starts[0])
+        if not instant < first < self.answerable_from:
+            return
+        asked, kept = (from_microseconds(t, self.unit) for t in (instant, first))
+        edge = from_microseconds(self.answerable_from, self.unit)
+        why = "the worker's state has reached its limit; more partitions or a retention make room"
+        if self.retention is not None:
+            why = f"the retention is {format_duration(self.retention)}; raise the metric's retention to keep more"
+        what = "group" if self._aggregate else "key"
+        raise QuestionError(
+            f"what {what} {key!r} was at {asked!r} is no longer kept: everything is from {edge!r} on, and of "
+            f"this {what} from {kept!r}; {why}"
+        )
 
     def _change(self, key: Group, pieces: Pieces, low: int, high: int) -> Change:
         last = high if self.kind == "numeric" else high - 1

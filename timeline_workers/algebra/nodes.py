@@ -19,7 +19,7 @@ import numpy as np
 
 from ..language.tree import Expression
 from . import columns, pieces
-from .keyrows import DerivedRows, LeafRows
+from .keyrows import DerivedRows, KeyRows, LeafRows
 from .leaves import LeafBatch
 from .log import EventLog, LogStore, sorted_log
 from .operators import Window, event_operator, inputs_of, timeline_operator
@@ -269,8 +269,10 @@ class EventNode(_Node):
         self.output.put_rows(keys, pieces.empty(self.output.blank, len(keys)))
         return rows
 
-    def put_back(self, keys: Int64, rows: LeafRows) -> None:
-        """Hold ``rows`` for ``keys`` (numbers in the node's table, distinct), of which nothing is held."""
+    def put_back(self, keys: Int64, rows: KeyRows) -> None:
+        """Hold ``rows`` (of a leaf) for ``keys``, distinct numbers in the node's table, of which nothing is
+        held."""
+        assert isinstance(rows, LeafRows)
         if not len(keys):
             return
         self.prepare(int(keys.max()) + 1)
@@ -377,8 +379,10 @@ class DerivedNode(_Node):
         self.output.put_rows(keys, pieces.empty(self.output.blank, len(keys)))
         return rows
 
-    def put_back(self, keys: Int64, rows: DerivedRows) -> None:
-        """Hold ``rows`` for ``keys`` (numbers in the node's table, distinct), of which nothing is held."""
+    def put_back(self, keys: Int64, rows: KeyRows) -> None:
+        """Hold ``rows`` (of a derived node) for ``keys``, distinct numbers in the node's table, of which
+        nothing is held."""
+        assert isinstance(rows, DerivedRows)
         for slot, timeline in enumerate(rows.inputs):
             if timeline is None:
                 continue

@@ -1,42 +1,34 @@
-"""The carried state of a worker: what it was told, not what follows from it.
+"""The carried state of a worker, as bytes: its node's rows, its edges, and how far it has come.
 
-A leaf carries its events, a derived node copies of its children's timelines, both with their edges and
-high-water marks. The node's own timeline is computed again from them, by the same operator, when the state
-is read.
+A leaf carries the events that are still needed and its timeline, a derived node what is still needed of its
+inputs' timelines and its own. A worker restored from it is the same worker: it answers, and sends, from then
+on what it would have. States of earlier releases are read, too (``migrations``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from ..algebra.aggregate import AggregateNode
-from ..algebra.log import EventLog
-from ..algebra.nodes import DerivedNode, EventNode, Revision
+from ..algebra.anynode import AnyNode, everything
+from ..algebra.nodes import EventNode
 from ..algebra.timelines import Key, KeyTable
-from ..algebra.values import Tagged
 from ..errors import StateError
-from ..wire.edges import BEGINNING, InboundEdge, OutboundEdge
-from ..wire.leaf import pack_progress, unpack_progress
-from ..wire.packing import (
-    pack,
-    pack_ints,
-    pack_positions,
-    pack_timeline,
-    pack_values,
-    unpack,
-    unpack_ints,
-    unpack_positions,
-    unpack_timeline,
-    unpack_values,
+from ..wire.edges import InboundEdge, OutboundEdge
+from ..wire.keyrows import (
+    pack_rows,
+    unpack_aggregate_rows,
+    unpack_derived_rows,
+    unpack_leaf_rows,
 )
+from ..wire.leaf import pack_progress, unpack_progress
+from ..wire.packing import decoding, pack, unpack
+from .migrations import VERSION, migrated
 
 if TYPE_CHECKING:
     from .worker import NodeWorker
-
-VERSION = 1
 
 
 def pack_state(worker: NodeWorker) -> bytes:
@@ -51,42 +43,33 @@ def pack_state(worker: NodeWorker) -> bytes:
         "inputs_taken": worker.inputs_taken,
         "inbound": [edge.carried() for edges in worker.inbound.values() for edge in edges],
         "outbound": [edge.carried() for edge in worker.outbound.values()],
+        "rows": pack_rows(everything(node)),
+        "folded": node.folded,
+        "answerable_from": node.answerable_from,
+        "too_late": node.too_late if isinstance(node, EventNode) else 0,
+        "floors": worker.floors,
+        "cut_off": worker.cut_off,
     }
-    if isinstance(node, EventNode):
-        log = node.log.log(len(node.origins))
-        message["origins"] = pack_ints(node.origins)
-        message["log"] = [
-            pack_ints(np.diff(log.offsets)),
-            pack_ints(log.times),
-            pack_positions(log.positions),
-            None if log.values is None else pack_values(log.values),
-        ]
-    else:
-        message["inputs"] = [None if t is None else pack_timeline(t.timeline()) for t in node.inputs]
     return pack(message)
 
 
 def unpack_state(worker: NodeWorker, data: bytes) -> None:
-    """Fill a new ``worker`` with carried state.
+    """Fill a new ``worker`` with carried state, of this release or an earlier one.
 
     Raises StateError when the bytes are no state, are of another worker, or of a version this release
     cannot read.
     """
     message = unpack(data)
-    version = message.get("version")
-    if version != VERSION:
-        raise StateError(f"carried state has version {version!r}; this release reads {VERSION}")
     if message.get("worker") != worker.spec.worker_id:
         raise StateError(f"carried state is of {message.get('worker')!r}, not of {worker.spec.worker_id!r}")
-    try:
-        _fill(worker, message)
-    except (KeyError, TypeError, ValueError, IndexError, msgspec.MsgspecError) as error:
-        raise StateError(f"carried state of {worker.spec.worker_id} cannot be read: {error!r}") from error
+    with decoding(f"carried state of {worker.spec.worker_id} that can be read"):
+        _fill(worker, migrated(message, worker.spec))
 
 
 def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
+    node = worker.node
     names: list[Key] = message["keys"]
-    worker.node.keys = KeyTable(names, {name: number for number, name in enumerate(names)})
+    node.keys = KeyTable(names, {name: number for number, name in enumerate(names)})
     worker.progress = unpack_progress(message["progress"])
     worker.repeated = message["repeated"]
     worker.inputs_taken = message["inputs_taken"]
@@ -95,30 +78,28 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
         worker.inbound[edge.sender] = [edge if other.slot == edge.slot else other for other in held]
     for outbound in map(OutboundEdge.restored, message["outbound"]):
         worker.outbound[outbound.subscriber] = outbound
-    if isinstance(worker.node, EventNode):
-        _fill_leaf(worker.node, message)
+    _fill_node(node, message["rows"])
+    node.folded, node.answerable_from = message["folded"], message["answerable_from"]
+    if isinstance(node, EventNode):
+        node.too_late = message["too_late"]
+    worker.floors, worker.cut_off = message["floors"], message["cut_off"]
+
+
+def _fill_node(node: AnyNode, packed: dict[str, Any]) -> None:
+    if isinstance(node, AggregateNode):
+        node.put_back(unpack_aggregate_rows(packed, node.expression.functions))
+        return
+    everyone = np.arange(len(node.keys), dtype=np.int64)
+    if isinstance(node, EventNode):
+        leaf = unpack_leaf_rows(packed)
+        _check_keys(leaf.keys, len(everyone))
+        node.put_back(everyone, leaf)
     else:
-        _fill_derived(worker.node, message)
+        derived = unpack_derived_rows(packed, len(node.inputs))
+        _check_keys(derived.keys, len(everyone))
+        node.put_back(everyone, derived)
 
 
-def _fill_leaf(node: EventNode, message: dict[str, Any]) -> None:
-    counts, times, positions, values = message["log"]
-    offsets = np.concatenate([[0], np.cumsum(unpack_ints(counts))]).astype(np.int64)
-    column = None if values is None else unpack_values(values)
-    assert column is None or isinstance(column, Tagged)
-    log = EventLog(offsets, unpack_ints(times), unpack_positions(positions), column)
-    node.rebuild(log, unpack_ints(message["origins"]))
-
-
-def _fill_derived(node: DerivedNode | AggregateNode, message: dict[str, Any]) -> None:
-    for slot, packed in enumerate(message["inputs"]):
-        if packed is None:
-            continue
-        timeline = unpack_timeline(packed)
-        keys = np.flatnonzero(np.diff(timeline.offsets))
-        if not len(keys):
-            continue
-        ends = timeline.offsets[np.append(keys, timeline.keys)]
-        suffix = type(timeline)(ends, timeline.starts, timeline.values)
-        node.receive(slot, Revision(keys, np.full(len(keys), BEGINNING, np.int64), suffix))
-    node.advance()
+def _check_keys(held: int, named: int) -> None:
+    if held != named:
+        raise StateError(f"carried state names {named} keys and holds rows of {held}")

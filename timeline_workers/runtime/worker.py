@@ -3,26 +3,28 @@ state.
 
 Pure and deterministic: no clock, no I/O, no Temporal. The workflows call it and carry its messages; tests
 connect workers directly, lose and repeat their messages, and must get the same answers.
+
+A worker does not grow for ever: ``fold`` forgets what lies below its watermark and is not needed to go on,
+nor to be answered within the metric's retention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..algebra.aggregate import AggregateNode
-from ..algebra.leaves import LeafBatch, Progress
-from ..algebra.nodes import DerivedNode, EventNode, Revision
-from ..algebra.operators import is_leaf
+from ..algebra.anynode import AnyNode, make_node
+from ..algebra.leaves import Progress
+from ..algebra.nodes import EventNode, Revision
 from ..algebra.timelinestore import TimelineStore
-from ..algebra.values import Bools
 from ..answers import KindName
 from ..errors import QuestionError, StateError
+from ..events.times import from_microseconds
 from ..graph.plan import WorkerSpec
 from ..language.parser import parse
-from ..language.tree import Aggregate
 from ..questions import Reader
 from ..wire.edges import BEGINNING, InboundEdge, OutboundEdge, open_message
 from ..wire.leaf import decode_leaf_batch
@@ -31,6 +33,7 @@ from .answering import Answers, ask
 from .state import pack_state, unpack_state
 
 PAGE = 1_000
+_BYTES_PER_KEY = 200  # about what CPython takes for a name in the key table
 
 
 class NodeWorker:
@@ -42,14 +45,7 @@ class NodeWorker:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.spec = spec
-        expression = parse(spec.node.expression)
-        self.node: EventNode | DerivedNode | AggregateNode
-        if is_leaf(expression):
-            self.node = EventNode(expression)
-        elif isinstance(expression, Aggregate):
-            self.node = AggregateNode(expression)
-        else:
-            self.node = DerivedNode(expression)
+        self.node: AnyNode = make_node(parse(spec.node.expression))
         self.inbound = {
             sender: [
                 InboundEdge(sender, slot) for slot, senders in enumerate(spec.inputs) if sender in senders
@@ -60,6 +56,10 @@ class NodeWorker:
         self.progress: tuple[Progress, ...] = ()
         self.repeated = 0
         self.inputs_taken = 0
+        # By sender: below this instant its present epoch is not complete, but what is held is.
+        self.floors: dict[str, int] = {}
+        # By sender: why nothing more can be taken of it.
+        self.cut_off: dict[str, str] = {}
 
     # What comes in.
 
@@ -75,7 +75,7 @@ class NodeWorker:
         seen = has_seen(self.progress, batch.position)
         if seen.any():
             self.repeated += int(seen.sum())
-            batch = _without(batch, seen)
+            batch = batch.without(seen)
         self._changed(self.node.ingest(batch))
         self.progress = later(self.progress, batch.progress)
 
@@ -89,16 +89,46 @@ class NodeWorker:
         edges = self.inbound.get(message["from"])
         if edges is None or isinstance(self.node, EventNode):
             raise StateError(f"{message['from']} is no input of {self.spec.worker_id}")
+        if not self._joins(message, edges):
+            return
+        floor = self.floors.get(message["from"])
         for edge in edges:
             revisions = edge.accept(message, self.node.keys)
             self.repeated += not revisions
             for revision in revisions:
-                self.node.receive(edge.slot, revision)
+                self.node.receive(edge.slot, revision, floor)
         if isinstance(self.node, AggregateNode):
             self.node.advance()
         else:
             self._changed(self.node.advance())
         self.progress = least([edge.progress for edges in self.inbound.values() for edge in edges])
+
+    def _joins(self, message: dict[str, Any], edges: list[InboundEdge]) -> bool:
+        """Whether what ``message`` tells joins what is held without a gap, if it begins an epoch."""
+        sender, since = message["from"], message["answerable_from"]
+        edge = edges[0]
+        if message["sequence"] or message["epoch"] == edge.epoch or message["epoch"] in edge.past_epochs:
+            return True
+        self.floors.pop(sender, None)
+        self.cut_off.pop(sender, None)
+        if since is None:
+            return True
+        if not edge.epoch:
+            # It begins where the sender's past begins, as it would begin with the first event.
+            held = self.node.answerable_from
+            self.node.answerable_from = since if held is None else max(held, since)
+            return True
+        final = [m for m in (self.node.folded, watermark(edge.progress)) if m is not None]
+        if final and since <= max(final):
+            self.floors[sender] = since
+            return True
+        heard = _shown(max(final, default=None))
+        self.cut_off[sender] = (
+            f"{sender} has forgotten what was before {_shown(since)}, and this worker has heard it up to {heard} "
+            "only: nothing more of it is taken. Delete the metric and apply it again; a longer retention makes "
+            "up for longer pauses"
+        )
+        return False
 
     def _changed(self, revision: Revision) -> None:
         for edge in self.outbound.values():
@@ -138,6 +168,7 @@ class NodeWorker:
             self.progress,
             limit_bytes,
             self.inputs_taken,
+            self.node.answerable_from,
         )
 
     def delivered(self, subscriber: str) -> None:
@@ -181,7 +212,13 @@ class NodeWorker:
             "kind": self.spec.node.kind,
             "keys": len(self._names()),
             "change_points": sum(len(output) for output in outputs.values()),
+            "input_change_points": sum(len(held) for held in self._inputs() if held is not None),
+            "events": len(self.node.log) if isinstance(self.node, EventNode) else 0,
+            "bytes": self._nbytes(),
             "watermark": watermark(self.progress),
+            "retention": self.spec.retention,
+            "answerable_from": self.node.answerable_from,
+            "limited": self._limited(),
             "progress": [
                 {"partition": p.partition, "major": p.major, "minor": p.minor, "watermark": p.watermark}
                 for p in self.progress
@@ -197,9 +234,22 @@ class NodeWorker:
                 for edge in self.outbound.values()
             ],
         }
-        if isinstance(self.node, EventNode):
-            state["events"] = len(self.node.log)
+        if isinstance(self.node, EventNode) and self.node.too_late:
+            state["too_late"] = self.node.too_late
+        if self.cut_off:
+            state["cut_off"] = dict(self.cut_off)
         return state
+
+    def _limited(self) -> bool:
+        """Whether less is answerable than the metric asks for."""
+        since, mark, retention = self.node.answerable_from, watermark(self.progress), self.spec.retention
+        return since is not None and (retention is None or mark is None or since > mark - retention)
+
+    def _inputs(self) -> list[TimelineStore | None]:
+        return [] if isinstance(self.node, EventNode) else self.node.inputs
+
+    def _nbytes(self) -> int:
+        return self.node.nbytes() + _BYTES_PER_KEY * len(self.node.keys)
 
     def _outputs(self) -> dict[str, TimelineStore]:
         return self.node.outputs if isinstance(self.node, AggregateNode) else {"": self.node.output}
@@ -212,20 +262,73 @@ class NodeWorker:
     def _readers(self, question: Mapping[str, Any]) -> Reader:
         unit = question.get("unit", self.spec.source.time_unit)
         kind: KindName = self.spec.node.kind
-        limit = watermark(self.progress)
+        limits: dict[str, Any] = {
+            "unit": unit,
+            "watermark": watermark(self.progress),
+            "answerable_from": self.node.answerable_from,
+            "retention": self.spec.retention,
+        }
         if not isinstance(self.node, AggregateNode):
-            return Reader(self.node.output.timeline(), self.node.keys, kind, unit=unit, watermark=limit)
+            return Reader(self.node.output.timeline(), self.node.keys, kind, **limits)
         functions = list(self.node.outputs)
         function = question.get("aggregate", functions[0] if len(functions) == 1 else None)
         if function not in self.node.outputs:
             raise QuestionError(f"aggregate {function!r} is not one of {', '.join(functions)}; say which")
         timeline = self.node.output(function)
-        return Reader(timeline, self.node.groups, kind, unit=unit, watermark=limit, aggregate=function)
+        return Reader(timeline, self.node.groups, kind, aggregate=function, **limits)
 
     # Carried state.
 
+    def fold(self, early: int | None = None, gone: Collection[str] = ()) -> None:
+        """Forget what is not needed any more; nothing that is still answered changes, nor what is sent.
+
+        Of inputs and events that is what lies below the watermark and the operator's look-back, whatever the
+        retention; of the node's own timeline what lies more than the retention below the watermark, and
+        nothing if the metric sets none. ``early``, an instant in microseconds, asks for more: the timeline is
+        forgotten up to there as well (at most up to the watermark), as if the retention were shorter; see
+        ``horizon_keeping``. What subscribers have not been told yet is kept for them, except for those in
+        ``gone``, which must subscribe anew before they are told anything.
+
+        Questions about instants of which something was forgotten are refused from then on
+        (``answerable_from`` in the status). Deterministic; its cost is that of copying what is kept. Call it
+        when a run ends, just before ``snapshot``.
+        """
+        mark = watermark(self.progress)
+        if mark is None:
+            return
+        wanted = [] if self.spec.retention is None else [mark - self.spec.retention]
+        horizon = max([*wanted, *([] if early is None else [early])], default=None)
+        horizon = None if horizon is None else max(min(horizon, mark), BEGINNING)
+        if isinstance(self.node, AggregateNode):
+            self.node.fold(mark, horizon)
+            return
+        if horizon is None:
+            self.node.fold(mark, None)
+            return
+        horizons = np.full(len(self.node.keys), horizon, np.int64)
+        for edge in self.outbound.values():
+            if edge.subscriber not in gone:
+                untold = edge.pending.marked()
+                horizons[untold] = np.minimum(horizons[untold], edge.pending.peek(untold))
+        self.node.fold(mark, horizons)
+
+    def horizon_keeping(self, share: float) -> int | None:
+        """An instant for ``fold(early)`` that keeps about ``share`` (0 to 1) of the change points that lie
+        below the watermark; None where there are none, or no watermark."""
+        mark = watermark(self.progress)
+        if mark is None:
+            return None
+        starts = np.concatenate([output.timeline().starts for output in self._outputs().values()])
+        starts = np.sort(starts[starts < mark])
+        if not len(starts):
+            return None
+        return int(starts[min(int(len(starts) * (1 - share)), len(starts) - 1)]) + (share <= 0)
+
     def snapshot(self, chunk_bytes: int) -> list[bytes]:
-        """Everything, in chunks of at most ``chunk_bytes``: compressed, versioned, read by ``restore``."""
+        """Everything, in chunks of at most ``chunk_bytes``: compressed, versioned, read by ``restore``.
+
+        It does not fold: call ``fold`` before.
+        """
         data = pack_state(self)
         return [data[i : i + chunk_bytes] for i in range(0, len(data), chunk_bytes)]
 
@@ -255,17 +358,5 @@ def _change(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
     return [answer.model_dump() for answer in reader.change_every(key, start, end, every)]
 
 
-def _without(batch: LeafBatch, seen: Bools) -> LeafBatch:
-    rows = np.flatnonzero(~seen)
-    values = batch.values
-    if values is not None:
-        values = type(values)(values.tags[rows], values.bits[rows], values.strings)
-    return LeafBatch(
-        batch.keys,
-        batch.origins,
-        batch.key[rows],
-        batch.time[rows],
-        batch.position.take(rows),
-        values,
-        batch.progress,
-    )
+def _shown(instant: int | None) -> str:
+    return "nothing at all" if instant is None else str(from_microseconds(instant, "iso"))
