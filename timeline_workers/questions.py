@@ -257,7 +257,7 @@ class Reader:
         edge = from_microseconds(self.answerable_from, self.unit)
         why = "the worker's state has reached its limit; more partitions or a retention make room"
         if self.retention is not None:
-            why = f"the retention is {format_duration(self.retention)}; raise the metric's retention to keep more"
+            why = f"the retention is {format_duration(self.retention)}; raise the retention to keep more"
         what = "group" if self._aggregate else "key"
         raise QuestionError(
             f"what {what} {key!r} was at {asked!r} is no longer kept: everything is from {edge!r} on, and of "

@@ -124,9 +124,9 @@ class NodeWorker:
             return True
         heard = _shown(max(final, default=None))
         self.cut_off[sender] = (
-            f"{sender} has forgotten what was before {_shown(since)}, and this worker has heard it up to {heard} "
-            "only: nothing more of it is taken. Delete the metric and apply it again; a longer retention makes "
-            "up for longer pauses"
+            f"{sender} has forgotten what was before {_shown(since)}, and this worker has heard it up to "
+            f"{heard} only: nothing more of it is taken. Delete the metric and apply it again; a longer "
+            "retention makes up for longer pauses"
         )
         return False
 
