@@ -70,14 +70,11 @@ class Broker:
     stay the same when it is killed and started again.
     """
 
-    def __init__(
-        self, data: Path, port: int, admin_port: int, bookie_port: int, token: str | None = None
-    ) -> None:
+    def __init__(self, data: Path, port: int, admin_port: int, token: str | None = None) -> None:
         self.data = data
         self.url = f"pulsar://{HOST}:{port}"
         self.admin_url = f"http://{HOST}:{admin_port}"
         self.log = data / "pulsar.log"
-        self._bookie_port = bookie_port
         self._token = token
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -92,8 +89,7 @@ class Broker:
             raise BrokerError(f"the broker at {self.url} runs already, as process {self.pid}")
         home = distribution()
         command = [str(home / "bin" / "pulsar"), "standalone", "--no-functions-worker", "--no-stream-storage"]
-        command += ["--advertised-address", HOST, "--bookkeeper-port", str(self._bookie_port)]
-        command += ["--metadata-dir", str(self.data / "metadata")]
+        command += ["--advertised-address", HOST, "--metadata-dir", str(self.data / "metadata")]
         command += ["--bookkeeper-dir", str(self.data / "bookkeeper")]
         ours = {"PULSAR_STANDALONE_CONF": str(self.data / "standalone.conf")}
         ours["PULSAR_LOG_DIR"] = str(self.data / "logs")
@@ -179,6 +175,13 @@ class Broker:
         path = _path(topic)
         self.admin("PUT", f"{path}/partitions" if partitions else path, partitions or None)
 
+    def delete_topics(self) -> None:
+        """Delete every topic of ``public/default``, also those in use. Raises BrokerError."""
+        for topic in self.admin("GET", "persistent/public/default/partitioned"):
+            self.admin("DELETE", f"{_path(topic)}/partitions?force=true")
+        for topic in self.admin("GET", "persistent/public/default"):
+            self.admin("DELETE", f"{_path(topic)}?force=true")
+
     def _state(self) -> str:
         if self.pid is None:
             return "gone"
@@ -223,13 +226,13 @@ def standalone(
             broker.stop()
 
 
-def _ports(data: Path, port: int | None, admin_port: int | None) -> tuple[int, int, int]:
-    """Ports of the broker, its admin API and its storage, which are written down for the next start."""
+def _ports(data: Path, port: int | None, admin_port: int | None) -> tuple[int, int]:
+    """Ports of the broker and its admin API, which are written down for the next start."""
     record = data / "ports.json"
-    known: list[int | None] = json.loads(record.read_text()) if record.exists() else [None] * 3
+    known: list[int | None] = json.loads(record.read_text()) if record.exists() else [None, None]
     with ExitStack() as held:
         chosen: list[int] = []
-        for given, before in zip((port, admin_port, None), known, strict=True):
+        for given, before in zip((port, admin_port), known, strict=True):
             wanted = given or before or 0
             probe = held.enter_context(socket.socket())
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -239,17 +242,17 @@ def _ports(data: Path, port: int | None, admin_port: int | None) -> tuple[int, i
                 raise BrokerError(f"port {wanted} on {HOST} cannot be used: {error.strerror}") from None
             chosen.append(probe.getsockname()[1])
     record.write_text(json.dumps(chosen))
-    broker, admin, bookie = chosen
-    return broker, admin, bookie
+    broker, admin = chosen
+    return broker, admin
 
 
-def _configure(home: Path, data: Path, ports: tuple[int, int, int], settings: Mapping[str, str]) -> None:
+def _configure(home: Path, data: Path, ports: tuple[int, int], settings: Mapping[str, str]) -> None:
     wanted = {
         "bindAddress": HOST,
         "advertisedAddress": HOST,
         "brokerServicePort": str(ports[0]),
         "webServicePort": str(ports[1]),
-        # The storage would listen on every interface otherwise.
+        # The storage would listen on every interface otherwise, on any free port.
         "listeningInterface": _loopback(),
         "webSocketServiceEnabled": "false",
         **KEPT,

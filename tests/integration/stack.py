@@ -17,6 +17,7 @@ from typing import Any
 import pulsar
 from temporalio.client import Client
 
+from deploy.pulsar_standalone import Broker
 from producer.event import Event
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of
@@ -32,10 +33,11 @@ DEADLINE = 60.0
 
 @dataclass
 class Stack:
-    """Servers, and the programs that were started on them."""
+    """Servers, and the programs that were started on them. ``broker``: the real Pulsar broker, or None."""
 
     addresses: Addresses
     logs: Path
+    broker: Broker | None = None
     client: Client | None = None
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -134,19 +136,40 @@ async def eventually(check: Callable[[], Any], within: float = DEADLINE) -> None
 
 
 @contextmanager
-def running_stack(directory: Path, topic_partitions: int = 1) -> Iterator[Stack]:
-    """Embedded servers in ``directory``; every program started on them is killed at the end."""
+def running_stack(
+    directory: Path, topic_partitions: int = 1, broker: Broker | None = None
+) -> Iterator[Stack]:
+    """Servers with their data in ``directory``; every program started on them is killed at the end.
+
+    Topics come into being with ``topic_partitions``. ``broker`` None: the embedded one; else this one, which
+    is left without topics.
+    """
     with ExitStack() as stack:
         addresses = stack.enter_context(
             embedded(directory, temporal_port=0, ui_port=0, pulsar_port=0, topic_partitions=topic_partitions)
         )
-        made = Stack(addresses, directory / "logs")
+        if broker is not None:
+            addresses = addresses.model_copy(update={"pulsar": broker.url})
+            broker.admin("POST", "namespaces/public/default/autoTopicCreation", _creation(topic_partitions))
+            stack.callback(broker.delete_topics)
+        made = Stack(addresses, directory / "logs", broker)
         try:
             yield made
         finally:
             for process in made.processes.values():
                 process.kill()
                 process.wait()
+
+
+def _creation(partitions: int) -> dict[str, Any]:
+    """The policy by which a real broker makes topics as the embedded one does."""
+    if partitions == 1:
+        return {"allowAutoTopicCreation": True, "topicType": "non-partitioned"}
+    return {
+        "allowAutoTopicCreation": True,
+        "topicType": "partitioned",
+        "defaultNumPartitions": partitions,
+    }
 
 
 def event(key: str, time: float, **columns: Any) -> Event:
