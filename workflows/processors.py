@@ -10,6 +10,8 @@ gives it signals, carries its messages and lets it live for years:
 * The run continues as new when Temporal suggests it: everything, high-water marks included, is carried in
   the input, or, when it is too large for that, left in the history of the run that ends (``keep_state``),
   where the next one fetches it.
+* Where worker processes have a build id, a run is pinned to the build it began on, and continues as new when
+  another build becomes the current one.
 
 Payloads are applied exactly once per source position (leaves) and per edge and sequence number (others),
 across crashes and continue-as-new. A payload that cannot be decoded is refused, counted and shown in
@@ -359,6 +361,8 @@ class _Processor:
         if forced is not None and self._applied >= forced:
             return True
         info = workflow.info()
+        if info.is_target_worker_deployment_version_changed():
+            return True  # another build is current: this worker's next run is its first there
         if not info.is_continue_as_new_suggested():
             return False
         carried = self._input.carried
@@ -402,7 +406,9 @@ class _Processor:
                     }
                 ),
                 pack([*entries, *self._inbox.take_all()]),
-            ]
+            ],
+            # Where worker processes are versioned, the next run begins on the current build.
+            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
 
     async def _keep(self, entries: list[Entry], carried: CarriedState | None) -> CarriedState:

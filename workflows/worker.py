@@ -15,11 +15,14 @@ from typing import Any
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from timeline_workers.errors import MetricError
 from timeline_workers.settings import Settings
 
+from . import pinned
 from .activities import EDGE_ACTIVITIES
 from .catalog import MetricCatalog
 from .catalog_activities import CATALOG_ACTIVITIES
@@ -28,6 +31,10 @@ from .processors import EventProcessor, TimelineProcessor
 from .search_attributes import ensure_search_attributes
 
 WORKFLOWS: Sequence[type] = (EventProcessor, TimelineProcessor, MetricCatalog, TimelineDriver)
+_PINNED: dict[type, type] = {
+    EventProcessor: pinned.EventProcessor,
+    TimelineProcessor: pinned.TimelineProcessor,
+}
 ACTIVITIES: Sequence[Callable[..., Any]] = (*EDGE_ACTIVITIES, *CATALOG_ACTIVITIES)
 # The library is pure and deterministic; loading it anew for every run would cost more than the run does.
 # What is left of the sandbox costs some 3 ms of the 14 ms that the replay of a small run takes.
@@ -54,6 +61,28 @@ def workflow_runner() -> SandboxedWorkflowRunner:
     )
 
 
+def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    """The worker deployment that the settings name, or None: then the process is not versioned.
+
+    Timeline workers are pinned to the build that a run began on (``workflows.pinned``); everything else
+    moves to the current build with its next workflow task, as it would between unversioned processes.
+    Raises MetricError when only one of the two settings is there.
+    """
+    if not settings.deployment_name and not settings.build_id:
+        return None
+    if not settings.deployment_name or not settings.build_id:
+        given = "TIMELINE_DEPLOYMENT_NAME" if settings.deployment_name else "TIMELINE_BUILD_ID"
+        raise MetricError(
+            f"only {given} is set; a versioned worker process needs TIMELINE_DEPLOYMENT_NAME and "
+            "TIMELINE_BUILD_ID, an unversioned one neither"
+        )
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(settings.deployment_name, settings.build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+    )
+
+
 def build_worker(client: Client, settings: Settings, *, graceful: timedelta = timedelta(seconds=5)) -> Worker:
     """Make the Temporal worker that ``run_worker`` runs; use it as ``async with build_worker(…):``
     elsewhere.
@@ -67,10 +96,11 @@ def build_worker(client: Client, settings: Settings, *, graceful: timedelta = ti
         # Without a cache a workflow task that waits for a local activity would be evicted by the next one's
         # arrival.
         caching["max_concurrent_workflow_tasks"] = 1
+    versioned = deployment(settings)
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=WORKFLOWS,
+        workflows=WORKFLOWS if versioned is None else [_PINNED.get(w, w) for w in WORKFLOWS],
         activities=ACTIVITIES,
         workflow_runner=workflow_runner(),
         # NumPy leaves the interpreter lock now and then; more threads than this only wait for it.
@@ -79,6 +109,7 @@ def build_worker(client: Client, settings: Settings, *, graceful: timedelta = ti
         max_concurrent_activities=50,
         activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=1, maximum=8, initial=2),
         graceful_shutdown_timeout=graceful,
+        deployment_config=versioned,
         **caching,
     )
 
