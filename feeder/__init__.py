@@ -3,6 +3,7 @@
 Modules, from the pure to the connected::
 
     progress    positions of messages, watermarks, and where to go on after a restart
+    gaps        messages that the broker should have delivered and did not
     route       a batch of messages → late and bad events, and one payload per leaf worker (no I/O)
     catalog     which metrics are registered, and so which topics are read and how
     leaves      delivering payloads to leaf workers: in order, bounded, until accepted

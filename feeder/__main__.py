@@ -21,6 +21,7 @@ from timeline_workers.temporal_client import connect as connect_temporal
 
 from .catalog import Catalog
 from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, Counts, TopicFeeder
+from .gaps import GapError, Gaps
 from .leaves import Leaves
 from .report import configure_logging, reasons, report, summary
 from .retry import persist
@@ -31,6 +32,7 @@ log = structlog.get_logger("feeder")
 GRACE_SECONDS = 20.0
 DISCOVERY_SECONDS = 0.25
 RESUBSCRIBE_SECONDS = 5.0
+GAP_SECONDS = 0.5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -85,11 +87,12 @@ def _digest(names: tuple[str, ...]) -> str:
 
 async def _run(only: tuple[str, ...], subscription: str, batch: int, wait_ms: int) -> int:
     url = pulsar_url()
-    client = await asyncio.to_thread(connect_pulsar, url)
+    await asyncio.to_thread(lambda: connect_pulsar(url).close())  # a wrong address ends the program
     temporal = await connect_temporal()
     catalog = Catalog(temporal, only)
     leaves = Leaves(temporal, catalog.needs)
     counts: dict[str, Counts] = {}
+    gaps: dict[str, Gaps] = {}
     async with stop_signals() as stop, turn(url, subscription, stop) as mine:
         if not mine:
             return 0
@@ -98,11 +101,12 @@ async def _run(only: tuple[str, ...], subscription: str, batch: int, wait_ms: in
 
         def feeder(topic: str) -> TopicFeeder:
             made = TopicFeeder(
-                client,
+                connect_pulsar(url),
                 url,
                 topic,
                 catalog,
                 leaves,
+                gaps.setdefault(topic, Gaps(topic)),
                 subscription=subscription,
                 batch_messages=batch,
                 batch_wait_ms=wait_ms,
@@ -117,7 +121,6 @@ async def _run(only: tuple[str, ...], subscription: str, batch: int, wait_ms: in
             await telling
     totals = summary(counts.values(), leaves.signals, 0.0)
     log.info("feeder stopped", **totals, reasons=reasons(counts.values()))
-    await asyncio.to_thread(client.close)
     return 1 if failed else 0
 
 
@@ -165,6 +168,7 @@ async def _feed_topics(catalog: Catalog, make: Callable[[str], TopicFeeder], sto
 async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyncio.Event) -> None:
     """Feed one topic, subscribing again when the broker went away."""
     while not stop.is_set():
+        pause = RESUBSCRIBE_SECONDS
         try:
             feeder = await asyncio.to_thread(make, topic)
             log.info("feeding", topic=topic)
@@ -172,6 +176,9 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
             return
         except ConnectionFailedError as error:
             log.error("the broker does not answer; trying again", topic=topic, error=str(error))
+        except GapError as error:
+            log.info("subscribing again", topic=topic, because=str(error))
+            pause = GAP_SECONDS
         except TimelineError as error:
             log.error("topic cannot be fed; trying again", topic=topic, error=str(error))
         except pulsar.PulsarException as error:
@@ -181,7 +188,7 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
                 "delivery failed; starting again from what is acknowledged", topic=topic, error=_told(error)
             )
         try:
-            await asyncio.wait_for(stop.wait(), RESUBSCRIBE_SECONDS)
+            await asyncio.wait_for(stop.wait(), pause)
         except TimeoutError:
             continue
 

@@ -24,8 +24,9 @@ from timeline_workers.pulsar_client import check_broker, explained
 
 from .catalog import Catalog
 from .deadletter import DeadLetter, DeadLetters, dead_letter_topic
+from .gaps import Gaps
 from .leaves import Leaves
-from .progress import ENTRY_STEP, Offset, advancing, minor_of, resume
+from .progress import ENTRY_STEP, Offset, advancing, gap, minor_of, resume
 from .retry import persist
 from .route import Group, Messages, Routed, Router
 
@@ -49,12 +50,16 @@ class Counts:
     refused: int = 0
     skipped: int = 0
     batches: int = 0
+    gaps: int = 0
     lag: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
 
 
 class TopicFeeder:
-    """Feeds one topic. ``run`` it; ``groups`` may be replaced between two batches by the catalog."""
+    """Feeds one topic. ``run`` it; ``groups`` may be replaced between two batches by the catalog.
+
+    ``client`` is this feeder's own, and closed with it; ``gaps`` outlives it.
+    """
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class TopicFeeder:
         topic: str,
         catalog: Catalog,
         leaves: Leaves,
+        gaps: Gaps,
         *,
         subscription: str = SUBSCRIPTION,
         batch_messages: int = BATCH_MESSAGES,
@@ -72,6 +78,8 @@ class TopicFeeder:
         self.counts = Counts()
         self._catalog = catalog
         self._leaves = leaves
+        self._gaps = gaps
+        self._client = client
         self._routers: dict[str, Router] = {}
         self._letters = DeadLetters(client, url, topic)
         self._seen: dict[int, Offset] = {}
@@ -84,19 +92,26 @@ class TopicFeeder:
         # publishing.
         self._receiving = ThreadPoolExecutor(1, thread_name_prefix="receive")
         self._working = ThreadPoolExecutor(1, thread_name_prefix="work")
-        self._partitions = max(1, check_broker(client, url, topic))
-        with explained(url, topic):
-            self._consumer = client.subscribe(
-                topic,
+        try:
+            self._partitions = max(1, check_broker(client, url, topic))
+            self._consumer = self._subscribe(url, subscription, batch_messages, batch_wait_ms)
+        except BaseException:
+            # With the connection goes what the broker thinks of a subscription that has timed out here: it
+            # would deliver messages to it that nobody reads.
+            client.close()
+            raise
+
+    def _subscribe(self, url: str, subscription: str, messages: int, wait_ms: int) -> pulsar.Consumer:
+        with explained(url, self.topic):
+            return self._client.subscribe(
+                self.topic,
                 subscription,
                 consumer_type=pulsar.ConsumerType.Failover,
                 initial_position=pulsar.InitialPosition.Earliest,
                 # The embedded broker sometimes delivers entries again when a queue runs full, which costs
                 # time.
-                receiver_queue_size=2 * batch_messages,
-                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(
-                    batch_messages, BATCH_BYTES, batch_wait_ms
-                ),
+                receiver_queue_size=2 * messages,
+                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(messages, BATCH_BYTES, wait_ms),
             )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -183,7 +198,9 @@ class TopicFeeder:
             if seen is None or not (seen.is_next(first) or first <= seen):
                 fresh.add(partition)
             firsts[partition] = first
-            self._seen[partition] = advancing(position.take(rows), seen)[1]
+            new, self._seen[partition] = advancing(position.take(rows), seen)
+            if found := gap(position.take(rows), new):
+                self._gaps.check(partition, *found)
         return firsts, fresh
 
     async def _catch_up(
@@ -196,6 +213,8 @@ class TopicFeeder:
         journal, others = await self._leaves.progress(group)
         for partition, first in starting.items():
             found = resume(first, journal.get(partition), [o[partition] for o in others if partition in o])
+            if found is not None or group is self._catalog.topics[self.topic][0]:
+                self._gaps.check(partition, None if found is None else found.offset, first)
             router.clock.start(partition, found)
             if found is not None:
                 self._skip[group.signature, partition] = found.offset
@@ -252,6 +271,7 @@ class TopicFeeder:
         counts = self.counts
         counts.messages += len(messages)
         counts.batches += 1
+        counts.gaps = self._gaps.passed
         counts.lag = max(0.0, time() - int(messages.published.max()) / 1e6)
         for letter in letters:
             if letter.reason not in counts.reasons:
@@ -271,8 +291,9 @@ class TopicFeeder:
         with suppress(pulsar.PulsarException):
             self._acknowledge()  # what was accepted; if the broker is gone, it comes again and is skipped
         # Closing sends the acknowledgements that the client library still holds back.
-        self._consumer.close()
-        self._letters.close()
+        for close in (self._consumer.close, self._letters.close, self._client.close):
+            with suppress(pulsar.PulsarException):
+                close()
 
 
 def read(batch: Sequence[pulsar.Message]) -> Messages:

@@ -177,6 +177,23 @@ def advancing(position: Positions, after: Offset | None) -> tuple[Bools, Offset]
     return (new if after is None else new[1:]), Offset(int(major[top]), int(minor[top]))
 
 
+def gap(position: Positions, new: Bools) -> tuple[Offset, Offset] | None:
+    """The first two neighbours among the ``new`` messages of one partition of which the second may not follow
+    the first directly (see ``Offset.is_next``); None when there are none.
+    """
+    major, minor = position.major[new], position.minor[new]
+    next_entry = (minor[1:] % ENTRY_STEP == 0) & (minor[1:] // ENTRY_STEP == minor[:-1] // ENTRY_STEP + 1)
+    follows = np.where(
+        major[1:] == major[:-1],
+        (minor[1:] == minor[:-1] + 1) | next_entry,
+        (major[1:] > major[:-1]) & (minor[1:] == 0),
+    )
+    if follows.all():
+        return None
+    i = int(np.argmin(follows))
+    return Offset(int(major[i]), int(minor[i])), Offset(int(major[i + 1]), int(minor[i + 1]))
+
+
 def progress_of(position: Positions, after: Int64, rows: NDArray[np.intp]) -> tuple[Progress, ...]:
     """Return how far the partitions of messages ``rows`` (ascending) have come with the last of them."""
     found: dict[int, Progress] = {}
