@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..errors import QuestionError
 from ..questions import Reader
 
 Answers: TypeAlias = dict[str, Any] | list[dict[str, Any]]
+Readers: TypeAlias = Callable[[Mapping[str, Any]], Reader]
 MAX_ANSWERS = 20_000  # a larger reply would pass Temporal's limit of 2 MiB
+PAGE = 1_000
+
+
+def value_at(readers: Readers, question: Mapping[str, Any]) -> Answers:
+    """``{"key": …, "at": …}`` → the value at that instant (``ask``)."""
+    return ask(readers, question, {"at"}, set(), _value_at)
+
+
+def spans(readers: Readers, question: Mapping[str, Any]) -> Answers:
+    """``{"key": …, "start": …, "end": …}`` → the spans over the range (``ask``)."""
+    return ask(readers, question, {"start", "end"}, set(), _spans)
+
+
+def change(readers: Readers, question: Mapping[str, Any]) -> Answers:
+    """``{"key": …, "start": …, "end": …}`` → the change over the range; with ``every``, a list of one per
+    interval (``ask``).
+    """
+    return ask(readers, question, {"start", "end"}, {"every"}, _change)
+
+
+def page(names: Sequence[Any], question: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"after": n, "limit": m}`` → the ``names`` numbered from ``after`` on, ``count`` of all, and
+    ``next``, the number to go on after, or None.
+    """
+    after, limit = int(question.get("after", 0)), int(question.get("limit", PAGE))
+    end = after + min(max(limit, 1), 10 * PAGE)
+    return {
+        "keys": list(names[after:end]),
+        "count": len(names),
+        "next": end if end < len(names) else None,
+    }
 
 
 def ask(
-    reader: Callable[[Mapping[str, Any]], Reader],
+    reader: Readers,
     question: Mapping[str, Any],
     needed: set[str],
     optional: set[str],
@@ -53,3 +85,21 @@ def _check(question: Mapping[str, Any], needed: set[str], optional: set[str]) ->
     wrong = [f"{name} is missing" for name in sorted(missing)] + [f"{n} is unknown" for n in sorted(unknown)]
     fields = ", ".join(sorted(needed | optional))
     raise QuestionError(f"{', '.join(wrong)}; a question here is JSON with key, {fields} and perhaps unit")
+
+
+def _value_at(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
+    at = question["at"]
+    if isinstance(at, list):
+        return [reader.value_at(key, instant).model_dump() for instant in at]
+    return reader.value_at(key, at).model_dump()
+
+
+def _spans(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
+    return reader.spans(key, question["start"], question["end"]).model_dump()
+
+
+def _change(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
+    start, end, every = question["start"], question["end"], question.get("every")
+    if every is None:
+        return reader.change(key, start, end).model_dump()
+    return [answer.model_dump() for answer in reader.change_every(key, start, end, every)]

@@ -49,6 +49,7 @@ def pack_state(worker: NodeWorker) -> bytes:
         "too_late": node.too_late if isinstance(node, EventNode) else 0,
         "floors": worker.floors,
         "cut_off": worker.cut_off,
+        "left_below": worker.left_below,
     }
     return pack(message)
 
@@ -83,6 +84,7 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
     if isinstance(node, EventNode):
         node.too_late = message["too_late"]
     worker.floors, worker.cut_off = message["floors"], message["cut_off"]
+    worker.left_below = message.get("left_below")
 
 
 def _fill_node(node: AnyNode, packed: dict[str, Any]) -> None:

@@ -29,10 +29,10 @@ from ..questions import Reader
 from ..wire.edges import BEGINNING, InboundEdge, OutboundEdge, open_message
 from ..wire.leaf import decode_leaf_batch
 from ..wire.progress import has_seen, later, least, watermark
-from .answering import Answers, ask
+from . import answering
+from .answering import Answers
 from .state import pack_state, unpack_state
 
-PAGE = 1_000
 _BYTES_PER_KEY = 200  # about what CPython takes for a name in the key table
 
 
@@ -60,6 +60,8 @@ class NodeWorker:
         self.floors: dict[str, int] = {}
         # By sender: why nothing more can be taken of it.
         self.cut_off: dict[str, str] = {}
+        # Keys that have left (``departing``) had nothing happen to them from this instant on.
+        self.left_below: int | None = None
 
     # What comes in.
 
@@ -168,8 +170,13 @@ class NodeWorker:
             self.progress,
             limit_bytes,
             self.inputs_taken,
-            self.node.answerable_from,
+            self._complete_from(),
         )
+
+    def _complete_from(self) -> int | None:
+        """From where on what a snapshot tells is complete; None: everywhere."""
+        marks = [mark for mark in (self.node.answerable_from, self.left_below) if mark is not None]
+        return max(marks, default=None)
 
     def delivered(self, subscriber: str) -> None:
         """The message in flight to ``subscriber`` has been accepted."""
@@ -180,30 +187,23 @@ class NodeWorker:
 
     def value_at(self, question: Mapping[str, Any]) -> Answers:
         """``{"key": …, "at": …}`` → the value at that instant (``answering.ask``)."""
-        return ask(self._readers, question, {"at"}, set(), _value_at)
+        return answering.value_at(self._readers, question)
 
     def spans(self, question: Mapping[str, Any]) -> Answers:
         """``{"key": …, "start": …, "end": …}`` → the spans over the range (``answering.ask``)."""
-        return ask(self._readers, question, {"start", "end"}, set(), _spans)
+        return answering.spans(self._readers, question)
 
     def change(self, question: Mapping[str, Any]) -> Answers:
         """``{"key": …, "start": …, "end": …}`` → the change over the range; with ``every``, a list of one
         per interval (``answering.ask``).
         """
-        return ask(self._readers, question, {"start", "end"}, {"every"}, _change)
+        return answering.change(self._readers, question)
 
     def keys(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """``{"after": n, "limit": m}`` → the keys (groups, for an aggregate) numbered from ``after`` on,
         ``count`` of all, and ``next``, the number to go on after, or None.
         """
-        after, limit = int(question.get("after", 0)), int(question.get("limit", PAGE))
-        names = self._names()
-        end = after + min(max(limit, 1), 10 * PAGE)
-        return {
-            "keys": list(names[after:end]),
-            "count": len(names),
-            "next": end if end < len(names) else None,
-        }
+        return answering.page(self._names(), question)
 
     def status(self) -> dict[str, Any]:
         """How far the worker is and what it holds, as plain JSON."""
@@ -296,6 +296,9 @@ class NodeWorker:
         mark = watermark(self.progress)
         if mark is None:
             return
+        # What is sent next may be cut otherwise than by an attempt that was lost before the fold; it must not
+        # pass for what that one has sent.
+        self.inputs_taken += 1
         wanted = [] if self.spec.retention is None else [mark - self.spec.retention]
         horizon = max([*wanted, *([] if early is None else [early])], default=None)
         horizon = None if horizon is None else max(min(horizon, mark), BEGINNING)
@@ -338,24 +341,6 @@ class NodeWorker:
         worker = cls(spec)
         unpack_state(worker, b"".join(chunks))
         return worker
-
-
-def _value_at(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
-    at = question["at"]
-    if isinstance(at, list):
-        return [reader.value_at(key, instant).model_dump() for instant in at]
-    return reader.value_at(key, at).model_dump()
-
-
-def _spans(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
-    return reader.spans(key, question["start"], question["end"]).model_dump()
-
-
-def _change(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
-    start, end, every = question["start"], question["end"], question.get("every")
-    if every is None:
-        return reader.change(key, start, end).model_dump()
-    return [answer.model_dump() for answer in reader.change_every(key, start, end, every)]
 
 
 def _shown(instant: int | None) -> str:
