@@ -83,8 +83,8 @@ class Broker:
         """The id of the broker's process group; None while it does not run."""
         return None if self._process is None or self._process.poll() is not None else self._process.pid
 
-    def start(self) -> None:
-        """Start the broker, and return when it serves. Raises BrokerError when it does not come up."""
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the broker's process, under its guard, and return at once. Raises BrokerError when it runs."""
         if self.pid is not None:
             raise BrokerError(f"the broker at {self.url} runs already, as process {self.pid}")
         home = distribution()
@@ -105,6 +105,11 @@ class Broker:
                 cwd=self.data,
                 start_new_session=True,
             )
+        return self._process
+
+    def start(self) -> None:
+        """Start the broker, and return when it serves. Raises BrokerError when it does not come up."""
+        self.launch()
         outcome = Retrying(
             retry=retry_if_result(lambda found: found == "starting"),
             wait=wait_fixed(0.1),
@@ -181,6 +186,10 @@ class Broker:
             self.admin("DELETE", f"{_path(topic)}/partitions?force=true")
         for topic in self.admin("GET", "persistent/public/default"):
             self.admin("DELETE", f"{_path(topic)}?force=true")
+
+    def serves(self) -> bool:
+        """Whether the broker runs and answers; may block for a moment."""
+        return self._state() == "ready"
 
     def _state(self) -> str:
         if self.pid is None:
