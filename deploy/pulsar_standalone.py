@@ -79,12 +79,17 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The process that was started last, which is also its process group; None before the first."""
+        return self._process
+
+    @property
     def pid(self) -> int | None:
         """The id of the broker's process group; None while it does not run."""
         return None if self._process is None or self._process.poll() is not None else self._process.pid
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Start the broker's process, under its guard, and return at once. Raises BrokerError when it runs."""
+        """Start the broker's process, and return at once. Raises BrokerError when it runs already."""
         if self.pid is not None:
             raise BrokerError(f"the broker at {self.url} runs already, as process {self.pid}")
         home = distribution()
