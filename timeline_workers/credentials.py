@@ -149,13 +149,14 @@ class CodecAccess(FromEnvironment):
     """The keys of the payload codec; without any, payloads are not encrypted.
 
     ``keys`` holds them itself, ``key_file`` is a file of them (``parse_keys``): the first encrypts, each of
-    them decrypts.
+    them decrypts. ``token``: what those who ask the codec server must know.
     """
 
     prefix = "TIMELINE_CODEC_"
 
     keys: Annotated[SecretStr, AfterValidator(_check_keys)] | None = None
     key_file: Annotated[Path, AfterValidator(_check_key_file)] | None = None
+    token: SecretStr | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

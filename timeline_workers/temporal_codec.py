@@ -42,7 +42,6 @@ from .errors import CodecError
 
 ENCODING = b"binary/encrypted"
 _KEY_ID = "encryption-key-id"
-_REFUSAL = "timeline-refusal"
 _CIPHER = {"encryption-cipher": b"AES-256-GCM"}
 
 
@@ -146,8 +145,7 @@ class _Answering(WorkflowInboundInterceptor):
         try:
             return await super().handle_query(input)
         except Exception as error:
-            answer = json.dumps({"error": str(error)}).encode()
-            return RawValue(Payload(metadata={"encoding": b"json/plain", _REFUSAL: b"true"}, data=answer))
+            return {"error": _words(error)}
 
 
 class _Asking(OutboundInterceptor):
@@ -165,8 +163,10 @@ class _Asking(OutboundInterceptor):
             raise WorkflowQueryFailedError(told) from error
         if answer is None:
             return None
-        if _REFUSAL in answer.payload.metadata:
-            raise WorkflowQueryFailedError(json.loads(answer.payload.data)["error"])
+        if answer.payload.data.startswith(b'{"error":'):
+            said = json.loads(answer.payload.data)
+            if said.keys() == {"error"}:  # no answer of a workflow of ours is such an object
+                raise WorkflowQueryFailedError(said["error"])
         hints = [input.ret_type] if input.ret_type else None
         return self._converter.payload_converter.from_payloads([answer.payload], hints)[0]
 
@@ -175,6 +175,10 @@ class _Asking(OutboundInterceptor):
         for detail in answer.grpc_status.details if isinstance(answer, RPCError) else ():
             found = QueryFailedFailure()
             if detail.Unpack(found) and found.HasField("failure"):
-                told = await self._converter.decode_failure(found.failure)
-                return told.message if isinstance(told, FailureError) else str(told)
+                return _words(await self._converter.decode_failure(found.failure))
         return None
+
+
+def _words(error: BaseException) -> str:
+    # The text of a failure repeats its type.
+    return error.message if isinstance(error, FailureError) else str(error)

@@ -26,6 +26,7 @@ _MODULES = {
     "graph": ("graph",),
     "cluster": ("apply", "get", "describe", "delete", "query", "worker"),
     "dev": ("dev",),
+    "codec": ("codec-server",),
 }
 
 
