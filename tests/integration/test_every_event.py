@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pulsar
 import pytest
 
+from deploy.pulsar_standalone import Broker
 from tests.integration.bad_events import AHEAD, BAD, COLUMNS, GOOD
 from tests.integration.stack import Stack, event, eventually, running_stack
 from timeline_workers.graph.plan import partition_labels, plan, worker_id
@@ -35,8 +36,8 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("every-event"), topic_partitions=2) as made:
+def stack(tmp_path_factory: pytest.TempPathFactory, broker: Broker | None) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("every-event"), topic_partitions=2, broker=broker) as made:
         made.start_worker()
         yield made
 
