@@ -25,13 +25,20 @@ from .values import UNKNOWN, Bools, Int64, Tagged
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Everything up to this position of a source partition has been sent. ``watermark``: microseconds,
-    after it."""
+    """Everything up to this position of a source partition has been sent.
+
+    ``watermark``: microseconds, after it. ``late``, ``refused``: how many events up to there came too late,
+    and how many were refused for another reason. ``published``: when the last message was published,
+    microseconds; None: not known.
+    """
 
     partition: int
     major: int
     minor: int
     watermark: int | None
+    late: int = 0
+    refused: int = 0
+    published: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ nor to be answered within the metric's retention.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -219,10 +220,10 @@ class NodeWorker:
             "retention": self.spec.retention,
             "answerable_from": self.node.answerable_from,
             "limited": self._limited(),
-            "progress": [
-                {"partition": p.partition, "major": p.major, "minor": p.minor, "watermark": p.watermark}
-                for p in self.progress
-            ],
+            "late": sum(p.late for p in self.progress),
+            "refused": sum(p.refused for p in self.progress),
+            "published": max((p.published for p in self.progress if p.published is not None), default=None),
+            "progress": [asdict(p) for p in self.progress],
             "repeated": self.repeated,
             "edges": [
                 {

@@ -31,7 +31,7 @@ from ..algebra.timelines import Key, KeyTable, Timeline
 from ..algebra.timelinestore import TimelineStore
 from ..algebra.values import Int64
 from ..errors import StateError
-from .leaf import pack_progress, unpack_progress
+from .leaf import pack_progress, progress_fields, progress_of_fields, unpack_progress
 from .packing import (
     MESSAGE_BYTES,
     check_keys,
@@ -121,7 +121,7 @@ class OutboundEdge:
                     "keys": pack_ints(numbers),
                     "froms": pack_ints(batch.froms),
                     "suffix": pack_timeline(batch.suffix),
-                    "progress": pack_progress(said),
+                    **progress_fields(said),
                 }
             )
             if len(encoded) <= MESSAGE_BYTES or budget == 1:
@@ -337,7 +337,7 @@ def open_message(payload: bytes) -> dict[str, Any]:
     with decoding("a message of an edge"):
         message["keys"], message["froms"] = unpack_ints(message["keys"]), unpack_ints(message["froms"])
         message["suffix"] = unpack_timeline(message["suffix"])
-        message["progress"] = unpack_progress(message["progress"])
+        message["progress"] = progress_of_fields(message)
     check_keys(message["new_keys"])
     keys, named = message["keys"], message["first_key"] + len(message["new_keys"])
     if not len(keys) == len(message["froms"]) == message["suffix"].keys:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from ..algebra.leaves import LeafBatch, Progress
 from ..algebra.values import Tagged
 from ..errors import StateError
@@ -25,20 +28,40 @@ __all__ = [
     "decode_leaf_batch",
     "encode_leaf_batch",
     "pack_progress",
+    "progress_fields",
+    "progress_of_fields",
     "unpack_progress",
 ]
 
-PackedProgress = list[tuple[int, int, int, int | None]]
+PackedProgress = list[tuple[int, int, int, int | None, int, int, int | None]]
 
 
 def pack_progress(progress: tuple[Progress, ...]) -> PackedProgress:
-    """Progress as plain tuples."""
-    return [(p.partition, p.major, p.minor, p.watermark) for p in progress]
+    """Progress as plain tuples, for carried state."""
+    return [(p.partition, p.major, p.minor, p.watermark, p.late, p.refused, p.published) for p in progress]
 
 
-def unpack_progress(packed: PackedProgress) -> tuple[Progress, ...]:
-    """Reverse ``pack_progress``."""
+def unpack_progress(packed: Sequence[Sequence[Any]]) -> tuple[Progress, ...]:
+    """Reverse ``pack_progress``, also of release 0.1.0, which knew no counts."""
     return tuple(Progress(*item) for item in packed)
+
+
+def progress_fields(progress: tuple[Progress, ...]) -> dict[str, Any]:
+    """Progress as fields of a message: ``progress`` as release 0.1.0 has it, so that its workers can read it,
+    and ``counts`` beside it.
+    """
+    packed = pack_progress(progress)
+    counts = [item[4:] for item in packed]
+    said = {"counts": counts} if any(count != (0, 0, None) for count in counts) else {}
+    return {"progress": [item[:4] for item in packed], **said}
+
+
+def progress_of_fields(message: Mapping[str, Any]) -> tuple[Progress, ...]:
+    """Reverse ``progress_fields``."""
+    progress, counts = message["progress"], message.get("counts")
+    if counts is None:
+        return unpack_progress(progress)
+    return unpack_progress([(*place, *count) for place, count in zip(progress, counts, strict=True)])
 
 
 def encode_leaf_batch(batch: LeafBatch) -> bytes:
@@ -51,7 +74,7 @@ def encode_leaf_batch(batch: LeafBatch) -> bytes:
             "time": pack_ints(batch.time),
             "position": pack_positions(batch.position),
             "values": None if batch.values is None else pack_values(batch.values),
-            "progress": pack_progress(batch.progress),
+            **progress_fields(batch.progress),
         },
         MESSAGE_BYTES,
     )
@@ -72,7 +95,7 @@ def decode_leaf_batch(payload: bytes) -> LeafBatch:
             unpack_ints(message["time"]),
             unpack_positions(message["position"]),
             values,
-            unpack_progress(message["progress"]),
+            progress_of_fields(message),
         )
     rows = len(batch.time)
     if len(batch.origins) != len(batch.keys) or len(batch.key) != rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,13 +22,17 @@ def has_seen(progress: tuple[Progress, ...], positions: Positions) -> Bools:
 
 
 def later(old: tuple[Progress, ...], new: tuple[Progress, ...]) -> tuple[Progress, ...]:
-    """Per partition the later of the two; a watermark never goes back."""
+    """Per partition the later of the two; a watermark never goes back.
+
+    The same position again, with a greater watermark, is later: its partition has fallen silent, and its
+    watermark follows the others (or the clock of the feeder).
+    """
     merged = {p.partition: p for p in old}
     for p in new:
         held = merged.get(p.partition)
-        if held is None or (p.major, p.minor) > (held.major, held.minor):
+        if held is None or (p.major, p.minor) >= (held.major, held.minor):
             marks = [m for m in (p.watermark, held.watermark if held else None) if m is not None]
-            merged[p.partition] = Progress(p.partition, p.major, p.minor, max(marks) if marks else None)
+            merged[p.partition] = replace(p, watermark=max(marks) if marks else None)
     return tuple(merged[partition] for partition in sorted(merged))
 
 
@@ -43,7 +48,7 @@ def least(inputs: Sequence[tuple[Progress, ...]]) -> tuple[Progress, ...]:
         marks = [p.watermark for p in held]
         known = [m for m in marks if m is not None]
         mark = min(known) if len(known) == len(marks) else None
-        result.append(Progress(partition, behind.major, behind.minor, mark))
+        result.append(replace(behind, watermark=mark))
     return tuple(result)
 
 
