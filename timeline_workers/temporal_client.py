@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .errors import ConnectionFailedError
 from .temporal_codec import PLAIN, SealedRefusals, data_converter
+from .temporal_refusals import explain
 
 DATA_CONVERTER = PLAIN
 
@@ -96,10 +95,10 @@ async def connect(
                 f"{target.namespace!r}; create it with `temporal operator namespace create -n "
                 f"{target.namespace}`, or set TEMPORAL_NAMESPACE to one that exists"
             ) from error
+        refusal = await explain(error, target.address, target.options)
         raise ConnectionFailedError(
             f"Temporal cannot be reached at {target.address}, namespace {target.namespace!r} "
-            f"(from {target.origin}): {_reason(error, target)}. Start a server with `timeline dev`, or set "
-            "TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
+            f"(from {target.origin}): {refusal.reason}. {refusal.fix}"
         ) from error
     return client
 
@@ -116,32 +115,6 @@ async def _check_listens(target: TemporalTarget) -> None:
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
-
-
-def _reason(error: Exception, target: TemporalTarget) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    if isinstance(error, OSError):
-        # asyncio puts the address into the text of its own, once more.
-        number = error.errno or 0  # negative for names that cannot be resolved
-        return os.strerror(number) if number > 0 else str(error.strerror or error)
-    text = str(error).strip().rstrip(".")
-    if "get_system_info" in text:
-        status = _STATUS.search(text)
-        said = f" ({status['message'] or status['code']})" if status else ""
-        return f"something listens there and does not answer as a Temporal server does{said}"
-    if "tonic::" in text:
-        secure = target.options.get("tls") or target.options.get("api_key")
-        return (
-            "something listens there, and no TLS connection can be made, which TEMPORAL_TLS… or "
-            "TEMPORAL_API_KEY ask for"
-            if secure
-            else "something listens there, and the connection failed; does it want TLS (TEMPORAL_TLS=true)?"
-        )
-    return text
-
-
-_STATUS = re.compile(r'code: (?P<code>\w+), message: "(?P<message>[^"]*)"')
 
 
 async def _check_namespace(client: Client) -> None:
