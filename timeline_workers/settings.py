@@ -21,11 +21,14 @@ class Settings(FromEnvironment):
     rebuilt from their history when something reaches them. ``message_bytes`` (``TIMELINE_MESSAGE_BYTES``):
     the largest message between two workers, well under Temporal's 512 KiB warning. ``deployment_name`` and
     ``build_id`` (``TIMELINE_DEPLOYMENT_NAME``, ``TIMELINE_BUILD_ID``): the worker deployment of Temporal that
-    a worker process belongs to, and which build of it this is; both or neither.
+    a worker process belongs to, and which build of it this is; both or neither. ``state_bytes``
+    (``TIMELINE_STATE_BYTES``): how large the packed state of one timeline worker may get, at most 18 MiB: it
+    passes through the history of a run twice, which Temporal ends at 50 MiB.
     """
 
     task_queue: Annotated[str, Field(min_length=1)] = "timeline"
     max_cached_workflows: Annotated[int, Field(ge=0)] = 1000
     message_bytes: Annotated[int, Field(ge=1024, le=480 * 1024)] = 256 * 1024
+    state_bytes: Annotated[int, Field(ge=1024, le=18 * 1024 * 1024)] = 16 * 1024 * 1024
     deployment_name: Annotated[str, Field(pattern=r"^[^.]*$")] = ""
     build_id: str = ""
