@@ -10,50 +10,10 @@ from hypothesis import given, settings, strategies as st
 from tests.oracle import oracle
 from tests.oracle.events import Event, keys_of
 from tests.properties import strategies as some
-from tests.properties.batches import batch_of, pieces_of, shown, within_time
+from tests.properties.batches import pieces_of, shown, within_time
+from tests.properties.graphs import Graph
 from timeline_workers.algebra import columns
 from timeline_workers.algebra.keyrows import DerivedRows, LeafRows
-from timeline_workers.algebra.leaves import LeafRouter
-from timeline_workers.algebra.nodes import DerivedNode, EventNode, Revision
-from timeline_workers.algebra.operators import inputs_of, is_leaf
-from timeline_workers.algebra.timelines import Key
-from timeline_workers.algebra.values import Int64
-
-
-class _Graph:
-    """Every node of an expression with a copy of its inputs and a numbering of keys of its own."""
-
-    def __init__(self, expression: Any) -> None:
-        self.nodes: dict[Any, EventNode | DerivedNode] = {}
-        self._plan(expression)
-
-    def _plan(self, expression: Any) -> None:
-        if expression in self.nodes:
-            return
-        for child in inputs_of(expression):
-            self._plan(child)
-        self.nodes[expression] = EventNode(expression) if is_leaf(expression) else DerivedNode(expression)
-
-    def add(self, events: list[Event]) -> None:
-        said: dict[Any, tuple[list[Key], Revision]] = {}
-        for expression, node in self.nodes.items():
-            if isinstance(node, EventNode):
-                news = node.ingest(LeafRouter(expression).batch(batch_of(events)))
-            else:
-                for slot, child in enumerate(inputs_of(expression)):
-                    names, revision = said[child]
-                    node.receive(slot, _renumbered(revision, node.keys.intern_all(names)))
-                news = node.advance()
-            said[expression] = ([node.keys.names[k] for k in news.keys.tolist()], news)
-
-
-def _renumbered(revision: Revision, numbers: Int64) -> Revision:
-    order = np.argsort(numbers)
-    suffix = revision.suffix
-    rows = np.concatenate([np.arange(suffix.offsets[i], suffix.offsets[i + 1]) for i in order] or [order])
-    offsets = np.concatenate([[0], np.cumsum(np.diff(suffix.offsets)[order])]).astype(np.int64)
-    values = columns.take(suffix.values, rows)
-    return Revision(numbers[order], revision.froms[order], type(suffix)(offsets, suffix.starts[rows], values))
 
 
 def _leave_and_come_back(node: Any, data: st.DataObject) -> None:
@@ -102,7 +62,7 @@ def test_keys_that_leave_and_come_back_change_no_answer(data: st.DataObject) -> 
     scale = data.draw(some.scales)
     expression = data.draw(some.expressions(scale, 2))
     events = data.draw(some.event_sets(expression, scale=scale, max_size=12))
-    graph = _Graph(expression)
+    graph = Graph(expression)
     so_far: list[Event] = []
     for batch in data.draw(some.deliveries(events)):
         graph.add(batch)

@@ -2,7 +2,8 @@
 
 Messages may be repeated and delayed, workers may be carried over, and a worker may be killed between two
 commits: what it did since is undone and done again from the same inputs, perhaps in one go with later ones,
-but what it sent has been sent.
+but what it sent has been sent. With ``folding``, workers also forget what they need not keep, at any time,
+and edges begin anew.
 """
 
 from __future__ import annotations
@@ -29,9 +30,20 @@ Choose = Callable[[int], int]
 
 
 class Network:
-    """All workers of a plan. ``choose(n)`` picks one of ``n`` possibilities; tests draw it at random."""
+    """All workers of a plan. ``choose(n)`` picks one of ``n`` possibilities; tests draw it at random.
 
-    def __init__(self, plan: Plan, choose: Choose, message_bytes: int = 400_000) -> None:
+    ``folding``: instants up to which a worker may be asked to fold early; None: no worker folds.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        choose: Choose,
+        message_bytes: int = 400_000,
+        folding: Sequence[int] | None = None,
+    ) -> None:
+        self.folding = folding
+        self.epochs: dict[tuple[str, str], int] = {}
         self.plan = plan
         self.choose = choose
         self.message_bytes = message_bytes
@@ -70,6 +82,9 @@ class Network:
         possible += [lambda name=name: self._carry_over(name) for name in self.workers]
         possible += [lambda name=name: self._commit(name) for name in self.workers]
         possible += [lambda name=name: self._kill(name) for name in self.workers]
+        if self.folding is not None and not self.unsubscribed:
+            possible += [lambda name=name: self._fold(name) for name in self.workers]
+            possible += [lambda pair=pair: self._subscribe(pair) for pair in self.epochs]
         possible[self.choose(len(possible))]()
 
     def settle(self) -> None:
@@ -114,7 +129,13 @@ class Network:
     def _subscribe(self, pair: tuple[str, str]) -> None:
         name, child = pair
         self.unsubscribed = [p for p in self.unsubscribed if p != pair]
-        self._input(child, "subscribe", name, f"{name}/0")
+        self.epochs[pair] = self.epochs.get(pair, -1) + 1
+        self._input(child, "subscribe", name, f"{name}/{self.epochs[pair]}")
+
+    def _fold(self, name: str) -> None:
+        assert self.folding is not None
+        early = [None, None, None, *self.folding]
+        self._input(name, "fold", early[self.choose(len(early))])
 
     def _send(self, name: str) -> None:
         worker = self.workers[name]
