@@ -17,9 +17,11 @@ import pulsar
 from .credentials import PulsarAccess
 from .embedded import require_running
 from .errors import ConnectionFailedError, TimelineError
+from .pulsar_refusals import no_answer
 from .topics import topic_problem
 
 OPERATION_SECONDS = 10
+KEEPER = "timeline-keep"
 _DEFAULT_PORTS = {"pulsar": 6650, "pulsar+ssl": 6651, "http": 8080, "https": 8443}
 
 
@@ -113,7 +115,7 @@ def explained(client_url: str, topic: str) -> Iterator[None]:
     except (pulsar.AuthenticationError, pulsar.AuthorizationError) as error:
         raise TopicError(
             f"the broker at {client_url} refuses access to the topic {topic!r} ({error}); "
-            "check TIMELINE_PULSAR_TOKEN and the topic's permissions"
+            "check TIMELINE_PULSAR_TOKEN (or …_TOKEN_FILE, …_TLS_CERT) and the topic's permissions"
         ) from error
     except pulsar.ConsumerBusy as error:
         raise TopicError(
@@ -121,10 +123,8 @@ def explained(client_url: str, topic: str) -> Iterator[None]:
             f"feeding"
         ) from error
     except (pulsar.ConnectError, pulsar.Timeout, pulsar.LookupError, pulsar.ServiceUnitNotReady) as error:
-        raise ConnectionFailedError(
-            f"no Pulsar broker answers at {client_url} ({error}); start one with `timeline dev`, "
-            "or set TIMELINE_PULSAR_URL to one that runs"
-        ) from error
+        _check_listens(client_url)  # the broker may have gone meanwhile
+        raise no_answer(client_url, error) from error
 
 
 def check_broker(client: pulsar.Client, url: str, topic: str) -> int:
@@ -137,3 +137,31 @@ def check_broker(client: pulsar.Client, url: str, topic: str) -> int:
     with explained(url, topic):
         partitions = client.get_topic_partitions(topic)
     return 0 if len(partitions) == 1 and "-partition-" not in partitions[0] else len(partitions)
+
+
+def is_embedded(client: pulsar.Client, topic: str) -> bool:
+    """Whether the broker is the embedded one: it takes a partition for a topic that has partitions.
+
+    Other brokers have what it lacks: a topic's end, and retention. Raises pulsar.PulsarException.
+    """
+    partition = f"{topic}-partition-0"
+    return client.get_topic_partitions(partition)[0].endswith(f"{partition}-partition-0")
+
+
+def keep(client: pulsar.Client, url: str, topic: str) -> None:
+    """Have the broker hold the messages of ``topic`` until an operator acknowledges them for ``KEEPER``.
+
+    That is a subscription which nobody reads: without any, a broker deletes what its retention does not ask
+    for, and by default it asks for nothing. The embedded broker keeps everything. Raises TopicError or
+    ConnectionFailedError.
+    """
+    with explained(url, topic):
+        if is_embedded(client, topic):
+            return
+        client.subscribe(
+            topic,
+            KEEPER,
+            consumer_type=pulsar.ConsumerType.Shared,  # several feeders may do this at once
+            initial_position=pulsar.InitialPosition.Earliest,
+            receiver_queue_size=1,
+        ).close()

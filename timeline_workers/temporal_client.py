@@ -95,10 +95,10 @@ async def connect(
                 f"{target.namespace!r}; create it with `temporal operator namespace create -n "
                 f"{target.namespace}`, or set TEMPORAL_NAMESPACE to one that exists"
             ) from error
-        refusal = await explain(error, target.address, target.options)
+        problem = await explain(error, target.address, target.options)
         raise ConnectionFailedError(
             f"Temporal cannot be reached at {target.address}, namespace {target.namespace!r} "
-            f"(from {target.origin}): {refusal.reason}. {refusal.fix}"
+            f"(from {target.origin}): {problem.reason}. {problem.fix}"
         ) from error
     return client
 

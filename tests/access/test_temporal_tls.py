@@ -154,7 +154,7 @@ async def test_files_that_are_not_there_are_named(
     (tmp_path / "nothing.crt").write_text("nothing")
     async with gateway(address, *authority.issue("server", "127.0.0.1")) as front:
         configure(monkeypatch, ADDRESS=front.address, TLS_SERVER_CA_CERT_PATH=tmp_path / "nothing.crt")
-        with pytest.raises(ConnectionFailedError, match="SERVER_CA_CERT_PATH or …_DATA cannot be read"):
+        with pytest.raises(ConnectionFailedError, match=r"SERVER_CA_CERT_PATH .* cannot be read"):
             await connect()
     configure(monkeypatch, ADDRESS=address, TLS="true")
     with pytest.raises(ConnectionFailedError, match="If the server has no TLS, unset TEMPORAL_TLS"):
