@@ -1,0 +1,283 @@
+"""Holding what the workers answer, and the dead letters, against what is expected."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pulsar
+from temporalio.client import Client
+
+from tests.chaos import expected
+from tests.chaos.asking import Final
+from tests.chaos.judging import Judged, Message, Place, by_key
+from tests.oracle.events import Event
+from tests.oracle.numbers import Value
+from tests.oracle.oracle import Pieces, timeline
+from timeline_workers.graph.plan import NodeSpec, Plan, is_global, partition_labels, partition_of, worker_id
+from timeline_workers.language import tree
+from timeline_workers.language.parser import parse
+from workflows.ask import TooLargeError, ask_worker, gather, worker_of
+
+KEYS_AT_ONCE = 50
+INSTANTS = 30  # per bunch of keys; the spans over the whole run leave nothing out anyway
+GROUP_INSTANTS = 150
+INNER_KEYS = 150  # of each node that is not the result
+SHOWN = 10
+
+Key = str | int
+
+
+@dataclass(slots=True)
+class Differences:
+    """How many things were compared, and what differed, in words; of these only some are kept."""
+
+    compared: Counter[str] = field(default_factory=Counter)
+    count: Counter[str] = field(default_factory=Counter)
+    shown: list[str] = field(default_factory=list)
+
+    def check(self, what: str, right: bool, words: str) -> None:
+        """Count one comparison; ``words`` describe it where it is not ``right``."""
+        self.compared[what] += 1
+        if not right:
+            self.count[what] += 1
+            if self.count[what] <= SHOWN:
+                self.shown.append(f"{what}: {words}")
+
+
+class Comparison:
+    """One metric against its source's judged events. ``partitions``: of the topic."""
+
+    def __init__(
+        self, client: Client, planned: Plan, judged: Judged, partitions: int, seed: int, found: Differences
+    ) -> None:
+        self._client, self._plan, self._found = client, planned, found
+        self._events = by_key(judged.accepted)
+        self._watermark = judged.watermark(partitions)
+        self._rng = random.Random(f"instants {seed}")
+        times = [event.time for event in judged.accepted]
+        self._range = (min(times) - 10_000_000, max(times) + 600_000_000)
+
+    async def run(self) -> None:
+        """Compare every key of every node, questions of all kinds for the result's."""
+        for node in self._plan.nodes:
+            if is_global(node):
+                await self._aggregate(node)
+                continue
+            keys = [key for _, key in self._events]
+            result = node is self._plan.result
+            if not result:
+                keys = self._rng.sample(keys, min(INNER_KEYS, len(keys)))
+            expression = parse(node.expression)
+            for label in partition_labels(self._plan):
+                own = [key for key in keys if partition_of(key, self._plan.metric.source) == label]
+                worker = worker_id(node.name, label)
+                known = await self._known(worker, label)
+                own = [key for key in own if (type(key), key) in known]
+                bunches = [own[i : i + KEYS_AT_ONCE] for i in range(0, len(own), KEYS_AT_ONCE)]
+                await gather(
+                    [partial(self._bunch, node, expression, worker, bunch, result) for bunch in bunches]
+                )
+
+    async def finals(self, finals: Sequence[Final]) -> None:
+        """What was called final during the run must be what the truth says in the end."""
+        expression = parse(self._plan.metric.expression)
+        own = [f.answer for f in finals if f.metric == self._plan.metric.name]
+        by_name: dict[tuple[type, Key], list[dict[str, Any]]] = defaultdict(list)
+        for answer in own:
+            by_name[type(answer["key"]), answer["key"]].append(answer)
+        for name, answers in by_name.items():
+            pieces = timeline(expression, self._events.get(name, []), name[1])
+            for answer in answers:
+                right = expected.value_at(pieces, self._plan.result.kind, name[1], answer["at"], None)
+                # How long it holds may become known later; what it is may not change.
+                same = all(_same(answer.get(f), right.get(f)) for f in ("value", "since", "slope"))
+                self._found.check("final answers", same, f"{answer}, and the truth is {right}")
+
+    async def _known(self, worker: str, label: str) -> set[tuple[type, Key]]:
+        """The keys that the worker knows, which must be those that have events."""
+        names: list[Any] = []
+        after = 0
+        while after is not None:
+            page = await ask_worker(self._client, worker, "keys", {"after": after, "limit": 10_000})
+            names += page["keys"]
+            after = page["next"]
+        found = Counter((type(name), name) for name in names)
+        source = self._plan.metric.source
+        wanted = Counter(name for name in self._events if partition_of(name[1], source) == label)
+        odd = [name for _, name in ((found - wanted) + (wanted - found))]
+        self._found.check("keys of workers", not odd, f"{worker} differs in {len(odd)} keys: {odd[:5]}")
+        return set(found)
+
+    async def _bunch(
+        self, node: NodeSpec, expression: tree.Expression, worker: str, keys: list[Key], result: bool
+    ) -> None:
+        events = {key: self._events[type(key), key] for key in keys}
+        pieces = {key: timeline(expression, own, key) for key, own in events.items()}
+        low, high = self._range
+        kind, mark = node.kind, self._watermark
+        for key, answer in await self._ask(worker, "spans", keys, {"start": low, "end": high}):
+            right = expected.spans(pieces[key], kind, key, low, high, mark)
+            self._judge(f"spans of {_whose(result)}", worker, answer, right, events[key])
+        if not result:
+            return
+        at = self._instants(pieces)
+        for key, answer in await self._ask(worker, "value_at", keys, {"at": at}, len(at)):
+            right = expected.value_at(pieces[key], kind, key, answer["at"], mark)
+            self._judge("values", worker, answer, right, events[key])
+        start, end = sorted(self._rng.choices(at, k=2))
+        if kind in ("numeric", "boolean"):
+            for key, answer in await self._ask(worker, "change", keys, {"start": start, "end": end}):
+                right = expected.change(pieces[key], kind, key, start, end, mark)
+                self._judge("changes", worker, answer, right, events[key])
+
+    def _instants(self, pieces: Mapping[Key, Pieces]) -> list[int]:
+        """Instants at which some of the keys change, the microseconds before, and any others."""
+        starts = [piece.start for own in pieces.values() for piece in own]
+        chosen = self._rng.choices(starts, k=INSTANTS // 2)
+        near = [t - self._rng.randrange(2) for t in chosen]
+        if self._watermark is not None:
+            near += [self._watermark, self._watermark - 1]
+        return near + [self._rng.randint(*self._range) for _ in range(INSTANTS - len(near))]
+
+    async def _ask(
+        self, worker: str, query: str, keys: list[Key], details: Mapping[str, Any], each: int = 1
+    ) -> list[tuple[Key, dict[str, Any]]]:
+        question = {"keys": keys, "unit": "us", **details}
+        try:
+            answers = await ask_worker(self._client, worker, query, question)
+        except TooLargeError:
+            if len(keys) == 1:
+                raise
+            middle = len(keys) // 2
+            first = await self._ask(worker, query, keys[:middle], details, each)
+            return first + await self._ask(worker, query, keys[middle:], details, each)
+        names = [key for key in keys for _ in range(each)]
+        self._found.check(
+            "replies", len(answers) == len(names), f"{worker}: {len(answers)} answers for {len(names)}"
+        )
+        return list(zip(names, answers, strict=False))
+
+    def _judge(
+        self, what: str, worker: str, answer: Mapping[str, Any], right: Mapping[str, Any], events: list[Event]
+    ) -> None:
+        same = answer.keys() == right.keys() and all(_same(answer[f], right[f]) for f in right)
+        if not same and self._found.count[what] < SHOWN:
+            odd = {
+                f: (answer.get(f), right.get(f))
+                for f in {*answer, *right}
+                if not _same_field(answer, right, f)
+            }
+            story = "\n".join(f"    {e.time} {e.position} {e.columns}" for e in events)
+            self._found.check(what, same, f"{worker}: {answer} (found, right): {odd}; its events:\n{story}")
+        else:
+            self._found.check(what, same, "")
+
+    async def _aggregate(self, node: NodeSpec) -> None:
+        expression = parse(node.expression)
+        assert isinstance(expression, tree.Aggregate)
+        column = tree.LatestEventToState(column=expression.group_by)
+        members = {n: timeline(column, own, n[1]) for n, own in self._events.items()}
+        values = {n: timeline(expression.of, own, n[1]) for n, own in self._events.items()}
+        groups = list({(type(p.value), p.value): p.value for own in members.values() for p in own}.values())
+        worker = worker_of(self._plan, node, "")
+        page = await ask_worker(self._client, worker, "keys", {})
+        odd = {(type(g), g) for g in page["keys"]} ^ {(type(g), g) for g in groups}
+        self._found.check("keys of workers", not odd, f"{worker} differs in the groups {odd}")
+        starts = [p.start for own in (*members.values(), *values.values()) for p in own]
+        at = sorted(
+            [
+                *self._rng.choices(starts, k=GROUP_INSTANTS),
+                *(self._rng.randint(*self._range) for _ in range(9)),
+            ]
+        )
+        right = {t: expected.aggregated(expression.functions, members, values, t) for t in at}
+        for function in expression.functions:
+            for group in groups:
+                question = {"key": group, "at": at, "unit": "us", "aggregate": function}
+                answers = await ask_worker(self._client, worker, "value_at", question)
+                first = min(p.start for own in members.values() for p in own if _same(p.value, group))
+                for instant, answer in zip(at, answers, strict=True):
+                    empty: Value = 0 if function == "count" and instant >= first else None
+                    value = right[instant].get((type(group), group), {}).get(function, empty)
+                    final = self._watermark is not None and instant < self._watermark
+                    same = _same(answer["value"], expected.plain(value)) and answer["final"] is final
+                    self._found.check("aggregates", same, f"{worker}: {answer}, and {value} is right")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter. ``place``: where the event stood in its own topic; ``metrics``: that refused it."""
+
+    place: Place
+    key: str
+    payload: bytes
+    reason: str
+    metrics: frozenset[str]
+
+    @staticmethod
+    def of(message: pulsar.Message) -> Letter:
+        """Read a message of the dead-letter topic."""
+        about = message.properties()
+        ledger, entry, index = map(int, about["position"].split(":"))
+        place = Place(int(about["partition"]), (ledger, entry, index))
+        metrics = frozenset(about["metrics"].split(", "))
+        return Letter(place, message.partition_key(), message.data(), about["reason"], metrics)
+
+
+def account_for(
+    letters: Iterable[Letter],
+    judged: Mapping[str, Judged],
+    messages: Mapping[Place, Message],
+    found: Differences,
+) -> int:
+    """Account for the dead letters one by one; returns of how many events there are several.
+
+    ``judged``: per metric. An event that some metrics refuse has letters that together name exactly these
+    metrics; each holds its payload, its key, and the reason of one that it names. Nothing else has a letter.
+    """
+    refusing: dict[Place, dict[str, str]] = defaultdict(dict)
+    for metric, one in judged.items():
+        for place, reason in one.refused.items():
+            refusing[place][metric] = reason
+    told: dict[Place, set[str]] = defaultdict(set)
+    seen: Counter[Place] = Counter()
+    for letter in letters:
+        seen[letter.place] += 1
+        told[letter.place] |= letter.metrics
+        reasons = refusing.get(letter.place, {})
+        due = letter.metrics <= reasons.keys() and bool(letter.metrics)
+        found.check("letters are due", due, f"{letter}, and {reasons} refuse it")
+        if letter.place in messages:
+            original = messages[letter.place]
+            whole = (letter.payload, letter.key) == (original.payload, original.key)
+            found.check("letters are whole", whole, f"{letter}, and {original} was sent")
+        named = letter.reason in {reasons.get(metric) for metric in letter.metrics}
+        found.check("reasons", named, f"{letter}, and {reasons} are right")
+    for place, reasons in refusing.items():
+        missing = reasons.keys() - told[place]
+        found.check("refused events have letters", not missing, f"{place} {reasons}, none for {missing}")
+    return sum(count > 1 for count in seen.values())
+
+
+def _whose(result: bool) -> str:
+    return "results" if result else "inner nodes"
+
+
+def _same_field(answer: Mapping[str, Any], right: Mapping[str, Any], field: str) -> bool:
+    return field in answer and field in right and _same(answer[field], right[field])
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal, and True is not 1. JSON does not tell 1 from 1.0 where a number is exact."""
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    return bool(a == b)

@@ -1,0 +1,158 @@
+"""What must become of every stored message, by a reading of the semantics that shares no code with the
+feeder: one message at a time, with the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+from tests.oracle.events import Event
+from timeline_workers.metric import Source
+
+FIRST = -62_135_596_800_000_000  # the year 1, microseconds
+LAST = 253_402_300_799_999_999  # the end of the year 9999
+_TYPES = {"string": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message stands: the partition of its topic, and (ledger, entry, index in its batch)."""
+
+    partition: int
+    at: tuple[int, int, int]
+
+    @property
+    def text(self) -> str:
+        """As the properties of a dead letter write it."""
+        return ":".join(map(str, self.at))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as the broker stored it. ``published``: microseconds."""
+
+    place: Place
+    key: str
+    payload: bytes
+    published: int
+
+
+@dataclass(slots=True)
+class Judged:
+    """What became of the messages of one source.
+
+    ``accepted``: the events; ``refused``: per place, the reason; ``watermarks``: per partition, microseconds,
+    of those that had an event.
+    """
+
+    accepted: list[Event] = field(default_factory=list)
+    refused: dict[Place, str] = field(default_factory=dict)
+    watermarks: dict[int, int] = field(default_factory=dict)
+
+    def watermark(self, partitions: int) -> int | None:
+        """The least of ``partitions``; None while one of them has had no event."""
+        return min(self.watermarks.values()) if len(self.watermarks) == partitions else None
+
+
+def judge(messages: Iterable[Message], source: Source) -> Judged:
+    """Judge all messages of a topic, partition by partition in stored order."""
+    result = Judged()
+    for message in sorted(messages, key=lambda m: (m.place.partition, m.place.at)):
+        read = _read(message, source)
+        partition = message.place.partition
+        if isinstance(read, str):
+            result.refused[message.place] = read
+            continue
+        mark = result.watermarks.get(partition)
+        if mark is not None and read.time < mark:
+            result.refused[message.place] = "late"
+            continue
+        result.accepted.append(read)
+        reached = read.time - source.allowed_lateness
+        result.watermarks[partition] = reached if mark is None else max(mark, reached)
+    return result
+
+
+class _Refused(Exception):
+    pass
+
+
+def _read(message: Message, source: Source) -> Event | str:
+    try:
+        return _event(message, source)
+    except _Refused as refused:
+        return str(refused)
+
+
+def _event(message: Message, source: Source) -> Event:
+    try:
+        data = json.loads(message.payload.decode(), parse_float=Decimal, parse_constant=_no_constant)
+    except ValueError:
+        raise _Refused("malformed-json") from None
+    if not isinstance(data, dict):
+        raise _Refused("malformed-json")
+    key = _key(data.get(source.key))
+    time = _time(data.get(source.time), source.time_unit)
+    if time > message.published + source.max_ahead:
+        raise _Refused("time-too-far-ahead")
+    columns = {name: _column(data.get(name), spec.type) for name, spec in source.columns.items()}
+    ledger, entry, index = message.place.at
+    position = (message.place.partition, ledger, entry * 2**16 + index)
+    return Event(key, time, position, {n: v for n, v in columns.items() if v is not None})
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _key(value: Any) -> str | int:
+    if value is None or value == "":
+        raise _Refused("missing-key")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise _Refused("wrong-key-type")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise _Refused("int-out-of-range")
+    return value
+
+
+def _time(value: Any, unit: str) -> int:
+    """Microseconds: whole numbers toward the past, fractions to the nearest."""
+    if value is None:
+        raise _Refused("missing-time")
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise _Refused("bad-time")
+    exact = Decimal(value).scaleb({"s": 6, "ms": 3, "us": 0, "ns": -3}[unit])
+    rounding = ROUND_FLOOR if isinstance(value, int) else ROUND_HALF_EVEN
+    if not FIRST - 1 <= exact <= LAST + 1:
+        raise _Refused("bad-time")
+    micros = int(exact.to_integral_value(rounding))
+    if not FIRST <= micros <= LAST:
+        raise _Refused("bad-time")
+    return micros
+
+
+def _column(value: Any, declared: str) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        raise _Refused("int-out-of-range")
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, bool) != (declared == "bool") or not isinstance(value, _TYPES[declared]):
+        raise _Refused("wrong-type")
+    if declared == "float":
+        assert isinstance(value, int | float)
+        return float(value)
+    return value
+
+
+def by_key(events: Iterable[Event]) -> Mapping[tuple[type, str | int], list[Event]]:
+    """The events of each key; 7 and "7" are different keys."""
+    found: dict[tuple[type, str | int], list[Event]] = {}
+    for event in events:
+        found.setdefault((type(event.key), event.key), []).append(event)
+    return found

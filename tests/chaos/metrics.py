@@ -1,0 +1,43 @@
+"""What a run applies: three metrics over one topic, two of which read it in the same way."""
+
+from __future__ import annotations
+
+from timeline_workers.metric import Metric, Source
+
+LATENESS, LONG_LATENESS = 60, 300  # seconds
+
+_PLAYER = {"playerStateChange": "string", "userAction": "string", "cdnChange": "string"}
+CIRR = """duration_where(
+    latest_event_to_state(playerStateChange) == "buffer" && has_existed(playerStateChange == "play")
+    && !has_existed_within(userAction == "seek", 5s) && latest_event_to_state(cdnChange) == "CDN1")"""
+COUNTS = 'event_count_within(userAction == "seek", 30s) + event_count(bitrate >= 1750)'
+BY_CDN = """duration_where(latest_event_to_state(playerStateChange) == "buffer")
+    | aggregate(group_by(cdnChange), count, sum)"""
+
+
+def metrics(topic: str) -> list[Metric]:
+    """The metrics of a run over ``topic``.
+
+    The first and the last share their source, and so leaves. The other one declares a column more and is
+    more patient: an event that is late or ill-typed for the one may be fine for the other.
+    """
+    patient = {**_PLAYER, "bitrate": "int"}
+    return [
+        _metric("chaos-cirr", CIRR, topic, _PLAYER, LATENESS, 4),
+        _metric("chaos-counts", COUNTS, topic, patient, LONG_LATENESS, 3),
+        _metric("chaos-by-cdn", BY_CDN, topic, _PLAYER, LATENESS, 4),
+    ]
+
+
+def _metric(
+    name: str, expression: str, topic: str, columns: dict[str, str], lateness: int, partitions: int
+) -> Metric:
+    source = {
+        "topic": topic,
+        "key": "session_id",
+        "time": "timestamp",
+        "columns": columns,
+        "allowed_lateness": f"{lateness}s",
+        "partitions": partitions,
+    }
+    return Metric(name=name, source=Source.model_validate(source), expression=expression)
