@@ -22,6 +22,7 @@ Example::
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Hashable
 from difflib import get_close_matches
 from pathlib import Path
@@ -114,8 +115,11 @@ def load_metric(file: str | Path) -> Metric:
     """Read a metric from a YAML file, or from YAML text: several lines, or one that starts with {.
 
     Raises MetricError that names every wrong field, its value, the rule and the nearest field name, or the
-    line at which the text is no YAML. The expression is not looked at: ``check_metric`` does that.
+    line at which the text is no YAML, or what is larger than it may be (``limits``). The expression is not
+    looked at: ``check_metric`` does that.
     """
+    from .limits import METRIC_FILE_BYTES, refuse_oversized
+
     is_text = isinstance(file, str) and ("\n" in file or file.lstrip().startswith("{"))
     name = "metric" if is_text else str(file)
     try:
@@ -123,6 +127,8 @@ def load_metric(file: str | Path) -> Metric:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise MetricError(f"cannot read {name}: {reason}") from None
+    if len(text) > METRIC_FILE_BYTES:
+        raise MetricError(f"{name} has {len(text):,} characters, and {METRIC_FILE_BYTES:,} are the most")
     try:
         data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
@@ -133,10 +139,12 @@ def load_metric(file: str | Path) -> Metric:
         raise MetricError(f"{name}: a metric file is a mapping with {', '.join(Metric.model_fields)}")
     _refuse_bare_durations(name, data)
     try:
-        return Metric.model_validate(data)
+        metric = Metric.model_validate(data)
     except ValidationError as error:
         found = list(dict.fromkeys(_message(e) for e in error.errors(include_url=False)))
         raise MetricError("\n".join(f"{name}: {message}" for message in found)) from None
+    refuse_oversized(metric)
+    return metric
 
 
 def check_metric(metric: Metric) -> None:
@@ -182,10 +190,15 @@ def _refuse_bare_durations(name: str, data: dict[Any, Any]) -> None:
             raise MetricError(f"{name}: {where}{field}: {value} has no unit; write {value}s, or 5m, 1h, 7d")
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 2, 70, 70, 70
+
+
 def _message(error: ErrorDetails) -> str:
     # Pydantic names the branch of a union, and a dict's key, as if they were fields.
     place = [part for part in error["loc"] if part != "[key]"]
-    value = repr(error["input"])
+    # Not repr: YAML's aliases can make a few lines as large as one likes.
+    value = _SHORT.repr(error["input"])
     value = value if len(value) <= 60 else value[:57] + "..."
     if place[:2] == ["source", "partitions"]:
         return f"source.partitions: {value} is neither a number from 1 to 4096 nor per-key"

@@ -1,0 +1,46 @@
+"""How large a metric may be: what is beyond is refused when the metric is read or applied, with the reason.
+
+The definition of a metric travels in the input of each of its workers and in the catalog, which Temporal
+bounds at 2 MiB. Metrics that were registered by an earlier release are not measured again.
+
+Other limits are where they apply: events in ``events.rules.Limits``, expressions in ``language.lexical`` and
+``language.depth``, graphs in ``graph.plan``, questions in ``runtime.answering``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .errors import MetricError
+from .metric import Metric
+
+METRIC_FILE_BYTES = 1 << 20
+MAX_COLUMNS = 500
+NAME_BYTES = 256
+DESCRIPTION_BYTES = 4_096
+
+
+def refuse_oversized(metric: Metric) -> None:
+    """Raise MetricError when a part of ``metric`` is larger than it may be; names all of them."""
+    found = list(_problems(metric))
+    if found:
+        raise MetricError("\n".join(f"metric {metric.name!r}: {problem}" for problem in found))
+
+
+def _problems(metric: Metric) -> Iterator[str]:
+    source = metric.source
+    if len(source.columns) > MAX_COLUMNS:
+        yield (
+            f"source.columns: {len(source.columns):,} columns are declared, and {MAX_COLUMNS} are the most; "
+            "declare those that the expression uses"
+        )
+    names = {"source.key": source.key, "source.time": source.time, "source.topic": source.topic}
+    for number, (name, spec) in enumerate(source.columns.items(), 1):
+        names[f"source.columns: the name of column {number}"] = name
+        if spec.path is not None:
+            names[f"source.columns: the path of column {number}"] = spec.path
+    for what, text in names.items():
+        if (size := len(text.encode(errors="surrogatepass"))) > NAME_BYTES:
+            yield f"{what}: {text[:40]!r}… has {size:,} bytes, and {NAME_BYTES} are the most"
+    if (size := len(metric.description.encode(errors="surrogatepass"))) > DESCRIPTION_BYTES:
+        yield f"description: it has {size:,} bytes, and {DESCRIPTION_BYTES:,} are the most"
