@@ -6,9 +6,9 @@ Temporal's own connection settings are ``TEMPORAL_*`` (see ``temporal_client``),
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .environment import FromEnvironment
 
@@ -32,3 +32,12 @@ class Settings(FromEnvironment):
     state_bytes: Annotated[int, Field(ge=1024, le=18 * 1024 * 1024)] = 16 * 1024 * 1024
     deployment_name: Annotated[str, Field(pattern=r"^[^.]*$")] = ""
     build_id: str = ""
+
+    @model_validator(mode="after")
+    def _names_a_whole_build(self) -> Self:
+        if bool(self.deployment_name) != bool(self.build_id):
+            given, other = self.variable("deployment_name"), self.variable("build_id")
+            if self.build_id:
+                given, other = other, given
+            raise ValueError(f"{given} is set and {other} is not; a versioned process needs both")
+        return self

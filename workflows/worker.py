@@ -19,7 +19,6 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from timeline_workers.errors import MetricError
 from timeline_workers.settings import Settings
 
 from . import pinned
@@ -66,16 +65,9 @@ def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
 
     Timeline workers are pinned to the build that a run began on (``workflows.pinned``); everything else
     moves to the current build with its next workflow task, as it would between unversioned processes.
-    Raises MetricError when only one of the two settings is there.
     """
-    if not settings.deployment_name and not settings.build_id:
+    if not settings.build_id:
         return None
-    if not settings.deployment_name or not settings.build_id:
-        given = "TIMELINE_DEPLOYMENT_NAME" if settings.deployment_name else "TIMELINE_BUILD_ID"
-        raise MetricError(
-            f"only {given} is set; a versioned worker process needs TIMELINE_DEPLOYMENT_NAME and "
-            "TIMELINE_BUILD_ID, an unversioned one neither"
-        )
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(settings.deployment_name, settings.build_id),
         use_worker_versioning=True,

@@ -166,16 +166,20 @@ async def test_a_metric_is_applied_asked_described_and_deleted(shell: Shell) -> 
 
         listed = await shell.timeline("get", "-o", "json")
         total = len(all_workers(plan(cirr)))
-        assert listed.rows == [
-            {
-                "metric": "cirr",
-                "state": "running",
-                "workers": f"{total}/{total}",
-                "keys": 1,
-                "partitions": 2,
-                "topic": "playback",
-            }
-        ]
+        (row,) = listed.rows
+        assert {
+            name: row[name] for name in ("metric", "state", "workers", "keys", "late", "refused", "cause")
+        } == {
+            "metric": "cirr",
+            "state": "ok",
+            "workers": f"{total}/{total}",
+            "keys": 1,
+            "late": 0,
+            "refused": 0,
+            "cause": None,
+        }
+        assert row["change_points"] > 0
+        assert row["bytes"] > 0
         described = await shell.timeline("describe", "cirr")
         assert described.code == 0
         assert all(spec.worker_id in described.out for spec in all_workers(plan(cirr)))

@@ -1,32 +1,26 @@
-"""``timeline apply|get|describe|delete|query|worker``: metrics that run as durable workers on Temporal."""
+"""``timeline apply|delete|query``: metrics that run as durable workers on Temporal."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 from temporalio.client import Client
 
 from workflows import ask
 from workflows.messages import DriverResult, RemoveResult
 from workflows.start import all_workers
-from workflows.worker import run_worker
 
 from ..errors import QuestionError
 from ..events.times import read_time
 from ..graph.plan import Plan, is_global, plan
-from ..metric import Metric, TimeUnit, load_metric
-from ..process import run_children, stop_signals
-from ..settings import Settings
-from ..temporal_client import connect, temporal_target
+from ..metric import TimeUnit, load_metric
+from ..temporal_client import connect
 from .output import Output, OutputOption, complain, emit
 
 AddressOption = Annotated[
@@ -46,11 +40,13 @@ MetricArgument = Annotated[str, typer.Argument(metavar="METRIC", help="The name 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (apply, get, describe, delete, query, worker):
+    for command in (apply, delete, query):
         app.command(command.__name__)(command)
 
 
-def _with_client(address: str | None, namespace: str | None, work: Callable[[Client], Awaitable[Any]]) -> Any:
+def with_client(address: str | None, namespace: str | None, work: Callable[[Client], Awaitable[Any]]) -> Any:
+    """Run ``work`` with a client that is connected."""
+
     async def run() -> Any:
         return await work(await connect(address, namespace))
 
@@ -85,7 +81,7 @@ def apply(
     async def work(client: Client) -> DriverResult:
         return await ask.apply(client, loaded, timeout=timedelta(seconds=wait), tell=complain)
 
-    result: DriverResult = _with_client(address, namespace, work)
+    result: DriverResult = with_client(address, namespace, work)
     if output is Output.json:
         emit([result.model_dump(mode="json")])
     elif output is Output.table:
@@ -138,109 +134,6 @@ def _list_workers(planned: Plan, output: Output) -> None:
     )
 
 
-def get(
-    output: OutputOption = Output.table, address: AddressOption = None, namespace: NamespaceOption = None
-) -> None:
-    """List the applied metrics: their workers up and in all, their keys, and whether all is well."""
-
-    async def work(client: Client) -> list[dict[str, Any]]:
-        entries = await ask.registered(client)
-        return [await _overview(client, entry.metric) for entry in entries]
-
-    rows: list[dict[str, Any]] = _with_client(address, namespace, work)
-    if not rows and output is Output.table:
-        complain("no metric is applied; apply one with `timeline apply METRIC.yaml`")
-        return
-    emit(rows, output)
-
-
-async def _statuses(client: Client, planned: Plan) -> list[dict[str, Any]]:
-    workers = await ask.running_workers(client, planned)
-    return await ask.gather((lambda w=w: ask.worker_status(client, w)) for w in workers)  # type: ignore[misc]
-
-
-async def _overview(client: Client, metric: Metric) -> dict[str, Any]:
-    planned = plan(metric)
-    found = await _statuses(client, planned)
-    up = sum(f["up"] for f in found)
-    well = all(_ailment(f) is None for f in found)
-    keys = sum(
-        f["status"]["state"]["keys"]
-        for f in found
-        if f["up"] and f["status"]["node"] == planned.result.name and f["status"]["state"]
-    )
-    state = "running" if well else "degraded"
-    if metric.source.partitions == "per-key" and not found:
-        state = "waiting for keys"
-    return {
-        "metric": metric.name,
-        "state": state,
-        "workers": f"{up}/{len(found)}",
-        "keys": keys,
-        "partitions": metric.source.partitions,
-        "topic": metric.source.topic,
-    }
-
-
-def _ailment(found: dict[str, Any]) -> str | None:
-    """What is wrong with a worker, in one line."""
-    if not found["up"]:
-        return str(found["error"])
-    status = found["status"]
-    for edge in status["edges"]:
-        if edge["last_error"]:
-            return f"edge to {edge['subscriber']} {edge['state']}: {edge['last_error']}"
-    for source in status["inputs"]:
-        if source["last_error"]:
-            return f"not subscribed to {source['worker']}: {source['last_error']}"
-    if status["refused"]:
-        return f"{status['refused']} payloads refused; the last: {status['last_refusal']}"
-    return None if status["ready"] else "subscribing"
-
-
-def describe(
-    name: MetricArgument,
-    output: OutputOption = Output.table,
-    address: AddressOption = None,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Show a metric's graph, and how every one of its workers is."""
-
-    async def work(client: Client) -> tuple[Plan, list[dict[str, Any]]]:
-        planned = plan(await ask.find_metric(client, name))
-        return planned, await _statuses(client, planned)
-
-    planned, found = _with_client(address, namespace, work)
-    if output is Output.json:
-        emit([{**planned.model_dump(mode="json"), "workers": found}])
-        return
-    _print_graph(planned)
-    rows = []
-    for one in found:
-        status = one["status"] or {}
-        state = status.get("state") or {}
-        rows.append(
-            {
-                "worker": one["worker_id"],
-                "state": _ailment(one) or "running",
-                "keys": state.get("keys"),
-                "change_points": state.get("change_points"),
-                "watermark": state.get("watermark"),
-                "inbox": status.get("inbox"),
-                "runs": status.get("runs"),
-            }
-        )
-    emit(rows, Output.table)
-
-
-def _print_graph(planned: Plan) -> None:
-    from rich.console import Console
-
-    from ..graph.draw import to_tree
-
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(to_tree(planned))
-
-
 def delete(
     name: MetricArgument,
     output: Annotated[
@@ -256,7 +149,7 @@ def delete(
     async def work(client: Client) -> RemoveResult:
         return await ask.delete(client, name, timeout=timedelta(seconds=wait))
 
-    result: RemoveResult = _with_client(address, namespace, work)
+    result: RemoveResult = with_client(address, namespace, work)
     if output is Output.json:
         emit([result.model_dump(mode="json")])
     elif output is Output.table:
@@ -332,53 +225,4 @@ def query(
         async with aclosing(found) as answers:  # type: ignore[type-var]
             return [answer async for answer in answers]
 
-    emit(_with_client(address, namespace, work), output)
-
-
-def worker(
-    processes: Annotated[int, typer.Option(min=1, help="Worker processes; one uses one core.")] = 1,
-    max_cached: Annotated[
-        int | None,
-        typer.Option(
-            "--max-cached",
-            min=0,
-            help="Timeline workers that a process keeps in memory.",
-            show_default="1000",
-        ),
-    ] = None,
-    address: AddressOption = None,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Run timeline workers until SIGTERM or Ctrl-C: work in hand is finished, state is in Temporal."""
-    _log_to_stderr()
-    settings = Settings.from_env()
-    if max_cached is not None:
-        settings = settings.model_copy(update={"max_cached_workflows": max_cached})
-    target = temporal_target(address, namespace)
-
-    async def run() -> int:
-        async with stop_signals() as stop:
-            if processes == 1:
-                await run_worker(await connect(address, namespace), stop=stop, settings=settings)
-                return 0
-            await connect(address, namespace)  # one error, not one from every process
-            one = [sys.executable, "-m", "timeline_workers", "worker", "--address", target.address]
-            one += ["--namespace", target.namespace, "--max-cached", str(settings.max_cached_workflows)]
-            return await run_children([one] * processes, stop)
-
-    code = asyncio.run(run())
-    if code:
-        complain(f"error: a worker process ended with exit code {code}; the others were stopped")
-        raise typer.Exit(1)
-
-
-def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR")),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    emit(with_client(address, namespace, work), output)

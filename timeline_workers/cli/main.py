@@ -24,7 +24,9 @@ from .output import EXIT_CODES, ExitCode, complain, discard_stdout
 _MODULES = {
     "eval": ("eval", "validate"),
     "graph": ("graph",),
-    "cluster": ("apply", "get", "describe", "delete", "query", "worker"),
+    "cluster": ("apply", "delete", "query"),
+    "overview": ("get", "describe"),
+    "worker": ("worker", "rollout"),
     "dev": ("dev",),
     "codec": ("codec-server",),
 }

@@ -1,0 +1,144 @@
+"""``timeline worker`` runs timeline workers; ``timeline rollout`` moves them to another build."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import timedelta
+from typing import Annotated, Any
+
+import structlog
+import typer
+from temporalio.client import Client
+
+from workflows.rollout import Moved, rollout as roll_out
+from workflows.worker import deployment, run_worker
+
+from ..errors import QuestionError
+from ..process import run_children, stop_signals
+from ..settings import Settings
+from ..temporal_client import connect, temporal_target
+from .cluster import AddressOption, NamespaceOption, with_client
+from .output import Output, complain, emit
+
+DeploymentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--deployment-name",
+        help="The worker deployment that the process belongs to.",
+        show_default="TIMELINE_DEPLOYMENT_NAME, or unversioned",
+    ),
+]
+BuildOption = Annotated[
+    str | None,
+    typer.Option(
+        "--build-id",
+        help="Which build of the worker deployment this is.",
+        show_default="TIMELINE_BUILD_ID, or unversioned",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (worker, rollout):
+        app.command(command.__name__)(command)
+
+
+def _settings(**given: Any) -> Settings:
+    """The settings of the environment, those of the command line before them."""
+    chosen = {Settings.variable(name): str(value) for name, value in given.items() if value is not None}
+    return Settings.from_env({**os.environ, **chosen})
+
+
+def worker(
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes; one uses one core.")] = 1,
+    max_cached: Annotated[
+        int | None,
+        typer.Option(
+            "--max-cached",
+            min=0,
+            help="Timeline workers that a process keeps in memory.",
+            show_default="1000",
+        ),
+    ] = None,
+    deployment_name: DeploymentOption = None,
+    build_id: BuildOption = None,
+    address: AddressOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Run timeline workers until SIGTERM or Ctrl-C: work in hand is finished, state is in Temporal.
+
+    With a deployment name and a build id the process is versioned: it gets work once its build is the current
+    one (`timeline rollout`), and keeps the timeline workers that began on it until they have moved on.
+    """
+    _log_to_stderr()
+    settings = _settings(max_cached_workflows=max_cached, deployment_name=deployment_name, build_id=build_id)
+    versioned = deployment(settings)
+    target = temporal_target(address, namespace)
+
+    async def run() -> int:
+        async with stop_signals() as stop:
+            if processes == 1:
+                await run_worker(await connect(address, namespace), stop=stop, settings=settings)
+                return 0
+            await connect(address, namespace)  # one error, not one from every process
+            one = [sys.executable, "-m", "timeline_workers", "worker", "--address", target.address]
+            one += ["--namespace", target.namespace, "--max-cached", str(settings.max_cached_workflows)]
+            if versioned is not None:
+                one += ["--deployment-name", settings.deployment_name, "--build-id", settings.build_id]
+            return await run_children([one] * processes, stop)
+
+    code = asyncio.run(run())
+    if code:
+        complain(f"error: a worker process ended with exit code {code}; the others were stopped")
+        raise typer.Exit(1)
+
+
+def rollout(
+    deployment_name: DeploymentOption = None,
+    build_id: BuildOption = None,
+    wait: Annotated[float, typer.Option(min=1, help="Seconds until everything must have moved.")] = 600.0,
+    output: Annotated[
+        Output | None,
+        typer.Option("-o", "--output", help="The result as JSON or a table.", show_default="text"),
+    ] = None,
+    address: AddressOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Make a build the current one, and move every timeline worker to it; then older builds can be stopped.
+
+    Worker processes of the build must run already. Each timeline worker finishes what it is at, hands its
+    state to a new run and goes on there. Naming an earlier build rolls back.
+    """
+    settings = _settings(deployment_name=deployment_name, build_id=build_id)
+    if deployment(settings) is None:
+        raise QuestionError(
+            "name the build to move to: --deployment-name and --build-id, or TIMELINE_DEPLOYMENT_NAME and "
+            "TIMELINE_BUILD_ID"
+        )
+
+    async def work(client: Client) -> Moved:
+        return await roll_out(client, settings, timeout=timedelta(seconds=wait), tell=complain)
+
+    moved: Moved = with_client(address, namespace, work)
+    if output is not None:
+        emit([moved.model_dump(mode="json")], output)
+        return
+    typer.echo(
+        f"build {moved.build_id} of deployment {moved.deployment_name} is current; "
+        f"{moved.moved} timeline workers have moved to it"
+    )
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR")),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,321 @@
+"""How workers are, seen from outside: what a stuck or failing one says nothing of itself.
+
+A worker answers for itself as long as it can (its ``status``). When it cannot, Temporal knows why: a workflow
+task that fails again and again, an activity that does, or no process that asks for work. ``examine`` puts
+both together, within a few seconds and whether anything answers or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, PendingActivityState, TaskQueueType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    DescribeWorkflowExecutionResponse,
+    GetWorkflowExecutionHistoryReverseRequest,
+)
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from timeline_workers.settings import Settings
+
+from .client_errors import NO_WORKER
+from .processors import FETCHING_STATE
+
+# Together with the look at the catalog before it, and at the broker beside it, well within ten seconds.
+PATIENCE = timedelta(seconds=3.5)
+_AT_ONCE = 32
+_TAIL = 8  # events: a failed workflow task is among the last ones
+_CAUSE_LENGTH = 400
+
+State = Literal["ok", "subscribing", "fetching", "busy", "paused", "failing", "down"]
+WORST_FIRST: tuple[State, ...] = ("down", "failing", "paused", "busy", "fetching", "subscribing", "ok")
+
+
+class Health(BaseModel):
+    """One worker. ``cause``: what is wrong, None when nothing is; ``status``: its own answer, None when there
+    is none; ``build``: the build of the worker deployment that its run is on, where there is one.
+
+    ``state`` is ``down`` for a worker that is not there or has no process to run it, ``failing`` when
+    something fails again and again, ``paused`` when it takes nothing more and says why, ``busy`` when it
+    does not answer and nothing is known against it, ``fetching`` and ``subscribing`` at the beginning of a
+    run, and ``ok``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    worker_id: str
+    state: State
+    cause: str | None = None
+    build: str | None = None
+    status: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Poller:
+    """A worker process that has asked for work. ``build``: (deployment name, build id), None: unversioned."""
+
+    identity: str
+    last_seen: datetime
+    build: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A task queue. ``waiting`` tasks have no process, the oldest of them for ``oldest``; ``current``: the
+    version of a worker deployment that new work goes to, None: unversioned processes.
+    """
+
+    name: str
+    pollers: tuple[Poller, ...]
+    waiting: int
+    oldest: timedelta
+    current: tuple[str, str] | None
+
+    def nobody(self, build: tuple[str, str] | None) -> str:
+        """Why nobody may be answering for a workflow of ``build`` (None: unversioned)."""
+        wanted = self.current if build is None else build
+        fit = [p for p in self.pollers if p.build == wanted]
+        others = sorted({_version(p.build) for p in self.pollers if p.build != wanted})
+        of = "" if wanted is None else f" of {_version(wanted)}"
+        if fit:
+            last = max(fit, key=lambda p: p.last_seen)
+            seconds = max(0, round((datetime.now(UTC) - last.last_seen).total_seconds()))
+            said = f"no worker process{of} answers; the last, {last.identity}, asked for work {seconds} s ago"
+            if self.waiting:
+                said += f", and {self.waiting} tasks wait, the oldest for {self.oldest.total_seconds():.0f} s"
+            return f"{said}; {NO_WORKER}"
+        if not others:
+            return f"no worker process{of} asks for work on task queue {self.name!r}; {NO_WORKER}"
+        only = f"task queue {self.name!r} is polled by {', '.join(others)} only"
+        if wanted is None:
+            return f"{only}, and no build is current; make one so with `timeline rollout`"
+        return (
+            f"no worker process{of} is there: {only}; start that build again, or `timeline rollout` another"
+        )
+
+
+def _version(build: tuple[str, str] | None) -> str:
+    return "an unversioned process" if build is None else f"build {build[1]!r} of deployment {build[0]!r}"
+
+
+async def queue_of(client: Client, name: str | None = None) -> Queue:
+    """Look at the task queue ``name`` (default: that of the settings). Raises RPCError."""
+    queue = name or Settings.from_env().task_queue
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            report_stats=True,
+        )
+    )
+    pollers = [
+        Poller(
+            p.identity,
+            p.last_access_time.ToDatetime(UTC),
+            (p.deployment_options.deployment_name, p.deployment_options.build_id)
+            if p.deployment_options.deployment_name
+            else None,
+        )
+        for p in answer.pollers
+    ]
+    current = answer.versioning_info.current_deployment_version
+    return Queue(
+        queue,
+        tuple(pollers),
+        answer.stats.approximate_backlog_count,
+        answer.stats.approximate_backlog_age.ToTimedelta(),
+        (current.deployment_name, current.build_id) if current.deployment_name else None,
+    )
+
+
+async def examine(client: Client, workers: Iterable[str], patience: timedelta = PATIENCE) -> list[Health]:
+    """How each of ``workers`` is, in their order, none of them asked for longer than ``patience``.
+
+    When no worker of the first ones answers, the others are not waited for. Raises RPCError when Temporal
+    itself does not answer.
+    """
+    names = list(dict.fromkeys(workers))
+    queue = await queue_of(client)
+    slots = asyncio.Semaphore(_AT_ONCE)
+    answered = unanswered = 0
+
+    async def one(worker: str) -> Health:
+        nonlocal answered, unanswered
+        async with slots:
+            hopeless = not answered and unanswered >= _AT_ONCE
+            found = await _examine(client, worker, queue, timedelta(0) if hopeless else patience)
+            answered += found.status is not None
+            unanswered += found.state in ("busy", "down") and found.status is None
+            return found
+
+    found = await asyncio.gather(*(one(name) for name in names))
+    if not any(health.status for health in found):
+        # Not one answers: it is not this or that worker that is busy, but nobody is there.
+        return [_nobody(health, queue) if health.state == "busy" else health for health in found]
+    return list(found)
+
+
+def _nobody(health: Health, queue: Queue) -> Health:
+    return health.model_copy(update={"state": "down", "cause": queue.nobody(_of_build(health.build))})
+
+
+def _of_build(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    name, _, build = text.partition(".")
+    return name, build
+
+
+async def _examine(client: Client, worker: str, queue: Queue, patience: timedelta) -> Health:
+    asking = asyncio.create_task(_status(client, worker, patience))
+    try:
+        described = await client.get_workflow_handle(worker).describe()
+    except RPCError as error:
+        asking.cancel()
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return Health(worker_id=worker, state="down", cause="not started; `timeline apply` starts it")
+    if described.status is not WorkflowExecutionStatus.RUNNING:
+        asking.cancel()
+        return Health(worker_id=worker, state="down", cause=await _ended(client, worker))
+    raw = described.raw_description
+    version = raw.workflow_execution_info.versioning_info.deployment_version
+    build = f"{version.deployment_name}.{version.build_id}" if version.deployment_name else None
+    status, refusal = await asking
+
+    def health(state: State, cause: str | None) -> Health:
+        return Health(worker_id=worker, state=state, cause=cause, build=build, status=status)
+
+    failing = await _failing_task(client, worker, raw, answers=status is not None) or _failing_activity(raw)
+    if failing is not None:
+        return health("failing", failing)
+    if status is not None:
+        return health(*judge(status))
+    if refusal is not None:
+        return health("fetching" if FETCHING_STATE in refusal else "failing", refusal)
+    fits = [p for p in queue.pollers if p.build == (queue.current if build is None else _of_build(build))]
+    if not fits:
+        return health("down", queue.nobody(_of_build(build)))
+    return health("busy", f"did not answer within {patience.total_seconds():g} s; {_task(raw)}")
+
+
+async def _status(
+    client: Client, worker: str, patience: timedelta
+) -> tuple[dict[str, Any] | None, str | None]:
+    """The worker's own status, or why it refuses to give one; neither when it does not answer in time."""
+    if not patience:
+        return None, None
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            return await client.get_workflow_handle(worker).query("status", rpc_timeout=patience), None
+    except WorkflowQueryFailedError as error:
+        return None, f"cannot answer: {_short(str(error))}"
+    except (RPCError, TimeoutError) as error:
+        if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
+            return None, f"cannot answer: {_short(error.message)}"
+        return None, None
+
+
+async def _failing_task(
+    client: Client, worker: str, raw: DescribeWorkflowExecutionResponse, *, answers: bool
+) -> str | None:
+    """What fails a worker's workflow task again and again; None when it does not.
+
+    A worker that answers has at most lost a task to a process that went away; the next one does it.
+    """
+    attempt = raw.pending_workflow_task.attempt
+    if attempt < 2 or (answers and attempt < 3):
+        return None
+    for event in await _tail(client, worker):
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            break
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+            failure = event.workflow_task_failed_event_attributes.failure
+            error = await client.data_converter.decode_failure(failure)
+            cause = _short(getattr(error, "message", "") or str(error))
+            return f"its workflow task fails, attempt {attempt}: {cause}"
+    if attempt < 3:
+        return None  # once too late: its process may have been killed
+    return f"its workflow task is not finished in time, attempt {attempt}; the log of its process says more"
+
+
+def _failing_activity(raw: DescribeWorkflowExecutionResponse) -> str | None:
+    for pending in raw.pending_activities:
+        name, cause = pending.activity_type.name, _short(pending.last_failure.message)
+        if pending.attempt > 1 and cause:
+            return f"its activity {name} fails, attempt {pending.attempt}: {cause}"
+        if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED:
+            return f"its activity {name} was paused by hand"
+    return None
+
+
+def _task(raw: DescribeWorkflowExecutionResponse) -> str:
+    if not raw.HasField("pending_workflow_task"):
+        return "it has no workflow task"
+    since = datetime.now(UTC) - raw.pending_workflow_task.original_scheduled_time.ToDatetime(UTC)
+    return f"its workflow task waits or runs since {max(0.0, since.total_seconds()):.1f} s"
+
+
+async def _ended(client: Client, worker: str) -> str:
+    """How a worker ended, in words."""
+    for event in await _tail(client, worker, 1):
+        name = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_WORKFLOW_EXECUTION_").lower()
+        reason = event.workflow_execution_terminated_event_attributes.reason
+        failure = event.workflow_execution_failed_event_attributes.failure.message
+        said = f": {_short(reason or failure)}" if reason or failure else ""
+        return f"ended ({name}{said}); `timeline apply` starts it again, without its past"
+    return "ended; `timeline apply` starts it again, without its past"
+
+
+async def _tail(client: Client, worker: str, events: int = _TAIL) -> Sequence[HistoryEvent]:
+    """The last events of a worker's history, the last one first."""
+    page = await client.workflow_service.get_workflow_execution_history_reverse(
+        GetWorkflowExecutionHistoryReverseRequest(
+            namespace=client.namespace,
+            execution=WorkflowExecution(workflow_id=worker),
+            maximum_page_size=events,
+        )
+    )
+    return page.history.events
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _CAUSE_LENGTH else f"{line[: _CAUSE_LENGTH - 1]}…"
+
+
+def judge(status: dict[str, Any]) -> tuple[State, str | None]:
+    """What a worker's own status says about it."""
+    paused = status.get("paused")
+    if paused:
+        reason = paused.get("reason") if isinstance(paused, dict) else paused
+        return "paused", str(reason)
+    for edge in status["edges"]:
+        if edge["last_error"]:
+            return "failing", f"edge to {edge['subscriber']} {edge['state']}: {edge['last_error']}"
+    for source in status["inputs"]:
+        if source["last_error"]:
+            return "failing", f"not subscribed to {source['worker']}: {source['last_error']}"
+    if status["refused"]:
+        return "failing", f"{status['refused']} payloads refused; the last: {status['last_refusal']}"
+    if not status["ready"]:
+        waits = [source["worker"] for source in status["inputs"] if not source["subscribed"]]
+        return "subscribing", f"subscribing to {', '.join(waits)}" if waits else None
+    return "ok", None
+
+
+def worst(found: Iterable[Health]) -> Health | None:
+    """The worker that is worst off, None when all are well."""
+    ailing = [health for health in found if health.state != "ok"]
+    return min(ailing, key=lambda health: WORST_FIRST.index(health.state), default=None)

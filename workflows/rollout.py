@@ -1,0 +1,148 @@
+"""Moving every timeline worker to another build of the worker deployment.
+
+The build becomes the deployment's current version; from then on new workflows, and everything that is not
+pinned, go there. A pinned run learns of it with its next workflow task and continues as new on the current
+build. A worker that nothing reaches has no next task, so each is asked to continue as new, again and again
+until none is left on another build: a run that ends while the news is still spreading may begin once more
+where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict
+from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
+
+from timeline_workers.errors import ConnectionFailedError, TimelineError
+from timeline_workers.settings import Settings
+
+from .activities import signal_worker
+from .client_errors import clear_errors
+from .health import queue_of
+
+_PAUSE_SECONDS = 1.0
+_REGISTERED_SECONDS = 8.0
+_AT_ONCE = 8
+# Refused for a moment: the build has just begun to poll, or somebody else changes the deployment.
+_PASSING = (
+    RPCStatusCode.NOT_FOUND,
+    RPCStatusCode.FAILED_PRECONDITION,
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.UNAVAILABLE,
+)
+
+
+class Moved(BaseModel):
+    """``moved``: how many timeline workers were on other builds, or on unversioned processes, and are not any
+    more.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    deployment_name: str
+    build_id: str
+    moved: int
+
+
+async def rollout(
+    client: Client,
+    settings: Settings,
+    *,
+    timeout: timedelta = timedelta(minutes=10),
+    tell: Callable[[str], object] = lambda _: None,
+) -> Moved:
+    """Make the settings' build the current one and return when every timeline worker runs on it.
+
+    Raises ConnectionFailedError when no process of the build polls, TimelineError when workers are left after
+    ``timeout``; the build stays current then, and calling it again goes on.
+    """
+    name, build = settings.deployment_name, settings.build_id
+    async with clear_errors(client):
+        await _make_current(client, settings)
+        tell(f"build {build!r} of deployment {name!r} is current")
+        asked: dict[str, str] = {}  # each run is asked once: another signal would end the next one, too
+        left: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                while left := await _elsewhere(client, name, build, list(left)):
+                    if any(worker not in asked for worker in left):
+                        tell(f"{len(left)} timeline workers are to move")
+                    await _nudge(client, [w for w, run in left.items() if asked.get(w) != run])
+                    asked.update(left)
+                    await asyncio.sleep(_PAUSE_SECONDS)
+        except TimeoutError:
+            some = ", ".join(list(left)[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+            raise TimelineError(
+                f"after {timeout.total_seconds():.0f} s {len(left)} timeline workers are not on build "
+                f"{build!r} yet: {some}; `timeline get` says what ails them. Keep the other builds running, "
+                "and call `timeline rollout` again"
+            ) from None
+    return Moved(deployment_name=name, build_id=build, moved=len(asked))
+
+
+async def _make_current(client: Client, settings: Settings) -> None:
+    wanted = (settings.deployment_name, settings.build_id)
+    try:
+        async with asyncio.timeout(_REGISTERED_SECONDS):
+            while not any(p.build == wanted for p in (await queue_of(client, settings.task_queue)).pollers):
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise ConnectionFailedError(
+            f"no worker process of build {wanted[1]!r} of deployment {wanted[0]!r} polls task queue "
+            f"{settings.task_queue!r}; start one first: timeline worker --deployment-name {wanted[0]} "
+            f"--build-id {wanted[1]}"
+        ) from None
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception(lambda e: isinstance(e, RPCError) and e.status in _PASSING),
+        wait=wait_fixed(0.3),
+        stop=stop_after_delay(_REGISTERED_SECONDS),
+        reraise=True,
+    ):
+        with attempt:
+            await client.workflow_service.set_worker_deployment_current_version(
+                SetWorkerDeploymentCurrentVersionRequest(
+                    namespace=client.namespace, deployment_name=wanted[0], build_id=wanted[1]
+                )
+            )
+
+
+async def _elsewhere(client: Client, name: str, build: str, among: list[str]) -> dict[str, str]:
+    """The timeline workers ``among`` those (none: all) whose run is not on ``build``, with that run's id.
+
+    By what each says itself: visibility lags behind.
+    """
+    query = "WorkflowType IN ('EventProcessor', 'TimelineProcessor') AND ExecutionStatus = 'Running'"
+    workers = among or [found.id async for found in client.list_workflows(query)]
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def run_elsewhere(worker: str) -> str | None:
+        async with slots:
+            try:
+                described = await client.get_workflow_handle(worker).describe()
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return None  # ended meanwhile
+                raise
+        at = described.raw_description.workflow_execution_info.versioning_info.deployment_version
+        there = (at.deployment_name, at.build_id) == (name, build)
+        return None if there or described.status is not WorkflowExecutionStatus.RUNNING else described.run_id
+
+    runs = await asyncio.gather(*(run_elsewhere(worker) for worker in workers))
+    return {worker: run for worker, run in zip(workers, runs, strict=True) if run is not None}
+
+
+async def _nudge(client: Client, workers: list[str]) -> None:
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(worker: str) -> None:
+        async with slots:
+            await signal_worker(client, worker, "continue_as_new")
+
+    await asyncio.gather(*(one(worker) for worker in workers))
