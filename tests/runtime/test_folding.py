@@ -79,9 +79,10 @@ def _run(network: Network, feed: _Feed, data: st.DataObject) -> Iterator[None]:
         network.feed(batch_of(batch), progress)
         for _ in range(data.draw(st.integers(0, 6))):
             network.step()
+            yield
         if data.draw(st.booleans()):
             network.settle()
-        yield
+            yield
         for name in network.workers:
             what = data.draw(st.integers(0, 3))
             if what:

@@ -338,7 +338,8 @@ class DerivedNode(_Node):
     def receive(self, slot: int, revision: Revision, floor: int | None = None) -> None:
         """Take a child's revision; ``advance`` computes what follows from it.
 
-        What is held of instants below ``floor``, or below what was folded, stays as it is.
+        What is held of instants below ``floor`` is complete and final: it stays as it is, whatever the
+        revision says of it; so does what lies below the watermark at which the node was folded.
         """
         if not len(revision):
             return

@@ -66,7 +66,6 @@ def _from_1(message: dict[str, Any], spec: WorkerSpec) -> dict[str, Any]:
         "folded": None,
         "answerable_from": None,
         "too_late": 0,
-        "floors": {},
         "cut_off": {},
     }
 

@@ -47,7 +47,6 @@ def pack_state(worker: NodeWorker) -> bytes:
         "folded": node.folded,
         "answerable_from": node.answerable_from,
         "too_late": node.too_late if isinstance(node, EventNode) else 0,
-        "floors": worker.floors,
         "cut_off": worker.cut_off,
         "left_below": worker.left_below,
     }
@@ -83,7 +82,7 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
     node.folded, node.answerable_from = message["folded"], message["answerable_from"]
     if isinstance(node, EventNode):
         node.too_late = message["too_late"]
-    worker.floors, worker.cut_off = message["floors"], message["cut_off"]
+    worker.cut_off = message["cut_off"]
     worker.left_below = message.get("left_below")
 
 

@@ -57,8 +57,6 @@ class NodeWorker:
         self.progress: tuple[Progress, ...] = ()
         self.repeated = 0
         self.inputs_taken = 0
-        # By sender: below this instant its present epoch is not complete, but what is held is.
-        self.floors: dict[str, int] = {}
         # By sender: why nothing more can be taken of it.
         self.cut_off: dict[str, str] = {}
         # Keys that have left (``departing``) had nothing happen to them from this instant on.
@@ -94,8 +92,9 @@ class NodeWorker:
             raise StateError(f"{message['from']} is no input of {self.spec.worker_id}")
         if not self._joins(message, edges):
             return
-        floor = self.floors.get(message["from"])
         for edge in edges:
+            # Complete and final, however the edge begins anew, and however far its snapshot has come.
+            floor = watermark(edge.progress)
             revisions = edge.accept(message, self.node.keys)
             self.repeated += not revisions
             for revision in revisions:
@@ -112,7 +111,6 @@ class NodeWorker:
         edge = edges[0]
         if message["sequence"] or message["epoch"] == edge.epoch or message["epoch"] in edge.past_epochs:
             return True
-        self.floors.pop(sender, None)
         self.cut_off.pop(sender, None)
         if since is None:
             return True
@@ -121,15 +119,13 @@ class NodeWorker:
             held = self.node.answerable_from
             self.node.answerable_from = since if held is None else max(held, since)
             return True
-        final = [m for m in (self.node.folded, watermark(edge.progress)) if m is not None]
-        if final and since <= max(final):
-            self.floors[sender] = since
+        heard = watermark(edge.progress)
+        if heard is not None and since <= heard:
             return True
-        heard = _shown(max(final, default=None))
         self.cut_off[sender] = (
             f"{sender} has forgotten what was before {_shown(since)}, and this worker has heard it up to "
-            f"{heard} only: nothing more of it is taken. Delete the metric and apply it again; a longer "
-            "retention makes up for longer pauses"
+            f"{_shown(heard)} only: nothing more of it is taken. Delete the metric and apply it again; a "
+            "longer retention makes up for longer pauses"
         )
         return False
 
