@@ -43,7 +43,16 @@ def _program(name: str, app: typer.Typer) -> Iterator[str]:
         return
     yield f"## {name}\n\n{_prose(command.help)}\n"
     for sub in inner.values():
-        yield _section(f"{name} {sub.name}", sub, 3)
+        yield from _command(f"{name} {sub.name}", sub)
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    """The section of a command; of a group of commands, those of its commands."""
+    inner: dict[str, Any] = getattr(command, "commands", {})
+    if not inner:
+        yield _section(name, command, 3)
+    for sub in inner.values():
+        yield from _command(f"{name} {sub.name}", sub)
 
 
 def _section(name: str, command: Any, level: int) -> str:

@@ -2,7 +2,9 @@
 
 Each message holds the original payload under the original key, with the properties ``reason`` (a code),
 ``message``, ``topic``, ``partition``, ``position`` (``ledger:entry:index``) and ``metrics``. Delivery is at
-least once: after a crash the same event may be there twice, with the same partition and position.
+least once: after a crash the same event may be there twice, with the same partition and position. A
+subscription that nobody reads holds the topic's messages, which a broker with Pulsar's default retention
+would delete otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from dataclasses import dataclass
 
 import pulsar
 
-from timeline_workers.pulsar_client import explained
+from timeline_workers.pulsar_client import explained, keep
+from timeline_workers.topics import dead_letter_topic as dead_letter_topic
 
 MESSAGE_LENGTH = 1000
 # A payload that the broker took, compressed or barely within its limit, can be too big to store once more
@@ -32,11 +35,6 @@ class DeadLetter:
     partition: int
     position: str
     metrics: str
-
-
-def dead_letter_topic(topic: str) -> str:
-    """The name of the dead-letter topic of ``topic``."""
-    return f"{topic}-dead-letter"
 
 
 class DeadLetters:
@@ -76,6 +74,7 @@ class DeadLetters:
     def _producer(self, chunked: bool) -> pulsar.Producer:
         if chunked not in self._producers:
             name = dead_letter_topic(self._topic)
+            keep(self._client, self._url, name)
             with explained(self._url, name):
                 self._producers[chunked] = self._client.create_producer(
                     name,

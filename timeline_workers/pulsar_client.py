@@ -145,7 +145,8 @@ def is_embedded(client: pulsar.Client, topic: str) -> bool:
     Other brokers have what it lacks: a topic's end, and retention. Raises pulsar.PulsarException.
     """
     partition = f"{topic}-partition-0"
-    return client.get_topic_partitions(partition)[0].endswith(f"{partition}-partition-0")
+    found: list[str] = client.get_topic_partitions(partition)
+    return found[0].endswith(f"{partition}-partition-0")
 
 
 def keep(client: pulsar.Client, url: str, topic: str) -> None:

@@ -20,3 +20,13 @@ def topic_problem(name: str) -> str | None:
         or any(not part or part != part.strip() or not part.isprintable() for part in parts)
     )
     return f"{name!r} is not a topic name; {_FORMS}" if wrong else None
+
+
+def dead_letter_topic(topic: str) -> str:
+    """The name of the dead-letter topic of ``topic``."""
+    return f"{topic}-dead-letter"
+
+
+def replayed_topic(topic: str) -> str:
+    """The name of the topic in which it is remembered which dead letters of ``topic`` were replayed."""
+    return f"{dead_letter_topic(topic)}-replayed"

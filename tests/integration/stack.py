@@ -66,6 +66,18 @@ class Stack:
         process.send_signal(number)
         return process.wait(DEADLINE)
 
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``python -m ARGUMENTS`` to its end, as in a terminal of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            env={**os.environ, **environment_of(self.addresses)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text()
 

@@ -28,6 +28,7 @@ _MODULES = {
     "overview": ("get", "describe"),
     "worker": ("worker", "rollout"),
     "dev": ("dev",),
+    "deadletter": ("deadletter",),
     "codec": ("codec-server",),
 }
 

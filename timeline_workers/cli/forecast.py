@@ -1,0 +1,121 @@
+"""What the applied metrics would make of dead letters now: said before they are replayed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from feeder.route import Group, groups_of
+from workflows import ask
+
+from ..events.batch import Positions
+from ..events.decode import Decoder
+from ..events.times import from_microseconds
+from ..graph.plan import plan
+from ..pulsar_letters import Letter
+from ..temporal_client import connect
+
+LATE = "late"
+
+
+@dataclass(slots=True)
+class Forecast:
+    """Counts over N letters. ``again``: by (metrics, reason), with one message each, what metrics that had
+    refused them would refuse again; ``twice``: by metrics, what others would apply that had not refused it;
+    ``unknown``: metrics whose watermark could not be asked, with the reason.
+    """
+
+    letters: int
+    readers: tuple[str, ...] = ()
+    again: Counter[tuple[str, str]] = field(default_factory=Counter)
+    twice: Counter[str] = field(default_factory=Counter)
+    unknown: dict[str, str] = field(default_factory=dict)
+    messages: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def lines(self, topic: str) -> list[str]:
+        """The forecast in words, a warning a line; none when all is well."""
+        if not self.readers:
+            return [f"warning: no applied metric reads {topic}: nobody will take these letters now"]
+        found = []
+        for (metrics, reason), count in sorted(self.again.items()):
+            found.append(
+                f"warning: {metrics} would refuse {count} of {self.letters} again ({reason}), such as: "
+                f"{self.messages[metrics, reason]}"
+            )
+        for metrics, count in sorted(self.twice.items()):
+            found.append(
+                f"warning: {metrics} did not refuse {count} of {self.letters}: what it has of them would "
+                "count twice"
+            )
+        for metrics, why in sorted(self.unknown.items()):
+            found.append(
+                f"warning: the watermark of {metrics} is not known ({why}); letters that came late are late "
+                "again unless its source was given more allowed_lateness"
+            )
+        return found
+
+
+async def forecast(topic: str, letters: Sequence[Letter], payload: bytes | None = None) -> Forecast:
+    """Ask the catalog which metrics read ``topic``, their workers how far they are, and judge ``letters``.
+
+    ``payload`` stands in the place of that of a single letter. Raises ConnectionFailedError.
+    """
+    client = await connect()
+    plans = [plan(e.metric) for e in await ask.registered(client) if e.metric.source.topic == topic]
+    found = Forecast(len(letters), tuple(p.metric.name for p in plans))
+    for group in groups_of(plans).get(topic, []):
+        status = await ask.worker_status(client, group.journal()[0])
+        state = (status["status"] or {}).get("state")
+        names = ", ".join(group.metrics)
+        if state is None:
+            found.unknown[names] = status["error"] or "it is fetching its state"
+        marks = {p["partition"]: p["watermark"] for p in (state or {}).get("progress", ())}
+        _judge(found, group, names, letters, payload, marks)
+    return found
+
+
+def _judge(
+    found: Forecast,
+    group: Group,
+    names: str,
+    letters: Sequence[Letter],
+    payload: bytes | None,
+    watermarks: Mapping[int, int | None],
+) -> None:
+    """Add what ``group`` would make of the letters, given the watermarks of its source partitions."""
+    decoder = Decoder.for_source(
+        group.source,
+        only=group.source.columns or group.columns,
+        requirements=group.requirements,
+        alike=group.alike,
+    )
+    count = len(letters)
+    decoded = decoder.decode(
+        [letter.payload if payload is None else payload for letter in letters],
+        Positions(np.zeros(count, np.int32), np.zeros(count, np.int64), np.arange(count)),
+        np.full(count, time.time_ns() // 1000),
+        group.source.max_ahead,
+    )
+    refused = {reject.row: (reject.reason, reject.message) for reject in decoded.rejects}
+    for row, at in zip(decoded.rows.tolist(), decoded.batch.time.tolist(), strict=True):
+        # A key's events stay in their partition, for it is chosen by the message key.
+        mark = watermarks.get(letters[row].partition)
+        if mark is not None and at < mark:
+            message = (
+                f"event time {from_microseconds(at, 'iso')} is below the watermark "
+                f"{from_microseconds(mark, 'iso')}; a source with more allowed_lateness accepts it"
+            )
+            refused[row] = LATE, message
+    for row, letter in enumerate(letters):
+        had_refused = not set(group.metrics).isdisjoint(letter.metrics)
+        if row not in refused:
+            found.twice[names] += not had_refused
+        elif had_refused:
+            reason, message = refused[row]
+            found.again[names, reason] += 1
+            found.messages.setdefault((names, reason), message)
+    found.twice += Counter()  # only what is above zero
