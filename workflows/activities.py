@@ -14,13 +14,16 @@ from typing import Any
 from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
-from .messages import SubscribeInput
+from timeline_workers.settings import Settings
+
+from .messages import HoldInput, SubscribeInput
 
 WORKER_GONE = "WorkerGone"
+DEFAULT_STATE_BYTES: int = Settings.model_fields["state_bytes"].default
 _HISTORY_PAGE = 32
 
 
@@ -40,6 +43,17 @@ async def signal_worker(client: Client, worker_id: str, signal: str, *args: Any)
             return False
         raise
     return True
+
+
+async def wait_until_ended(client: Client, worker_id: str) -> None:
+    """Return when a worker, or another workflow, has ended in whatever way."""
+    handle = client.get_workflow_handle(worker_id)
+    try:
+        await handle.result()
+    except WorkflowFailureError:
+        # Terminated or cancelled by somebody: ended all the same.
+        description = await handle.describe()
+        assert description.status is not WorkflowExecutionStatus.RUNNING
 
 
 async def _tell(worker_id: str, signal: str, *args: Any) -> None:
@@ -69,6 +83,18 @@ async def open_edge(worker_id: str, subscription: SubscribeInput) -> None:
 async def close_edge(worker_id: str, subscriber: str) -> None:
     """End a subscription to worker ``worker_id``."""
     await _tell(worker_id, "unsubscribe", subscriber)
+
+
+@activity.defn
+async def hold_edge(worker_id: str, hold: HoldInput) -> None:
+    """Have worker ``worker_id`` hold what it has to say to a subscriber, or go on."""
+    await _tell(worker_id, "hold", hold)
+
+
+@activity.defn
+async def state_limit() -> int:
+    """How many bytes the state of a worker may have, by the settings of this process."""
+    return Settings.from_env().state_bytes
 
 
 @activity.defn
@@ -105,4 +131,4 @@ async def kept_state(workflow_id: str, run_id: str, index: int) -> bytes:
         request.next_page_token = page.next_page_token
 
 
-EDGE_ACTIVITIES = (deliver, open_edge, close_edge, keep_state, kept_state)
+EDGE_ACTIVITIES = (deliver, open_edge, close_edge, hold_edge, state_limit, keep_state, kept_state)

@@ -8,16 +8,11 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-from temporalio.client import (
-    Client,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
-    WorkflowQueryFailedError,
-)
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -40,37 +35,25 @@ from timeline_workers.graph.plan import (
 )
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
+from timeline_workers.limits import refuse_oversized
 from timeline_workers.metric import Metric
 from timeline_workers.questions import in_order
 from timeline_workers.settings import Settings
 
-from .bounds import TOO_LARGE
+from .ask_keys import ask_key, ask_keys, holders, listed
+from .ask_worker import (
+    QUERY_TIMEOUT,
+    TooLargeError as TooLargeError,
+    ask_worker as ask_worker,
+    gather as gather,
+)
 from .catalog import unknown_metric
 from .catalog_activities import remove_metric
 from .client_errors import NO_WORKER, clear_errors, has_workers, refuse, while_somebody_works
 from .messages import CATALOG_ID, DRIVER_ID, CatalogEntry, DriverInput, DriverResult, RemoveResult
-from .processors import FETCHING_STATE
 from .start import MEMO_LENGTH, all_workers, shortened
 
-T = TypeVar("T")
-_CONCURRENCY = 8
 _ANSWERS_AT_ONCE = 2_000  # some 100 ms of a worker's time
-_QUERY_TIMEOUT = timedelta(seconds=30)
-
-
-class TooLargeError(QuestionError):
-    """More answers than a worker gives at once."""
-
-
-async def gather(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int = _CONCURRENCY) -> list[T]:
-    """Run the calls, some at once; results in their order."""
-    slots = asyncio.Semaphore(concurrency)
-
-    async def one(call: Callable[[], Awaitable[T]]) -> T:
-        async with slots:
-            return await call()
-
-    return list(await asyncio.gather(*(one(call) for call in calls)))
 
 
 # Metrics.
@@ -83,7 +66,7 @@ async def registered(client: Client) -> list[CatalogEntry]:
             found: list[CatalogEntry] = await while_somebody_works(
                 client,
                 client.get_workflow_handle(CATALOG_ID).query(
-                    "metrics", result_type=list[CatalogEntry], rpc_timeout=_QUERY_TIMEOUT
+                    "metrics", result_type=list[CatalogEntry], rpc_timeout=QUERY_TIMEOUT
                 ),
             )
         except RPCError as error:
@@ -115,6 +98,7 @@ async def apply(
     ConnectionFailedError when it takes longer than ``timeout``: the driver goes on then. ``tell`` hears
     what takes time.
     """
+    refuse_oversized(metric)
     plan(metric)
     settings = Settings.from_env()
     input = DriverInput(
@@ -192,31 +176,6 @@ async def delete(client: Client, name: str, *, timeout: timedelta = timedelta(mi
 
 
 # Workers.
-
-
-async def ask_worker(client: Client, worker: str, query: str, question: Any = None) -> Any:
-    """Ask one worker; raises QuestionError with its own words, UnknownNameError when it does not run."""
-    handle = client.get_workflow_handle(worker)
-    args = [] if question is None else [question]
-    async with clear_errors(client):
-        for _ in range(50):
-            try:
-                return await while_somebody_works(
-                    client, handle.query(query, args=args, rpc_timeout=_QUERY_TIMEOUT)
-                )
-            except WorkflowQueryFailedError as error:
-                if TOO_LARGE in str(error):
-                    raise TooLargeError(str(error)) from error
-                if FETCHING_STATE not in str(error):
-                    raise QuestionError(str(error)) from error
-                await asyncio.sleep(0.2)
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    raise UnknownNameError(
-                        f"worker {worker} does not run; start it with `timeline apply`"
-                    ) from error
-                raise
-        raise TimelineError(f"worker {worker} is still fetching its state; ask again later")
 
 
 async def worker_status(client: Client, worker: str) -> dict[str, Any]:
@@ -333,7 +292,7 @@ async def ask(
         for key in keys_written(text, group=is_global(node)):
             worker = worker_of(planned, node, key)
             try:
-                found = [await ask_worker(client, worker, query, {"key": key, **q}) for q in questions]
+                found = [await ask_key(client, worker, query, {"key": key, **q}) for q in questions]
             except TooLargeError:
                 raise
             except QuestionError as error:
@@ -341,7 +300,7 @@ async def ask(
                 continue
             known += 1
             for answer in found:
-                for one in _listed(answer):
+                for one in listed(answer):
                     yield one
         if not known and refusal is not None:
             raise refusal
@@ -355,43 +314,16 @@ async def _ask_every_key(
     names: list[Any] = []
 
     async def ask_one(worker: str) -> None:
-        keys = await _keys_of(client, worker)
-        names.extend(keys)
-        for question in questions:
-            instants = question.get("at")
-            each = len(instants) if isinstance(instants, list) else 1
-            at_once = max(1, _ANSWERS_AT_ONCE // max(each, 1))
-            for start in range(0, len(keys), at_once):
-                for one in await _ask_keys(client, worker, query, question, keys[start : start + at_once]):
-                    answers.setdefault((type(one["key"]), one["key"]), []).append(one)
+        for holder in await holders(client, worker):
+            names.extend(holder.keys)
+            for question in questions:
+                instants = question.get("at")
+                each = len(instants) if isinstance(instants, list) else 1
+                at_once = max(1, _ANSWERS_AT_ONCE // max(each, 1))
+                for start in range(0, len(holder.keys), at_once):
+                    some = holder.keys[start : start + at_once]
+                    for one in await ask_keys(client, holder, query, question, some):
+                        answers.setdefault((type(one["key"]), one["key"]), []).append(one)
 
     await gather([lambda w=w: ask_one(w) for w in workers])  # type: ignore[misc]
     return [answer for name in in_order(names) for answer in answers.get((type(name), name), ())]
-
-
-async def _ask_keys(
-    client: Client, worker: str, query: str, question: dict[str, Any], keys: list[Any]
-) -> list[dict[str, Any]]:
-    """One question about some keys of a worker, cut in halves until the replies are small enough."""
-    try:
-        return _listed(await ask_worker(client, worker, query, {"keys": keys, **question}))
-    except TooLargeError:
-        if len(keys) == 1:
-            raise
-        middle = len(keys) // 2
-        first = await _ask_keys(client, worker, query, question, keys[:middle])
-        return first + await _ask_keys(client, worker, query, question, keys[middle:])
-
-
-async def _keys_of(client: Client, worker: str) -> list[Any]:
-    keys: list[Any] = []
-    after: int | None = 0
-    while after is not None:
-        page = await ask_worker(client, worker, "keys", {"after": after, "limit": 10_000})
-        keys += page["keys"]
-        after = page["next"]
-    return keys
-
-
-def _listed(answer: Any) -> list[dict[str, Any]]:
-    return answer if isinstance(answer, list) else [answer]

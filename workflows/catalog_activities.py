@@ -9,22 +9,18 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
-from temporalio.client import (
-    Client,
-    WithStartWorkflowOperation,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
-    WorkflowUpdateFailedError,
-)
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import plan
+from timeline_workers.limits import refuse_oversized
 from timeline_workers.metric import Metric
 from timeline_workers.settings import Settings
 
-from .activities import signal_worker
+from .activities import signal_worker, wait_until_ended
+from .archive_activities import end_archives
 from .messages import (
     CATALOG_ID,
     CatalogState,
@@ -78,6 +74,7 @@ async def register_metric(metric: Metric) -> RegisterResult:
     """Register a metric in the catalog. Fails for good, with what is wrong, when it cannot be planned."""
     async with _heartbeats():
         try:
+            refuse_oversized(metric)
             await asyncio.to_thread(plan, metric)
         except TimelineError as error:
             raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
@@ -150,7 +147,11 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
         reason = f"no metric needs it since {definition.name} changed"
         told = [w for w in stop if await signal_worker(client, w, "stop", reason)]
         for worker_id in told:
-            await _wait_until_ended(client, worker_id)
+            await wait_until_ended(client, worker_id)
+        if definition.key_ttl is not None:
+            # Also those of a worker that was ended by hand.
+            for worker_id in stop:
+                await end_archives(client, worker_id, reason)
     return ReleaseResult(stopped=tuple(told), kept=tuple(w for w in workers if w in wanted))
 
 
@@ -169,16 +170,6 @@ def _need(metric: Metric) -> tuple[list[str], list[str]]:
         [spec.worker_id for spec in reversed(all_workers(planned))],
         [node.name for node in reversed(planned.nodes)] if per_key else [],
     )
-
-
-async def _wait_until_ended(client: Client, worker_id: str) -> None:
-    handle = client.get_workflow_handle(worker_id)
-    try:
-        await handle.result()
-    except WorkflowFailureError:
-        # Terminated or cancelled by somebody: ended all the same.
-        description = await handle.describe()
-        assert description.status is not WorkflowExecutionStatus.RUNNING
 
 
 @asynccontextmanager

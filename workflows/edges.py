@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,9 @@ def reason(error: FailureError) -> str:
 class Edges:
     """Pumps a node's outgoing messages, all subscribers concurrently."""
 
-    def __init__(self, node: NodeWorker, message_bytes: int, gone: dict[str, str]) -> None:
+    def __init__(
+        self, node: NodeWorker, message_bytes: int, gone: dict[str, str], held: Iterable[str] = ()
+    ) -> None:
         self._node = node
         self._message_bytes = message_bytes
         self._pumps: dict[str, asyncio.Task[None]] = {}
@@ -65,6 +68,7 @@ class Edges:
         self._sending: set[asyncio.Task[None]] = set()
         self._last_error: dict[str, str] = {}
         self.gone = dict(gone)
+        self.held = set(held)
         self.failure: BaseException | None = None
 
     def wake(self) -> None:
@@ -95,6 +99,14 @@ class Edges:
             self._sending.discard(pump)
         self._last_error.pop(subscriber, None)
         self.gone.pop(subscriber, None)
+        self.held.discard(subscriber)
+
+    def hold(self, subscriber: str, held: bool) -> None:
+        """Send a subscriber nothing more while it is held; what there is to say is remembered."""
+        if held and subscriber in self._node.subscribers():
+            self.held.add(subscriber)
+        elif not held:
+            self.held.discard(subscriber)
 
     async def settle(self, patience: timedelta) -> None:
         """Begin no further send, wait up to ``patience`` for those on their way, then give them up.
@@ -113,7 +125,7 @@ class Edges:
         await asyncio.gather(*pumps, return_exceptions=True)
 
     def status(self) -> list[dict[str, Any]]:
-        """One line per subscriber: ``state`` is idle, sending, failing or gone."""
+        """One line per subscriber: ``state`` is idle, sending, failing, held or gone."""
         lines: list[dict[str, Any]] = []
         for subscriber in self._node.subscribers():
             error = self.gone.get(subscriber) or self._last_error.get(subscriber)
@@ -121,22 +133,27 @@ class Edges:
                 state = "gone"
             elif error:
                 state = "failing"
+            elif subscriber in self.held:
+                state = "held"
             else:
                 state = "sending" if self._pumps.get(subscriber) in self._sending else "idle"
             lines.append({"subscriber": subscriber, "state": state, "last_error": error})
         return lines
 
-    def _has_news_since(self, seen: int) -> bool:
-        return self._round != seen and not self._closing
+    def _may_send(self, subscriber: str) -> bool:
+        return not self._closing and subscriber not in self.held
+
+    def _has_news_since(self, seen: int, subscriber: str) -> bool:
+        return self._round != seen and self._may_send(subscriber)
 
     async def _pump(self, subscriber: str) -> None:
         this = asyncio.current_task()
         assert this is not None
         seen = -1
         while True:
-            await workflow.wait_condition(functools.partial(self._has_news_since, seen))
+            await workflow.wait_condition(functools.partial(self._has_news_since, seen, subscriber))
             seen = self._round
-            while not self._closing:
+            while self._may_send(subscriber):
                 message = self._node.outgoing(subscriber, self._message_bytes)
                 if message is None:
                     break

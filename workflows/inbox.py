@@ -14,8 +14,20 @@ import msgspec
 from timeline_workers.errors import StateError
 
 Kind = Literal[
-    "state", "ingest", "receive", "subscribe", "unsubscribe", "attach", "detach", "resubscribe", "stop"
+    "state",
+    "ingest",
+    "receive",
+    "subscribe",
+    "unsubscribe",
+    "attach",
+    "detach",
+    "resubscribe",
+    "hold",
+    "stop",
+    "segment",
 ]
+PAYLOADS: frozenset[Kind] = frozenset({"ingest", "receive"})
+"""What a worker is fed with; the rest tells it what to do."""
 Entry = tuple[Kind, bytes]
 _KINDS = frozenset(get_args(Kind))
 _ENCODER = msgspec.msgpack.Encoder()
@@ -36,6 +48,27 @@ class Inbox:
         """Add one entry at the end."""
         self._entries.append((kind, body))
         self.size += len(body)
+
+    def payloads(self) -> list[bytes]:
+        """The bodies of all payloads that wait, oldest first; they stay."""
+        return [body for kind, body in self._entries if kind in PAYLOADS]
+
+    def commands(self) -> int:
+        """How many entries wait that are no payloads."""
+        return sum(kind not in PAYLOADS for kind, _ in self._entries)
+
+    def take(self, count: int) -> list[Entry]:
+        """Return the oldest ``count`` entries, oldest first, and leave the others."""
+        taken, self._entries = self._entries[:count], self._entries[count:]
+        self.size -= sum(len(body) for _, body in taken)
+        return taken
+
+    def take_commands(self) -> list[Entry]:
+        """Return every entry that is no payload, oldest first, and leave the payloads."""
+        taken = [entry for entry in self._entries if entry[0] not in PAYLOADS]
+        self._entries = [entry for entry in self._entries if entry[0] in PAYLOADS]
+        self.size -= sum(len(body) for _, body in taken)
+        return taken
 
     def take_all(self) -> list[Entry]:
         """Return every entry, oldest first, and leave the inbox empty."""

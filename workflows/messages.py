@@ -33,6 +33,13 @@ class SubscribeInput(Message):
     epoch: str
 
 
+class HoldInput(Message):
+    """Send nothing to ``subscriber`` for now but remember what there is to say (``held``), or go on."""
+
+    subscriber: str
+    held: bool
+
+
 class CarriedState(Message):
     """Where the state of the previous run is when it is too large for this run's input.
 
@@ -45,6 +52,30 @@ class CarriedState(Message):
     size: int
 
 
+class Departed(Message):
+    """Where the keys are that have left a worker: in the archives numbered below ``archives``.
+
+    ``keys``: how many are away; ``departures``: how often some have left; ``last_keys`` and ``last_bytes``:
+    what the last archive was sent so far; ``lost``: archives that were ended by others, and their keys with
+    them.
+    """
+
+    archives: int = 0
+    keys: int = 0
+    departures: int = 0
+    last_keys: int = 0
+    last_bytes: int = 0
+    lost: tuple[str, ...] = ()
+
+
+class Paused(Message):
+    """Why a worker takes nothing more; ``size``: bytes of its state, over ``limit``."""
+
+    size: int
+    limit: int
+    reason: str
+
+
 class ProcessorInput(Message):
     """Input of a timeline worker.
 
@@ -52,7 +83,9 @@ class ProcessorInput(Message):
     inputs that have accepted the latest opening. ``edge_epochs`` and ``gone`` are of the subscribers: the
     epoch of each, and why one is set aside. ``continue_as_new_after`` makes the worker continue as new
     after so many payloads in one run, where Temporal would only suggest it after thousands: for tests and
-    drills.
+    drills. ``state_bytes`` is how large the state may be (None in runs that release 0.1.0 began: they end as
+    they would have there), ``held`` the subscribers that take nothing for now, and ``holds``: this worker has
+    told its inputs so.
     """
 
     spec: WorkerSpec
@@ -68,6 +101,34 @@ class ProcessorInput(Message):
     last_refusal: str = ""
     carried: CarriedState | None = None
     continue_as_new_after: int | None = None
+    state_bytes: int | None = None
+    departed: Departed = Departed()
+    paused: Paused | None = None
+    held: tuple[str, ...] = ()
+    holds: bool = False
+
+
+class ArchiveInput(Message):
+    """Input of an archive: ``spec`` is that of the worker whose keys it holds."""
+
+    spec: WorkerSpec
+    runs: int = 0
+    refused: int = 0
+    last_refusal: str = ""
+    carried: CarriedState | None = None
+
+
+class RecallInput(Message):
+    """Ask the archives of worker ``worker_id``, those numbered below ``archives``, for keys.
+
+    ``life`` and ``departures`` say what the worker has stored there (see ``Departed``).
+    """
+
+    worker_id: str
+    life: str
+    archives: int
+    departures: int
+    names: tuple[str | int, ...]
 
 
 class ProcessorResult(Message):

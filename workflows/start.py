@@ -63,6 +63,7 @@ async def ensure_workers(
             metrics=tuple(sorted(metrics)),
             searchable=searchable,
             message_bytes=chosen.message_bytes,
+            state_bytes=chosen.state_bytes,
             continue_as_new_after=continue_as_new_after,
         )
         if await _start(client, input, chosen.task_queue):

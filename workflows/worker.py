@@ -23,18 +23,20 @@ from timeline_workers.settings import Settings
 
 from . import pinned
 from .activities import EDGE_ACTIVITIES
+from .archive import KeyArchive
+from .archive_activities import ARCHIVE_ACTIVITIES
 from .catalog import MetricCatalog
 from .catalog_activities import CATALOG_ACTIVITIES
 from .driver import TimelineDriver
 from .processors import EventProcessor, TimelineProcessor
 from .search_attributes import ensure_search_attributes
 
-WORKFLOWS: Sequence[type] = (EventProcessor, TimelineProcessor, MetricCatalog, TimelineDriver)
+WORKFLOWS: Sequence[type] = (EventProcessor, TimelineProcessor, KeyArchive, MetricCatalog, TimelineDriver)
 _PINNED: dict[type, type] = {
     EventProcessor: pinned.EventProcessor,
     TimelineProcessor: pinned.TimelineProcessor,
 }
-ACTIVITIES: Sequence[Callable[..., Any]] = (*EDGE_ACTIVITIES, *CATALOG_ACTIVITIES)
+ACTIVITIES: Sequence[Callable[..., Any]] = (*EDGE_ACTIVITIES, *ARCHIVE_ACTIVITIES, *CATALOG_ACTIVITIES)
 # The library is pure and deterministic; loading it anew for every run would cost more than the run does.
 # What is left of the sandbox costs some 3 ms of the 14 ms that the replay of a small run takes.
 PASSTHROUGH = (

@@ -19,7 +19,7 @@ from tests.workflows.cluster import (
     worked_example,
 )
 from timeline_workers.graph.plan import plan
-from workflows import processors
+from workflows import carry
 from workflows.start import all_workers, ensure_workers
 
 pytestmark = pytest.mark.integration
@@ -69,8 +69,8 @@ async def test_state_too_large_for_an_input_goes_through_the_history(monkeypatch
     """State that does not fit a run's input is left in the history of the run that ends, and found by the
     next.
     """
-    monkeypatch.setattr(processors, "INLINE_STATE_BYTES", 0)
-    monkeypatch.setattr(processors, "STATE_PART_BYTES", 512)
+    monkeypatch.setattr(carry, "INLINE_STATE_BYTES", 0)
+    monkeypatch.setattr(carry, "STATE_PART_BYTES", 512)
     cirr = metric(partitions=1)
     events = sessions(keys=6, events_each=30)
     async with cluster() as client:

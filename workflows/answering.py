@@ -1,0 +1,112 @@
+"""What a timeline worker answers: Temporal queries, plain JSON in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from timeline_workers.errors import QuestionError, UnknownNameError
+    from timeline_workers.runtime.worker import NodeWorker
+
+    from .bounds import check_question, check_reply
+    from .edges import Edges
+    from .inbox import Inbox
+    from .inputs import Inputs
+    from .messages import ProcessorInput, Question
+    from .shedding import Shedding
+    from .words import LEFT, not_ready
+
+
+class Questions:
+    """What a worker knows, and asking it. ``_node``, ``_edges`` and ``_shedding`` are None until the state of
+    the run before has been fetched.
+    """
+
+    def __init__(self, input: ProcessorInput) -> None:
+        self._input = input
+        self._spec = input.spec
+        self._metrics = list(input.metrics)
+        self._inbox = Inbox()
+        self._inputs = Inputs(self._spec, input.epochs, input.subscribed, input.holds)
+        self._node: NodeWorker | None = None
+        self._edges: Edges | None = None
+        self._shedding: Shedding | None = None
+        self._applied = 0
+        self._refused = input.refused
+        self._last_refusal = input.last_refusal
+
+    @workflow.query
+    def value_at(self, question: Question = None) -> Any:
+        """The value of a key at an instant: ``{"key": …, "at": …, "unit": "s"}``."""
+        return self._answer("value_at", question)
+
+    @workflow.query
+    def spans(self, question: Question = None) -> Any:
+        """The spans of a key over a range: ``{"key": …, "start": …, "end": …}``."""
+        return self._answer("spans", question)
+
+    @workflow.query
+    def change(self, question: Question = None) -> Any:
+        """The change of a key over a range, or per interval: ``{"key": …, "start": …, "end": …, "every":
+        "1m"}``.
+        """
+        return self._answer("change", question)
+
+    @workflow.query
+    def keys(self, question: Question = None) -> Any:
+        """The keys this worker knows, a page at a time: ``{"after": 0, "limit": 1000}``, or nothing.
+
+        Keys that leave make the others move up; ``numbering`` is another one then.
+        """
+        page = self._answer("keys", {} if question is None else question)
+        departed = self._input.departed if self._shedding is None else self._shedding.departed
+        return {**page, "numbering": departed.departures}
+
+    @workflow.query
+    def status(self) -> dict[str, Any]:
+        """What this worker is, how far it is, and what ails it. ``ready``: every input has accepted its
+        subscription.
+        """
+        info = workflow.info()
+        bounded = self._shedding or self._input
+        return {
+            "worker_id": self._spec.worker_id,
+            "node": self._spec.node.name,
+            "operator": self._spec.node.operator,
+            "expression": self._spec.node.expression,
+            "partition": self._spec.partition,
+            "topic": self._spec.source.topic,
+            "metrics": self._metrics,
+            "ready": self._node is not None and self._inputs.ready,
+            "inputs": self._inputs.status(),
+            "edges": [] if self._edges is None else self._edges.status(),
+            "inbox": len(self._inbox),
+            "runs": self._input.runs,
+            "applied_in_run": self._applied,
+            "history_events": info.get_current_history_length(),
+            "history_bytes": info.get_current_history_size(),
+            "refused": self._refused,
+            "last_refusal": self._last_refusal or None,
+            "paused": None if bounded.paused is None else bounded.paused.reason,
+            "archives": bounded.departed.archives,
+            "archived_keys": bounded.departed.keys,
+            "archives_lost": list(bounded.departed.lost),
+            "archive_error": None if self._shedding is None else self._shedding.error,
+            "state": None if self._node is None else self._node.status(),
+        }
+
+    def _answer(self, question: str, details: Question) -> Any:
+        if self._node is None or self._shedding is None:
+            raise not_ready(self._spec.worker_id)
+        try:
+            asked = check_question(details, self._spec.source.time_unit)
+            return check_reply(getattr(self._node, question)(asked))
+        except UnknownNameError as error:
+            archives = self._shedding.archives
+            hint = f"; {LEFT} for {archives[0]} to {archives[-1]}" if archives else ""
+            raise ApplicationError(f"{error}{hint}", type="UnknownNameError", non_retryable=True) from error
+        except QuestionError as error:
+            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error

@@ -1,0 +1,67 @@
+"""Carrying a workflow's state from one run to the next.
+
+Small state is an input of the next run. What is too large for that is left in the history of the run that
+ends, as inputs of activities that do nothing (``keep``), and the next run fetches it from there (``fetch``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from . import activities
+    from .inbox import Entry, pack, split, unpack
+    from .messages import CarriedState
+
+# Temporal warns of an input beyond 512 KiB, and refuses one beyond 2 MiB.
+INLINE_STATE_BYTES = 448 * 1024
+STATE_PART_BYTES = 448 * 1024
+# Temporal ends a run whose history passes 50 MiB.
+HISTORY_LIMIT_BYTES = 46 * 1024 * 1024
+# A run whose state came through its history has that much history already: let it do some work before the
+# next.
+_WORK_PER_STATE = 3
+_LONGEST_HISTORY = 40_000
+
+
+async def keep(entries: Iterable[Entry], carried: CarriedState | None = None) -> CarriedState:
+    """Leave ``entries`` in this run's history, after those of ``carried``; returns where they are."""
+    kept, size = (0, 0) if carried is None else (carried.chunks, carried.size)
+    for part in map(pack, split(entries, STATE_PART_BYTES)):
+        await workflow.execute_activity(
+            activities.keep_state,
+            part,
+            activity_id=activities.state_activity_id(kept),
+            start_to_close_timeout=timedelta(seconds=60),
+        )
+        kept, size = kept + 1, size + len(part)
+    return CarriedState(run_id=workflow.info().run_id, chunks=kept, size=size)
+
+
+async def fetch(carried: CarriedState) -> list[Entry]:
+    """The entries that an earlier run of this workflow has kept, in their order."""
+    entries: list[Entry] = []
+    for index in range(carried.chunks):
+        # Not local: several results in one workflow task would pass the 4 MiB that one message may have.
+        part = await workflow.execute_activity(
+            activities.kept_state,
+            args=[workflow.info().workflow_id, carried.run_id, index],
+            start_to_close_timeout=timedelta(seconds=60),
+            retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),
+        )
+        entries += unpack(part)
+    return entries
+
+
+def has_worked_enough(carried: CarriedState | None) -> bool:
+    """Whether a run that began with ``carried`` should end, now that Temporal suggests it."""
+    if carried is None:
+        return True
+    info = workflow.info()
+    size = info.get_current_history_size()
+    enough = min(_WORK_PER_STATE * carried.size, HISTORY_LIMIT_BYTES - 2 * carried.size)
+    return size >= enough or info.get_current_history_length() >= _LONGEST_HISTORY

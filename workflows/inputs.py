@@ -1,0 +1,144 @@
+"""A worker's subscriptions to its inputs: opened under an epoch, opened anew when an input has lost its
+state, and held while the worker takes nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from timeline_workers.errors import StateError
+    from timeline_workers.graph.plan import WorkerSpec
+    from timeline_workers.wire.edges import open_message
+
+    from . import activities
+    from .edges import is_gone, reason, run_local
+    from .messages import HoldInput, SubscribeInput
+
+_LONGEST_PAUSE = 60.0
+
+
+class Inputs:
+    """The edges from the workers that ``spec`` names as inputs.
+
+    ``epochs``: how often each edge was opened; ``subscribed``: inputs that have accepted the latest opening;
+    ``held``: whether they were last told to send nothing for now.
+    """
+
+    def __init__(
+        self, spec: WorkerSpec, epochs: dict[str, int], subscribed: tuple[str, ...], held: bool = False
+    ) -> None:
+        self._spec = spec
+        self.workers = list(dict.fromkeys(worker for slot in spec.inputs for worker in slot))
+        self.epochs = dict(epochs)
+        self.subscribed = set(subscribed)
+        self._subscribing: dict[str, asyncio.Task[None]] = {}
+        self._errors: dict[str, str] = {}
+        self.held = held
+        self._holding: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every input has accepted its subscription."""
+        return self.subscribed.issuperset(self.workers)
+
+    def status(self) -> list[dict[str, Any]]:
+        """One line per input."""
+        return [
+            {"worker": i, "subscribed": i in self.subscribed, "last_error": self._errors.get(i)}
+            for i in self.workers
+        ]
+
+    def open(self) -> None:
+        """Subscribe to every input that has not accepted a subscription yet."""
+        for worker in self.workers:
+            if worker not in self.subscribed and worker not in self._subscribing:
+                self.epochs.setdefault(worker, 0)
+                self._subscribing[worker] = asyncio.create_task(self._subscribe_to(worker))
+
+    def reopen(self, worker: str) -> None:
+        """Begin a new epoch of the edge from ``worker``, if that is an input; ``open`` subscribes."""
+        if worker not in self.workers:
+            return
+        task = self._subscribing.pop(worker, None)
+        if task is not None:
+            task.cancel()
+        self.subscribed.discard(worker)
+        self.epochs[worker] = self.epochs.get(worker, 0) + 1
+
+    def start_over(self, message: bytes) -> None:
+        """After a gap, of which ``message`` tells, nothing of its edge can be taken: begin a new epoch."""
+        try:
+            sender = str(open_message(message)["from"])
+        except StateError:
+            return
+        if sender in self.subscribed:
+            self.reopen(sender)
+
+    async def _subscribe_to(self, worker: str) -> None:
+        # The first run's id makes the epoch this worker's own, and the same in all of its runs.
+        epoch = f"{workflow.info().first_execution_run_id}/{self.epochs[worker]}"
+        pause = 1.0
+        while True:
+            try:
+                await run_local(
+                    activities.open_edge, worker, SubscribeInput(subscriber=self._spec.worker_id, epoch=epoch)
+                )
+            except FailureError as error:
+                if is_cancelled_exception(error):
+                    raise
+                self._errors[worker] = reason(error)
+                workflow.logger.warning("cannot subscribe to %s yet: %s", worker, reason(error))
+                await workflow.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                break
+        self._errors.pop(worker, None)
+        self.subscribed.add(worker)
+        self._subscribing.pop(worker, None)
+
+    async def stop_subscribing(self) -> None:
+        """Give up subscriptions under way; the next run goes on with them, and holds again what is held."""
+        tasks = [*self._subscribing.values(), *self._holding.values()]
+        self._subscribing.clear()
+        self._holding.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def hold(self, held: bool) -> None:
+        """Tell every input to send nothing for now (it remembers what there is to say), or to go on."""
+        for task in self._holding.values():
+            task.cancel()
+        self.held = held
+        self._holding = {worker: asyncio.create_task(self._hold(worker, held)) for worker in self.workers}
+
+    async def _hold(self, worker: str, held: bool) -> None:
+        while True:
+            try:
+                await run_local(
+                    activities.hold_edge, worker, HoldInput(subscriber=self._spec.worker_id, held=held)
+                )
+            except FailureError as error:
+                if is_cancelled_exception(error):
+                    raise
+                if is_gone(error):
+                    return  # when it is started afresh, the edge is opened anew, and that is not held
+                workflow.logger.warning("cannot hold the edge from %s yet: %s", worker, reason(error))
+                await workflow.sleep(_LONGEST_PAUSE)
+            else:
+                return
+
+    async def close(self) -> None:
+        """Unsubscribe everywhere, as a worker that ends."""
+        await self.stop_subscribing()
+        for worker in self.workers:
+            try:
+                await run_local(activities.close_edge, worker, self._spec.worker_id)
+            except FailureError as error:
+                if not is_gone(error):
+                    workflow.logger.warning("could not unsubscribe from %s: %s", worker, reason(error))
