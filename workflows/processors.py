@@ -42,6 +42,7 @@ with workflow.unsafe.imports_passed_through():
         SubscribeInput,
     )
     from .shedding import Shedding
+    from .words import FETCHING_STATE as FETCHING_STATE
 
 METRIC_ATTRIBUTE = SearchAttributeKey.for_keyword_list("TimelineMetric")
 _PATIENCE = timedelta(seconds=20)

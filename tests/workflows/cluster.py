@@ -107,10 +107,13 @@ async def apply(client: Client, applied: Metric, continue_as_new_after: int | No
     return result
 
 
-def leaf_payloads(applied: Metric, events: Sequence[Event]) -> list[tuple[WorkerSpec, bytes]]:
-    """What the feeder would send the leaves for these events, which have rising positions."""
-    last = events[-1].position
-    progress = (Progress(last[0], last[1], last[2], None),)
+def leaf_payloads(
+    applied: Metric, events: Sequence[Event], progress: tuple[Progress, ...] | None = None
+) -> list[tuple[WorkerSpec, bytes]]:
+    """What the feeder would send the leaves for these events, which have rising positions; ``progress`` says
+    how far the source is then (default: at the last event, with no watermark)."""
+    if progress is None:
+        progress = (Progress(*events[-1].position, None),)
     payloads = []
     for spec in all_workers(plan(applied)):
         if spec.node.is_leaf:
