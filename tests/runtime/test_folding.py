@@ -44,7 +44,7 @@ class _Feed:
 
 
 @st.composite
-def _feeds(draw: st.DrawFn, expression: Any, max_size: int = 20) -> _Feed:
+def feeds(draw: st.DrawFn, expression: Any, max_size: int = 20) -> _Feed:
     """Events out of order, near watermarks that go up now and then, one at a time or both."""
     raw = draw(some.event_sets(expression, scale=1, max_size=max_size))
     first = min(e.time for e in raw)
@@ -155,7 +155,7 @@ def test_workers_that_forget_answer_as_if_they_remembered(data: st.DataObject) -
         made = plan(_metric(to_text(expression), partitions, retention))
     except ExpressionError:
         return
-    feed = data.draw(_feeds(expression))
+    feed = data.draw(feeds(expression))
     if not feed.accepted:
         return
     first = min(e.time for e in feed.accepted)
@@ -201,7 +201,7 @@ def test_an_aggregate_that_forgets_has_the_groups_of_one_that_remembers(data: st
     """For every group and function; groups that once had a key are kept whatever is folded."""
     expression = data.draw(some.aggregates(1, 1))
     retention = data.draw(st.one_of(st.none(), st.integers(0, 12)))
-    feed = data.draw(_feeds(expression))
+    feed = data.draw(feeds(expression))
     if not feed.accepted:
         return
     made = plan(_metric(to_text(expression), 2, retention))

@@ -1,0 +1,290 @@
+"""What a worker keeps, refuses and says when it folds: one case at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.oracle.events import Event
+from tests.properties.batches import batch_of
+from tests.runtime.network import Network
+from timeline_workers.algebra.leaves import Progress
+from timeline_workers.errors import QuestionError
+from timeline_workers.graph.plan import plan
+from timeline_workers.metric import Metric, Source
+
+S = 1_000_000
+PLAYING = 'duration_where(latest_event_to_state(s) == "x")'
+
+
+class _One:
+    """One metric in one partition, fed a second at a time, all settled after each batch."""
+
+    def __init__(self, expression: str = PLAYING, retention: int | None = None) -> None:
+        source = Source(topic="t", key="k", time="t", time_unit="s")
+        metric = Metric(name="m", source=source, expression=expression, retention=retention)
+        self.network = Network(plan(metric), lambda n: 0)
+        self.workers = self.network.workers
+        self.names = [f"{node.name}.p0" for node in self.network.plan.nodes]
+        self._count = 0
+
+    def feed(self, *events: tuple[str, int, str], mark: int | None, settle: bool = True) -> None:
+        """(key, second, value of column s); ``mark``: the watermark afterwards, in seconds."""
+        batch = []
+        for key, time, value in events:
+            self._count += 1
+            batch.append(Event(key, time * S, (0, 0, self._count), {"s": value}))
+        self._count += 1
+        progress = Progress(0, 0, self._count, None if mark is None else mark * S)
+        self.network.feed(batch_of(batch), (progress,))
+        if settle:
+            self.network.settle()
+
+    def fold(self, early: int | None = None) -> None:
+        for worker in self.workers.values():
+            worker.fold(None if early is None else early * S)
+
+    def carry_over(self) -> None:
+        for name in self.names:
+            self.network._carry_over(name)
+
+    @property
+    def leaf(self) -> Any:
+        return self.workers[self.names[0]]
+
+    @property
+    def result(self) -> Any:
+        return self.workers[self.names[-1]]
+
+
+def _flipping(one: _One, until: int, mark: int | None) -> None:
+    """Key a is "x" in [0, 1), "y" in [1, 2), "x" in [2, 3) and so on."""
+    one.feed(*(("a", t, "xy"[t % 2]) for t in range(until)), mark=mark)
+
+
+def test_without_a_watermark_nothing_is_forgotten() -> None:
+    """A silent source partition keeps everything provisional."""
+    one = _One(retention=0)
+    _flipping(one, 10, None)
+    one.fold()
+    assert one.result.status()["answerable_from"] is None
+    assert one.result.value_at({"key": "a", "at": 3})["value"] == 2
+    assert one.leaf.status()["events"] == 10
+
+
+def test_inputs_go_whatever_the_retention_and_answers_stay_without_one() -> None:
+    """Without a retention every instant stays answerable, though events and inputs are forgotten."""
+    one = _One()
+    _flipping(one, 100, 90)
+    one.fold()
+    assert one.leaf.status()["events"] == 10
+    assert one.result.status()["input_change_points"] == 11
+    assert [one.result.value_at({"key": "a", "at": t})["value"] for t in (0, 1, 50, 99)] == [0, 1, 25, 50]
+    assert one.result.status()["answerable_from"] is None
+    assert not one.result.status()["limited"]
+
+
+def test_what_lies_below_the_retention_is_refused_by_name_and_never_answered_wrongly() -> None:
+    """The refusal names the key, the instant, from when on it is kept, the retention, and the way out."""
+    one = _One(retention=20 * S)
+    _flipping(one, 100, 90)
+    one.fold()
+    status = one.result.status()
+    assert status["answerable_from"] == 70 * S
+    assert status["retention"] == 20 * S
+    assert not status["limited"]
+    assert status["change_points"] == 31
+    # The piece that holds just before the horizon is there, with its own start.
+    assert one.result.value_at({"key": "a", "at": 69})["since"] == 69
+    assert one.result.value_at({"key": "a", "at": 69.5})["value"] == 35
+    for ask, question in (
+        ("value_at", {"at": 68}),
+        ("spans", {"start": 68, "end": 80}),
+        ("change", {"start": 0, "end": 80}),
+        ("change", {"start": 0, "end": 80, "every": "10s"}),
+    ):
+        with pytest.raises(QuestionError) as caught:
+            getattr(one.result, ask)({"key": "a", **question})
+        for words in ("'a'", "69", "70", "retention is 20s", "raise the retention"):
+            assert words in str(caught.value)
+    assert one.result.change({"key": "a", "start": 69, "end": 80})["change"] == 5
+    assert [s["start"] for s in one.result.spans({"key": "a", "start": 70, "end": 73})["spans"]] == [
+        70,
+        71,
+        72,
+    ]
+
+
+def test_before_the_origin_of_a_key_that_began_above_the_horizon_it_is_null_not_refused() -> None:
+    """Nothing of it was forgotten."""
+    one = _One(retention=20 * S)
+    _flipping(one, 100, 60)
+    one.feed(("late", 75, "x"), mark=90)
+    one.fold()
+    assert one.result.value_at({"key": "late", "at": 61}) == {
+        "key": "late",
+        "at": 61,
+        "value": None,
+        "since": None,
+        "until": 75,
+        "slope": None,
+        "final": True,
+    }
+
+
+def test_folding_early_is_a_shorter_retention_and_the_status_says_so() -> None:
+    """``limited`` until the metric's own horizon has caught up; the watermark is the most that can go."""
+    one = _One(retention=80 * S)
+    _flipping(one, 100, 90)
+    one.fold(early=50)
+    assert one.result.status()["answerable_from"] == 50 * S
+    assert one.result.status()["limited"]
+    one.fold(early=5_000)
+    assert one.result.status()["answerable_from"] == 90 * S
+    one.feed(*(("a", t, "xy"[t % 2]) for t in range(100, 200)), mark=190)
+    one.fold()
+    assert one.result.status()["answerable_from"] == 110 * S
+    assert not one.result.status()["limited"]
+    assert one.result.value_at({"key": "a", "at": 199})["value"] == 100
+
+
+def test_without_a_retention_a_limited_worker_names_the_limit() -> None:
+    """There is no retention to raise."""
+    one = _One()
+    _flipping(one, 100, 90)
+    one.fold(early=50)
+    assert one.result.status()["limited"]
+    with pytest.raises(QuestionError, match="its limit; more partitions or a retention"):
+        one.result.value_at({"key": "a", "at": 3})
+
+
+def test_the_horizon_that_keeps_a_share_of_the_change_points() -> None:
+    """It never lies above the watermark, and folding there leaves about the share asked for."""
+    one = _One()
+    assert one.result.horizon_keeping(0.5) is None
+    _flipping(one, 100, 80)
+    assert one.result.horizon_keeping(0.25) == 60 * S
+    assert one.result.horizon_keeping(1) == 0
+    assert one.result.horizon_keeping(0) <= 80 * S
+    before = one.result.status()
+    one.result.fold(one.result.horizon_keeping(0.25))
+    after = one.result.status()
+    assert after["change_points"] == 41
+    assert after["bytes"] < before["bytes"]
+
+
+def test_an_answer_is_final_below_the_watermark_and_provisional_at_it() -> None:
+    """An event at exactly the watermark is accepted, and may change the answer there, not one microsecond
+    below."""
+    one = _One()
+    _flipping(one, 100, 90)
+    micro = {"key": "a", "unit": "us"}
+    assert one.result.value_at({**micro, "at": 90 * S - 1})["final"]
+    assert not one.result.value_at({**micro, "at": 90 * S})["final"]
+    assert one.result.spans({**micro, "start": 80 * S, "end": 90 * S})["final"]
+    assert not one.result.spans({**micro, "start": 80 * S, "end": 90 * S + 1})["final"]
+    assert one.result.change({**micro, "start": 80 * S, "end": 90 * S - 1})["final"]
+    # The change of a number takes the value at the end of the range into account.
+    assert not one.result.change({**micro, "start": 80 * S, "end": 90 * S})["final"]
+    one.fold()
+    just_below = one.result.value_at({**micro, "at": 90 * S - 1})
+    one.feed(("a", 90, "y"), mark=90)
+    assert one.result.value_at({**micro, "at": 90 * S - 1})["value"] == just_below["value"]
+    assert one.result.value_at({**micro, "at": 91 * S})["slope"] == 0
+
+
+def test_what_a_subscriber_has_not_been_told_is_kept_for_it() -> None:
+    """However far the worker folds; unless the subscriber is gone."""
+    one = _One(retention=0)
+    one.network.settle()
+    _flipping(one, 10, None)
+    one.feed(*(("a", t, "xy"[t % 2]) for t in range(10, 100)), mark=100, settle=False)
+    one.network._feed_leaf(one.names[0])
+    one.leaf.fold()
+    # Rows from the tenth second on wait for the subscriber, and the one before them.
+    assert one.leaf.status()["answerable_from"] == 10 * S
+    one.network.settle()
+    assert one.result.value_at({"key": "a", "at": 99})["value"] == 50
+    one.leaf.fold()
+    assert one.leaf.status()["change_points"] == 1
+    one.feed(*(("a", t, "xy"[t % 2]) for t in range(100, 110)), mark=110, settle=False)
+    one.network._feed_leaf(one.names[0])
+    one.leaf.fold(gone=[one.names[1]])
+    assert one.leaf.status()["change_points"] == 1
+
+
+def test_a_worker_that_joins_late_begins_where_its_input_begins_and_refuses_what_was_before() -> None:
+    """It cannot know what its input has forgotten."""
+    one = _One(retention=20 * S)
+    leaf, compare = one.names[0], one.names[1]
+    _flipping(one, 100, 90)
+    one.fold()
+    fresh = type(one.leaf)(one.network.specs[compare])
+    one.leaf.subscribe(compare, "late")
+    fresh.receive(one.leaf.outgoing(compare, 400_000))
+    assert fresh.status()["answerable_from"] == 70 * S
+    assert fresh.value_at({"key": "a", "at": 70})["value"] is True
+    with pytest.raises(QuestionError, match="no longer kept"):
+        fresh.value_at({"key": "a", "at": 60})
+    assert leaf in fresh.inbound
+
+
+def test_a_worker_that_its_input_has_left_behind_takes_nothing_more_and_says_so() -> None:
+    """With a gap in what it was told every sum would be wrong; its final answers stay."""
+    one = _One(retention=0)
+    _flipping(one, 10, 5)
+    compare = one.names[1]
+    one.leaf.unsubscribe(compare)
+    one.feed(*(("a", t, "xy"[t % 2]) for t in range(10, 100)), mark=90, settle=False)
+    one.network._feed_leaf(one.names[0])
+    one.leaf.fold()
+    one.leaf.subscribe(compare, "again")
+    one.network.settle()
+    worker = one.workers[compare]
+    assert one.leaf.status()["answerable_from"] == 90 * S
+    assert "has forgotten what was before 1970-01-01T00:01:30" in worker.status()["cut_off"][one.names[0]]
+    assert "up to 1970-01-01T00:00:05" in worker.status()["cut_off"][one.names[0]]
+    assert worker.status()["watermark"] == 5 * S
+    assert one.result.value_at({"key": "a", "at": 4})["value"] == 2
+    restored = type(worker).restore(one.network.specs[compare], worker.snapshot(100))
+    assert restored.status()["cut_off"] == worker.status()["cut_off"]
+
+
+def test_a_worker_that_was_told_all_that_is_forgotten_may_subscribe_anew() -> None:
+    """What its input has forgotten is final, and the worker has it."""
+    one = _One(retention=0)
+    _flipping(one, 100, 90)
+    one.leaf.fold()
+    one.leaf.subscribe(one.names[1], "again")
+    one.network.settle()
+    assert "cut_off" not in one.workers[one.names[1]].status()
+    one.feed(("a", 100, "y"), mark=100)
+    assert one.result.value_at({"key": "a", "at": 100})["value"] == 50
+    assert one.workers[one.names[1]].value_at({"key": "a", "at": 3})["value"] is False
+
+
+def test_while_an_edge_begins_anew_what_is_final_stays_answered() -> None:
+    """The first message of a snapshot takes everything back, and the rest of it comes later."""
+    one = _One()
+    one.feed(*((key, t, "xy"[t % 2]) for t in range(20) for key in "abc"), mark=15)
+    compare = one.workers[one.names[1]]
+    one.leaf.subscribe(one.names[1], "again")
+    compare.receive(one.leaf.outgoing(one.names[1], 1))
+    for key in "abc":
+        assert [compare.value_at({"key": key, "at": t})["value"] for t in range(15)] == [
+            t % 2 == 0 for t in range(15)
+        ]
+
+
+def test_strings_that_are_no_longer_held_take_no_room() -> None:
+    """A column with ever new values does not make the state grow."""
+    one = _One("latest_event_to_state(s) == latest_event_to_state(r)", retention=10 * S)
+    sizes = []
+    for round_ in range(12):
+        at = 100 * round_
+        one.feed(*(("a", at + t, f"value {at + t} of many") for t in range(100)), mark=at + 90)
+        one.fold()
+        one.carry_over()
+        sizes.append([len(one.workers[name].snapshot(1 << 20)[0]) for name in one.names])
+    assert max(sizes[-1]) < 1.2 * max(sizes[3])
