@@ -19,11 +19,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
@@ -36,6 +36,7 @@ TEMPORAL_PORT, UI_PORT, PULSAR_PORT = 7233, 8233, 6650
 DEFAULT_TOPIC_PARTITIONS = 1
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
+LOOK_SECONDS = 0.2
 
 # One history shard, polled 20 times a second by default: a chain of external signals would take half a
 # second.
@@ -122,6 +123,7 @@ def embedded(
         pulsar_server = stack.enter_context(
             _server(_pulsar_command(directory, pulsar, topic_partitions), logs / "pulsar.log")
         )
+        stack.enter_context(_freed(pulsar_server, logs / "pulsar.log"))
         _wait(pulsar_server, "the Pulsar broker", logs / "pulsar.log", lambda: _accepts(pulsar))
         _wait(
             temporal_server, "the Temporal server", logs / "temporal.log", lambda: _serves(binary, temporal)
@@ -250,30 +252,92 @@ def guarded(command: Sequence[str], grace: float) -> list[str]:
     return [sys.executable, "-I", "-S", str(guard), str(grace), *command]
 
 
-@contextmanager
-def _server(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    output: IO[bytes]
-    with log.open("wb") as output:
-        # A session of its own: Ctrl-C must reach the worker and the feeder first, the servers last.
-        process = subprocess.Popen(
-            guarded(command, STOP_SECONDS - 5),
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=log.parent,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
+class _Server:
+    """One server under its guard; ``process`` is the last that was started."""
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self._command, self._log = command, log
+        log.write_bytes(b"")
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as output:
+            # A session of its own: Ctrl-C must reach the worker and the feeder first, the servers last.
+            self.process = subprocess.Popen(
+                guarded(self._command, STOP_SECONDS - 5),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._log.parent,
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
         with suppress(OSError):
-            if process.stdin:
-                process.stdin.close()  # the guard's sign to stop its server
+            if self.process.stdin:
+                self.process.stdin.close()  # the guard's sign to stop its server
         try:
-            process.wait(STOP_SECONDS)
+            self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def _server(command: list[str], log: Path) -> Iterator[_Server]:
+    server = _Server(command, log)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class StuckConsumers:
+    """Notices, in the log of the embedded broker, that it refuses a consumer for one that is gone.
+
+    When a consumer's process is killed in the middle of a transfer, pulsar-lite 0.2 does not learn of it (it
+    cleans up when a connection is closed, not when it is reset), and refuses the next consumer of that
+    subscription until the broker itself is started again. All else that it knows, it keeps.
+    """
+
+    _SIGN = b" already exists"
+
+    def __init__(self, log: Path) -> None:
+        self._log, self._read = log, 0
+
+    def noticed(self) -> bool:
+        """Whether the log says so since the last call."""
+        with suppress(OSError), self._log.open("rb") as log:
+            log.seek(self._read)
+            new = log.read()
+            # A line that is not whole yet is read again.
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read += len(whole)
+            return self._SIGN in whole
+        return False
+
+
+@contextmanager
+def _freed(broker: _Server, log: Path) -> Iterator[None]:
+    """Start the broker again whenever it has a stuck consumer; clients connect again by themselves."""
+    leaving = threading.Event()
+    stuck = StuckConsumers(log)
+
+    def watch() -> None:
+        while not leaving.wait(LOOK_SECONDS):
+            if stuck.noticed():
+                broker.stop()
+                broker.start()
+
+    watching = threading.Thread(target=watch, name="stuck-consumers", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        watching.join()
 
 
 def _accepts(port: int) -> bool:
@@ -295,9 +359,9 @@ def _serves(binary: str, port: int) -> bool:
     return asked.returncode == 0
 
 
-def _wait(server: subprocess.Popen[bytes], name: str, log: Path, ready: Callable[[], bool]) -> None:
+def _wait(server: _Server, name: str, log: Path, ready: Callable[[], bool]) -> None:
     def state() -> str:
-        if server.poll() is not None:
+        if server.process.poll() is not None:
             return "gone"
         return "ready" if ready() else "starting"
 
@@ -312,7 +376,7 @@ def _wait(server: subprocess.Popen[bytes], name: str, log: Path, ready: Callable
     with suppress(OSError):
         last = "\n".join(log.read_text(errors="replace").strip().splitlines()[-5:])
     happened = (
-        f"left at once with exit code {server.returncode}"
+        f"left at once with exit code {server.process.returncode}"
         if outcome == "gone"
         else f"did not answer within {READY_SECONDS:.0f} s"
     )
