@@ -241,7 +241,8 @@ def _pulsar_command(directory: Path, port: int, partitions: int) -> list[str]:
     home = directory / "pulsar"
     # Kept from the first start: topics that exist keep the number of partitions they were created with.
     config = home / "pulsar-lite.toml"
-    config.write_text(f"default_partitions = {partitions}\n")
+    # Its metrics would be served on port 8080 of every interface.
+    config.write_text(f"default_partitions = {partitions}\n\n[metrics]\nenabled = false\n")
     command = [str(binary), "--config", str(config), "--addr", f"{HOST}:{port}"]
     return [*command, "--db-path", str(home / "data"), "--log-level", "error"]
 

@@ -14,6 +14,7 @@ import pulsar
 import pytest
 
 from producer.send import to_pulsar
+from tests.integration.listening import LOOPBACK, listening
 from tests.integration.stack import event
 from timeline_workers.embedded import EmbeddedError, embedded, require_running, running_addresses
 from timeline_workers.errors import ConnectionFailedError
@@ -35,6 +36,14 @@ def port_of(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
+def parent(process: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
+
+
 def refuses(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
@@ -49,6 +58,12 @@ def test_both_servers_run_on_loopback_and_are_found_while_they_do(tmp_path: Path
     assert running_addresses(tmp_path) is None
     assert refuses(port_of(found.temporal))
     assert refuses(port_of(found.pulsar))
+
+
+def test_no_port_of_theirs_takes_connections_from_elsewhere(tmp_path: Path) -> None:
+    with embedded(tmp_path, temporal_port=0, ui_port=0, pulsar_port=0):
+        guards = [p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent(p) == os.getpid()]
+        assert listening(guards) == {LOOPBACK}
 
 
 def test_a_second_start_in_the_same_directory_is_refused_and_names_the_first(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from deploy.pulsar_archive import VERSION, PulsarUnavailableError, distribution, java
 from deploy.pulsar_standalone import Broker, BrokerError, standalone
+from tests.integration.listening import LOOPBACK, listening
 from timeline_workers.pulsar_client import connect
 
 pytestmark = pytest.mark.integration
@@ -79,27 +79,7 @@ def test_it_listens_on_loopback_only(pulsar_broker: Broker) -> None:
     """Broker, admin API and storage: no port of the process takes connections from elsewhere."""
     pid = pulsar_broker.pid
     assert pid is not None
-    processes = [p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if _group(p) == pid]
-    sockets = {
-        os.readlink(fd)
-        for process in processes
-        for fd in Path(f"/proc/{process}/fd").iterdir()
-        if fd.is_symlink()
-    }
-    listening = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-                listening.add(fields[1].partition(":")[0])
-    assert listening == {"0100007F"}
-
-
-def _group(process: int) -> int | None:
-    try:
-        return os.getpgid(process)
-    except ProcessLookupError:
-        return None
+    assert listening([pid]) == {LOOPBACK}
 
 
 def test_mistakes_are_one_line(tmp_path: Path, pulsar_broker: Broker) -> None:
