@@ -108,6 +108,7 @@ def tell(report: Report) -> None:
     typer.echo(
         f"workers     {report.workers}; processes that ended by themselves: {report.ended_by_themselves}"
     )
+    typer.echo(f"cured       {report.cured}")
     typer.echo(f"compared    {report.compared}")
     for line in report.shown:
         typer.echo(f"  {line}")

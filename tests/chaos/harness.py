@@ -74,6 +74,7 @@ class Report:
     differences: dict[str, int] = field(default_factory=dict)
     shown: list[str] = field(default_factory=list)
     ended_by_themselves: dict[str, int] = field(default_factory=dict)
+    cured: dict[str, int] = field(default_factory=dict)
     workers: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -108,6 +109,7 @@ async def run(
                 await feeder.up()
             finals = await _load(options, stack, client, plans, report, tell)
             await _settle(options, stack, client, plans, finals, report, tell)
+        report.cured = stack.cured
         report.ended_by_themselves = {p.name: p.unasked for p in stack.programs.values() if p.unasked}
     return report
 

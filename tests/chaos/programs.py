@@ -34,7 +34,7 @@ class Program:
 
     It runs under a guard that stops it when this process is gone, however that went. ``downs``: the spells
     (killed, ready again), in seconds of the monotonic clock; the last may have no end yet. ``once``: what is
-    to be done when it is ready for the first time.
+    to be done when it is ready for the first time; ``sick``: whether its owner would start it again now.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], Awaitable[bool]] = always
     once: Callable[[], object] | None = None
+    sick: Callable[[], bool] | None = None
     process: subprocess.Popen[bytes] | None = None
     downs: list[tuple[float, float | None]] = field(default_factory=list)
     unasked: int = 0
@@ -53,6 +54,8 @@ class Program:
             return
         if self.process is not None and self.process.returncode not in (-signal.SIGKILL, None):
             self.unasked += 1
+        if self.process is not None:
+            _let_go(self.process)
         self.process = self.launch()
 
     def launch(self) -> subprocess.Popen[bytes]:
@@ -82,6 +85,7 @@ class Program:
             self.downs.append((monotonic(), None))
         _signal_group(self.process, signal.SIGKILL)
         self.process.wait()
+        _let_go(self.process)
         return True
 
     async def up(self) -> None:
@@ -109,9 +113,7 @@ class Program:
         """End it, gently if it lets itself; returns its exit code."""
         if self.process is None:
             return None
-        if self.process.stdin is not None:
-            with suppress(OSError):
-                self.process.stdin.close()  # the guard's sign
+        _let_go(self.process)
         try:
             self.process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -126,6 +128,13 @@ class Program:
 def module(*arguments: str) -> list[str]:
     """The command that runs ``python -m ARGUMENTS``."""
     return [sys.executable, "-m", *arguments]
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe to the guard, which is its sign to stop the program."""
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

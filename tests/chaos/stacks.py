@@ -26,7 +26,8 @@ LOOK_SECONDS = 0.1
 @dataclass
 class Stack:
     """``servers`` in the order to start them, ``workers`` and ``feeders``; ``environment``: how these find
-    the servers. ``needed``: the servers without which no worker can be asked.
+    the servers. ``needed``: the servers without which no worker can be asked. ``cured``: what was
+    sick and has been started again, how often.
     """
 
     directory: Path
@@ -37,6 +38,7 @@ class Stack:
     workers: list[Program] = field(default_factory=list)
     feeders: list[Program] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
+    cured: dict[str, int] = field(default_factory=dict)
 
     @property
     def programs(self) -> dict[str, Program]:
@@ -60,9 +62,12 @@ class Stack:
             await program.up()
 
     async def supervise(self) -> None:
-        """Start again, until cancelled, what has ended by itself: as any supervisor of services does."""
+        """Start again, until cancelled, what has ended by itself or is sick: as its owner does elsewhere."""
         while True:
             for program in self.programs.values():
+                if program.sick is not None and program.sick():
+                    program.kill()
+                    self.cured[program.name] = self.cured.get(program.name, 0) + 1
                 if program.process is not None and not program.running and program.name not in self.away:
                     program.start()
             await asyncio.sleep(LOOK_SECONDS)
@@ -159,7 +164,9 @@ def embedded_broker(directory: Path, port: int) -> Program:
     """The embedded broker."""
     (directory / "pulsar").mkdir(parents=True, exist_ok=True)
     command = embedded._pulsar_command(directory, port, TOPIC_PARTITIONS)
-    return Program("broker", command, directory / "logs" / "broker.log", ready=lambda: accepts(port))
+    log = directory / "logs" / "broker.log"
+    stuck = embedded.StuckConsumers(log)
+    return Program("broker", command, log, ready=lambda: accepts(port), sick=stuck.noticed)
 
 
 class RealBroker(Program):
