@@ -1,4 +1,4 @@
-"""Five thousand events, twice through durable workers, each time in another order and cut into other batches."""
+"""Five thousand events, twice through durable workers, in other orders and cut into other batches."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-import timeline_workers
+from tests.integration.answers import Question, answers, evaluated
 from tests.oracle.events import Event
 from tests.workflows.cluster import CIRR, apply, cluster, feed, until_everything_arrived
-from timeline_workers.graph.plan import plan
 from timeline_workers.metric import Metric, Source
-from workflows import ask
 
 pytestmark = pytest.mark.integration
 
@@ -68,45 +66,13 @@ async def run(client: Client, expression: str, name: str, seed: int) -> list[dic
             await feed(client, applied, events[max(0, start - 100) : end])
         start = end
     await until_everything_arrived(client, applied, events)
-    return await answers(client, applied)
+    return await answers(client, applied, questions())
 
 
-async def answers(client: Client, applied: Metric) -> list[dict[str, Any]]:
-    """Values at 40 instants, spans and changes of every key (and function), without `final`."""
-    planned = plan(applied)
-    found = []
-    for function in ask.functions_of(planned.result):
-        for query, question in questions():
-            extra = {"unit": "us"} | ({"aggregate": function} if function else {})
-            async for answer in ask.ask(client, planned, planned.result, query, [{**question, **extra}]):
-                found.append({k: v for k, v in answer.items() if k != "final"})
-    return found
-
-
-def questions() -> list[tuple[str, dict[str, Any]]]:
+def questions() -> list[Question]:
     at = [second * SECOND for second in range(-60, SPAN + 600, SPAN // 40)]
     whole = {"start": -SECOND, "end": (SPAN + 1200) * SECOND}
     return [("value_at", {"at": at}), ("spans", whole), ("change", whole)]
-
-
-def evaluated(expression: str) -> list[dict[str, Any]]:
-    """The same answers from evaluation in process, over the events as they were drawn."""
-    rows = [{"session": e.key, "t": e.time, **e.columns} for e in drawn()]
-    result = timeline_workers.evaluate(expression, rows, key="session", time="t", time_unit="us")
-    functions = [None] if "aggregate" not in expression else ["count", "sum", "max"]
-    found = []
-    for function in functions:
-        of = {} if function is None else {"aggregate": function}
-        for query, question in questions():
-            for key in result.keys():  # noqa: SIM118  # a method of the result, which is no mapping
-                ask_one = getattr(result, query)
-                each: Sequence[Any] = (
-                    [ask_one(key, at, **of) for at in question["at"]]
-                    if query == "value_at"
-                    else [ask_one(key, question["start"], question["end"], **of)]
-                )
-                found += [{k: v for k, v in one.model_dump().items() if k != "final"} for one in each]
-    return found
 
 
 def digest(found: Sequence[dict[str, Any]]) -> str:
@@ -119,7 +85,8 @@ async def test_any_order_and_any_batches_give_the_same_answers_hash_for_hash(nam
     every key is the same from both graphs, and the one of evaluation in process.
     """
     expression = EXPRESSIONS[name]
-    expected = evaluated(expression)
+    rows = [{"session": e.key, "t": e.time, **e.columns} for e in drawn()]
+    expected = evaluated(metric(name, expression, "any"), rows, questions())
     async with cluster() as client:
         first, second = [await run(client, expression, name, seed) for seed in (1, 2)]
     assert len(first) > 100

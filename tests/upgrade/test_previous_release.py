@@ -1,0 +1,257 @@
+"""A graph that the previous release has begun, with its own worker and feeder, is finished by this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from producer.disorder import duplicate, shuffle
+from producer.event import Event
+from producer.generate_playback import sessions
+from producer.send import Stored
+from tests.integration.answers import Question, answers, evaluated
+from tests.integration.stack import Stack, eventually, running_stack
+from timeline_workers.cli.dev import environment_of
+from timeline_workers.graph.plan import plan
+from timeline_workers.metric import Metric
+from timeline_workers.settings import Settings
+from workflows import ask, health
+from workflows.activities import signal_worker
+from workflows.rollout import rollout
+from workflows.start import all_workers
+
+pytestmark = pytest.mark.integration
+
+RELEASES = Path(__file__).parent / "releases"
+PREVIOUS = "0.1.0"
+SECOND = 1_000_000
+CIRR = """duration_where(
+    latest_event_to_state(playerStateChange) == "buffer" && has_existed(playerStateChange == "play")
+    && !has_existed_within(userAction == "seek", 5s) && latest_event_to_state(cdnChange) == "CDN1")"""
+EXPRESSIONS = {
+    "cirr": CIRR,
+    "plays": 'event_count_within(playerStateChange == "play", 1m)',
+    "by-cdn": 'latest_event_to_state(playerStateChange) == "play" | aggregate(group_by(cdnChange), sum)',
+}
+
+
+SOURCE = {
+    "topic": "upgrade",
+    "key": "session_id",
+    "time": "timestamp",
+    "columns": {"playerStateChange": "string", "userAction": "string", "cdnChange": "string"},
+    "allowed_lateness": "1h",
+    "partitions": 2,
+}
+METRICS = [
+    Metric.model_validate({"name": name, "source": SOURCE, "expression": expression})
+    for name, expression in EXPRESSIONS.items()
+]
+EVENTS = list(duplicate(shuffle(list(sessions(30, 2_400, seed=3)), 60.0, seed=3), 0.05, seed=3))
+
+
+def questions() -> list[Question]:
+    times = [round(event.time * SECOND) for event in EVENTS]
+    low, high = min(times), max(times)
+    at = list(range(low - SECOND, high + 90 * SECOND, (high - low) // 25))
+    whole = {"start": low - SECOND, "end": high + 90 * SECOND}
+    return [("value_at", {"at": at}), ("spans", whole), ("change", whole)]
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the previous release's packages."""
+    folder = tmp_path_factory.mktemp("release") / PREVIOUS
+    (wheel,) = RELEASES.glob(f"*-{PREVIOUS}-*.whl")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*install, str(folder), str(wheel)], check=True)
+    return folder
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    with running_stack(tmp_path / "data") as made:
+        yield made
+
+
+def start_previous(stack: Stack, folder: Path, name: str, *arguments: str) -> None:
+    """Run ``python -m ARGUMENTS`` of the previous release as ``name``."""
+    with (stack.logs / f"{name}.log").open("ab") as log:
+        stack.processes[name] = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            env={**os.environ, **environment_of(stack.addresses), "PYTHONPATH": str(folder)},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def apply_with_previous(stack: Stack, folder: Path) -> None:
+    for name, expression in EXPRESSIONS.items():
+        file = stack.logs / f"{name}.yaml"
+        file.write_text(yaml.safe_dump({"name": name, "source": SOURCE, "expression": expression}))
+        start_previous(stack, folder, f"apply-{name}", "timeline_workers", "apply", str(file))
+    for name in EXPRESSIONS:
+        assert stack.processes.pop(f"apply-{name}").wait(60) == 0, stack.log(f"apply-{name}")
+
+
+async def drill(stack: Stack) -> None:
+    """Have every worker continue as new, as it will do one day by itself, and wait until it has."""
+    client = await stack.temporal()
+    workers = [spec.worker_id for one in METRICS for spec in all_workers(plan(one))]
+    runs = {w: (await client.get_workflow_handle(w).describe()).run_id for w in workers}
+    for worker in runs:
+        assert await signal_worker(client, worker, "continue_as_new")
+
+    async def continued() -> bool:
+        now = [(await client.get_workflow_handle(w).describe()).run_id for w in runs]
+        return all(new != old for new, old in zip(now, runs.values(), strict=True))
+
+    await eventually(continued)
+
+
+async def arrived(stack: Stack, stored: Stored, within: float = 60.0) -> None:
+    """Wait until the results of every metric have what the broker has stored."""
+    client = await stack.temporal()
+    results = [
+        s.worker_id for m in METRICS for s in all_workers(plan(m)) if s.node.name == plan(m).result.name
+    ]
+
+    async def has_all(worker: str) -> bool:
+        state = ((await ask.worker_status(client, worker))["status"] or {}).get("state") or {}
+        reached = {p["partition"]: (p["major"], p["minor"] >> 16) for p in state.get("progress", [])}
+        return all(reached.get(p, (-1, -1)) >= at for p, at in stored.last.items())
+
+    async def all_have() -> bool:
+        return all([await has_all(worker) for worker in results])
+
+    await eventually(all_have, within)
+
+
+async def assert_right(stack: Stack, sent: Sequence[Event]) -> None:
+    """Every answer of every metric is that of evaluation in process over the events sent so far."""
+    rows = [json.loads(event.payload) for event in sent]
+    for row in rows:
+        row["timestamp"] = round(row["timestamp"] * SECOND)
+    client = await stack.temporal()
+    for one in METRICS:
+        found = await answers(client, one, questions())
+        assert len(found) > 50
+        assert found == evaluated(one, rows, questions())
+
+
+async def assert_well(stack: Stack) -> None:
+    """No worker has refused anything, and none is failing."""
+    client = await stack.temporal()
+    for one in METRICS:
+        found = await health.examine(client, [spec.worker_id for spec in all_workers(plan(one))])
+        assert [(h.worker_id, h.state, h.cause) for h in found if h.state != "ok"] == []
+
+
+async def processes_that_worked(stack: Stack) -> set[str]:
+    """The worker processes that have done workflow tasks of timeline workers."""
+    client = await stack.temporal()
+    identities = set()
+    async for run in client.list_workflows("WorkflowType IN ('EventProcessor', 'TimelineProcessor')"):
+        history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+        done = [event.workflow_task_completed_event_attributes.identity for event in history.events]
+        identities.update(identity for identity in done if identity)
+    return identities
+
+
+def parts(count: int) -> list[list[Event]]:
+    size = -(-len(EVENTS) // count)
+    return [EVENTS[start : start + size] for start in range(0, len(EVENTS), size)]
+
+
+async def test_a_graph_of_the_previous_release_is_finished_on_this_one(stack: Stack, previous: Path) -> None:
+    """Its workers, fed half of the events and carried to new runs by the previous release, go on with this
+    release's worker and feeder: every answer is right before and after, also of what was sent in between.
+    """
+    first, second, between, last = parts(4)
+    start_previous(stack, previous, "worker-before", "timeline_workers", "worker")
+    apply_with_previous(stack, previous)
+    start_previous(stack, previous, "feeder-before", "feeder")
+    await arrived(stack, stack.send("upgrade", first))
+    await drill(stack)
+    await arrived(stack, stack.send("upgrade", second))
+    await assert_right(stack, [*first, *second])
+    stack.stop("feeder-before")
+    stack.stop("worker-before", signal.SIGKILL)
+
+    stored = stack.send("upgrade", between)
+    stack.start_worker()
+    stack.start_feeder()
+    await arrived(stack, stored)
+    await assert_right(stack, [*first, *second, *between])
+    await drill(stack)
+    await arrived(stack, stack.send("upgrade", last))
+    await drill(stack)
+    await assert_right(stack, EVENTS)
+    await assert_well(stack)
+
+
+async def test_a_build_of_this_release_takes_over_while_the_previous_one_runs(
+    stack: Stack, previous: Path
+) -> None:
+    """With versioned processes nothing stops: this release's build becomes current while the previous
+    release's worker and feeder run, and every worker has moved when those are stopped.
+    """
+    first, second, third, last = parts(4)
+    start_previous(stack, previous, "worker-before", "timeline_workers", "worker")
+    apply_with_previous(stack, previous)
+    start_previous(stack, previous, "feeder-before", "feeder")
+    await arrived(stack, stack.send("upgrade", first))
+
+    stack.start("worker", "timeline_workers", "worker", "--deployment-name", "timeline", "--build-id", "next")
+    stored = stack.send("upgrade", second)
+    client = await stack.temporal()
+    moved = await rollout(client, Settings(deployment_name="timeline", build_id="next"))
+    assert moved.moved == len({s.worker_id for m in METRICS for s in all_workers(plan(m))})
+    await arrived(stack, stored)
+    await assert_right(stack, [*first, *second])
+    stack.stop("worker-before")
+    await arrived(stack, stack.send("upgrade", third))
+    stack.stop("feeder-before")
+    stored = stack.send("upgrade", last)
+    stack.start_feeder()
+    await arrived(stack, stored)
+    await assert_right(stack, EVENTS)
+    await assert_well(stack)
+
+
+async def test_unversioned_workers_of_both_releases_at_once_lose_nothing(
+    stack: Stack, previous: Path
+) -> None:
+    """Side by side on one task queue, each takes up what the other began or leaves it to the other; both
+    have worked, and once the previous release is gone, every answer is right.
+    """
+    first, second, third, last = parts(4)
+    start_previous(stack, previous, "worker-before", "timeline_workers", "worker")
+    apply_with_previous(stack, previous)
+    start_previous(stack, previous, "feeder-before", "feeder")
+    await arrived(stack, stack.send("upgrade", first))
+    stack.start_worker()
+    stack.send("upgrade", second)
+    client = await stack.temporal()
+    for one in METRICS:
+        for spec in all_workers(plan(one)):
+            await signal_worker(client, spec.worker_id, "continue_as_new")
+    stack.send("upgrade", third)
+    stack.stop("feeder-before")
+    stack.start_feeder()
+    stored = stack.send("upgrade", last)
+    stack.stop("worker-before")
+    await arrived(stack, stored, within=120.0)
+    assert len(await processes_that_worked(stack)) == 2
+    await assert_right(stack, EVENTS)
+    await assert_well(stack)
