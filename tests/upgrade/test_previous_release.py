@@ -160,7 +160,7 @@ async def assert_well(stack: Stack) -> None:
 async def processes_that_worked(stack: Stack) -> set[str]:
     """The worker processes that have done workflow tasks of timeline workers."""
     client = await stack.temporal()
-    identities = set()
+    identities: set[str] = set()
     async for run in client.list_workflows("WorkflowType IN ('EventProcessor', 'TimelineProcessor')"):
         history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
         done = [event.workflow_task_completed_event_attributes.identity for event in history.events]
