@@ -100,6 +100,7 @@ class Supervisor:
                     self.failed = (running.job.name, code)
                     break
                 self.tell(f"{running.job.name} ended with {_described(code)}; starting it again")
+                _let_go(running.process)
                 running.process = self._spawn(running.job)
                 running.began = monotonic()
         self.tell(f"{running.job.name} keeps ending with {_described(code)}")
@@ -118,5 +119,10 @@ def _terminate(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    _let_go(process)
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe to the guard of a program that has ended."""
     if process.stdin:
         process.stdin.close()
