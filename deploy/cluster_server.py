@@ -35,21 +35,30 @@ class Binaries:
     schema: Path
 
 
+def built() -> bool:
+    """Whether the programs are there, so that ``binaries`` gives them at once."""
+    return _home().is_dir()
+
+
 def binaries() -> Binaries:
     """The programs, built now if they are not there yet.
 
     Raises ClusterUnavailableError when Go is missing or the build fails.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "timeline-workers"
-    home = cache / f"temporal-server-{VERSION}"
+    home = _home()
     if not home.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
+        home.parent.mkdir(parents=True, exist_ok=True)
         # Of two processes that need it at once, the second waits and finds it there.
-        with (cache / "temporal-server.lock").open("w") as lock:
+        with (home.parent / "temporal-server.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not home.is_dir():
                 _build(home)
     return Binaries(home / "server", home / "sql", home / "schema")
+
+
+def _home() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "timeline-workers" / f"temporal-server-{VERSION}"
 
 
 def _build(home: Path) -> None:
