@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from .errors import MetricError
 from .metric import Metric
 
-METRIC_FILE_BYTES = 1 << 20
+METRIC_FILE_BYTES = 1 << 18
 MAX_COLUMNS = 500
 NAME_BYTES = 256
 DESCRIPTION_BYTES = 4_096

@@ -87,7 +87,7 @@ def unpack(packed: bytes) -> list[Entry]:
         return []
     try:
         entries = _DECODER.decode(packed)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise StateError(f"carried state of {len(packed)} bytes cannot be decoded: {error}") from error
     for kind, _ in entries:
         if kind not in _KINDS:

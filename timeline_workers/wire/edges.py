@@ -34,6 +34,7 @@ from ..errors import StateError
 from .leaf import pack_progress, progress_fields, progress_of_fields, unpack_progress
 from .packing import (
     MESSAGE_BYTES,
+    MESSAGE_ROWS,
     check_keys,
     compress,
     decoding,
@@ -335,8 +336,9 @@ def open_message(payload: bytes) -> dict[str, Any]:
     if min(message["sequence"], message["inputs"], message["first_key"]) < 0:
         raise StateError("not a message of an edge: a number in it is below 0")
     with decoding("a message of an edge"):
-        message["keys"], message["froms"] = unpack_ints(message["keys"]), unpack_ints(message["froms"])
-        message["suffix"] = unpack_timeline(message["suffix"])
+        message["keys"] = unpack_ints(message["keys"], MESSAGE_ROWS)
+        message["froms"] = unpack_ints(message["froms"], MESSAGE_ROWS)
+        message["suffix"] = unpack_timeline(message["suffix"], MESSAGE_ROWS)
         message["progress"] = progress_of_fields(message)
     check_keys(message["new_keys"])
     keys, named = message["keys"], message["first_key"] + len(message["new_keys"])

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..algebra.leaves import LeafBatch, Progress
-from ..algebra.values import Tagged
+from ..algebra.values import INT64_MAX, INT64_MIN, Tagged
 from ..errors import StateError
 from .packing import (
     MESSAGE_BYTES,
+    MESSAGE_ROWS,
     check_keys,
     decoding,
     pack,
@@ -42,8 +43,15 @@ def pack_progress(progress: tuple[Progress, ...]) -> PackedProgress:
 
 
 def unpack_progress(packed: Sequence[Sequence[Any]]) -> tuple[Progress, ...]:
-    """Reverse ``pack_progress``, also of release 0.1.0, which knew no counts."""
-    return tuple(Progress(*item) for item in packed)
+    """Reverse ``pack_progress``, also of release 0.1.0, which knew no counts. Raises StateError."""
+    with decoding("progress"):
+        progress = tuple(Progress(*item) for item in packed)
+        for p in progress:
+            numbers = [p.partition, p.major, p.minor, p.late, p.refused]
+            numbers += [mark for mark in (p.watermark, p.published) if mark is not None]
+            if set(map(type, numbers)) != {int} or not INT64_MIN <= min(numbers) <= max(numbers) <= INT64_MAX:
+                raise StateError(f"progress {p!r:.200} is not made of numbers")
+        return progress
 
 
 def progress_fields(progress: tuple[Progress, ...]) -> dict[str, Any]:
@@ -85,15 +93,15 @@ def decode_leaf_batch(payload: bytes) -> LeafBatch:
     message = unpack(payload, MESSAGE_BYTES)
     with decoding("a leaf batch"):
         check_keys(message["keys"])
-        values = None if message["values"] is None else unpack_values(message["values"])
+        values = None if message["values"] is None else unpack_values(message["values"], MESSAGE_ROWS)
         if values is not None and not isinstance(values, Tagged):
             raise StateError("a leaf batch holds tagged values")
         batch = LeafBatch(
             message["keys"],
-            unpack_ints(message["origins"]),
-            unpack_ints(message["key"]),
-            unpack_ints(message["time"]),
-            unpack_positions(message["position"]),
+            unpack_ints(message["origins"], MESSAGE_ROWS),
+            unpack_ints(message["key"], MESSAGE_ROWS),
+            unpack_ints(message["time"], MESSAGE_ROWS),
+            unpack_positions(message["position"], MESSAGE_ROWS),
             values,
             progress_of_fields(message),
         )

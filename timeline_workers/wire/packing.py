@@ -41,10 +41,12 @@ from ..events.batch import Positions
 _WIDTHS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
 STATE_BYTES = 1 << 30
 """The most bytes before compression: a worker's carried state may be many rows that compress well."""
-MESSAGE_BYTES = 1 << 28
+MESSAGE_BYTES = 1 << 26
 """The same for a message between workers: a few bytes that were made for it must not claim all memory."""
-MAX_ROWS = 1 << 26
-"""The most rows of a column: half a gigabyte. A column of one repeated value is a few bytes on the wire."""
+STATE_ROWS = 1 << 25
+"""The most rows of a column: 256 MiB. On the wire, a column of one repeated value is a few bytes."""
+MESSAGE_ROWS = 1 << 22
+"""The same for a message between workers, which never holds a hundredth of it."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,4300}(?:/[0-9]{1,4300})?", re.ASCII)
 
@@ -136,12 +138,12 @@ def pack_ints(column: NDArray[np.integer]) -> list[Any]:
     return [count, 3, 3, 0, values.tobytes()]
 
 
-def unpack_ints(packed: Sequence[Any]) -> Int64:
-    """Reverse ``pack_ints``. Raises StateError when it is no such column."""
+def unpack_ints(packed: Sequence[Any], most: int = STATE_ROWS) -> Int64:
+    """Reverse ``pack_ints``. Raises StateError when it is no such column, or has more than ``most`` rows."""
     with decoding("a packed column"):
         count, mode, width, first, data = packed
-        if not (type(count) is type(first) is int and isinstance(data, bytes) and 0 <= count <= MAX_ROWS):
-            raise StateError(f"a packed column of {count!r} rows; 0 to {MAX_ROWS:,} can be read")
+        if not (type(count) is type(first) is int and isinstance(data, bytes) and 0 <= count <= most):
+            raise StateError(f"a packed column of {count!r} rows; 0 to {most:,} can be read")
         if mode == 0 and not data:
             return np.full(count, first, np.int64)
         stored = np.frombuffer(data, _WIDTHS[width]).astype(np.int64)
@@ -187,10 +189,10 @@ def _pack_numbers(numbers: Numbers) -> list[Any]:
     return ["ints", pack_ints(numbers.astype(np.int64))]
 
 
-def _unpack_numbers(packed: Sequence[Any]) -> Numbers:
+def _unpack_numbers(packed: Sequence[Any], most: int) -> Numbers:
     kind, data = packed
     if kind == "ints":
-        return unpack_ints(data)
+        return unpack_ints(data, most)
     if kind != "exact" or not isinstance(data, list):
         raise StateError(f"packed numbers are ints or exact, not {kind!r}")
     numbers = np.empty(len(data), np.object_)
@@ -221,20 +223,20 @@ def pack_values(values: Values) -> list[Any]:
     return ["tagged", pack_ints(values.tags), pack_ints(bits), names]
 
 
-def unpack_values(packed: Sequence[Any]) -> Values:
-    """Reverse ``pack_values``. Raises StateError when it is no such column."""
+def unpack_values(packed: Sequence[Any], most: int = STATE_ROWS) -> Values:
+    """Reverse ``pack_values``. Raises StateError for no such column, or one of over ``most`` rows."""
     with decoding("a packed column of values"):
         if packed[0] == "flags":
             return Flags(unpack_bools(packed[1]))
         if packed[0] == "linear":
             known = unpack_bools(packed[1])
-            num, slope = _unpack_numbers(packed[2]), _unpack_numbers(packed[3])
+            num, slope = _unpack_numbers(packed[2], most), _unpack_numbers(packed[3], most)
             if not len(known) == len(num) == len(slope):
                 raise StateError("a packed column of lines has parts of different lengths")
             return Linear(known, num, slope)
         if packed[0] != "tagged":
             raise StateError(f"a packed column of values is flags, linear or tagged, not {packed[0]!r}")
-        tags, bits, names = unpack_ints(packed[1]), unpack_ints(packed[2]), packed[3]
+        tags, bits, names = unpack_ints(packed[1], most), unpack_ints(packed[2], most), packed[3]
         if not isinstance(names, list) or not set(map(type, names)) <= {str}:
             raise StateError("the strings of a packed column are no strings")
         strings = bits[tags == STRING]
@@ -251,11 +253,15 @@ def pack_timeline(timeline: Timeline) -> list[Any]:
     return [pack_ints(np.diff(timeline.offsets)), pack_ints(timeline.starts), pack_values(timeline.values)]
 
 
-def unpack_timeline(packed: Sequence[Any]) -> Timeline:
-    """Reverse ``pack_timeline``. Raises StateError when the columns do not belong together."""
+def unpack_timeline(packed: Sequence[Any], most: int = STATE_ROWS) -> Timeline:
+    """Reverse ``pack_timeline``.
+
+    Raises StateError when the columns do not belong together, or have more than ``most`` rows.
+    """
     with decoding("a packed timeline"):
-        counts, starts, values = unpack_ints(packed[0]), unpack_ints(packed[1]), unpack_values(packed[2])
-    if (counts < 0).any() or (counts > MAX_ROWS).any():
+        counts, starts = unpack_ints(packed[0], most), unpack_ints(packed[1], most)
+        values = unpack_values(packed[2], most)
+    if (counts < 0).any() or (counts > most).any():
         raise StateError("a timeline has a key with a number of rows that cannot be")
     offsets = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
@@ -269,10 +275,13 @@ def pack_positions(positions: Positions) -> list[Any]:
     return [pack_ints(positions.partition), pack_ints(positions.major), pack_ints(positions.minor)]
 
 
-def unpack_positions(packed: Sequence[Any]) -> Positions:
-    """Reverse ``pack_positions``. Raises StateError when the columns do not belong together."""
+def unpack_positions(packed: Sequence[Any], most: int = STATE_ROWS) -> Positions:
+    """Reverse ``pack_positions``.
+
+    Raises StateError when the columns do not belong together, or have more than ``most`` rows.
+    """
     with decoding("packed positions"):
-        partition, major, minor = (unpack_ints(column) for column in packed)
+        partition, major, minor = (unpack_ints(column, most) for column in packed)
     narrow = partition.astype(np.int32)
     if not len(partition) == len(major) == len(minor) or (narrow != partition).any():
         raise StateError("packed positions differ in length, or name a partition beyond 32 bits")
