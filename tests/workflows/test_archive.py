@@ -1,0 +1,180 @@
+"""Keys that are idle leave the workers for archives, stay answerable there, and come back with an event, on a
+real Temporal server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+
+import timeline_workers
+from tests.oracle.events import Event
+from tests.workflows.cluster import (
+    CIRR,
+    SECOND,
+    cluster,
+    leaf_payloads,
+    result_workers,
+    status,
+    worked_example,
+)
+from tests.workflows.test_replay import replayer
+from timeline_workers.algebra.leaves import Progress
+from timeline_workers.errors import QuestionError
+from timeline_workers.graph.plan import plan
+from timeline_workers.metric import Metric, Source
+from workflows import ask
+from workflows.archive_activities import archive_id
+from workflows.start import all_workers
+
+pytestmark = pytest.mark.integration
+
+
+def bounded(expression: str = CIRR, **fields: Any) -> Metric:
+    source = Source.model_validate({"topic": "playback", "key": "session", "time": "t", "partitions": 1})
+    return Metric(name="bounded", source=source, expression=expression, **{"key_ttl": "60s", **fields})
+
+
+class Feed:
+    """Feeds a metric's leaves, and knows what it has fed. Times are seconds."""
+
+    def __init__(self, client: Client, applied: Metric) -> None:
+        self.client, self.applied = client, applied
+        self.events: list[Event] = []
+        self.position = 0
+
+    async def __call__(self, *events: tuple[str, float, str, str], watermark: float) -> None:
+        """``send``, and wait until the result workers know of it."""
+        await self.send(*events, watermark=watermark)
+        await self.until_everything_arrived()
+
+    async def send(self, *events: tuple[str, float, str, str], watermark: float) -> None:
+        """Feed (key, time, column, value) rows, after which the source's watermark is ``watermark``."""
+        fed = []
+        for key, time, column, value in events:
+            self.position += 1
+            fed.append(Event(key, int(time * SECOND), (0, 0, self.position), {column: value}))
+        self.position += 1
+        self.events += fed
+        progress = (Progress(0, 0, self.position, int(watermark * SECOND)),)
+        for spec, payload in leaf_payloads(self.applied, fed, progress):
+            await self.client.get_workflow_handle(spec.worker_id).signal("ingest", payload)
+
+    async def until_everything_arrived(self) -> None:
+        """Wait until the result workers know all that was sent."""
+        for worker in result_workers(self.applied):
+            while not any(p["minor"] == self.position for p in await self._progress(worker)):
+                await asyncio.sleep(0.02)  # between two looks; the loop ends by what it sees
+
+    async def _progress(self, worker: str) -> list[dict[str, Any]]:
+        state = (await status(self.client, worker))["state"]
+        return list(state["progress"]) if state else []
+
+    async def until_everywhere(self, archived: int) -> None:
+        """Let the source be silent until ``archived`` keys are away from every worker."""
+        workers = [spec.worker_id for spec in all_workers(plan(self.applied))]
+        mark = max(e.time for e in self.events) / SECOND + 1_000
+        while True:
+            away = [(await status(self.client, worker))["archived_keys"] for worker in workers]
+            if min(away) >= archived:
+                return
+            mark += 1
+            await self(watermark=mark)
+
+    async def assert_answers(self, instants: Sequence[int], query: str = "value_at") -> None:
+        """Every key's answers are those of evaluation in process, whoever gives them."""
+        rows = [{"session": e.key, "t": e.time, **e.columns} for e in self.events]
+        right = timeline_workers.evaluate(
+            self.applied.expression, rows, key="session", time="t", time_unit="us"
+        )
+        planned = plan(self.applied)
+        questions = [{"at": at * SECOND, "unit": "us"} for at in instants]
+        answers = [a async for a in ask.ask(self.client, planned, planned.result, query, questions)]
+        assert len(answers) == len(instants) * len({e.key for e in self.events})
+        for answer in answers:
+            expected = right.value_at(answer["key"], answer["at"]).model_dump()
+            assert {**answer, "final": None} == {**expected, "final": None}
+
+
+def example(key: str, at: float = 0) -> list[tuple[str, float, str, str]]:
+    rows = []
+    for event in worked_example():
+        ((column, value),) = event.columns.items()
+        rows.append((key, at + event.time / SECOND, column, str(value)))
+    return rows
+
+
+async def runs_of(client: Client, workflow_id: str) -> AsyncIterator[str]:
+    async for found in client.list_workflows(f'WorkflowId = "{workflow_id}"'):
+        yield found.run_id
+
+
+@pytest.mark.parametrize("cached", [1000, 0])
+async def test_idle_keys_leave_are_answered_for_and_come_back(cached: int) -> None:
+    """After key_ttl a session is in the archives of every worker, and final; with an event it goes on exactly
+    where it was; the archives end with the metric; and all of it replays."""
+    metric = bounded()
+    async with cluster(cached) as client:
+        await ask.apply(client, metric, continue_as_new_after=2)
+        feed = Feed(client, metric)
+        await feed(*example("s1"), watermark=45)
+        await feed(*example("s2", 10), watermark=55)
+        await feed.until_everywhere(archived=2)
+        (result,) = result_workers(metric)
+        now = await status(client, result)
+        assert (now["archives"], now["archived_keys"], now["state"]["keys"]) == (1, 2, 0)
+        await feed.assert_answers([0, 9, 10, 14, 19, 22, 45, 55, 1_000])
+
+        # The same from Temporal's own command line, at the archive and, in words, at the worker.
+        answer = await temporal_query(client, archive_id(result, 0), {"key": "s1", "at": 22})
+        assert (answer["value"], answer["since"], answer["final"]) == (7, 22, True)
+        with pytest.raises(QuestionError, match=rf"no key 's1'.* may have left for {result}\.archive-0"):
+            await ask.ask_worker(client, result, "value_at", {"key": "s1", "at": 22})
+
+        # Nobody watched s1 for long; now it buffers again on the first CDN, and the seconds add up.
+        mark = (await status(client, result))["state"]["watermark"] / SECOND
+        rows = [("s1", mark, "cdnChange", "CDN1"), ("s1", mark + 1, "playerStateChange", "buffer")]
+        await feed(*rows, watermark=mark)
+        await feed(("s1", mark + 6, "playerStateChange", "play"), watermark=mark)
+        assert (await ask.ask_worker(client, result, "value_at", {"key": "s1", "at": mark + 9}))[
+            "value"
+        ] == 12
+        await feed.assert_answers([10, 22, 45, int(mark) + 1, int(mark) + 4, int(mark) + 60])
+        now = await status(client, result)
+        assert (now["archived_keys"], now["state"]["keys"]) == (1, 1)
+        await feed.until_everywhere(archived=2)
+        await feed.assert_answers([10, 22, 45, int(mark) + 1, int(mark) + 4, int(mark) + 60])
+
+        workers = [spec.worker_id for spec in all_workers(plan(metric))]
+        archives = [archive_id(worker, 0) for worker in workers]
+        await ask.delete(client, metric.name)
+        for archive in archives:
+            described = await client.get_workflow_handle(archive).describe()
+            assert described.status is WorkflowExecutionStatus.COMPLETED
+        replayed = 0
+        for workflow_id in [*workers, *archives]:
+            async for run in runs_of(client, workflow_id):
+                history = await client.get_workflow_handle(workflow_id, run_id=run).fetch_history()
+                await replayer().replay_workflow(history)
+                replayed += 1
+        assert replayed > len(workers) + len(archives)
+
+
+async def temporal_query(client: Client, workflow_id: str, question: dict[str, Any]) -> dict[str, Any]:
+    temporal = shutil.which("temporal")
+    assert temporal is not None
+    process = await asyncio.create_subprocess_exec(
+        temporal,
+        *("workflow", "query", "--workflow-id", workflow_id, "--type", "value_at", "-o", "json"),
+        *("--input", json.dumps(question), "--address", client.service_client.config.target_host),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    answer: dict[str, Any] = json.loads(output)["queryResult"][0]
+    return answer
