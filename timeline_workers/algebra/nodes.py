@@ -175,7 +175,6 @@ class EventNode(_Node):
         self.origins[touched] = np.minimum(self.origins[touched], earliest)
         if len(batch.time):
             rows_of = place[batch.key]
-            np.maximum.at(self.seen, touched[rows_of], batch.time)
             first = np.full(len(touched), FOREVER, np.int64)
             np.minimum.at(first, rows_of, batch.time)
             if self.operator.keeps_first:
@@ -206,6 +205,8 @@ class EventNode(_Node):
     def _keep_all(self, touched: Int64, rows_of: Int64, first: Int64, batch: LeafBatch) -> None:
         new = sorted_log(len(touched), rows_of, batch.time, batch.position, self._coded(batch.values))
         with_rows = np.flatnonzero(first != FOREVER)
+        last = new.times[new.offsets[with_rows + 1] - 1]
+        self.seen[touched[with_rows]] = np.maximum(self.seen[touched[with_rows]], last)
         if len(with_rows) == len(touched):
             self.log.add(touched, first, new)
             return
@@ -217,6 +218,7 @@ class EventNode(_Node):
     def _keep_first(self, touched: Int64, rows_of: Int64, first: Int64, batch: LeafBatch) -> Int64:
         """Hold each key's earliest event only. Returns ``first``, FOREVER where it is not the earliest."""
         held = np.flatnonzero(first != FOREVER)
+        self.seen[touched[held]] = np.maximum(self.seen[touched[held]], first[held])
         if len(self.output):
             found, values = self.output.before(touched[held], first[held] + 1)
             assert isinstance(values, Flags)
