@@ -64,6 +64,12 @@ def _column(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
 
+def unset() -> Any:
+    """A field that is None by default, and is not written then: an earlier release, which does not know it,
+    can still read what does not use it."""
+    return Field(default=None, exclude_if=lambda value: value is None)
+
+
 class ColumnSpec(BaseModel):
     """A declared column: its type, and the dotted path it comes from (default: its own name)."""
 
@@ -90,7 +96,7 @@ class Source(BaseModel):
     columns: dict[Name, Annotated[ColumnSpec, BeforeValidator(_column)]] = Field(default_factory=dict)
     allowed_lateness: Microseconds = 3_600_000_000
     max_ahead: Microseconds = 86_400_000_000
-    idle_timeout: Positive | None = None
+    idle_timeout: Positive | None = unset()
     partitions: Annotated[int, Field(ge=1, le=4096, strict=True)] | Choice["per-key"] = 1
 
 
@@ -107,8 +113,8 @@ class Metric(BaseModel):
     description: str = ""
     source: Source
     expression: Name
-    retention: Microseconds | None = None
-    key_ttl: Positive | None = None
+    retention: Microseconds | None = unset()
+    key_ttl: Positive | None = unset()
 
 
 def load_metric(file: str | Path) -> Metric:

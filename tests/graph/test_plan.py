@@ -154,6 +154,18 @@ def test_what_bounds_the_state_makes_other_workers_that_know_their_bounds(bound:
         }
 
 
+def test_what_is_not_set_is_not_written() -> None:
+    """A worker of release 0.1.0 reads what a metric without bounds makes, and refuses fields it lacks."""
+    made = plan(metric("has_existed(x == 1)"))
+    assert not {"retention", "key_ttl"} & set(workers(made, "p0")[0].model_dump())
+    assert not {"retention", "key_ttl"} & set(made.metric.model_dump(mode="json"))
+    assert "idle_timeout" not in made.metric.source.model_dump_json()
+    bounded = metric("has_existed(x == 1)", idle_timeout="5m").model_copy(update={"retention": 0})
+    (spec,) = workers(plan(bounded), "p0")
+    assert spec.model_dump()["retention"] == 0
+    assert type(spec).model_validate_json(spec.model_dump_json()) == spec
+
+
 def test_names_never_change() -> None:
     """A change of a name would leave running workers behind: it needs a plan for them."""
     nodes = plan(metric('latest_event_to_state(x) == "a"')).nodes

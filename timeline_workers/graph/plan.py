@@ -19,7 +19,7 @@ from ..language import tree as t
 from ..language.canonical import canonical, slug, to_text
 from ..language.check import check
 from ..language.parser import parse
-from ..metric import Metric, Source
+from ..metric import Metric, Source, unset
 from .logical import leaf_columns, leaf_predicate_of, logical, node_name
 
 GLOBAL = "all"
@@ -70,8 +70,8 @@ class WorkerSpec(BaseModel):
     source: Source
     partition: str
     inputs: tuple[tuple[str, ...], ...] = ()
-    retention: int | None = None
-    key_ttl: int | None = None
+    retention: int | None = unset()
+    key_ttl: int | None = unset()
 
 
 class Plan(BaseModel):
