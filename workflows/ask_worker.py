@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from itertools import chain, repeat
+from time import monotonic
 from typing import Any, TypeVar
 
 from temporalio.client import Client, WorkflowQueryFailedError
@@ -12,6 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
 
+from . import health
 from .bounds import TOO_LARGE
 from .client_errors import clear_errors, while_somebody_works
 from .words import FETCHING_STATE, LEFT
@@ -19,6 +22,10 @@ from .words import FETCHING_STATE, LEFT
 T = TypeVar("T")
 _CONCURRENCY = 8
 QUERY_TIMEOUT = timedelta(seconds=30)
+_PATIENCE_SECONDS = 60.0
+_LOOK_SECONDS = 3.0
+# The worker has much to do, or the server has.
+_BUSY = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.CANCELLED)
 
 
 class TooLargeError(QuestionError):
@@ -41,14 +48,20 @@ async def gather(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int =
 
 
 async def ask_worker(client: Client, worker: str, query: str, question: Any = None) -> Any:
-    """Ask one worker; raises QuestionError with its own words, UnknownNameError when it does not run."""
+    """Ask one worker, again for a while where it only needs time.
+
+    Raises QuestionError with its own words, UnknownNameError when it does not run, and TimelineError with the
+    cause when its workflow fails again and again, so that it cannot answer.
+    """
     handle = client.get_workflow_handle(worker)
     args = [] if question is None else [question]
+    give_up = monotonic() + _PATIENCE_SECONDS
     async with clear_errors(client):
-        for _ in range(50):
+        for pause in chain((0.2, 0.2, 0.5), repeat(1.0)):
             try:
                 return await while_somebody_works(
-                    client, handle.query(query, args=args, rpc_timeout=QUERY_TIMEOUT)
+                    client,
+                    _while_it_can(client, worker, handle.query(query, args=args, rpc_timeout=QUERY_TIMEOUT)),
                 )
             except WorkflowQueryFailedError as error:
                 if TOO_LARGE in str(error):
@@ -57,11 +70,33 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
                     raise LeftError(str(error)) from error
                 if FETCHING_STATE not in str(error):
                     raise QuestionError(str(error)) from error
-                await asyncio.sleep(0.2)
+                if monotonic() > give_up:
+                    raise TimelineError(
+                        f"{error}; it has been at it for {_PATIENCE_SECONDS:.0f} s"
+                    ) from error
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     raise UnknownNameError(
                         f"worker {worker} does not run; start it with `timeline apply`"
                     ) from error
-                raise
-        raise TimelineError(f"worker {worker} is still fetching its state; ask again later")
+                if (
+                    error.status is RPCStatusCode.FAILED_PRECONDITION
+                ):  # its workflow task fails, says the server
+                    cause = await health.cause_of(client, worker) or error.message
+                    raise TimelineError(f"worker {worker} cannot answer: {cause}") from error
+                if error.status not in _BUSY or monotonic() > give_up:
+                    raise
+            await asyncio.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+async def _while_it_can(client: Client, worker: str, call: Awaitable[T]) -> T:
+    """Await ``call``; TimelineError with the cause as soon as the worker is seen to fail again and again."""
+    asking = asyncio.ensure_future(call)
+    try:
+        while not (await asyncio.wait([asking], timeout=_LOOK_SECONDS))[0]:
+            if cause := await health.cause_of(client, worker):
+                raise TimelineError(f"worker {worker} cannot answer: {cause}")
+        return await asking
+    finally:
+        asking.cancel()

@@ -197,7 +197,7 @@ async def _examine(client: Client, worker: str, queue: Queue, patience: timedelt
     def health(state: State, cause: str | None) -> Health:
         return Health(worker_id=worker, state=state, cause=cause, build=build, status=status)
 
-    failing = await _failing_task(client, worker, raw, answers=status is not None) or _failing_activity(raw)
+    failing = await _failing(client, worker, raw, answers=status is not None)
     if failing is not None:
         return health("failing", failing)
     if status is not None:
@@ -225,6 +225,18 @@ async def _status(
         if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
             return None, f"cannot answer: {_short(error.message)}"
         return None, None
+
+
+async def cause_of(client: Client, worker: str) -> str | None:
+    """What fails again and again in a worker that does not answer, if anything does. Raises RPCError."""
+    described = await client.get_workflow_handle(worker).describe()
+    return await _failing(client, worker, described.raw_description, answers=False)
+
+
+async def _failing(
+    client: Client, worker: str, raw: DescribeWorkflowExecutionResponse, *, answers: bool
+) -> str | None:
+    return await _failing_task(client, worker, raw, answers=answers) or _failing_activity(raw)
 
 
 async def _failing_task(
@@ -297,10 +309,8 @@ def _short(text: str) -> str:
 
 def judge(status: dict[str, Any]) -> tuple[State, str | None]:
     """What a worker's own status says about it."""
-    paused = status.get("paused")
-    if paused:
-        reason = paused.get("reason") if isinstance(paused, dict) else paused
-        return "paused", str(reason)
+    if status["paused"]:
+        return "paused", status["paused"]
     for edge in status["edges"]:
         if edge["last_error"]:
             return "failing", f"edge to {edge['subscriber']} {edge['state']}: {edge['last_error']}"
@@ -309,6 +319,15 @@ def judge(status: dict[str, Any]) -> tuple[State, str | None]:
             return "failing", f"not subscribed to {source['worker']}: {source['last_error']}"
     if status["refused"]:
         return "failing", f"{status['refused']} payloads refused; the last: {status['last_refusal']}"
+    if status["archive_error"]:
+        return "failing", status["archive_error"]
+    if status["archives_lost"]:
+        return "failing", f"archives are lost, and with them keys: {', '.join(status['archives_lost'])}"
+    state = status["state"] or {}
+    if cut_off := state.get("cut_off"):
+        return "failing", "; ".join(cut_off.values())
+    if state.get("too_late"):
+        return "failing", f"{state['too_late']} events came below what is folded already, and were left out"
     if not status["ready"]:
         waits = [source["worker"] for source in status["inputs"] if not source["subscribed"]]
         return "subscribing", f"subscribing to {', '.join(waits)}" if waits else None

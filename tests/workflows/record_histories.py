@@ -98,11 +98,11 @@ async def _resubscribe(client: Client) -> list[Run]:
     await apply(client, buffering)
     await feed(client, buffering, events[:4])
     await until_everything_arrived(client, buffering, events[:4])
-    await client.get_workflow_handle(leaf).terminate("for the recording")
+    await client.get_workflow_handle(leaf).terminate(reason="for the recording")
     await apply(client, buffering)
     await feed(client, buffering, events[:6])
     await until_everything_arrived(client, buffering, events[:6])
-    await client.get_workflow_handle(result).terminate("for the recording")
+    await client.get_workflow_handle(result).terminate(reason="for the recording")
     await feed(client, buffering, events[6:8])
     while (await status(client, middle))["edges"][0]["state"] != "gone":
         await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees

@@ -53,7 +53,7 @@ def get(
     """
 
     async def work(client: Client) -> tuple[list[dict[str, Any]], str | None]:
-        return await _get(client, metrics or [])
+        return await overview(client, metrics or [])
 
     rows, nobody = with_client(address, namespace, work)
     if not rows and nobody is None and output is Output.table:
@@ -65,8 +65,11 @@ def get(
         raise typer.Exit(ExitCode.UNREACHABLE)
 
 
-async def _get(client: Client, names: Sequence[str]) -> tuple[list[dict[str, Any]], str | None]:
-    """The rows, and what to say when no worker process answers."""
+async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict[str, Any]], str | None]:
+    """The rows of `timeline get` (all metrics, or ``names``), and what to say when no worker process answers.
+
+    Takes some seconds at most, whatever is wrong.
+    """
     async with clear_errors(client):
         try:
             async with asyncio.timeout(_CATALOG_SECONDS):
@@ -205,8 +208,7 @@ def _points(health: Health) -> int:
 
 
 def _archived(health: Health) -> int:
-    away = (health.status or {}).get("archived") or (health.status or {}).get("departed") or 0
-    return int(away.get("keys", 0) if isinstance(away, dict) else away)
+    return int((health.status or {}).get("archived_keys") or 0)
 
 
 def _iso(micros: int | None) -> str | None:

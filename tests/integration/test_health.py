@@ -1,0 +1,194 @@
+"""What is wrong with a worker is seen within ten seconds, with its cause."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from tests.integration.stack import Stack, event, running_stack
+from tests.workflows.cluster import (
+    TASK_QUEUE,
+    apply,
+    cluster,
+    feed,
+    metric,
+    until_everything_arrived,
+    worked_example,
+)
+from timeline_workers.cli.overview import overview
+from timeline_workers.errors import TimelineError
+from timeline_workers.graph.plan import WorkerSpec, plan
+from timeline_workers.metric import Metric, Source
+from timeline_workers.wire.packing import pack as pack_message
+from workflows import ask, health
+from workflows.inbox import pack
+from workflows.messages import CarriedState, ProcessorInput
+from workflows.start import all_workers
+
+pytestmark = pytest.mark.integration
+
+VISIBLE_SECONDS = 10.0
+BUFFERING = metric("buffering", 'duration_where(latest_event_to_state(playerStateChange) == "buffer")', 1)
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    with running_stack(tmp_path / "data") as made:
+        monkeypatch.setenv("TIMELINE_PULSAR_URL", made.addresses.pulsar)
+        yield made
+
+
+async def until(look: Callable[[], Awaitable[Row]], fits: Callable[[Row], bool]) -> Row:
+    """Look until what is seen fits; AssertionError with the last look after ten seconds."""
+    row: Row = {}
+    try:
+        async with asyncio.timeout(VISIBLE_SECONDS):
+            while True:
+                row = await look()
+                if fits(row):
+                    return row
+    except TimeoutError:
+        raise AssertionError(f"after {VISIBLE_SECONDS:.0f} s there is still only {row}") from None
+
+
+async def seen(client: Client, state: str) -> Row:
+    """The row of BUFFERING in `timeline get` once it has ``state``."""
+
+    async def look() -> Row:
+        rows, _ = await overview(client, [BUFFERING.name])
+        return rows[0]
+
+    return await until(look, lambda row: row["state"] == state)
+
+
+async def start_in_place_of(client: Client, spec: WorkerSpec, input: ProcessorInput, carried: bytes) -> None:
+    """Start a worker by hand where the one of ``spec`` was."""
+    await client.get_workflow_handle(spec.worker_id).terminate(reason="for the test")
+    workflow = "EventProcessor" if spec.node.is_leaf else "TimelineProcessor"
+    await client.start_workflow(workflow, args=[input, carried], id=spec.worker_id, task_queue=TASK_QUEUE)
+
+
+async def test_state_that_cannot_be_read_is_seen_with_its_cause(stack: Stack) -> None:
+    """A worker whose carried state is of a later release fails its workflow task again and again: `timeline
+    get` says which worker and why, and so does a question.
+    """
+    client = await stack.temporal()
+    stack.start_worker()
+    await apply(client, BUFFERING)
+    result = all_workers(plan(BUFFERING))[-1]
+    unreadable = pack([("state", pack_message({"version": 99, "worker": result.worker_id}))])
+    await start_in_place_of(client, result, ProcessorInput(spec=result, runs=1), unreadable)
+    row = await seen(client, "failing")
+    assert result.worker_id in row["cause"]
+    assert "carried state has version 99" in row["cause"]
+    assert row["workers"] == "2/3"
+    with pytest.raises(TimelineError, match=r"cannot answer.*version 99"):
+        await ask.ask_worker(client, result.worker_id, "value_at", {"key": "s1", "at": 1})
+
+
+async def test_state_that_cannot_be_fetched_is_seen_with_its_cause(stack: Stack) -> None:
+    """An activity that fails again and again is named with its error."""
+    client = await stack.temporal()
+    stack.start_worker()
+    await apply(client, BUFFERING)
+    leaf = all_workers(plan(BUFFERING))[0]
+    gone = CarriedState(run_id="11111111-2222-3333-4444-555555555555", chunks=1, size=1)
+    await start_in_place_of(client, leaf, ProcessorInput(spec=leaf, runs=1, carried=gone), b"")
+    row = await seen(client, "failing")
+    assert f"{leaf.worker_id}: its activity kept_state fails" in row["cause"]
+
+
+async def test_a_worker_that_has_ended_and_an_edge_to_it_are_seen() -> None:
+    """A worker terminated by hand is down with the reason; when its child has something to tell it, the edge
+    is gone, and `timeline apply` mends both.
+    """
+    events = worked_example()
+    async with cluster() as client:
+        await apply(client, BUFFERING)
+        _, child, result = all_workers(plan(BUFFERING))
+        await client.get_workflow_handle(result.worker_id).terminate(reason="by mistake")
+        row = await seen(client, "down")
+        assert "terminated: by mistake" in row["cause"]
+        await feed(client, BUFFERING, events)
+
+        async def look() -> Row:
+            return (await health.examine(client, [child.worker_id]))[0].model_dump()
+
+        found = await until(look, lambda found: found["state"] == "failing")
+        assert f"edge to {result.worker_id} gone" in found["cause"]
+        await apply(client, BUFFERING)
+        await until_everything_arrived(client, BUFFERING, events)
+        assert (await seen(client, "ok"))["cause"] is None
+
+
+def test_what_a_worker_says_of_itself_is_judged() -> None:
+    """Being paused, lost archives, refused payloads and inputs that are not there each have a state and a
+    cause.
+    """
+    well: Row = {
+        "paused": None, "edges": [], "inputs": [], "refused": 0, "last_refusal": None, "ready": True,
+        "archive_error": None, "archives_lost": [], "state": {},
+    }  # fmt: skip
+    assert health.judge(well) == ("ok", None)
+    assert health.judge({**well, "paused": "too large"}) == ("paused", "too large")
+    assert health.judge({**well, "refused": 2, "last_refusal": "nonsense"}) == (
+        "failing",
+        "2 payloads refused; the last: nonsense",
+    )
+    waiting = {"worker": "w.p0", "subscribed": False, "last_error": None}
+    assert health.judge({**well, "ready": False, "inputs": [waiting]}) == (
+        "subscribing",
+        "subscribing to w.p0",
+    )
+    failing = {**waiting, "last_error": "not there"}
+    assert health.judge({**well, "inputs": [failing]}) == ("failing", "not subscribed to w.p0: not there")
+    assert health.judge({**well, "archives_lost": ["w.archive-0"]})[0] == "failing"
+
+
+SOURCE = {"topic": "health", "key": "id", "time": "t", "columns": {"state": "string"}}
+ON = Metric(
+    name="on",
+    source=Source.model_validate(SOURCE),
+    expression='duration_where(latest_event_to_state(state) == "on")',
+)
+
+
+async def test_a_killed_worker_process_and_a_missing_feeder_are_seen(stack: Stack) -> None:
+    """Events that wait because no feeder runs make a metric lag; a worker process that was killed makes it
+    down, also for the command line, which then ends with exit code 4. Both go away with their cause.
+    """
+    client = await stack.temporal()
+
+    async def look() -> Row:
+        rows, _ = await overview(client)
+        return rows[0]
+
+    stack.start_worker()
+    await stack.apply(ON)
+    stored = stack.send("health", [event("a", 1, state="on"), event("a", 5, state="off")])
+    lagging = await until(look, lambda row: row["state"] == "lagging")
+    assert "is the feeder running?" in lagging["cause"]
+    assert lagging["lag"] > 0
+    stack.start_feeder()
+    await stack.applied(ON, stored)
+    row = await until(look, lambda row: row["state"] == "ok" and row["lag"] == 0)
+    assert (row["keys"], row["late"], row["refused"]) == (1, 0, 0)
+
+    stack.stop("worker", signal.SIGKILL)
+    before = time.monotonic()
+    told = await asyncio.to_thread(stack.run, "timeline_workers", "get", "-o", "json")
+    assert time.monotonic() - before < 3 * VISIBLE_SECONDS  # a hang, not a slow machine
+    assert told.returncode == 4
+    assert '"state": "down"' in told.stdout
+    assert '"metric": "on"' in told.stdout
+    assert "no worker process answers" in told.stderr
+    stack.start_worker()
+    await until(look, lambda row: row["state"] == "ok")
