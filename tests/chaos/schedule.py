@@ -23,7 +23,7 @@ def draw(seed: int, seconds: float, kills: int, targets: Sequence[str]) -> list[
     """Return ``kills`` kills within ``seconds``, in order of time.
 
     Every target is hit at least once when there are kills enough; the others are drawn freely, so that some
-    fall together and some hit a process that is away already. The same arguments give the same schedule.
+    fall together. The same arguments give the same schedule.
     """
     rng = random.Random(f"kills {seed}")
     victims = rng.sample(list(targets), min(kills, len(targets)))

@@ -72,21 +72,20 @@ class Stack:
                     program.start()
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def kill(self, name: str, away: float) -> bool:
-        """Kill -9, and bring it back ``away`` seconds later; False when it was away already.
+    async def kill(self, name: str, away: float) -> None:
+        """Kill -9, and bring it back ``away`` seconds later; one that is away already is killed once it runs.
 
         Returns when it is ready again.
         """
         program = self.programs[name]
-        if name in self.away or not program.kill():
-            return False
+        while name in self.away or not program.kill():
+            await asyncio.sleep(LOOK_SECONDS / 2)
         self.away.add(name)
         try:
             await asyncio.sleep(away)
         finally:
             self.away.discard(name)
         await program.up()
-        return True
 
 
 @asynccontextmanager
