@@ -157,7 +157,9 @@ class KeyArchive:
     def _should_continue(self) -> bool:
         if self._continue_now:
             return True
-        return workflow.info().is_continue_as_new_suggested() and carry.has_worked_enough(self._input.carried)
+        return workflow.info().is_continue_as_new_suggested() and carry.has_worked_enough(
+            self._input.carried, 0
+        )
 
     async def _continue(self) -> None:
         assert self._archive is not None

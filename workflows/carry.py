@@ -57,11 +57,15 @@ async def fetch(carried: CarriedState) -> list[Entry]:
     return entries
 
 
-def has_worked_enough(carried: CarriedState | None) -> bool:
-    """Whether a run that began with ``carried`` should end, now that Temporal suggests it."""
+def has_worked_enough(carried: CarriedState | None, fed: int | None) -> bool:
+    """Whether a run that began with ``carried`` and was fed ``fed`` bytes of payloads should end, now that
+    Temporal suggests it. What it leaves in its history must still fit there: the state, grown by twice what
+    it was fed at most. ``fed`` None: judged as release 0.1.0 did.
+    """
     if carried is None:
         return True
     info = workflow.info()
     size = info.get_current_history_size()
-    enough = min(_WORK_PER_STATE * carried.size, HISTORY_LIMIT_BYTES - 2 * carried.size)
+    room = HISTORY_LIMIT_BYTES - (2 * carried.size if fed is None else carried.size + 2 * fed)
+    enough = min(_WORK_PER_STATE * carried.size, room)
     return size >= enough or info.get_current_history_length() >= _LONGEST_HISTORY

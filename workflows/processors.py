@@ -33,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from . import carry
     from .answering import Questions
     from .edges import Edges
-    from .inbox import Entry, Kind, pack, unpack
+    from .inbox import PAYLOADS, Entry, Kind, pack, unpack
     from .messages import (
         CarriedState,
         HoldInput,
@@ -58,6 +58,7 @@ class _Processor(Questions):
         super().__init__(input)
         self._edge_epochs = dict(input.edge_epochs)
         self._stopping = ""
+        self._fed = 0
         if input.carried is None:
             self._open_node(unpack(carried))
         else:
@@ -192,6 +193,8 @@ class _Processor(Questions):
     def _apply(self, kind: Kind, body: bytes) -> None:
         assert self._node is not None
         assert self._edges is not None
+        if kind in PAYLOADS:
+            self._fed += len(body)
         if kind == "ingest":
             self._applied += 1
             self._node.ingest(body)
@@ -250,7 +253,8 @@ class _Processor(Questions):
         info = workflow.info()
         if info.is_target_worker_deployment_version_changed():
             return True  # another build is current: this worker's next run is its first there
-        return info.is_continue_as_new_suggested() and carry.has_worked_enough(self._input.carried)
+        fed = None if self._input.state_bytes is None else self._fed
+        return info.is_continue_as_new_suggested() and carry.has_worked_enough(self._input.carried, fed)
 
     async def _continue(self) -> None:
         assert self._edges is not None

@@ -17,7 +17,7 @@ from timeline_workers.algebra.aggregate import AggregateNode
 from timeline_workers.algebra.engine import Evaluation
 from timeline_workers.algebra.leaves import Progress
 from timeline_workers.errors import ExpressionError, QuestionError, UnknownNameError
-from timeline_workers.graph.plan import Plan, plan
+from timeline_workers.graph.plan import Plan, partition_of, plan
 from timeline_workers.language.canonical import to_text
 from timeline_workers.language.parser import parse
 from timeline_workers.metric import Metric, Source
@@ -125,7 +125,7 @@ class _Feed:
 @st.composite
 def feeds(draw: st.DrawFn, expression: Any, max_size: int = 14) -> _Feed:
     """Events in and out of order within reach of the watermark, with pauses in which keys go idle."""
-    events = draw(some.event_sets(expression, scale=1, max_size=max_size))
+    events: list[Event] = draw(some.event_sets(expression, scale=1, max_size=max_size))
     marks: list[int | None] = [None, None]
     batches = []
     shift = 0
@@ -142,7 +142,8 @@ def feeds(draw: st.DrawFn, expression: Any, max_size: int = 14) -> _Feed:
                 if draw(st.integers(0, 3)):
                     marks[partition] = max(reached, marks[partition] or reached)
         batches.append((accepted, _progress(10 * start + 15, marks)))
-        if accepted and draw(st.booleans()):
+        silent = draw(st.booleans())
+        if accepted and silent:
             # Nothing comes for a while, and then the source says so.
             shift += 40
             marks = [max([e.time + 30 for e in accepted] + [m for m in marks if m is not None])] * 2
@@ -152,6 +153,13 @@ def feeds(draw: st.DrawFn, expression: Any, max_size: int = 14) -> _Feed:
 
 def _progress(minor: int, marks: list[int | None]) -> tuple[Progress, ...]:
     return tuple(Progress(partition, 0, minor, mark) for partition, mark in enumerate(marks))
+
+
+def _chooser(data: st.DataObject) -> Choose:
+    def choose(number: int) -> int:
+        return data.draw(st.integers(0, number - 1)) if number > 1 else 0
+
+    return choose
 
 
 Asked = dict[tuple[str, str, int], Any]
@@ -180,7 +188,7 @@ def _said(answer: Any) -> str:
     return repr((answer["value"], answer["since"], answer["until"], answer.get("slope")))
 
 
-@settings(max_examples=settings().max_examples // 3)  # each example is a whole network
+@settings(max_examples=settings().max_examples // 5)  # each example is a whole network
 @given(st.data())
 def test_keys_leave_and_come_back_and_no_answer_tells(data: st.DataObject) -> None:
     """At any time, with messages repeated, delayed and lost with the attempt that sent them: every key is
@@ -196,7 +204,7 @@ def test_keys_leave_and_come_back_and_no_answer_tells(data: st.DataObject) -> No
     feed = data.draw(feeds(expression))
     if not feed.accepted:
         return
-    choose = lambda n: data.draw(st.integers(0, n - 1)) if n > 1 else 0  # noqa: E731
+    choose = _chooser(data)
     network = Departures(made, choose, data.draw(st.sampled_from([1, 60, 400_000])))
     times = sorted({e.time for e in feed.accepted})
     instants = sorted({t + d for t in times for d in (-1, 0, 2)})
@@ -234,12 +242,10 @@ def test_keys_leave_and_come_back_and_no_answer_tells(data: st.DataObject) -> No
 
 
 def _is_of(network: Network, name: str, key: Any) -> bool:
-    from timeline_workers.graph.plan import partition_of
-
     return partition_of(key, network.plan.metric.source) == network.specs[name].partition
 
 
-@settings(max_examples=settings().max_examples // 6)
+@settings(max_examples=settings().max_examples // 10)
 @given(st.data())
 def test_an_aggregate_over_workers_whose_keys_leave_counts_them_all(data: st.DataObject) -> None:
     """An aggregate keeps every key, however often the workers below it have sent keys away."""
@@ -248,7 +254,7 @@ def test_an_aggregate_over_workers_whose_keys_leave_counts_them_all(data: st.Dat
     if not feed.accepted:
         return
     made = plan(_metric(to_text(expression), 2, data.draw(st.sampled_from([1, 5]))))
-    choose = lambda n: data.draw(st.integers(0, n - 1)) if n > 1 else 0  # noqa: E731
+    choose = _chooser(data)
     network = Departures(made, choose)
     for _ in _run(network, feed, data):
         pass

@@ -68,12 +68,13 @@ def idle_keys(worker: NodeWorker, gone: Collection[str] = ()) -> Int64:
     if ttl is None or mark is None or isinstance(node, AggregateNode):
         return np.zeros(0, np.int64)
     edges = live_edges(worker, gone)
-    keys = np.arange(len(node.keys), dtype=np.int64)
-    news = node.last_news(keys)
-    keys = keys[(news > -FOREVER) & (news < mark - max(ttl, node.operator.lookback))]
-    busy = [edge.pending.marked() for edge in edges]
-    busy += [edge.numbers for inbound in worker.inbound.values() for edge in inbound]
-    return np.setdiff1d(keys, np.concatenate(busy)) if busy else keys
+    news = node.last_news(np.arange(len(node.keys), dtype=np.int64))
+    idle = (news > -FOREVER) & (news < mark - max(ttl, node.operator.lookback))
+    for edge in edges:
+        idle[edge.pending.marked()] = False
+    for inbound in (edge for edges_in in worker.inbound.values() for edge in edges_in):
+        idle[inbound.numbers] = False
+    return np.flatnonzero(idle)
 
 
 def _final_everywhere(worker: NodeWorker, gone: Collection[str]) -> int | None:

@@ -242,7 +242,7 @@ class InboundEdge:
             if self.epoch:
                 self.past_epochs.append(self.epoch)
             self.epoch, self.sequence, self.newest = message["epoch"], 0, (-1, -1)
-            told = np.unique(np.concatenate([self.numbers, self.former]))
+            told = _all_of(self.numbers, self.former)
             nothing = pieces.empty(suffix.values, len(told))
             revisions.append(Revision(told, np.full(len(told), BEGINNING, np.int64), nothing))
             self.numbers = self.former = told[:0]
@@ -259,7 +259,7 @@ class InboundEdge:
         own = keys.intern_all(new)
         unnamed = self.numbers[message["first_key"] :]
         if len(unnamed):
-            self.former = np.unique(np.concatenate([self.former, unnamed]))
+            self.former = _all_of(self.former, unnamed)
         self.numbers = np.concatenate([self.numbers[: message["first_key"]], own])
         self.sequence, self.newest = message["sequence"] + 1, stamp
         self.progress = later(self.progress, message["progress"])
@@ -315,6 +315,14 @@ class InboundEdge:
         )
 
 
+def _all_of(*numbers: Int64) -> Int64:
+    """Every number that is among ``numbers``, ascending, once."""
+    everyone = np.concatenate(numbers)
+    named = np.zeros(int(everyone.max(initial=-1)) + 1, np.bool_)
+    named[everyone] = True
+    return np.flatnonzero(named)
+
+
 def _check_first(message: dict[str, Any], known: int) -> None:
     if message["first_key"] > known:
         raise StateError(
@@ -344,8 +352,12 @@ def open_message(payload: bytes) -> dict[str, Any]:
     keys, named = message["keys"], message["first_key"] + len(message["new_keys"])
     if not len(keys) == len(message["froms"]) == message["suffix"].keys:
         raise StateError("a message's keys, instants and timelines differ in number")
-    if len(keys) and not 0 <= int(keys.min()) <= int(keys.max()) < named:
+    if len(keys) and not 0 <= int(keys[0]) <= int(keys[-1]) < named:
         raise StateError("a message tells of a key that it does not name")
+    offsets, starts = message["suffix"].offsets, message["suffix"].starts
+    told = np.flatnonzero(np.diff(offsets))
+    if (np.diff(keys) <= 0).any() or (starts[offsets[told]] < message["froms"][told]).any():
+        raise StateError("a message's keys are not in order, or their timelines begin before they should")
     return message
 
 
