@@ -95,6 +95,41 @@ async def test_feeders_share_the_partitions_and_one_takes_over_when_the_other_is
     check_letters(stack, topic, places, sent)
 
 
+async def test_the_watermark_is_that_of_all_partitions_whoever_reads_them(
+    stack: Stack, pulsar_broker: Broker
+) -> None:
+    """Two feeders know only their own partitions; answers become final, and late events are found, in all."""
+    topic = "watermarks"
+    pulsar_broker.create_topic(topic, PARTITIONS)
+    metric = counting(topic, topic, allowed_lateness="10s")
+    await stack.apply(metric)
+    for name in ("these", "those"):
+        stack.start(name, "feeder")
+
+    async def both_read() -> bool:
+        return "" not in (readers := active(pulsar_broker, topic)) and len(set(readers)) == 2
+
+    await eventually(both_read)
+    keys = [f"key-{i}" for i in range(KEYS)]
+    places = publish(stack, topic, [(key, event(key, 1_000, state="on").payload) for key in keys])
+    assert {p.partition for p in places} == set(range(PARTITIONS))
+    await fed(stack, metric, last_of(places))
+
+    async def final() -> bool:
+        assert not (await stack.ask(metric, keys[0], "value_at", {"at": 990}))["final"]
+        return all([(await stack.ask(metric, key, "value_at", {"at": 989}))["final"] for key in keys])
+
+    await eventually(final)
+    late = publish(stack, topic, [(key, event(key, 989, state="on").payload) for key in keys])
+    await fed(stack, metric, last_of(late))
+    for name in ("these", "those"):
+        assert stack.stop(name) == 0
+    assert await counts(stack, metric) == dict.fromkeys(keys, 1)
+    found = letters(stack, topic, len(late))
+    assert [m.properties()["reason"] for m in found] == ["late"] * KEYS
+    assert {Place(int(m.properties()["partition"]), m.properties()["position"]) for m in found} == set(late)
+
+
 async def test_a_broker_that_is_killed_and_started_again_loses_and_doubles_nothing(
     stack: Stack, pulsar_broker: Broker
 ) -> None:
