@@ -73,6 +73,8 @@ class NodeWorker:
         self.inputs_taken += 1
         if not isinstance(self.node, EventNode):
             raise StateError(f"{self.spec.worker_id} is no leaf: it takes revisions, not events")
+        if (batch.values is None) == (self.node.expression.op == "latest_event_to_state"):
+            raise StateError(f"a batch {'without' if batch.values is None else 'with'} values of a column")
         seen = has_seen(self.progress, batch.position)
         if seen.any():
             self.repeated += int(seen.sum())

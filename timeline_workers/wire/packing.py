@@ -114,9 +114,11 @@ def decoding(what: str) -> Iterator[None]:
 
 
 def check_keys(names: Sequence[Any]) -> None:
-    """Raise StateError unless ``names`` are keys: strings and ints."""
+    """Raise StateError unless ``names`` are keys, strings and ints, each of them once."""
     if not set(map(type, names)) <= {str, int}:
         raise StateError("a list of keys holds something that is neither a string nor an int")
+    if len(set(names)) != len(names):
+        raise StateError("a list of keys holds one of them twice")
 
 
 def pack_ints(column: NDArray[np.integer]) -> list[Any]:
@@ -267,6 +269,10 @@ def unpack_timeline(packed: Sequence[Any], most: int = STATE_ROWS) -> Timeline:
     np.cumsum(counts, out=offsets[1:])
     if offsets[-1] != len(starts) or len(starts) != len(values):
         raise StateError("a timeline's row counts, starts and values differ in length")
+    ascending = starts[1:] > starts[:-1]
+    ascending[offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(starts))] - 1] = True  # of two keys
+    if not ascending.all():
+        raise StateError("a timeline's pieces are not in the order of their starts")
     return Timeline(offsets, starts, values)
 
 
