@@ -44,6 +44,7 @@ class Asked:
     """
 
     answered: int = 0
+    values: int = 0
     attempts: int = 0
     waits: list[float] = field(default_factory=list)
     calm: list[float] = field(default_factory=list)
@@ -113,7 +114,9 @@ class Asker:
             return
         if query == "keys":
             self._keys[worker] = answer["keys"]
-        elif answer["final"]:
+            return
+        self.asked.values += 1
+        if answer["final"]:
             self.asked.finals.append(Final(planned.metric.name, answer))
 
     async def _answer(self, worker: str, query: str, question: dict[str, Any]) -> Any:

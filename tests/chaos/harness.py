@@ -189,6 +189,7 @@ def _questions(asker: Asker) -> dict[str, Any]:
     return {
         "asked": asked.count,
         "answered": asked.answered,
+        "values among them": asked.values,
         "attempts": asked.attempts,
         "waits": _waits(asked.waits),
         "waits while nothing was away": _waits(asked.calm),
