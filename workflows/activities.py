@@ -56,7 +56,8 @@ async def wait_until_ended(client: Client, worker_id: str) -> None:
         assert description.status is not WorkflowExecutionStatus.RUNNING
 
 
-async def _tell(worker_id: str, signal: str, *args: Any) -> None:
+async def tell(worker_id: str, signal: str, *args: Any) -> None:
+    """Signal a worker from an activity; fails as ``WorkerGone``, for good, when it does not run."""
     if not await signal_worker(activity.client(), worker_id, signal, *args):
         # Benign: it happens whenever neighbours end together, and need not fill the log with tracebacks.
         raise ApplicationError(
@@ -70,25 +71,25 @@ async def _tell(worker_id: str, signal: str, *args: Any) -> None:
 @activity.defn
 async def deliver(worker_id: str, message: bytes) -> None:
     """Give worker ``worker_id`` one message of an edge."""
-    await _tell(worker_id, "receive", message)
+    await tell(worker_id, "receive", message)
 
 
 @activity.defn
 async def open_edge(worker_id: str, subscription: SubscribeInput) -> None:
     """Subscribe to worker ``worker_id``."""
-    await _tell(worker_id, "subscribe", subscription)
+    await tell(worker_id, "subscribe", subscription)
 
 
 @activity.defn
 async def close_edge(worker_id: str, subscriber: str) -> None:
     """End a subscription to worker ``worker_id``."""
-    await _tell(worker_id, "unsubscribe", subscriber)
+    await tell(worker_id, "unsubscribe", subscriber)
 
 
 @activity.defn
 async def hold_edge(worker_id: str, hold: HoldInput) -> None:
     """Have worker ``worker_id`` hold what it has to say to a subscriber, or go on."""
-    await _tell(worker_id, "hold", hold)
+    await tell(worker_id, "hold", hold)
 
 
 @activity.defn

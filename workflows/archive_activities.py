@@ -24,7 +24,7 @@ from timeline_workers.algebra.timelines import Key
 from timeline_workers.errors import StateError
 from timeline_workers.runtime.archive import fingerprint
 
-from .activities import signal_worker, wait_until_ended
+from .activities import signal_worker, tell, wait_until_ended
 from .messages import ArchiveInput, RecallInput
 
 RECALL_BYTES = 768 * 1024
@@ -69,8 +69,16 @@ def archive_id(worker_id: str, number: int) -> str:
 
 
 @activity.defn
-async def store_segment(archive: str, input: ArchiveInput, segment: bytes) -> None:
-    """Have the archive hold ``segment``; it is started when it does not run."""
+async def store_segment(archive: str, segment: bytes) -> None:
+    """Have an archive that was begun before hold ``segment``, too. Fails as ``WorkerGone`` when it does not
+    run: a new one of the same name would hide what it held.
+    """
+    await tell(archive, "store", segment)
+
+
+@activity.defn
+async def begin_archive(archive: str, input: ArchiveInput, segment: bytes) -> None:
+    """Have an archive hold ``segment``; it is started if it does not run."""
     spec = input.spec
     await activity.client().start_workflow(
         "KeyArchive",
@@ -158,4 +166,4 @@ async def end_archives(client: Client, worker_id: str, reason: str) -> list[str]
     return ended
 
 
-ARCHIVE_ACTIVITIES = (store_segment, recall_keys)
+ARCHIVE_ACTIVITIES = (begin_archive, store_segment, recall_keys)

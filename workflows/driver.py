@@ -91,5 +91,6 @@ class TimelineDriver:
             existing=len(ensured.existing),
             stopped=registered.stopped,
             beginning=_beginning(graph.event_processor_workers, ensured),
+            departed=ensured.departed,
             text=graph.text,
         )

@@ -219,7 +219,8 @@ class DriverResult(Message):
     partition (one in all for an aggregate). Both are empty for ``partitions: per-key``, where the feeder
     starts a tree at the first event of a key. ``stopped`` are workers of an earlier definition of the same
     name. ``beginning`` are event processors that begin with the next event beside others of the metric that
-    ran already: about earlier times the metric knows only what those others do.
+    ran already: about earlier times the metric knows only what those others do. ``departed`` are workers that
+    it shares and that keys have left: it learns of such a key when that comes back.
     """
 
     metric: str
@@ -230,14 +231,18 @@ class DriverResult(Message):
     existing: int
     stopped: tuple[str, ...] = ()
     beginning: tuple[str, ...] = ()
+    departed: tuple[str, ...] = ()
     text: str
 
 
 class EnsureResult(Message):
-    """Worker ids by whether they had to be started."""
+    """Worker ids by whether they had to be started; ``departed``: workers that ran already, are listened to
+    by some that were started, and that keys have left.
+    """
 
     started: tuple[str, ...] = ()
     existing: tuple[str, ...] = ()
+    departed: tuple[str, ...] = ()
 
 
 class EnsureInput(Message):

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
 
     from . import activities, archive_activities, carry
     from .archive_activities import archive_id
-    from .edges import reason, run_local
+    from .edges import is_gone, reason, run_local
     from .messages import ArchiveInput, Departed, Paused, ProcessorInput, RecallInput
 
 # How much of what lies below the watermark is kept, by the attempt to get below the limit.
@@ -102,16 +102,21 @@ class Shedding:
         full = held.last_keys >= departing.ARCHIVE_KEYS or held.last_bytes >= departing.ARCHIVE_BYTES
         begins = full or not held.archives
         number = held.archives if begins else held.archives - 1
+        archive = archive_id(self._worker_id, number)
         try:
             for segment in departure.segments:
-                await run_local(
-                    archive_activities.store_segment,
-                    archive_id(self._worker_id, number),
-                    ArchiveInput(spec=self._node.spec),
-                    segment,
-                )
+                if begins:
+                    input = ArchiveInput(spec=self._node.spec)
+                    await run_local(archive_activities.begin_archive, archive, input, segment)
+                else:
+                    await run_local(archive_activities.store_segment, archive, segment)
         except FailureError as error:
             workflow.logger.warning("keys cannot leave yet: %s", reason(error))
+            if is_gone(error):
+                # It was ended by others. What it held may still be had for a while; the next keys to leave
+                # begin another one.
+                self._miss([archive])
+                self.departed = self.departed.model_copy(update={"last_keys": departing.ARCHIVE_KEYS})
             return
         departing.leave(self._node, departure)
         self.departed = Departed(
@@ -158,11 +163,14 @@ class Shedding:
                 workflow.logger.error("%s", self.error)
                 return False
             if recalled.lost:
-                lost = sorted({*self.departed.lost, *recalled.lost})
-                self.departed = self.departed.model_copy(update={"lost": tuple(lost)})
+                self._miss(recalled.lost)
             names = [*recalled.rest, *names[_NAMES_AT_ONCE:]]
         self.error = None
         return True
+
+    def _miss(self, archives: Collection[str]) -> None:
+        lost = sorted({*self.departed.lost, *archives})
+        self.departed = self.departed.model_copy(update={"lost": tuple(lost)})
 
     def _put_back(self, segments: list[bytes]) -> None:
         count = departing.recall(self._node, segments, workflow.info().first_execution_run_id)

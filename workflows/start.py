@@ -89,7 +89,25 @@ async def ensure_workers(
     return EnsureResult(
         started=tuple(s.worker_id for s in specs if s.worker_id in started),
         existing=tuple(s.worker_id for s in specs if s.worker_id not in started),
+        departed=await _departed(client, specs, started),
     )
+
+
+async def _departed(client: Client, specs: Sequence[WorkerSpec], started: set[str]) -> tuple[str, ...]:
+    """The workers that those of ``specs`` just started will hear, and that keys have left before."""
+    heard = {
+        worker
+        for spec in specs
+        if spec.worker_id in started and spec.key_ttl is not None
+        for slot in spec.inputs
+        for worker in slot
+    }
+    found = []
+    for worker in sorted(heard - started):
+        status = await client.get_workflow_handle(worker).query("status", rpc_timeout=timedelta(seconds=30))
+        if status.get("archives"):
+            found.append(worker)
+    return tuple(found)
 
 
 async def _start(client: Client, input: ProcessorInput, task_queue: str) -> bool:

@@ -10,7 +10,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 import timeline_workers
 from tests.oracle.events import Event
@@ -28,7 +31,8 @@ from timeline_workers.algebra.leaves import Progress
 from timeline_workers.errors import QuestionError
 from timeline_workers.graph.plan import plan
 from timeline_workers.metric import Metric, Source
-from workflows import ask
+from timeline_workers.runtime import departing
+from workflows import ask, carry
 from workflows.archive_activities import archive_id
 from workflows.start import all_workers
 
@@ -150,6 +154,14 @@ async def test_idle_keys_leave_are_answered_for_and_come_back(cached: int) -> No
         await feed.until_everywhere(archived=2)
         await feed.assert_answers([10, 22, 45, int(mark) + 1, int(mark) + 4, int(mark) + 60])
 
+        # Who applies another metric over the same workers is told that it will miss keys.
+        other = bounded(expression="!(" + CIRR.split("(", 1)[1]).model_copy(update={"name": "other"})
+        applied = await ask.apply(client, other)
+        shared = [spec.worker_id for spec in all_workers(plan(metric))]
+        assert applied.departed
+        assert set(applied.departed) <= set(shared)
+        await ask.delete(client, other.name)
+
         workers = [spec.worker_id for spec in all_workers(plan(metric))]
         archives = [archive_id(worker, 0) for worker in workers]
         await ask.delete(client, metric.name)
@@ -178,3 +190,81 @@ async def temporal_query(client: Client, workflow_id: str, question: dict[str, A
     assert process.returncode == 0
     answer: dict[str, Any] = json.loads(output)["queryResult"][0]
     return answer
+
+
+LEAF = "latest_event_to_state(playerStateChange)"
+
+
+async def test_an_archive_carries_its_keys_from_run_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large they are, and whatever is asked and stored meanwhile; the worker finds its keys in the
+    newest of several archives."""
+    monkeypatch.setattr(carry, "INLINE_STATE_BYTES", 0)
+    monkeypatch.setattr(carry, "STATE_PART_BYTES", 200)
+    monkeypatch.setattr(departing, "ARCHIVE_KEYS", 2)
+    metric = bounded(LEAF)
+    async with cluster() as client:
+        await ask.apply(client, metric, continue_as_new_after=1)
+        (worker,) = result_workers(metric)
+        feed = Feed(client, metric)
+        for round_ in range(3):
+            start = 10_000 * (round_ + 1)
+            rows = [(f"s{i}", start + i, "playerStateChange", f"{round_}-{i}") for i in range(3)]
+            await feed(*rows, watermark=start)
+            await feed.until_everywhere(archived=3)
+            for number in range((await status(client, worker))["archives"]):
+                await client.get_workflow_handle(archive_id(worker, number)).signal("continue_as_new")
+        now = await status(client, worker)
+        assert now["archives"] > 1
+        assert now["archives_lost"] == []
+        await feed.assert_answers([9_999, 10_001, 20_001, 30_001, 40_000])
+        first = await status(client, archive_id(worker, 0))
+        assert first["runs"] > 0
+        assert first["refused"] == 0
+        async for run in runs_of(client, archive_id(worker, 0)):
+            history = await client.get_workflow_handle(archive_id(worker, 0), run_id=run).fetch_history()
+            await replayer().replay_workflow(history)
+
+
+async def test_an_archive_ended_by_hand_is_missed_and_does_not_stop_the_worker() -> None:
+    """While the server keeps its history, its keys come back all the same; when that is gone they begin anew.
+    Keys that leave later have another archive, and the status names the one that was lost."""
+    metric = bounded(LEAF)
+    async with cluster() as client:
+        await ask.apply(client, metric, continue_as_new_after=1)
+        (worker,) = result_workers(metric)
+        feed = Feed(client, metric)
+        await feed(("s1", 10, "playerStateChange", "play"), watermark=10)
+        await feed(("s2", 10, "playerStateChange", "play"), watermark=10)
+        await feed.until_everywhere(archived=2)
+        first, second = archive_id(worker, 0), archive_id(worker, 1)
+        await client.get_workflow_handle(first).terminate("for the test")
+        mark = (await status(client, worker))["state"]["watermark"] / SECOND
+        await feed(("s1", mark + 5, "playerStateChange", "pause"), watermark=mark)
+        answer = await ask.ask_worker(client, worker, "value_at", {"key": "s1", "at": 20})
+        assert (answer["value"], answer["since"], answer["final"]) == ("play", 10, True)
+        await feed.until_everywhere(archived=2)
+        now = await status(client, worker)
+        assert (now["archives"], now["archives_lost"]) == (2, [first])
+        assert (await status(client, second))["state"]["keys"] == 1
+
+        await client.workflow_service.delete_workflow_execution(
+            DeleteWorkflowExecutionRequest(
+                namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=first)
+            )
+        )
+        while await exists(client, first):
+            await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees
+        mark = (await status(client, worker))["state"]["watermark"] / SECOND
+        await feed(("s2", mark + 5, "playerStateChange", "init"), watermark=mark)
+        answer = await ask.ask_worker(client, worker, "value_at", {"key": "s2", "at": mark + 5})
+        assert (answer["value"], answer["since"]) == ("init", mark + 5)
+
+
+async def exists(client: Client, workflow_id: str) -> bool:
+    try:
+        await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True

@@ -100,6 +100,11 @@ def apply(
             f"warning: {len(result.beginning)} event processors begin with the next event, beside others of "
             "this metric that know earlier ones: its answers about earlier times are incomplete"
         )
+    if result.departed:
+        complain(
+            f"warning: idle keys have left {len(result.departed)} workers that this metric shares; it does "
+            "not know such a key, nor count it in an aggregate, until an event brings it back"
+        )
     if loaded.source.partitions == "per-key":
         complain("the feeder starts a tree of workers at the first event of a key")
 
