@@ -109,6 +109,7 @@ async def test_per_key_sources_get_a_tree_of_workers_at_the_first_event_of_a_key
     await eventually(there)
 
 
+@pytest.mark.long_on_pulsar
 async def test_nothing_is_lost_or_applied_twice_when_feeder_and_worker_are_killed(stack: Stack) -> None:
     """Shuffled and partly duplicated sessions, kill -9 in the middle: the answers are those of evaluation
     in process.
