@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, PendingActivityState, TaskQueueType
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
@@ -236,7 +237,7 @@ async def cause_of(client: Client, worker: str) -> str | None:
 async def _failing(
     client: Client, worker: str, raw: DescribeWorkflowExecutionResponse, *, answers: bool
 ) -> str | None:
-    return await _failing_task(client, worker, raw, answers=answers) or _failing_activity(raw)
+    return await _failing_task(client, worker, raw, answers=answers) or await _failing_activity(client, raw)
 
 
 async def _failing_task(
@@ -253,23 +254,28 @@ async def _failing_task(
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
             break
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-            failure = event.workflow_task_failed_event_attributes.failure
-            error = await client.data_converter.decode_failure(failure)
-            cause = _short(getattr(error, "message", "") or str(error))
+            cause = await _words(client, event.workflow_task_failed_event_attributes.failure)
             return f"its workflow task fails, attempt {attempt}: {cause}"
     if attempt < 3:
         return None  # once too late: its process may have been killed
     return f"its workflow task is not finished in time, attempt {attempt}; the log of its process says more"
 
 
-def _failing_activity(raw: DescribeWorkflowExecutionResponse) -> str | None:
+async def _failing_activity(client: Client, raw: DescribeWorkflowExecutionResponse) -> str | None:
     for pending in raw.pending_activities:
-        name, cause = pending.activity_type.name, _short(pending.last_failure.message)
-        if pending.attempt > 1 and cause:
+        name = pending.activity_type.name
+        if pending.attempt > 1 and pending.HasField("last_failure"):
+            cause = await _words(client, pending.last_failure)
             return f"its activity {name} fails, attempt {pending.attempt}: {cause}"
         if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED:
             return f"its activity {name} was paused by hand"
     return None
+
+
+async def _words(client: Client, failure: Failure) -> str:
+    """What a failure says, in short; the payload codec may have encrypted it."""
+    error = await client.data_converter.decode_failure(failure)
+    return _short(getattr(error, "message", "") or str(error))
 
 
 def _task(raw: DescribeWorkflowExecutionResponse) -> str:
@@ -284,7 +290,8 @@ async def _ended(client: Client, worker: str) -> str:
     for event in await _tail(client, worker, 1):
         name = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_WORKFLOW_EXECUTION_").lower()
         reason = event.workflow_execution_terminated_event_attributes.reason
-        failure = event.workflow_execution_failed_event_attributes.failure.message
+        failed = event.workflow_execution_failed_event_attributes
+        failure = await _words(client, failed.failure) if failed.HasField("failure") else ""
         said = f": {_short(reason or failure)}" if reason or failure else ""
         return f"ended ({name}{said}); `timeline apply` starts it again, without its past"
     return "ended; `timeline apply` starts it again, without its past"
