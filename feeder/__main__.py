@@ -22,7 +22,8 @@ from timeline_workers.temporal_client import connect as connect_temporal
 from .catalog import Catalog
 from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, Counts, TopicFeeder
 from .gaps import GapError, Gaps
-from .leaves import Leaves
+from .intake import Begin, BeginError
+from .leaves import LeafLostError, Leaves
 from .report import configure_logging, reasons, report, summary
 from .retry import persist
 from .turn import turn
@@ -49,6 +50,14 @@ def main(
             help="Subscription name; by default one for all metrics, or one for the set of --metric."
         ),
     ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Begin at the messages published then: earliest, latest, an ISO 8601 time (UTC), or seconds "
+            "since the epoch. Moves the subscription. Default: where it is, and at first earliest.",
+        ),
+    ] = None,
     batch: Annotated[
         int, typer.Option(min=1, max=50_000, help="Most messages in one batch.")
     ] = BATCH_MESSAGES,
@@ -67,7 +76,11 @@ def main(
     only = tuple(sorted(set(metric or ())))
     name = subscription or (SUBSCRIPTION if not only else f"{SUBSCRIPTION}-{_digest(only)}")
     try:
-        code = asyncio.run(_run(only, name, batch, wait_ms))
+        begins = None if begin is None else Begin.parse(begin)
+        code = asyncio.run(_run(only, name, batch, wait_ms, begins))
+    except BeginError as error:
+        typer.echo(f"error: {error}", err=True)
+        code = 2
     except ConnectionFailedError as error:
         typer.echo(f"error: {error}", err=True)
         code = 4
@@ -85,7 +98,9 @@ def _digest(names: tuple[str, ...]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:10]
 
 
-async def _run(only: tuple[str, ...], subscription: str, batch: int, wait_ms: int) -> int:
+async def _run(
+    only: tuple[str, ...], subscription: str, batch: int, wait_ms: int, begin: Begin | None
+) -> int:
     url = pulsar_url()
     await asyncio.to_thread(lambda: connect_pulsar(url).close())  # a wrong address ends the program
     temporal = await connect_temporal()
@@ -110,6 +125,7 @@ async def _run(only: tuple[str, ...], subscription: str, batch: int, wait_ms: in
                 subscription=subscription,
                 batch_messages=batch,
                 batch_wait_ms=wait_ms,
+                begin=begin,
             )
             made.counts = counts.setdefault(topic, made.counts)
             return made
@@ -171,7 +187,6 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
         pause = RESUBSCRIBE_SECONDS
         try:
             feeder = await asyncio.to_thread(make, topic)
-            log.info("feeding", topic=topic)
             await feeder.run(stop)
             return
         except ConnectionFailedError as error:
@@ -184,6 +199,8 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
         except pulsar.PulsarException as error:
             log.error("the broker failed; subscribing again", topic=topic, error=str(error))
         except (RPCError, ExceptionGroup) as error:
+            if isinstance(error, ExceptionGroup) and error.subgroup(LeafLostError) is not None:
+                pause = GAP_SECONDS
             log.error(
                 "delivery failed; starting again from what is acknowledged", topic=topic, error=_told(error)
             )

@@ -30,6 +30,7 @@ class Catalog:
         self._missing: frozenset[str] = frozenset()
         self.topics: dict[str, list[Group]] = {}
         self.metrics: tuple[str, ...] = ()
+        self.version = 0  # grows with every change, also of a metric that is removed and applied again
 
     async def refresh(self) -> bool:
         """Look whether the catalog has changed, and if so read it; True when there is something new.
@@ -76,6 +77,7 @@ class Catalog:
             self._tell_missing()
             return False
         self._seen = seen
+        self.version += 1
         plans: dict[str, Plan] = {}
         for entry in entries:
             metric = entry.metric

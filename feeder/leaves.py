@@ -20,6 +20,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.algebra.leaves import Progress
+from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import worker_id, workers
 from workflows.start import ensure_workers
 
@@ -35,6 +36,10 @@ CONCURRENT_SIGNALS = 32
 # many batches.
 OWED_BATCHES = 16
 _QUERY_TIMEOUT = timedelta(seconds=10)
+
+
+class LeafLostError(TimelineError):
+    """A leaf worker that had been fed was gone, and has been started anew: it needs the past again."""
 
 
 class NotApplied(OSError):
@@ -67,6 +72,7 @@ class Leaves:
         self._slots = asyncio.Semaphore(CONCURRENT_SIGNALS)
         self._starting: dict[str, asyncio.Lock] = {}
         self._owed: dict[str, int] = {}
+        self._fed: set[str] = set()
         self.signals = 0
         self.bytes = 0
 
@@ -89,7 +95,7 @@ class Leaves:
     async def settle(self, group: Group, progress: Sequence[Progress]) -> None:
         """Tell the leaves that have heard nothing of late how far the source has come."""
         async with asyncio.TaskGroup() as tasks:
-            for worker, label in _workers_of(group):
+            for worker, label in workers_of(group):
                 if self._owed.get(worker, 0) > 0:
                     parcel = progress_parcel(_leaf_of(group, worker), progress)
                     tasks.create_task(self._send_all(group, worker, label, [parcel]))
@@ -97,22 +103,35 @@ class Leaves:
 
     def due(self, group: Group) -> bool:
         """Whether some leaf of ``group`` has been owed its progress for long enough."""
-        return any(self._owed.get(worker, 0) >= OWED_BATCHES for worker, _ in _workers_of(group))
+        return any(self._owed.get(worker, 0) >= OWED_BATCHES for worker, _ in workers_of(group))
 
     def owes(self, group: Group) -> bool:
         """Whether some leaf of ``group`` has not been told how far the source has come."""
-        return any(self._owed.get(worker, 0) for worker, _ in _workers_of(group))
+        return any(self._owed.get(worker, 0) for worker, _ in workers_of(group))
 
-    async def progress(self, group: Group) -> tuple[dict[int, Reached], list[dict[int, Reached]]]:
-        """Ask the leaves how far they are: what the journal says, and what each of the others says."""
-        journal, _ = group.journal()
-        names = [journal, *(worker for worker, _ in _workers_of(group) if worker != journal)]
-        answers = await asyncio.gather(*(self._ask(name) for name in names))
-        return answers[0], answers[1:]
+    async def tell(self, group: Group, worker: str, label: str, progress: Sequence[Progress]) -> None:
+        """Return when Temporal has accepted for ``worker`` how far the source has come."""
+        await self._send_all(group, worker, label, [progress_parcel(_leaf_of(group, worker), progress)])
+
+    async def progress(self, group: Group) -> dict[str, dict[int, Reached]]:
+        """Ask the leaf workers of ``group`` (of a per-key group, its journal) how far they are, with
+        everything that they have been sent.
+        """
+        names = [worker for worker, _ in workers_of(group)]
+        answers = await asyncio.gather(*(self.asked(name) for name in names))
+        return dict(zip(names, answers, strict=True))
+
+    async def asked(self, worker: str) -> dict[int, Reached]:
+        """How far ``worker`` is once it has applied what it was sent; nothing when it does not exist."""
+        return await self._ask(worker, settled=True)
+
+    def owe(self, group: Group) -> None:
+        """Have every leaf told how far the source has come when next it is told so."""
+        self._note_owed(group, ())
 
     def _note_owed(self, group: Group, told: Iterable[str]) -> None:
         heard = set(told)
-        for worker, _ in _workers_of(group):
+        for worker, _ in workers_of(group):
             self._owed[worker] = 0 if worker in heard else self._owed.get(worker, 0) + 1
 
     async def _send_all(self, group: Group, worker: str, label: str, parcels: Sequence[Parcel]) -> None:
@@ -124,6 +143,7 @@ class Leaves:
                     lambda: self._drained(worker, line),
                 )
             await persist(f"signalling worker {worker}", lambda p=parcel: self._send(group, worker, label, p))  # type: ignore[misc]
+            self._fed.add(worker)
             line.sent.append({p.partition: Offset(p.major, p.minor) for p in parcel.progress})
             self.signals += 1
             self.bytes += len(parcel.payload)
@@ -139,6 +159,8 @@ class Leaves:
             if not await self._needed(worker.rpartition(".")[0]):
                 return
             await self._start(group, worker, label)
+            if group.labels and worker in self._fed:
+                raise LeafLostError(f"worker {worker} was gone and has been started anew") from error
             async with self._slots:
                 await self._client.get_workflow_handle(worker).signal("ingest", parcel.payload)
 
@@ -161,14 +183,18 @@ class Leaves:
         if len(line.sent) >= OUTSTANDING:
             raise NotApplied(f"{len(line.sent)} batches are accepted but not yet applied")
 
-    async def _ask(self, worker: str) -> dict[int, Reached]:
-        """How far ``worker`` is; nothing when it does not exist."""
+    async def _ask(self, worker: str, settled: bool = False) -> dict[int, Reached]:
+        """How far ``worker`` is; nothing when it does not exist. ``settled``: not before it has applied what
+        it was sent.
+        """
 
         async def ask() -> dict[int, Reached]:
             handle = self._client.get_workflow_handle(worker)
             status: dict[str, Any] = await handle.query("status", rpc_timeout=_QUERY_TIMEOUT)
             if status["state"] is None:
                 raise NotApplied("it is fetching its state")
+            if settled and status.get("inbox"):
+                raise NotApplied(f"{status['inbox']} batches are accepted but not yet applied{_why(status)}")
             return read_progress(status)
 
         try:
@@ -179,7 +205,11 @@ class Leaves:
             raise
 
 
-def _workers_of(group: Group) -> list[tuple[str, str]]:
+def _why(status: Mapping[str, Any]) -> str:
+    return f": it is paused: {status['paused']}" if status.get("paused") else ""
+
+
+def workers_of(group: Group) -> list[tuple[str, str]]:
     """(worker id, label) of all leaf workers of ``group``; of a per-key group, the journal only."""
     labels = group.labels
     if not labels:

@@ -12,8 +12,8 @@ from; where it is at or after, all leaves have everything up to there, and those
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,21 +55,41 @@ def minor_of(entry: int, batch_index: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far one source partition has come. ``watermark``: microseconds, None before any event."""
+    """How far one source partition has come.
+
+    ``watermark``: microseconds, None before any event; ``late``, ``refused``: how many events up to here were
+    not applied; ``published``: when the last message was, microseconds, None where it is not known.
+    """
 
     offset: Offset
     watermark: int | None
+    late: int = 0
+    refused: int = 0
+    published: int | None = None
 
     def as_progress(self, partition: int) -> Progress:
         """The same in the form that leaves are sent."""
-        return Progress(partition, self.offset.major, self.offset.minor, self.watermark)
+        return Progress(partition, *self.offset, self.watermark, self.late, self.refused, self.published)
+
+    def before(self, other: Reached) -> bool:
+        """Whether ``other`` knows more: a later place, or at the same place a greater watermark."""
+        return self._rank() < other._rank()
+
+    def _rank(self) -> tuple[Offset, int]:
+        return self.offset, NEVER if self.watermark is None else self.watermark
 
 
 def read_progress(status: Mapping[str, Any]) -> dict[int, Reached]:
     """Return, per source partition, what the answer of a leaf to ``status`` says it has applied."""
     state = status.get("state") or {}
     return {
-        int(p["partition"]): Reached(Offset(int(p["major"]), int(p["minor"])), p["watermark"])
+        int(p["partition"]): Reached(
+            Offset(int(p["major"]), int(p["minor"])),
+            p["watermark"],
+            p.get("late", 0),  # a worker of release 0.1.0 tells no counts
+            p.get("refused", 0),
+            p.get("published"),
+        )
         for p in state.get("progress", ())
     }
 
@@ -81,9 +101,18 @@ def resume(first: Offset, journal: Reached | None, leaves: Iterable[Reached]) ->
     start. ``leaves``: what the other leaves of the group report; used when the journal is missing or
     behind, as after the metric it belonged to was deleted.
     """
+    known = list(leaves) + ([journal] if journal is not None else [])
+    chosen = _chosen(first, journal, known)
+    if chosen is None:
+        return None
+    # The watermark of a silent partition rises in the same place: of those who are there, the last to hear
+    # knows most.
+    return max((r for r in known if r.offset == chosen.offset), key=Reached._rank)
+
+
+def _chosen(first: Offset, journal: Reached | None, known: Sequence[Reached]) -> Reached | None:
     if journal is not None and (journal.offset >= first or journal.offset.is_next(first)):
         return journal
-    known = list(leaves) + ([journal] if journal is not None else [])
     before = [r for r in known if r.offset < first]
     for reached in before:
         if reached.offset.is_next(first):
@@ -96,12 +125,18 @@ def resume(first: Offset, journal: Reached | None, leaves: Iterable[Reached]) ->
 
 @dataclass(frozen=True, slots=True)
 class Clocked:
-    """What the clock says of N messages: ``late``: bool[N]; ``before``, ``after``: int64[N], the watermark
-    of the message's partition before and after it, NEVER when there was none."""
+    """What the clock says of N messages.
+
+    ``late``: bool[N]; ``before``, ``after``: int64[N], the watermark of the message's partition before and
+    after it, NEVER when there was none; ``late_count``, ``refused_count``: int64[N], how many events of the
+    partition were not applied, up to and with it.
+    """
 
     late: Bools
     before: Int64
     after: Int64
+    late_count: Int64
+    refused_count: Int64
 
 
 SILENT = Reached(Offset(-1, -1), None)
@@ -139,26 +174,51 @@ class Clock:
         else:
             self._reached[partition] = reached
 
-    def advance(self, position: Positions, time: Int64, valid: Bools) -> Clocked:
+    def rise(self, partition: int, watermark: int) -> None:
+        """Let the watermark of a silent partition go up to ``watermark``; it never goes back."""
+        was = self._reached.get(partition, SILENT)
+        if was.watermark is None or was.watermark < watermark:
+            self._reached[partition] = replace(was, watermark=watermark)
+
+    def pass_over(self, partition: int, offset: Offset) -> None:
+        """Go on after ``offset`` without having looked at what was there."""
+        was = self._reached.get(partition, SILENT)
+        if was.offset < offset:
+            self._reached[partition] = replace(was, offset=offset)
+
+    def advance(
+        self, position: Positions, time: Int64, valid: Bools, published: Int64, late: Bools | None = None
+    ) -> Clocked:
         """Take N messages, in order within each partition; ``time`` counts where ``valid``.
 
-        An event that is late moves no watermark, being below it.
+        An event that is late moves no watermark, being below it. ``late``: those of which it is known that
+        they were late when they came; by themselves they may not be, as a silent partition's watermark had
+        risen.
         """
         before = np.full(len(time), NEVER, np.int64)
         after = np.full(len(time), NEVER, np.int64)
+        late_count, refused_count = np.zeros((2, len(time)), np.int64)
+        is_late = np.zeros(len(time), np.bool_)
         for partition in np.unique(position.partition).tolist():
             rows = np.flatnonzero(position.partition == partition)
-            was = self._reached.get(partition)
-            known = None if was is None else was.watermark
-            start = NEVER if known is None else known
-            marks = np.where(valid[rows], time[rows] - self._lateness, NEVER)
+            was = self._reached.get(partition, SILENT)
+            start = NEVER if was.watermark is None else was.watermark
+            counts = valid[rows] if late is None else valid[rows] & ~late[rows]
+            marks = np.where(counts, time[rows] - self._lateness, NEVER)
             running = np.maximum.accumulate(np.concatenate(([start], marks)))
             before[rows], after[rows] = running[:-1], running[1:]
+            is_late[rows] = valid[rows] & ((time[rows] < before[rows]) | ~counts)
+            late_count[rows] = was.late + np.cumsum(is_late[rows])
+            refused_count[rows] = was.refused + np.cumsum(~valid[rows])
             last, mark = rows[-1], int(running[-1])
             self._reached[partition] = Reached(
-                Offset(int(position.major[last]), int(position.minor[last])), None if mark == NEVER else mark
+                Offset(int(position.major[last]), int(position.minor[last])),
+                None if mark == NEVER else mark,
+                int(late_count[last]),
+                int(refused_count[last]),
+                int(published[last]),
             )
-        return Clocked(valid & (time < before), before, after)
+        return Clocked(is_late, before, after, late_count, refused_count)
 
 
 def advancing(position: Positions, after: Offset | None) -> tuple[Bools, Offset]:
@@ -194,14 +254,22 @@ def gap(position: Positions, new: Bools) -> tuple[Offset, Offset] | None:
     return Offset(int(major[i]), int(minor[i])), Offset(int(major[i + 1]), int(minor[i + 1]))
 
 
-def progress_of(position: Positions, after: Int64, rows: NDArray[np.intp]) -> tuple[Progress, ...]:
+def progress_of(
+    position: Positions, clocked: Clocked, published: Int64, rows: NDArray[np.intp]
+) -> tuple[Progress, ...]:
     """Return how far the partitions of messages ``rows`` (ascending) have come with the last of them."""
     found: dict[int, Progress] = {}
     partitions = position.partition[rows]
     for partition in np.unique(partitions).tolist():
         last = rows[np.flatnonzero(partitions == partition)[-1]]
-        mark = int(after[last])
+        mark = int(clocked.after[last])
         found[partition] = Progress(
-            partition, int(position.major[last]), int(position.minor[last]), None if mark == NEVER else mark
+            partition,
+            int(position.major[last]),
+            int(position.minor[last]),
+            None if mark == NEVER else mark,
+            int(clocked.late_count[last]),
+            int(clocked.refused_count[last]),
+            int(published[last]),
         )
     return tuple(found.values())

@@ -35,6 +35,7 @@ def summary(counts: Iterable[Counts], signals: int, rate: float) -> dict[str, in
         "events": sum(c.events for c in every),
         "late": sum(c.late for c in every),
         "refused": sum(c.refused for c in every),
+        "replayed": sum(c.replayed for c in every),
         "gaps": sum(c.gaps for c in every),
         "batches": sum(c.batches for c in every),
         "signals": signals,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from timeline_workers.algebra import columns as column_tools
 from timeline_workers.algebra.leaves import LeafRouter, Progress
 from timeline_workers.algebra.timelines import Key
-from timeline_workers.algebra.values import Int64
+from timeline_workers.algebra.values import Bools, Int64
 from timeline_workers.events.batch import EventBatch, Positions
 from timeline_workers.events.decode import Decoder
 from timeline_workers.events.rules import Requirement
@@ -28,6 +28,7 @@ from timeline_workers.metric import Source
 from timeline_workers.wire.leaf import encode_leaf_batch
 
 from .progress import Clock, Clocked, progress_of
+from .sunk import Sunk
 
 PAYLOAD_BYTES = 400 * 1024
 JOURNAL_LABEL = "journal"
@@ -163,18 +164,24 @@ class Router:
     def __init__(self, group: Group, partitions: int = 1) -> None:
         self.clock = Clock(group.source.allowed_lateness, partitions)
         self._labels: dict[Key, str] = {}
+        self._sunk: dict[str, Sunk] = {}
         self.update(group)
 
     def update(self, group: Group) -> None:
         """Go on with other metrics of the same signature; watermarks and positions stay."""
         self.group = group
+        self.forget_sent()
         source = group.source
         self._decoder = Decoder.for_source(
             source, only=source.columns or group.columns, requirements=group.requirements, alike=group.alike
         )
 
-    def route(self, messages: Messages) -> Routed:
-        """Decode, judge and divide ``messages``; advances the watermarks.
+    def forget_sent(self) -> None:
+        """Forget what the leaves were sent: they may have been started anew."""
+        self._sunk = {name: Sunk() for name, leaf in self.group.leaves.items() if Sunk.applies(leaf.router)}
+
+    def route(self, messages: Messages, late: Bools | None = None) -> Routed:
+        """Decode, judge and divide ``messages``; advances the watermarks. ``late``: see ``Clock.advance``.
 
         Guarantees that every message is either in ``refused`` or in the parcels of every leaf that needs
         it, and that the result depends only on the messages and the watermarks before them.
@@ -189,11 +196,11 @@ class Router:
         valid[rows] = True
         times = np.zeros(len(messages), np.int64)
         times[rows] = decoded.batch.time
-        clocked = self.clock.advance(messages.position, times, valid)
+        clocked = self.clock.advance(messages.position, times, valid, messages.published, late)
         for row in np.flatnonzero(clocked.late).tolist():
             refused.append(Refused(row, "late", _late(row, times, clocked, messages.position)))
         events = np.flatnonzero(~clocked.late[rows])
-        parcels, labels = self._divide(decoded.batch, rows, events, messages.position, clocked.after)
+        parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked)
         return Routed(refused, parcels, labels, self.clock.progress(), len(events))
 
     def _divide(
@@ -201,8 +208,8 @@ class Router:
         batch: EventBatch,
         rows: NDArray[np.intp],
         events: NDArray[np.intp],
-        position: Positions,
-        after: Int64,
+        messages: Messages,
+        clocked: Clocked,
     ) -> tuple[dict[str, list[Parcel]], dict[str, str]]:
         parcels: dict[str, list[Parcel]] = {}
         labels: dict[str, str] = {}
@@ -213,17 +220,23 @@ class Router:
                 # Messages lo..hi of the batch; the events among them that have this label.
                 within = chosen[np.searchsorted(rows[chosen], lo) : np.searchsorted(rows[chosen], hi)]
                 part = select(batch, within)
-                progress = (*progress_of(position, after, np.arange(lo, hi)), *silent)
+                told = progress_of(messages.position, clocked, messages.published, np.arange(lo, hi))
+                progress = (*told, *silent)
                 leaf_batch = leaf.router.batch(part, progress)
+                sunk = self._sunk.get(leaf.node.name)
+                if sunk is not None:
+                    leaf_batch = sunk.needed(leaf_batch)
                 payload = encode_leaf_batch(leaf_batch)
                 if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:
+                    if sunk is not None:
+                        sunk.sent(leaf_batch)
                     return [Parcel(payload, len(leaf_batch.time), progress)]
                 middle = (lo + hi) // 2
                 return build(lo, middle, leaf) + build(middle, hi, leaf)
 
             for name, leaf in self.group.leaves.items():
                 worker = worker_id(name, label)
-                parcels[worker] = build(0, len(after), leaf)
+                parcels[worker] = build(0, len(messages), leaf)
                 labels[worker] = label
         return parcels, labels
 

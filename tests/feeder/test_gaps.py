@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from feeder.gaps import TRIES, GapError, Gaps
-from feeder.progress import SILENT, Offset, advancing, gap, minor_of
+from feeder.progress import Offset, advancing, gap, minor_of
 from timeline_workers.events.batch import Positions
 
 
@@ -17,40 +17,17 @@ def at(ledger: int, entry: int, index: int = 0) -> Offset:
     return Offset(ledger, minor_of(entry, index))
 
 
-def test_what_follows_or_comes_again_is_no_gap() -> None:
-    gaps = Gaps("t")
-    for after, first in [
-        (None, at(7, 0)),
-        (SILENT.offset, at(7, 0)),
-        (at(7, 3), at(7, 4)),
-        (at(7, 3, 1), at(7, 3, 2)),
-        (at(7, 3), at(9, 0)),
-        (at(7, 3), at(7, 1)),
-    ]:
-        gaps.check(0, after, first)
-    assert gaps.passed == 0
-
-
-@pytest.mark.parametrize("first", [at(7, 5), at(7, 4, 1), at(8, 1)])
-def test_a_gap_asks_for_a_new_subscription_and_is_gone_beyond_only_when_it_stays(first: Offset) -> None:
-    gaps = Gaps("t")
-    for _ in range(TRIES):
-        with pytest.raises(GapError, match="partition 2: nothing was delivered between 7:3:0 and"):
-            gaps.check(2, at(7, 3), first)
-    assert gaps.passed == 0
-    gaps.check(2, at(7, 3), first)
-    assert gaps.passed == 1
-
-
-@pytest.mark.parametrize("nothing", [None, SILENT.offset])
-def test_a_partition_that_nobody_has_read_may_begin_anywhere_after_one_more_look(
-    nothing: Offset | None,
+@pytest.mark.parametrize("after", [None, at(7, 3)])
+def test_what_cannot_be_read_is_tried_again_and_gone_beyond_only_when_it_stays_so(
+    after: Offset | None,
 ) -> None:
     gaps = Gaps("t")
-    with pytest.raises(GapError, match="begins at 7:5:0"):
-        gaps.check(0, nothing, at(7, 5))
-    gaps.check(0, nothing, at(7, 5))
+    for _ in range(TRIES):
+        with pytest.raises(GapError, match="partition 2: nothing was delivered between"):
+            gaps.unreadable(2, after, at(7, 5), TimeoutError("slow"))
     assert gaps.passed == 0
+    gaps.unreadable(2, after, at(7, 5), TimeoutError("slow"))
+    assert gaps.passed == 1
 
 
 @given(

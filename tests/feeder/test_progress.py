@@ -18,6 +18,7 @@ from feeder.progress import (
     read_progress,
     resume,
 )
+from timeline_workers.algebra.leaves import Progress
 from timeline_workers.events.batch import Positions
 
 
@@ -83,6 +84,10 @@ class TestResume:
         most = Reached(at(1, 5), 300)
         assert resume(self.first, Reached(at(1, 2), 100), [most]) == most
 
+    def test_of_those_in_the_same_place_the_last_to_hear_of_a_silent_partition_counts(self) -> None:
+        told = Reached(at(1, 9, 4), 900)
+        assert resume(self.first, Reached(at(1, 9, 4), 500), [told]) == told
+
     def test_a_leaf_that_knows_of_no_event_yet_gives_no_watermark(self) -> None:
         assert resume(at(0, 0), SILENT, []) == SILENT
 
@@ -96,22 +101,24 @@ def test_progress_is_read_from_a_status_and_absent_while_the_state_is_fetched() 
 def test_an_event_is_late_strictly_below_the_watermark_before_it() -> None:
     clock = Clock(allowed_lateness=10)
     places = positions(*((0, 0, i) for i in range(5)))
-    said = clock.advance(places, np.array([100, 90, 89, 120, 109]), np.ones(5, np.bool_))
+    said = clock.advance(places, np.array([100, 90, 89, 120, 109]), np.ones(5, np.bool_), np.arange(5))
     assert said.late.tolist() == [False, False, True, False, True]
-    assert clock.reached == {0: Reached(Offset(0, 4), 110)}
+    assert clock.reached == {0: Reached(Offset(0, 4), 110, late=2, published=4)}
 
 
 def test_events_that_are_refused_move_no_watermark() -> None:
     clock = Clock(allowed_lateness=0)
     valid = np.array([False, True])
-    said = clock.advance(positions((0, 0, 0), (0, 0, 1)), np.array([999, 5]), valid)
+    said = clock.advance(positions((0, 0, 0), (0, 0, 1)), np.array([999, 5]), valid, np.zeros(2, np.int64))
     assert said.late.tolist() == [False, False]
-    assert clock.reached[0].watermark == 5
+    assert clock.reached[0] == Reached(Offset(0, 1), 5, refused=1, published=0)
 
 
 def test_each_partition_has_a_watermark_of_its_own() -> None:
     clock = Clock(allowed_lateness=0, partitions=3)
-    said = clock.advance(positions((0, 0, 0), (1, 0, 0)), np.array([100, 5]), np.ones(2, np.bool_))
+    said = clock.advance(
+        positions((0, 0, 0), (1, 0, 0)), np.array([100, 5]), np.ones(2, np.bool_), np.zeros(2, np.int64)
+    )
     assert not said.late.any()
     assert [(p.partition, p.watermark) for p in clock.progress()] == [(0, 100), (1, 5), (2, None)]
 
@@ -129,11 +136,16 @@ def test_what_is_late_does_not_depend_on_how_messages_are_cut_into_batches(
     time = np.array([t for _, t, _ in events], np.int64)
     valid = np.array([v for _, _, v in events])
     whole = Clock(lateness)
-    late = whole.advance(places, time, valid).late
+    published = np.arange(len(events))
+    late = whole.advance(places, time, valid, published).late
     parts = Clock(lateness)
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(events) - 1)))))
     pieces = np.split(np.arange(len(events)), cuts)
-    again = [parts.advance(places.take(rows), time[rows], valid[rows]).late for rows in pieces if len(rows)]
+    again = [
+        parts.advance(places.take(rows), time[rows], valid[rows], published[rows]).late
+        for rows in pieces
+        if len(rows)
+    ]
     assert np.concatenate(again).tolist() == late.tolist()
     assert parts.reached == whole.reached
 
@@ -153,7 +165,38 @@ def test_of_messages_delivered_again_only_the_first_delivery_counts(
     assert last == furthest
 
 
-def test_progress_names_the_last_message_of_each_partition() -> None:
-    places = positions((0, 1, 1), (1, 1, 7), (0, 1, 2))
-    found = progress_of(places, np.array([10, 20, 30]), np.arange(3))
-    assert [(p.partition, p.major, p.minor, p.watermark) for p in found] == [(0, 1, 2, 30), (1, 1, 7, 20)]
+def test_progress_names_the_last_message_of_each_partition_and_what_was_not_applied_up_to_it() -> None:
+    places = positions((0, 1, 1), (1, 1, 7), (0, 1, 2), (0, 1, 3))
+    clock, valid = Clock(allowed_lateness=0), np.array([True, True, True, False])
+    clock.start(0, Reached(Offset(1, 0), 5, late=4, refused=2, published=1))
+    published = np.array([10, 20, 30, 40])
+    said = clock.advance(places, np.array([9, 20, 8, 99]), valid, published)
+    found = progress_of(places, said, published, np.arange(3))
+    assert found == (Progress(0, 1, 2, 9, 5, 2, 30), Progress(1, 1, 7, 20, 0, 0, 20))
+    assert progress_of(places, said, published, np.arange(4))[0] == Progress(0, 1, 3, 9, 5, 3, 40)
+
+
+def test_a_silent_partitions_watermark_rises_where_it_stands_and_never_goes_back() -> None:
+    clock = Clock(allowed_lateness=0, partitions=2)
+    clock.start(0, Reached(Offset(1, 7), 50, late=1, published=3))
+    clock.rise(0, 60)
+    clock.rise(1, 60)
+    clock.rise(0, 55)
+    assert clock.progress() == (Progress(0, 1, 7, 60, 1, 0, 3), Progress(1, -1, -1, 60))
+    said = clock.advance(
+        positions((1, 0, 0), (1, 0, 1)), np.array([59, 60]), np.ones(2, np.bool_), np.zeros(2, np.int64)
+    )
+    assert said.late.tolist() == [True, False]
+
+
+def test_what_is_known_to_have_been_late_is_late_again_and_moves_no_watermark() -> None:
+    clock = Clock(allowed_lateness=0)
+    said = clock.advance(
+        positions((0, 0, 0), (0, 0, 1)),
+        np.array([70, 60]),
+        np.ones(2, np.bool_),
+        np.zeros(2, np.int64),
+        np.array([True, False]),
+    )
+    assert said.late.tolist() == [True, False]
+    assert clock.reached[0].watermark == 60

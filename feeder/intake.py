@@ -1,0 +1,173 @@
+"""Where a topic's messages come from while it is fed: a subscription, or on the embedded broker a Reader.
+
+A Failover subscription gives each partition one reader at a time, over several feeders, and remembers what
+was acknowledged. The embedded broker's subscriptions do not survive the death of a consumer: for a while, and
+at times for good, it delivers to one that nobody reads, or takes no new one. Its Readers do, and one feeder
+at a time is all it serves (``turn``). So there the messages after what the leaves have are read, and nothing
+needs to be acknowledged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import time
+from typing import Protocol
+
+import pulsar
+
+from timeline_workers.errors import TimelineError
+from timeline_workers.pulsar_client import explained
+
+from .past import BATCH_BYTES, Past, Stored
+from .progress import Offset, minor_of
+
+
+class BeginError(TimelineError):
+    """``--from`` is none of earliest, latest and a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where to begin: at messages published at ``published`` (microseconds) or later; None: at the first."""
+
+    published: int | None
+    latest: bool = False
+
+    @staticmethod
+    def parse(text: str) -> Begin:
+        """Read ``earliest``, ``latest``, ISO 8601 (UTC where it names no zone) or seconds since the epoch.
+
+        Raises BeginError.
+        """
+        if text == "earliest":
+            return Begin(None)
+        if text == "latest":
+            return Begin(int(time() * 1_000_000), latest=True)
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return Begin(int(float(text) * 1_000_000))
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise BeginError(
+                f"--from {text!r} is none of earliest, latest, a time such as 2026-05-01T12:00:00Z, and "
+                "seconds since the epoch"
+            ) from error
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return Begin(int(at.timestamp() * 1_000_000))
+
+    def leaves_out(self, published: int) -> bool:
+        """Whether a message published then lies before the beginning."""
+        return self.published is not None and published < self.published
+
+
+class Intake(Protocol):
+    """The next messages of a topic. All calls block; they raise pulsar.PulsarException."""
+
+    shared: bool
+    """Whether other feeders may have some of the partitions."""
+
+    def receive(self) -> list[Stored]:
+        """Return the next messages, in order within each partition; none when there are none for now."""
+
+    def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
+        """Note that everything up to these messages, one of a partition, need not come again."""
+
+    def close(self) -> None:
+        """Stop receiving."""
+
+
+class Subscribed:
+    """A Failover subscription. ``begin``: where to move it to; None: where it is, or the first message."""
+
+    shared = True
+
+    def __init__(
+        self,
+        client: pulsar.Client,
+        url: str,
+        topic: str,
+        subscription: str,
+        *,
+        messages: int,
+        wait_ms: int,
+        begin: Begin | None = None,
+    ) -> None:
+        first = pulsar.InitialPosition.Latest if begin and begin.latest else pulsar.InitialPosition.Earliest
+        with explained(url, topic):
+            self._consumer = client.subscribe(
+                topic,
+                subscription,
+                consumer_type=pulsar.ConsumerType.Failover,
+                initial_position=first,
+                receiver_queue_size=2 * messages,
+                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(messages, BATCH_BYTES, wait_ms),
+            )
+            if begin is not None:
+                self._move(begin)
+
+    def _move(self, begin: Begin) -> None:
+        if begin.published is None:
+            self._consumer.seek(pulsar.MessageId.earliest)
+        elif begin.latest:
+            self._consumer.seek(pulsar.MessageId.latest)
+        else:
+            self._consumer.seek(begin.published // 1000)
+
+    def receive(self) -> list[Stored]:
+        """See ``Intake``."""
+        return [_stored(message) for message in self._consumer.batch_receive()]
+
+    def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
+        """See ``Intake``."""
+        for message in messages:
+            self._consumer.acknowledge_cumulative(message)
+
+    def close(self) -> None:
+        """See ``Intake``."""
+        # Closing sends the acknowledgements that the client library still holds back.
+        with suppress(pulsar.PulsarException):
+            self._consumer.close()
+
+
+class Reading:
+    """Readers from given places on, where one feeder has the topic for itself."""
+
+    shared = False
+
+    def __init__(
+        self,
+        client: pulsar.Client,
+        url: str,
+        topic: str,
+        after: Mapping[int, Offset | None],
+        *,
+        messages: int,
+        wait_ms: int,
+    ) -> None:
+        self._past = Past(client, url, topic, after)
+        self._messages, self._wait_ms = messages, wait_ms
+
+    def receive(self) -> list[Stored]:
+        """See ``Intake``."""
+        return self._past.read(self._messages, wait_ms=self._wait_ms)
+
+    def at_end(self, partition: int) -> bool:
+        """Whether everything that is stored has been received."""
+        return self._past.at_end(partition)
+
+    def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
+        """Nothing to do: where to go on is what the leaves have."""
+
+    def close(self) -> None:
+        """See ``Intake``."""
+        self._past.close()
+
+
+def _stored(message: pulsar.Message) -> Stored:
+    at = message.message_id()
+    place = Offset(at.ledger_id(), minor_of(at.entry_id(), at.batch_index()))
+    return max(at.partition(), 0), place, message  # -1: the topic is not partitioned

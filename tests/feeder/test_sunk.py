@@ -1,0 +1,99 @@
+"""Leaves of ``has_existed`` are sent each key's earliest match, and later ones as seldom as can be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from feeder import sunk as sunk_module
+from feeder.route import Router
+from tests.feeder.test_route import group, leaf_named, messages, metric, received, rows
+from timeline_workers.algebra.leaves import LeafBatch
+
+EXISTED = metric(expression="has_existed(size > 5)")
+EVENTS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 20), st.booleans()), min_size=1, max_size=20
+)
+
+
+def sent(batches: list[LeafBatch]) -> list[tuple[str, int]]:
+    return [(str(key), time // 1_000_000) for key, time, _ in rows(batches)]
+
+
+def firsts(pairs: list[tuple[str, int]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for key, time in pairs:
+        found[key] = min(time, found.get(key, time))
+    return found
+
+
+Batch = list[tuple[str, int, bool]]
+
+
+def routed(batches: list[Batch], *, forget: bool = False) -> list[tuple[str, int]]:
+    """What the leaf is sent of the batches, one after the other. ``forget``: each as if it were the first."""
+    router = Router(group(EXISTED))
+    found: list[tuple[str, int]] = []
+    for number, batch in enumerate(batches):
+        made: list[dict[str, Any] | bytes] = [
+            {"id": k, "t": 1000 + t, "size": 9 if matches else 1} for k, t, matches in batch
+        ]
+        if forget:
+            router.forget_sent()
+        for parcels in received(router.route(messages(made, start=100 * number))).values():
+            found += sent(parcels)
+    return found
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=4), st.sampled_from([1, 2, 100]))
+def test_the_earliest_match_of_every_key_is_sent_whatever_is_left_out(
+    batches: list[Batch], remembered: int
+) -> None:
+    """Over any batches, some of their events late, also when there is room to remember one key only."""
+    limit, sunk_module.KEYS = sunk_module.KEYS, remembered
+    try:
+        got = routed(batches)
+    finally:
+        sunk_module.KEYS = limit
+    everything = routed(batches, forget=True)
+    assert firsts(got) == firsts(everything)
+    assert Counter(got) <= Counter(everything)
+
+
+def test_a_later_match_is_not_sent_and_an_earlier_one_is() -> None:
+    fed = group()
+    router = Router(fed)
+    leaf = leaf_named(fed, "tl-has-existed")
+
+    def existed(time: int, start: int) -> list[tuple[str, int]]:
+        routed = router.route(messages([{"id": "a", "t": time, "size": 9, "state": "on"}], start=start))
+        [parcels] = [p for worker, p in received(routed).items() if worker.startswith(leaf)]
+        assert all(b.keys == ["a"] for b in parcels)  # a key, and its origin, are always told
+        return sent(parcels)
+
+    assert existed(50, 0) == [("a", 50)]
+    assert existed(51, 1) == []
+    assert existed(50, 2) == []
+    assert existed(45, 3) == [("a", 45)]
+    assert existed(47, 4) == []
+    router.forget_sent()
+    assert existed(48, 5) == [("a", 48)]
+
+
+@pytest.mark.parametrize("expression", ["has_existed_within(size > 5, 5s)", "event_count(size > 5)"])
+def test_other_leaves_are_sent_every_match(expression: str) -> None:
+    router = Router(group(metric(expression=expression)))
+    routed = router.route(messages([{"id": "a", "t": t, "size": 9} for t in (3, 1, 2)]))
+    assert [sent(parcels) for parcels in received(routed).values()] == [[("a", 3), ("a", 1), ("a", 2)]]
+
+
+def test_of_equal_times_one_is_sent() -> None:
+    router = Router(group(EXISTED))
+    routed = router.route(messages([{"id": k, "t": 7, "size": 9} for k in "aabb"]))
+    assert sorted(pair for parcels in received(routed).values() for pair in sent(parcels)) == [
+        ("a", 7),
+        ("b", 7),
+    ]
