@@ -15,6 +15,8 @@ from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
 from tests.runtime.test_folding import feeds
+from timeline_workers.algebra.anynode import everything
+from timeline_workers.algebra.keyrows import AggregateRows, DerivedRows, LeafRows
 from timeline_workers.algebra.leaves import Progress
 from timeline_workers.errors import ExpressionError, StateError
 from timeline_workers.graph.plan import WorkerSpec, plan
@@ -56,6 +58,19 @@ class _Twins(Network):
         for status in (one, other):
             del status["bytes"]
         assert one == other
+        held, again = everything(self.workers[name].node), everything(self.twins[name].node)
+        if isinstance(held, DerivedRows):
+            assert isinstance(again, DerivedRows)
+            assert held.stale.tolist() == again.stale.tolist()
+        if isinstance(held, AggregateRows):
+            assert isinstance(again, AggregateRows)
+            assert held.since == again.since
+        if isinstance(held, LeafRows):
+            assert isinstance(again, LeafRows)
+            assert [held.origins.tolist(), held.seen.tolist()] == [
+                again.origins.tolist(),
+                again.seen.tolist(),
+            ]
 
     def _send(self, name: str) -> None:
         before = len(self.on_their_way)
@@ -97,7 +112,7 @@ def test_a_restored_worker_says_and_answers_what_the_one_that_went_on_does(data:
         made = plan(_metric(to_text(expression), 1, retention))
     except ExpressionError:
         return
-    feed = data.draw(feeds(expression, max_size=9))
+    feed = data.draw(feeds(expression, max_size=12))
     choose = lambda n: data.draw(st.integers(0, n - 1)) if n > 1 else 0  # noqa: E731
     network = _Twins(made, choose, data.draw(st.sampled_from([60, 400_000])), [])
     for pair in list(network.unsubscribed):
@@ -106,8 +121,13 @@ def test_a_restored_worker_says_and_answers_what_the_one_that_went_on_does(data:
         network.feed(batch_of(batch), progress)
         for _ in range(data.draw(st.integers(0, 8))):
             network.step()
+        if data.draw(st.booleans()):
+            network.settle()
+            for name in network.workers:
+                network._fold(name)
     network.settle()
     for name, worker in network.workers.items():
+        assert worker.node.folded == network.twins[name].node.folded
         for output, other in zip(
             worker._outputs().values(), network.twins[name]._outputs().values(), strict=True
         ):
