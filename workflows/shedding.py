@@ -32,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
 _SHARES = (0.5, 0.2, 0.0)
 _NAMES_AT_ONCE = 2_000
 _ASKING_FOR = timedelta(seconds=60)
+_PAUSE = timedelta(seconds=5)
 
 
 class Shedding:
@@ -67,8 +68,10 @@ class Shedding:
         await self._send_away(gone)
         parts = self._node.snapshot(carry.STATE_PART_BYTES)
         for share in _SHARES:
+            if sum(map(len, parts)) <= self.state_bytes:
+                break
             early = self._node.horizon_keeping(share)
-            if sum(map(len, parts)) <= self.state_bytes or early is None:
+            if early is None:
                 break
             # Another workflow task: folding and packing a large state take a good part of the time of one.
             await workflow.sleep(timedelta(milliseconds=1))
@@ -161,6 +164,7 @@ class Shedding:
                 why = reason(error) if isinstance(error, FailureError) else str(error)
                 self.error = f"keys that have left cannot be called back: {why}"
                 workflow.logger.error("%s", self.error)
+                await workflow.sleep(_PAUSE)
                 return False
             if recalled.lost:
                 self._miss(recalled.lost)
