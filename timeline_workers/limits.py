@@ -41,13 +41,10 @@ def _problems(metric: Metric) -> Iterator[str]:
         if spec.path is not None:
             names[f"source.columns: the path of column {number}"] = spec.path
     for what, text in names.items():
-        if not _is_text(text):
-            yield f"{what}: {text[:40]!r} has half of a surrogate pair, which is no text"
         if (size := len(text.encode(errors="surrogatepass"))) > NAME_BYTES:
             yield f"{what}: {text[:40]!r}… has {size:,} bytes, and {NAME_BYTES} are the most"
-    for what, text in (("description", metric.description), ("expression", metric.expression)):
-        if not _is_text(text):
-            yield f"{what}: it has half of a surrogate pair, which is no text"
+    if any("\ud800" <= c <= "\udfff" for c in metric.description):
+        yield "description: it has half of a surrogate pair, which is no text"
     if (size := len(metric.description.encode(errors="surrogatepass"))) > DESCRIPTION_BYTES:
         yield f"description: it has {size:,} bytes, and {DESCRIPTION_BYTES:,} are the most"
     durations = {
@@ -60,7 +57,3 @@ def _problems(metric: Metric) -> Iterator[str]:
     for what, duration in durations.items():
         if duration is not None and duration > MAX_WINDOW:
             yield f"{what}: it is longer than 10,000 years"
-
-
-def _is_text(text: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in text)
