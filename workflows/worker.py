@@ -52,6 +52,8 @@ PASSTHROUGH = (
     "structlog",
     "yaml",
 )
+# A little less than the ten seconds after which the server gives the task to another process.
+DEADLOCK_SECONDS = 9
 _log = structlog.get_logger(__name__)
 
 
@@ -91,7 +93,7 @@ def build_worker(client: Client, settings: Settings, *, graceful: timedelta = ti
         # arrival.
         caching["max_concurrent_workflow_tasks"] = 1
     versioned = deployment(settings)
-    return Worker(
+    worker = Worker(
         client,
         task_queue=settings.task_queue,
         workflows=WORKFLOWS if versioned is None else [_PINNED.get(w, w) for w in WORKFLOWS],
@@ -106,6 +108,22 @@ def build_worker(client: Client, settings: Settings, *, graceful: timedelta = ti
         deployment_config=versioned,
         **caching,
     )
+    _be_patient(worker)
+    return worker
+
+
+def _be_patient(worker: Worker) -> None:
+    """Give an activation longer than the client library's two seconds before it counts as deadlocked.
+
+    That clock runs on while an activation waits for a thread and for the interpreter lock. On a machine that
+    is busy, as after a crash, work of a fraction of a second would fail again and again, and each failure
+    has the workflow replayed, which keeps the machine busy. There is no public setting for it.
+    """
+    inner = worker._workflow_worker
+    assert inner is not None
+    assert hasattr(inner, "_deadlock_timeout_seconds"), "the client library keeps its patience elsewhere now"
+    if inner._deadlock_timeout_seconds is not None:  # None: debugging
+        inner._deadlock_timeout_seconds = DEADLOCK_SECONDS
 
 
 async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings | None = None) -> None:
