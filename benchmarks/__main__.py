@@ -1,13 +1,17 @@
-"""``python -m benchmarks kernel|columns``: run a benchmark, print a table, keep the numbers as JSON."""
+"""``python -m benchmarks kernel|columns|week``: run a benchmark, print a table, keep the numbers as JSON."""
 
 from __future__ import annotations
 
+import asyncio
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import column_library, kernel
+from timeline_workers.process import leave
+
+from . import column_library, kernel, week, week_plot
 
 app = typer.Typer(help="Benchmarks of the engine.", no_args_is_help=True, add_completion=False)
 Runs = Annotated[int, typer.Option(min=1, help="Timed runs of each contender.")]
@@ -46,6 +50,43 @@ def run_columns(
     """Merging two timelines in NumPy, Polars and Arrow."""
     sizes = points or [1_000, 30_000, 1_000_000]
     column_library.run(points=sizes, keys=keys, runs=runs, seed=seed, json_file=json)
+
+
+@app.command("week")
+def run_week(
+    hours: Annotated[int, typer.Option(min=1, help="Hours of event time.")] = 168,
+    sessions: Annotated[int, typer.Option(min=4, help="Sessions that begin in an hour.")] = 1_000,
+    retention: Annotated[str, typer.Option(help="The metric's retention.")] = "6h",
+    key_ttl: Annotated[str, typer.Option(help="The metric's key_ttl.")] = "2h",
+    seed: Seed = 1,
+    json: Json = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw this SVG, and a PNG beside it.")] = None,
+) -> None:
+    """A week of sessions through durable workers: do their states and histories level off?"""
+    load = week.Load(hours=hours, sessions_an_hour=sessions, retention=retention, key_ttl=key_ttl, seed=seed)
+
+    def tell(sample: week.Sample, traffic: week.Traffic) -> None:
+        typer.echo(
+            f"hour {sample.hour:4d}  {traffic.sent:9,} events  state {sample.state_bytes / 2**20:7.2f} MiB  "
+            f"history at most {sample.history_bytes_most / 2**20:6.2f} MiB  change points "
+            f"{sample.change_points:9,}  keys {sample.keys:6,} held {sample.archived:8,} archived",
+            err=True,
+        )
+
+    result = asyncio.run(week.run(load, tell))
+    if json is not None:
+        json.write_text(dumps(result, indent=1) + "\n")
+    if plot is not None:
+        week_plot.draw(result, plot)
+    level = week.levels_off(result["samples"])
+    typer.echo(
+        f"{result['events']:,} events in {result['seconds']:.0f} s; {result['answers_compared']} answers "
+        f"compared, {len(result['answers_wrong'])} wrong; greatest of the second half against the first: "
+        + ", ".join(f"{name} {ratio:.2f}" for name, ratio in level.items())
+    )
+    if result["answers_wrong"] or any(ratio > week.LEVEL for ratio in level.values()):
+        leave(1)
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,15 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from timeline_workers.errors import StateError
     from timeline_workers.graph.plan import WorkerSpec
-    from timeline_workers.wire.edges import open_message
+    from timeline_workers.wire.edges import is_message, sender_of
 
     from . import activities
     from .edges import is_gone, reason, run_local
     from .messages import HoldInput, SubscribeInput
 
 _LONGEST_PAUSE = 60.0
+_NEW_EPOCHS = 3
 
 
 class Inputs:
@@ -38,6 +38,7 @@ class Inputs:
         self.subscribed = set(subscribed)
         self._subscribing: dict[str, asyncio.Task[None]] = {}
         self._errors: dict[str, str] = {}
+        self._unreadable: dict[str, int] = {}  # messages in this run
         self.held = held
         self._holding: dict[str, asyncio.Task[None]] = {}
 
@@ -71,13 +72,17 @@ class Inputs:
         self.epochs[worker] = self.epochs.get(worker, 0) + 1
 
     def start_over(self, message: bytes) -> None:
-        """After a gap, of which ``message`` tells, nothing of its edge can be taken: begin a new epoch."""
-        try:
-            sender = str(open_message(message)["from"])
-        except StateError:
+        """After ``message``, which cannot be taken, nothing of its edge can: begin a new epoch, whose
+        snapshot makes up for what it told. Where an input goes on sending what cannot be read, only so often.
+        """
+        sender = sender_of(message)
+        if sender is None or sender not in self.subscribed:
             return
-        if sender in self.subscribed:
-            self.reopen(sender)
+        if not is_message(message):
+            self._unreadable[sender] = self._unreadable.get(sender, 0) + 1
+            if self._unreadable[sender] > _NEW_EPOCHS:
+                return
+        self.reopen(sender)
 
     async def _subscribe_to(self, worker: str) -> None:
         # The first run's id makes the epoch this worker's own, and the same in all of its runs.

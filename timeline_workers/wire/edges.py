@@ -362,6 +362,24 @@ def open_message(payload: bytes) -> dict[str, Any]:
     return message
 
 
+def is_message(payload: bytes) -> bool:
+    """Whether ``open_message`` takes these bytes."""
+    try:
+        open_message(payload)
+    except StateError:
+        return False
+    return True
+
+
+def sender_of(payload: bytes) -> str | None:
+    """Who sent a message, also when nothing else in it can be read; None when that cannot either."""
+    try:
+        sender = unpack(payload, MESSAGE_BYTES).get("from")
+    except StateError:
+        return None
+    return sender if isinstance(sender, str) else None
+
+
 _FIELDS: dict[str, type] = {
     "from": str,
     "epoch": str,
