@@ -17,6 +17,7 @@ from temporalio.client import Client, HeaderCodecBehavior
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RPCError, RPCStatusCode
 
+from .credentials import CodecAccess
 from .errors import ConnectionFailedError
 from .temporal_codec import PLAIN, SealedRefusals, data_converter
 from .temporal_refusals import explain
@@ -76,9 +77,10 @@ async def connect(
     names the address, where it came from, and how to start a server, and SettingsError for wrong keys.
     """
     target = temporal_target(address, namespace)
-    converter = data_converter()
+    keys = CodecAccess.from_env().read()
+    converter = data_converter(keys)
     options = dict(target.options)
-    if converter.payload_codec is not None:
+    if keys:
         options["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         options["interceptors"] = [SealedRefusals(converter)]
     try:

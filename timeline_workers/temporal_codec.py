@@ -21,10 +21,8 @@ from temporalio.client import Interceptor, OutboundInterceptor, QueryWorkflowInp
 from temporalio.common import RawValue
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
-    CompositePayloadConverter,
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
-    EncodingPayloadConverter,
     PayloadCodec,
 )
 from temporalio.exceptions import FailureError
@@ -36,7 +34,7 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from .credentials import CodecAccess, CodecKey
+from .credentials import CodecKey
 from .encryption import Keyring
 from .errors import CodecError
 
@@ -74,46 +72,41 @@ class EncryptionCodec(PayloadCodec):
         return Payload.FromString(self._ring.decrypt(name, payload.data))
 
 
-class _Sealed(EncodingPayloadConverter):
-    """Says what is amiss when an encrypted payload reaches a process that has no keys."""
+class NoKeys(PayloadCodec):
+    """Changes nothing, and refuses payloads that are encrypted.
 
-    @property
-    def encoding(self) -> str:
-        return ENCODING.decode()
+    It must be a codec that says so: a signal that only the payload converter refuses would be dropped by the
+    worker that gets it.
+    """
 
-    def to_payload(self, value: Any) -> Payload | None:
-        return None
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Return the payloads as they are."""
+        return list(payloads)
 
-    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
-        name = payload.metadata.get(_KEY_ID, b"").decode(errors="replace")
-        raise CodecError(
-            f"a payload is encrypted with the key {name!r:.80}, and no keys are given here; set "
-            "TIMELINE_CODEC_KEYS or TIMELINE_CODEC_KEY_FILE"
-        )
-
-
-class TimelinePayloadConverter(CompositePayloadConverter):
-    """JSON by pydantic; ``bytes`` stay raw (encoding binary/plain): base64 would inflate batches."""
-
-    def __init__(self) -> None:
-        super().__init__(*PydanticPayloadConverter().converters.values(), _Sealed())
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Return the payloads as they are. Raises CodecError when one is encrypted."""
+        for payload in payloads:
+            if payload.metadata.get("encoding") == ENCODING:
+                name = payload.metadata.get(_KEY_ID, b"").decode(errors="replace")
+                raise CodecError(
+                    f"a payload is encrypted with the key {name!r:.80}, and no keys are given here; set "
+                    "TIMELINE_CODEC_KEYS or TIMELINE_CODEC_KEY_FILE"
+                )
+        return list(payloads)
 
 
-PLAIN = DataConverter(payload_converter_class=TimelinePayloadConverter)
+# Values are JSON by pydantic; `bytes` stay raw (encoding binary/plain): base64 would inflate batches.
+PLAIN = DataConverter(payload_converter_class=PydanticPayloadConverter, payload_codec=NoKeys())
 """The data converter of clients, workers and replays where payloads are not encrypted."""
 
 
-def data_converter(keys: Sequence[CodecKey] | None = None) -> DataConverter:
-    """The data converter in force: ``keys``, by default those of ``TIMELINE_CODEC_*``; ``PLAIN`` without any.
-
-    Raises SettingsError when the keys cannot be read.
-    """
-    given = CodecAccess.from_env().read() if keys is None else keys
-    if not given:
+def data_converter(keys: Sequence[CodecKey]) -> DataConverter:
+    """The data converter that encrypts with the first of ``keys``; ``PLAIN`` when there are none."""
+    if not keys:
         return PLAIN
     return dataclasses.replace(
         PLAIN,
-        payload_codec=EncryptionCodec(given),
+        payload_codec=EncryptionCodec(keys),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )
 

@@ -19,6 +19,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
 from tests.access.payloads import everything_kept, payloads
+from tests.integration.stack import eventually
 from tests.oracle.events import Event
 from tests.workflows.cluster import SECOND, feed, result_workers, status, until_everything_arrived
 from timeline_workers.errors import CodecError, QuestionError
@@ -27,8 +28,9 @@ from timeline_workers.metric import Metric, Source
 from timeline_workers.settings import Settings
 from timeline_workers.temporal_client import connect
 from workflows import ask
+from workflows.health import cause_of
 from workflows.messages import DriverInput
-from workflows.worker import build_worker
+from workflows.worker import ACTIVITIES, build_worker
 
 pytestmark = pytest.mark.integration
 
@@ -138,7 +140,7 @@ async def test_a_server_can_read_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
             if "marker_recorded_event_attributes.details[data]" in place:
                 # Written by the SDK for itself: the number, type, and times of a local activity.
                 found = json.loads(payload.data)
-                assert found["activity_type"] in {"deliver", "open_edge", "close_edge"}
+                assert found["activity_type"] in {activity.__name__ for activity in ACTIVITIES}
                 assert found.keys() <= {
                     "seq", "attempt", "activity_id", "activity_type", "complete_time", "backoff",
                     "original_schedule_time", "activation_index",
@@ -197,3 +199,29 @@ async def test_keys_change_while_workflows_run(monkeypatch: pytest.MonkeyPatch) 
                 CodecError, match=r"'2026-11', and no keys are given here; set TIMELINE_CODEC"
             ):
                 await value(stranger, 15)
+
+
+async def test_a_worker_without_the_key_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that are sent encrypted to workers that have no key wait, what fails says which key is missing,
+    and with the key they are applied.
+    """
+    async with server() as address:
+        client = await connect(address)
+        async with build_worker(client, Settings()):
+            await ask.apply(client, METRIC)
+            await feed(client, METRIC, events(1)[:1])
+            await until_everything_arrived(client, METRIC, events(1)[:1])
+            monkeypatch.setenv("TIMELINE_CODEC_KEYS", OLD)
+            sender = await connect(address)
+            await feed(sender, METRIC, events(1)[1:])
+            (leaf, *_) = (node.name for node in plan(METRIC).nodes if node.is_leaf)
+
+            async def told() -> bool:
+                cause = await cause_of(client, f"{leaf}.p0")
+                return cause is not None and "'2026-05', and no keys are given here" in cause
+
+            await eventually(told)
+        async with build_worker(sender, Settings()):
+            await until_everything_arrived(sender, METRIC, events(1))
+            assert await value(sender, 15) == 5
+            assert (await status(sender, f"{leaf}.p0"))["refused"] == 0
