@@ -189,6 +189,10 @@ class _Processor(Questions):
                 workflow.logger.error("refused %s", self._last_refusal)
                 if kind == "receive":
                     self._inputs.start_over(body)
+        if taken:
+            # Once for all messages: after a pause there are many, and a workflow task has little time.
+            assert self._node is not None
+            self._node.settle()
 
     def _apply(self, kind: Kind, body: bytes) -> None:
         assert self._node is not None
@@ -200,7 +204,7 @@ class _Processor(Questions):
             self._node.ingest(body)
         elif kind == "receive":
             self._applied += 1
-            self._node.receive(body)
+            self._node.receive(body, settle=False)
         elif kind == "subscribe":
             subscription = SubscribeInput.model_validate_json(body)
             if self._edge_epochs.get(subscription.subscriber) == subscription.epoch:

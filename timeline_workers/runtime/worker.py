@@ -82,10 +82,12 @@ class NodeWorker:
         self._changed(self.node.ingest(batch))
         self.progress = later(self.progress, batch.progress)
 
-    def receive(self, payload: bytes) -> None:
+    def receive(self, payload: bytes, settle: bool = True) -> None:
         """Take a message of an inbound edge. A repeated one is dropped and counted.
 
-        Raises StateError for bytes that are no message, for a sender that is no input, and for a gap.
+        With ``settle`` False nothing follows from it until ``settle`` is called, before anything else is
+        asked of the worker: what several messages touch is then computed once. Raises StateError for bytes
+        that are no message, for a sender that is no input, and for a gap.
         """
         message = open_message(payload)
         self.inputs_taken += 1
@@ -101,11 +103,16 @@ class NodeWorker:
             self.repeated += not revisions
             for revision in revisions:
                 self.node.receive(edge.slot, revision, floor)
+        self.progress = least([edge.progress for edges in self.inbound.values() for edge in edges])
+        if settle:
+            self.settle()
+
+    def settle(self) -> None:
+        """Compute what follows from the messages that were received without doing so."""
         if isinstance(self.node, AggregateNode):
             self.node.advance()
-        else:
+        elif not isinstance(self.node, EventNode):
             self._changed(self.node.advance())
-        self.progress = least([edge.progress for edges in self.inbound.values() for edge in edges])
 
     def _joins(self, message: dict[str, Any], edges: list[InboundEdge]) -> bool:
         """Whether what ``message`` tells joins what is held without a gap, if it begins an epoch."""
