@@ -46,7 +46,7 @@ def main(
     hand_over: Annotated[
         int | None,
         typer.Option(help="Inputs after which a worker continues as new.", show_default="Temporal says"),
-    ] = 100,
+    ] = 50,
     data: Annotated[
         Path | None, typer.Option(help="Where data and logs go; kept.", show_default="a temporary directory")
     ] = None,

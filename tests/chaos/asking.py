@@ -11,20 +11,21 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from time import monotonic
 from typing import Any
 
-from temporalio.client import Client, WorkflowQueryFailedError
-from temporalio.service import RPCError
+from temporalio.client import Client
 
 from tests.chaos.programs import Program
 from tests.chaos.traffic import EPOCH
+from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import Plan, partition_labels, worker_id
+from workflows.ask_keys import ask_key
+from workflows.ask_worker import ask_worker
 
 PATIENCE = 30.0
 GRACE = 15.0
-ATTEMPT = timedelta(seconds=8)
+ATTEMPT = 10.0
 EVERY = 0.05
 AT_ONCE = 8
 
@@ -106,7 +107,7 @@ class Asker:
             # Mostly the sessions of the moment, and now and then any of the past.
             recent = known if self._rng.random() < 0.3 else known[-150:]
             now = EPOCH + share * self._span
-            at = round(self._rng.uniform(now - 600, now + 30)) * 1_000_000
+            at = round(self._rng.uniform(now - 600 - self._span / 4, now + 30)) * 1_000_000
             query = "value_at"
             question = {"key": self._rng.choice(recent), "at": at, "unit": "us"}
         answer = await self._answer(worker, query, question)
@@ -124,12 +125,11 @@ class Asker:
         while monotonic() - begin < PATIENCE:
             self.asked.attempts += 1
             try:
-                handle = self._client.get_workflow_handle(worker)
-                answer = await handle.query(query, question, rpc_timeout=ATTEMPT)
-            except WorkflowQueryFailedError as refusal:
-                error = f"{type(refusal).__name__}: {refusal}"
-            except RPCError as failure:
-                error = f"{failure.status.name}: {failure}"
+                async with asyncio.timeout(ATTEMPT):
+                    ask = ask_worker if query == "keys" else ask_key
+                    answer = await ask(self._client, worker, query, question)
+            except (TimelineError, TimeoutError) as failure:
+                error = f"{type(failure).__name__}: {failure}"
             else:
                 self.asked.answered += 1
                 end = monotonic()

@@ -21,7 +21,9 @@ from tests.oracle.oracle import Pieces, timeline
 from timeline_workers.graph.plan import NodeSpec, Plan, is_global, partition_labels, partition_of, worker_id
 from timeline_workers.language import tree
 from timeline_workers.language.parser import parse
-from workflows.ask import TooLargeError, ask_worker, gather, worker_of
+from workflows.ask import worker_of
+from workflows.ask_keys import Holder, ask_keys, holders
+from workflows.ask_worker import ask_worker, gather
 
 KEYS_AT_ONCE = 50
 INSTANTS = 30  # per bunch of keys; the spans over the whole run leave nothing out anyway
@@ -34,11 +36,15 @@ Key = str | int
 
 @dataclass(slots=True)
 class Differences:
-    """How many things were compared, and what differed, in words; of these only some are kept."""
+    """How many things were compared, and what differed, in words; of these only some are kept.
+
+    ``archived``: how many keys of nodes were found in archives.
+    """
 
     compared: Counter[str] = field(default_factory=Counter)
     count: Counter[str] = field(default_factory=Counter)
     shown: list[str] = field(default_factory=list)
+    archived: int = 0
 
     def check(self, what: str, right: bool, words: str) -> None:
         """Count one comparison; ``words`` describe it where it is not ``right``."""
@@ -74,14 +80,13 @@ class Comparison:
                 keys = self._rng.sample(keys, min(INNER_KEYS, len(keys)))
             expression = parse(node.expression)
             for label in partition_labels(self._plan):
-                own = [key for key in keys if partition_of(key, self._plan.metric.source) == label]
-                worker = worker_id(node.name, label)
-                known = await self._known(worker, label)
-                own = [key for key in own if (type(key), key) in known]
-                bunches = [own[i : i + KEYS_AT_ONCE] for i in range(0, len(own), KEYS_AT_ONCE)]
-                await gather(
-                    [partial(self._bunch, node, expression, worker, bunch, result) for bunch in bunches]
-                )
+                own = {key for key in keys if partition_of(key, self._plan.metric.source) == label}
+                for holder in await self._holders(worker_id(node.name, label), label):
+                    held = [key for key in holder.keys if key in own]
+                    bunches = [held[i : i + KEYS_AT_ONCE] for i in range(0, len(held), KEYS_AT_ONCE)]
+                    await gather(
+                        [partial(self._bunch, node, expression, holder, bunch, result) for bunch in bunches]
+                    )
 
     async def finals(self, finals: Sequence[Final]) -> None:
         """What was called final during the run must be what the truth says in the end."""
@@ -98,40 +103,38 @@ class Comparison:
                 same = all(_same(answer.get(f), right.get(f)) for f in ("value", "since", "slope"))
                 self._found.check("final answers", same, f"{answer}, and the truth is {right}")
 
-    async def _known(self, worker: str, label: str) -> set[tuple[type, Key]]:
-        """The keys that the worker knows, which must be those that have events."""
-        names: list[Any] = []
-        after = 0
-        while after is not None:
-            page = await ask_worker(self._client, worker, "keys", {"after": after, "limit": 10_000})
-            names += page["keys"]
-            after = page["next"]
-        found = Counter((type(name), name) for name in names)
+    async def _holders(self, worker: str, label: str) -> list[Holder]:
+        """The worker and its archives; together they must know exactly the keys that have events."""
+        found = await holders(self._client, worker)
+        names = Counter((type(key), key) for holder in found for key in holder.keys)
         source = self._plan.metric.source
         wanted = Counter(name for name in self._events if partition_of(name[1], source) == label)
-        odd = [name for _, name in ((found - wanted) + (wanted - found))]
+        odd = [name for _, name in ((names - wanted) + (wanted - names))]
         self._found.check("keys of workers", not odd, f"{worker} differs in {len(odd)} keys: {odd[:5]}")
-        return set(found)
+        self._found.archived += sum(len(holder.keys) for holder in found[1:])
+        return [
+            Holder(h.workflow_id, [k for k in h.keys if (type(k), k) in wanted], h.watermark) for h in found
+        ]
 
     async def _bunch(
-        self, node: NodeSpec, expression: tree.Expression, worker: str, keys: list[Key], result: bool
+        self, node: NodeSpec, expression: tree.Expression, holder: Holder, keys: list[Key], result: bool
     ) -> None:
         events = {key: self._events[type(key), key] for key in keys}
         pieces = {key: timeline(expression, own, key) for key, own in events.items()}
         low, high = self._range
-        kind, mark = node.kind, self._watermark
-        for key, answer in await self._ask(worker, "spans", keys, {"start": low, "end": high}):
+        kind, mark, worker = node.kind, self._watermark, holder.workflow_id
+        for key, answer in await self._ask(holder, "spans", keys, {"start": low, "end": high}):
             right = expected.spans(pieces[key], kind, key, low, high, mark)
             self._judge(f"spans of {_whose(result)}", worker, answer, right, events[key])
         if not result:
             return
         at = self._instants(pieces)
-        for key, answer in await self._ask(worker, "value_at", keys, {"at": at}, len(at)):
+        for key, answer in await self._ask(holder, "value_at", keys, {"at": at}, len(at)):
             right = expected.value_at(pieces[key], kind, key, answer["at"], mark)
             self._judge("values", worker, answer, right, events[key])
         start, end = sorted(self._rng.choices(at, k=2))
         if kind in ("numeric", "boolean"):
-            for key, answer in await self._ask(worker, "change", keys, {"start": start, "end": end}):
+            for key, answer in await self._ask(holder, "change", keys, {"start": start, "end": end}):
                 right = expected.change(pieces[key], kind, key, start, end, mark)
                 self._judge("changes", worker, answer, right, events[key])
 
@@ -145,21 +148,13 @@ class Comparison:
         return near + [self._rng.randint(*self._range) for _ in range(INSTANTS - len(near))]
 
     async def _ask(
-        self, worker: str, query: str, keys: list[Key], details: Mapping[str, Any], each: int = 1
+        self, holder: Holder, query: str, keys: list[Key], details: dict[str, Any], each: int = 1
     ) -> list[tuple[Key, dict[str, Any]]]:
-        question = {"keys": keys, "unit": "us", **details}
-        try:
-            answers = await ask_worker(self._client, worker, query, question)
-        except TooLargeError:
-            if len(keys) == 1:
-                raise
-            middle = len(keys) // 2
-            first = await self._ask(worker, query, keys[:middle], details, each)
-            return first + await self._ask(worker, query, keys[middle:], details, each)
+        answers = await ask_keys(self._client, holder, query, {"unit": "us", **details}, keys)
         names = [key for key in keys for _ in range(each)]
-        self._found.check(
-            "replies", len(answers) == len(names), f"{worker}: {len(answers)} answers for {len(names)}"
-        )
+        right = len(answers) == len(names)
+        words = f"{holder.workflow_id}: {len(answers)} answers for {len(names)}"
+        self._found.check("replies", right, words)
         return list(zip(names, answers, strict=False))
 
     def _judge(

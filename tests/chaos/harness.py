@@ -29,6 +29,7 @@ from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import Plan, is_global, plan
 from timeline_workers.temporal_client import connect
 from workflows import ask
+from workflows.ask_worker import ask_worker
 from workflows.start import all_workers
 
 DRAIN_SECONDS = 300.0
@@ -50,7 +51,7 @@ class Options:
     workers: int = 2
     feeders: int = 1
     drain: float = DRAIN_SECONDS
-    hand_over: int | None = 100
+    hand_over: int | None = 50
 
 
 @dataclass(slots=True)
@@ -283,7 +284,7 @@ async def _applied(
                 behind = []
                 for worker in sorted(waiting):
                     try:
-                        status = await ask.ask_worker(client, worker, "status")
+                        status = await ask_worker(client, worker, "status")
                     except TimelineError as error:
                         behind.append(f"{worker}: {error}")
                         continue
@@ -330,13 +331,17 @@ async def _compare(
     report.letters = len(dead)
     report.letters_twice = account_for(map(Letter.of, dead.values()), judged, messages, found)
     for planned in plans:
-        comparison = Comparison(
-            client, planned, judged[planned.metric.name], TOPIC_PARTITIONS, options.seed, found
-        )
-        await comparison.run()
-        if not is_global(planned.result):
-            await comparison.finals(finals)
-    report.workers = await _statuses(client, plans, found)
+        name = planned.metric.name
+        comparison = Comparison(client, planned, judged[name], TOPIC_PARTITIONS, options.seed, found)
+        trouble = ""
+        try:
+            await comparison.run()
+            if not is_global(planned.result):
+                await comparison.finals(finals)
+        except TimelineError as error:
+            trouble = f"{name}: {error}"
+        found.check("workers answer", not trouble, trouble)
+    report.workers = await _statuses(client, plans, judged, found)
     tell(f"compared in {monotonic() - begun:.0f} s: {dict(found.compared)}")
 
 
@@ -355,17 +360,30 @@ def _read_anyway(
     return held
 
 
-async def _statuses(client: Client, plans: list[Plan], found: Differences) -> dict[str, Any]:
-    """Totals of what the workers say of themselves; none may have refused what another one sent it."""
+async def _statuses(
+    client: Client, plans: list[Plan], judged: Mapping[str, Judged], found: Differences
+) -> dict[str, Any]:
+    """Totals of what the workers say of themselves, and whether it is right."""
     totals: Counter[str] = Counter()
-    for worker in sorted({spec.worker_id for planned in plans for spec in all_workers(planned)}):
-        status = await ask.ask_worker(client, worker, "status")
+    metric_of = {spec.worker_id: planned.metric.name for planned in plans for spec in all_workers(planned)}
+    for worker, metric in sorted(metric_of.items()):
+        try:
+            status = await ask_worker(client, worker, "status")
+        except TimelineError as error:
+            found.check("workers answer", False, f"{worker}: {error}")
+            continue
+        state, refused = status["state"], judged[metric].refused.values()
+        for name in ("runs", "refused", "archives"):
+            totals[name] += status[name]
         totals["workers"] += 1
-        totals["runs"] += status["runs"]
-        totals["refused"] += status["refused"]
-        totals["repeated"] += status["state"]["repeated"]
-        found.check(
-            "nothing was refused by a worker", not status["refused"], f"{worker}: {status['last_refusal']}"
-        )
+        totals["repeated"] += state["repeated"]
+        late = sum(reason == "late" for reason in refused)
+        counted, right = (state["late"], state["refused"]), (late, len(refused) - late)
+        found.check("counts of late and refused", counted == right, f"{worker}: {counted}, {right} is right")
+        too_late = state.get("too_late")
+        found.check("leaves are told nothing too late", not too_late, f"{worker}: {too_late}")
+        words = f"{worker}: {status['last_refusal']}"
+        found.check("workers refuse nothing", not status["refused"], words)
         found.check("workers are ready", status["ready"], f"{worker}: {status['inputs']}")
+    totals["keys in archives"] = found.archived
     return dict(totals)

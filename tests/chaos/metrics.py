@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from timeline_workers.metric import Metric, Source
 
-LATENESS, LONG_LATENESS = 60, 300  # seconds
+LATENESS, LONG_LATENESS = 60, 150  # seconds
 
 _PLAYER = {"playerStateChange": "string", "userAction": "string", "cdnChange": "string"}
 CIRR = """duration_where(
@@ -19,18 +19,25 @@ def metrics(topic: str) -> list[Metric]:
     """The metrics of a run over ``topic``.
 
     The first and the last share their source, and so leaves. The other one declares a column more and is
-    more patient: an event that is late or ill-typed for the one may be fine for the other.
+    more patient: an event that is late or ill-typed for the one may be fine for the other. Its keys leave
+    the workers for archives when they are idle, and many come back.
     """
     patient = {**_PLAYER, "bitrate": "int"}
     return [
         _metric("chaos-cirr", CIRR, topic, _PLAYER, LATENESS, 4),
-        _metric("chaos-counts", COUNTS, topic, patient, LONG_LATENESS, 3),
+        _metric("chaos-counts", COUNTS, topic, patient, LONG_LATENESS, 3, key_ttl=20_000_000),
         _metric("chaos-by-cdn", BY_CDN, topic, _PLAYER, LATENESS, 4),
     ]
 
 
 def _metric(
-    name: str, expression: str, topic: str, columns: dict[str, str], lateness: int, partitions: int
+    name: str,
+    expression: str,
+    topic: str,
+    columns: dict[str, str],
+    lateness: int,
+    partitions: int,
+    key_ttl: int | None = None,
 ) -> Metric:
     source = {
         "topic": topic,
@@ -40,4 +47,4 @@ def _metric(
         "allowed_lateness": f"{lateness}s",
         "partitions": partitions,
     }
-    return Metric(name=name, source=Source.model_validate(source), expression=expression)
+    return Metric(name=name, source=Source.model_validate(source), expression=expression, key_ttl=key_ttl)
