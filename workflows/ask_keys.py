@@ -95,7 +95,8 @@ async def holders(client: Client, worker: str) -> list[Holder]:
 async def archives_of(client: Client, worker: str) -> list[str]:
     """The ids of the archives of ``worker``, the newest first."""
     status = await ask_worker(client, worker, "status")
-    return [archive_id(worker, number) for number in reversed(range(status["archives"]))]
+    count = status.get("archives", 0)  # a worker of release 0.1.0 knows of none
+    return [archive_id(worker, number) for number in reversed(range(count))]
 
 
 def _watermark(status: dict[str, Any]) -> dict[str, int]:

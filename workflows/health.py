@@ -315,8 +315,8 @@ def _short(text: str) -> str:
 
 
 def judge(status: dict[str, Any]) -> tuple[State, str | None]:
-    """What a worker's own status says about it."""
-    if status["paused"]:
+    """What a worker's own status says about it; one of release 0.1.0 says less."""
+    if status.get("paused"):
         return "paused", status["paused"]
     for edge in status["edges"]:
         if edge["last_error"]:
@@ -326,9 +326,9 @@ def judge(status: dict[str, Any]) -> tuple[State, str | None]:
             return "failing", f"not subscribed to {source['worker']}: {source['last_error']}"
     if status["refused"]:
         return "failing", f"{status['refused']} payloads refused; the last: {status['last_refusal']}"
-    if status["archive_error"]:
+    if status.get("archive_error"):
         return "failing", status["archive_error"]
-    if status["archives_lost"]:
+    if status.get("archives_lost"):
         return "failing", f"archives are lost, and with them keys: {', '.join(status['archives_lost'])}"
     state = status["state"] or {}
     if cut_off := state.get("cut_off"):

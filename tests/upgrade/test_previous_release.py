@@ -175,7 +175,8 @@ def parts(count: int) -> list[list[Event]]:
 
 async def test_a_graph_of_the_previous_release_is_finished_on_this_one(stack: Stack, previous: Path) -> None:
     """Its workers, fed half of the events and carried to new runs by the previous release, go on with this
-    release's worker and feeder: every answer is right before and after, also of what was sent in between.
+    release's worker and feeder: every answer is right before and after, also of what was sent in between,
+    and this release's client can ask either.
     """
     first, second, between, last = parts(4)
     start_previous(stack, previous, "worker-before", "timeline_workers", "worker")
@@ -185,6 +186,7 @@ async def test_a_graph_of_the_previous_release_is_finished_on_this_one(stack: St
     await drill(stack)
     await arrived(stack, stack.send("upgrade", second))
     await assert_right(stack, [*first, *second])
+    await assert_well(stack)
     stack.stop("feeder-before")
     stack.stop("worker-before", signal.SIGKILL)
 
