@@ -13,8 +13,8 @@ from ..language.tree import Aggregate
 from . import columns, pieces
 from .extremes import extreme
 from .keyrows import AggregateRows
-from .nodes import Revision, above, take_in
 from .operators import inputs_of, is_exact
+from .revisions import Revision, above, take_in
 from .rows import FOREVER, first_of_runs
 from .timelines import KeyTable, Timeline
 from .timelinestore import TimelineStore

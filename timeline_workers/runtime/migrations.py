@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..algebra.anynode import everything, make_node
-from ..algebra.nodes import EventNode, Revision
+from ..algebra.nodes import EventNode
+from ..algebra.revisions import Revision
 from ..algebra.timelines import KeyTable, Timeline
 from ..errors import StateError
 from ..graph.plan import WorkerSpec

@@ -19,7 +19,8 @@ import numpy as np
 from ..algebra.aggregate import AggregateNode
 from ..algebra.anynode import AnyNode, make_node
 from ..algebra.leaves import Progress
-from ..algebra.nodes import EventNode, Revision
+from ..algebra.nodes import EventNode
+from ..algebra.revisions import Revision
 from ..algebra.timelinestore import TimelineStore
 from ..answers import KindName
 from ..errors import QuestionError, StateError

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..algebra import columns, pieces
 from ..algebra.leaves import Progress
-from ..algebra.nodes import KeySet, Revision
+from ..algebra.revisions import KeySet, Revision
 from ..algebra.rows import ranges
 from ..algebra.timelines import Key, KeyTable, Timeline
 from ..algebra.timelinestore import TimelineStore
