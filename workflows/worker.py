@@ -136,7 +136,15 @@ async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings 
             temporal=client.service_client.config.target_host,
             namespace=client.namespace,
             task_queue=chosen.task_queue,
+            **_build_of(chosen),
         )
         await stop.wait()
         _log.info("worker stops")
     _log.info("worker stopped")
+
+
+def _build_of(settings: Settings) -> dict[str, str]:
+    if not settings.build_id:
+        return {}
+    hint = "it gets work once `timeline rollout` has made this build the current one"
+    return {"deployment": settings.deployment_name, "build": settings.build_id, "hint": hint}
