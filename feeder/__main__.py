@@ -14,7 +14,7 @@ import structlog
 import typer
 from temporalio.service import RPCError
 
-from timeline_workers.errors import ConnectionFailedError, TimelineError
+from timeline_workers.errors import ConnectionFailedError, SettingsError, TimelineError
 from timeline_workers.process import leave, stop_signals
 from timeline_workers.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.temporal_client import connect as connect_temporal
@@ -78,7 +78,7 @@ def main(
     try:
         begins = None if begin is None else Begin.parse(begin)
         code = asyncio.run(_run(only, name, batch, wait_ms, begins))
-    except BeginError as error:
+    except (BeginError, SettingsError) as error:
         typer.echo(f"error: {error}", err=True)
         code = 2
     except ConnectionFailedError as error:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from timeline_workers.errors import ConnectionFailedError, MetricError, TimelineError
+from timeline_workers.errors import ConnectionFailedError, MetricError, SettingsError, TimelineError
 from timeline_workers.language.durations import parse_duration
 
 from . import disorder, generate_cards, generate_playback, generate_worked_example, jsonl
@@ -162,7 +162,7 @@ def main() -> int:
         return 4
     except TimelineError as error:
         typer.echo(f"error: {error}", err=True)
-        return 2 if isinstance(error, MetricError) else 1  # a duration that is none
+        return 2 if isinstance(error, MetricError | SettingsError) else 1  # a duration that is none
     except BrokenPipeError:
         sys.stderr.close()  # the reader has what it wanted
         return 0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +137,23 @@ def test_no_two_boxes_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(boxes)) == 40
     assert len({box[1:17] for box in boxes}) == 4
     assert {ring.decrypt("2026-11", box) for box in boxes} == {b"the same"}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ("feeder",),
+        ("producer", "worked-example"),
+        ("timeline_workers", "get"),
+        ("timeline_workers", "worker"),
+    ],
+)
+def test_programs_end_with_the_code_for_wrong_settings(program: tuple[str, ...]) -> None:
+    """A wrong setting ends every program at once, with its message and exit code 2."""
+    wrong = {"TIMELINE_PULSAR_TLS_KEY": "/no/such/key", "TIMELINE_CODEC_KEYS": "none"}
+    environment = {**os.environ, **wrong, "TEMPORAL_ADDRESS": "127.0.0.1:1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", *program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: TIMELINE_")
