@@ -38,19 +38,37 @@ def ranges(starts: Int64, lengths: Int64) -> Int64:
 def order(keys: Int64, times: Int64) -> NDArray[np.intp]:
     """A stable order by (key, time).
 
-    Composes both into one integer where they fit, because a stable argsort of one integer column merges
-    presorted runs in near-linear time; falls back to a lexical sort.
+    Key, time and row are packed into one integer where they fit, because sorting integers is several times
+    faster than sorting their rows; times that ascend already need no place in it.
     """
-    if len(keys) == 0:
+    count = len(keys)
+    if count == 0:
         return np.zeros(0, np.intp)
+    bits = count.bit_length()
+    top = int(keys.max()) + 1
+    if bool((times[1:] >= times[:-1]).all()):
+        if bool((keys[1:] >= keys[:-1]).all()):
+            return np.arange(count, dtype=np.intp)
+        if top << bits < 2**63:
+            return _sorted_rows(keys, bits)
+        return np.argsort(keys, kind="stable")
     low = int(times.min())
     span = int(times.max()) - low + 1
-    if (int(keys.max()) + 1) * span < 2**63:
+    if top * span < 2**63:
         composed = keys * span + (times - low)
         if bool((composed[1:] >= composed[:-1]).all()):
-            return np.arange(len(keys), dtype=np.intp)
+            return np.arange(count, dtype=np.intp)
+        if (top * span) << bits < 2**63:
+            return _sorted_rows(composed, bits)
         return np.argsort(composed, kind="stable")
     return np.lexsort((times, keys))
+
+
+def _sorted_rows(values: Int64, bits: int) -> NDArray[np.intp]:
+    packed = (values << bits) | np.arange(len(values), dtype=np.int64)
+    packed.sort()
+    rows: NDArray[np.intp] = packed & ((1 << bits) - 1)
+    return rows
 
 
 def first_of_runs(keys: Int64) -> Bools:
