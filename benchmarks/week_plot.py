@@ -38,10 +38,10 @@ def draw(result: Mapping[str, Any], file: Path) -> None:
     keys.plot(days, of("archived", 1000), label="in archives")
     keys.set_title("keys, thousands")
     for axes in (state, history, points, keys):
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.4 * axes.get_ylim()[1])  # room for the legend
         axes.set_xlim(0, max(days))
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper left")
     for axes in (points, keys):
         axes.set_xlabel("days of event time")
     figure.suptitle(
@@ -50,4 +50,4 @@ def draw(result: Mapping[str, Any], file: Path) -> None:
     )
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None})
-    figure.savefig(file.with_suffix(".png"), dpi=90)
+    figure.savefig(file.with_suffix(".png"), dpi=80)

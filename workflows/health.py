@@ -82,6 +82,15 @@ class Queue:
     oldest: timedelta
     current: tuple[str, str] | None
 
+    def is_polled_since(self, before: Queue, build: tuple[str, str] | None) -> bool:
+        """Whether a process that fits ``build`` has asked for work since ``before`` was seen."""
+        wanted = self.current if build is None else build
+        seen = {p.identity: p.last_seen for p in before.pollers}
+        return any(
+            p.build == wanted and (p.identity not in seen or p.last_seen > seen[p.identity])
+            for p in self.pollers
+        )
+
     def nobody(self, build: tuple[str, str] | None) -> str:
         """Why nobody may be answering for a workflow of ``build`` (None: unversioned)."""
         wanted = self.current if build is None else build
@@ -160,15 +169,17 @@ async def examine(client: Client, workers: Iterable[str], patience: timedelta = 
             unanswered += found.state in ("busy", "down") and found.status is None
             return found
 
-    found = await asyncio.gather(*(one(name) for name in names))
-    if not any(health.status for health in found):
-        # Not one answers: it is not this or that worker that is busy, but nobody is there.
-        return [_nobody(health, queue) if health.state == "busy" else health for health in found]
-    return list(found)
-
-
-def _nobody(health: Health, queue: Queue) -> Health:
-    return health.model_copy(update={"state": "down", "cause": queue.nobody(_of_build(health.build))})
+    found = list(await asyncio.gather(*(one(name) for name in names)))
+    if any(health.status for health in found) or not any(health.state == "busy" for health in found):
+        return found
+    # Not one answers. Is everybody busy, or nobody there? Who is there goes on asking for work.
+    later = await queue_of(client)
+    return [
+        health
+        if health.state != "busy" or later.is_polled_since(queue, _of_build(health.build))
+        else health.model_copy(update={"state": "down", "cause": later.nobody(_of_build(health.build))})
+        for health in found
+    ]
 
 
 def _of_build(text: str | None) -> tuple[str, str] | None:
@@ -205,8 +216,8 @@ async def _examine(client: Client, worker: str, queue: Queue, patience: timedelt
         return health(*judge(status))
     if refusal is not None:
         return health("fetching" if FETCHING_STATE in refusal else "failing", refusal)
-    fits = [p for p in queue.pollers if p.build == (queue.current if build is None else _of_build(build))]
-    if not fits:
+    of = queue.current if build is None else _of_build(build)
+    if not any(p.build == of for p in queue.pollers):
         return health("down", queue.nobody(_of_build(build)))
     return health("busy", f"did not answer within {patience.total_seconds():g} s; {_task(raw)}")
 

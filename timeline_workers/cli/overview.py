@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from workflows import ask, health
 from workflows.client_errors import clear_errors
-from workflows.health import Health
+from workflows.health import Health, Queue
 from workflows.messages import CATALOG_ID
 from workflows.search_attributes import METRIC
 
@@ -49,7 +49,7 @@ def get(
 
     STATE is ok, or that of the worker that is worst off: subscribing, fetching, busy, paused, failing, down;
     or lagging, when events wait in the topic. LAG is in seconds, WATERMARK the least of the result workers'.
-    The exit code is 4 when no worker process answers.
+    The exit code is 4 when nothing answers.
     """
 
     async def work(client: Client) -> tuple[list[dict[str, Any]], str | None]:
@@ -71,11 +71,12 @@ async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict
     Takes some seconds at most, whatever is wrong.
     """
     async with clear_errors(client):
+        queue = await health.queue_of(client)
         try:
             async with asyncio.timeout(_CATALOG_SECONDS):
                 entries = await ask.registered(client)
         except (TimeoutError, ConnectionFailedError):
-            return await _without_catalog(client, names)
+            return await _without_catalog(client, names, queue)
     applied = {entry.metric.name: entry.metric for entry in entries}
     for name in names:
         if name not in applied:
@@ -92,11 +93,21 @@ async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict
     return rows, None
 
 
-async def _without_catalog(client: Client, names: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
-    """What can be said when the catalog's workflow does not answer: by the workers' search attributes."""
+async def _without_catalog(
+    client: Client, names: Sequence[str], before: Queue
+) -> tuple[list[dict[str, Any]], str]:
+    """What can be said when the catalog's workflow does not answer: by the workers' search attributes.
+    ``before``: the task queue as it was when the catalog was asked.
+    """
     queue = await health.queue_of(client)
-    catalog = (await health.examine(client, [CATALOG_ID], patience=health.PATIENCE / 2))[0]
-    cause = catalog.cause or queue.nobody(None)
+    state, cause = "down", queue.nobody(None)
+    if failing := await health.cause_of(client, CATALOG_ID):
+        state, cause = "failing", f"{CATALOG_ID}: {failing}"
+    elif queue.is_polled_since(before, None):
+        state = "busy"
+        cause = (
+            f"{CATALOG_ID} did not answer within {_CATALOG_SECONDS:g} s, though worker processes are there"
+        )
     by_metric: dict[str, int] = defaultdict(int)
     try:
         async for found in client.list_workflows(
@@ -107,7 +118,7 @@ async def _without_catalog(client: Client, names: Sequence[str]) -> tuple[list[d
     except RPCError as error:
         complain(f"the workers cannot be listed either: {error.message}")
     rows = [
-        {"metric": metric, "state": "down", "cause": cause, "workers": f"0/{count}"}
+        {"metric": metric, "state": state, "cause": cause, "workers": f"0/{count}"}
         for metric, count in sorted(by_metric.items())
         if not names or metric in names
     ]
