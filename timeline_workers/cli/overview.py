@@ -106,7 +106,7 @@ async def _without_catalog(
     elif queue.is_polled_since(before, None):
         state = "busy"
         cause = (
-            f"{CATALOG_ID} did not answer within {_CATALOG_SECONDS:g} s, though worker processes are there"
+            f"{CATALOG_ID} did not answer in {_CATALOG_SECONDS:g} s, though worker processes are there"
         )
     by_metric: dict[str, int] = defaultdict(int)
     try:
