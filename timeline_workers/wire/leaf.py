@@ -8,6 +8,7 @@ from typing import Any
 from ..algebra.leaves import LeafBatch, Progress
 from ..algebra.values import INT64_MAX, INT64_MIN, Tagged
 from ..errors import StateError
+from ..events.times import EARLIEST, LATEST
 from .packing import (
     MESSAGE_BYTES,
     MESSAGE_ROWS,
@@ -112,4 +113,7 @@ def decode_leaf_batch(payload: bytes) -> LeafBatch:
         raise StateError("a leaf batch's columns differ in length")
     if rows and not 0 <= int(batch.key.min()) <= int(batch.key.max()) < len(batch.keys):
         raise StateError("a leaf batch names a key it does not list")
+    for times in (batch.time, batch.origins):
+        if len(times) and not EARLIEST <= int(times.min()) <= int(times.max()) <= LATEST:
+            raise StateError("a leaf batch has a time outside the years 1 to 9999")
     return batch
