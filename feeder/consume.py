@@ -31,7 +31,7 @@ from .intake import Begin, Intake, Reading, Subscribed
 from .leaves import Leaves, workers_of
 from .messages import letter, offset_of, partitions_of, read, shown
 from .past import Past, Stored, knows_partitions
-from .progress import SILENT, Offset, Reached, advancing, gap, resume
+from .progress import ENTRY_STEP, SILENT, Offset, Reached, advancing, gap, resume
 from .replay import LateLetters, Replay, first_stored
 from .retry import persist
 from .route import Group, Messages, Routed, Router
@@ -353,7 +353,7 @@ class TopicFeeder:
         others = [r for worker, r in progress.items() if worker != live.journal()[0]]
         past = False
         for partition, first in starting.items():
-            found = resume(first, journal.get(partition), [o[partition] for o in others if partition in o])
+            found = resume(journal.get(partition), [o[partition] for o in others if partition in o])
             past |= await self._is_behind(partition, found, first)
             if _place(found) != _place(router.clock.reached.get(partition)):
                 self._level.pop((group.signature, partition), None)  # others have fed it
@@ -393,7 +393,9 @@ class TopicFeeder:
         Raises GapError when it does not say for now.
         """
         after = None if found is None or found.offset == SILENT.offset else found.offset
-        if after is not None and (after >= first or after.is_next(first)):
+        # The first of an entry is no proof: the entry before it may have had more messages.
+        same_entry = after is not None and first.major == after.major and first.minor % ENTRY_STEP > 0
+        if after is not None and (after >= first or (same_entry and after.is_next(first))):
             return False
         moved = self._begin is not None and self._intake.shared and partition not in self._gaps.arrived
         if moved and (after is not None or (self._begin is not None and self._begin.latest)):
@@ -405,7 +407,7 @@ class TopicFeeder:
             return False
         if place is not None and place < first:
             return True
-        if after is not None:
+        if after is not None and not after.is_next(first):
             self._gaps.passed_by(partition, after, first)
             self.counts.gaps = self._gaps.passed
         return False

@@ -12,7 +12,7 @@ from; where it is at or after, all leaves have everything up to there, and those
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -94,33 +94,22 @@ def read_progress(status: Mapping[str, Any]) -> dict[int, Reached]:
     }
 
 
-def resume(first: Offset, journal: Reached | None, leaves: Iterable[Reached]) -> Reached | None:
-    """Decide where to go on in a partition whose next message is at ``first``.
+def resume(journal: Reached | None, leaves: Iterable[Reached]) -> Reached | None:
+    """Decide where to go on in a partition: what is known to have reached every leaf.
 
     Messages up to the returned offset are skipped, and its watermark stands before what follows. None: a new
-    start. ``leaves``: what the other leaves of the group report; used when the journal is missing or
-    behind, as after the metric it belonged to was deleted.
+    start. The journal hears of everything last. Where it knows nothing, as after the metric it belonged to
+    was deleted, the leaf that is furthest behind counts: ``leaves`` are what the others report. One that is
+    ahead says nothing of its siblings, even if the next message follows it directly: who was killed between
+    two of them may have fed the one and not the other.
     """
-    known = list(leaves) + ([journal] if journal is not None else [])
-    chosen = _chosen(first, journal, known)
+    known = list(leaves)
+    chosen = journal if journal is not None else min(known, key=lambda r: r.offset, default=None)
     if chosen is None:
         return None
     # The watermark of a silent partition rises in the same place: of those who are there, the last to hear
     # knows most.
-    return max((r for r in known if r.offset == chosen.offset), key=Reached._rank)
-
-
-def _chosen(first: Offset, journal: Reached | None, known: Sequence[Reached]) -> Reached | None:
-    if journal is not None and (journal.offset >= first or journal.offset.is_next(first)):
-        return journal
-    before = [r for r in known if r.offset < first]
-    for reached in before:
-        if reached.offset.is_next(first):
-            return reached
-    ahead = [r for r in known if r.offset >= first]
-    if ahead:
-        return min(ahead, key=lambda r: r.offset)
-    return max(before, key=lambda r: r.offset, default=None)
+    return max((r for r in (chosen, *known) if r.offset == chosen.offset), key=Reached._rank)
 
 
 @dataclass(frozen=True, slots=True)

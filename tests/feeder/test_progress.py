@@ -59,37 +59,28 @@ def test_a_message_outside_a_batch_has_index_zero() -> None:
 class TestResume:
     """The watermark before the next message must be the one that stood there before the restart."""
 
-    first = at(1, 10)
-
     def test_nothing_known_is_a_new_start(self) -> None:
-        assert resume(self.first, None, []) is None
+        assert resume(None, []) is None
 
-    def test_a_journal_just_before_the_message_gives_its_watermark(self) -> None:
+    def test_the_journal_counts_whatever_other_leaves_have_had(self) -> None:
         journal = Reached(at(1, 9, 4), 500)
-        assert resume(self.first, journal, [Reached(at(1, 12), 900)]) == journal
+        assert resume(journal, [Reached(at(1, 12), 900), Reached(at(1, 2), 100)]) == journal
 
-    def test_a_journal_beyond_the_message_means_that_all_leaves_have_it(self) -> None:
-        journal = Reached(at(1, 12), 700)
-        assert resume(self.first, journal, [Reached(at(1, 14), 900)]) == journal
+    def test_a_leaf_just_before_the_next_message_does_not_count_for_a_journal_that_is_behind(self) -> None:
+        """A feeder was killed after it had fed one leaf: the others may lack what lies between."""
+        journal = Reached(at(1, 2), 100)
+        assert resume(journal, [Reached(at(1, 9, 4), 500)]) == journal
 
-    def test_without_a_journal_the_leaf_just_before_the_message_is_exact(self) -> None:
-        just_before = Reached(at(1, 9, 4), 500)
-        assert resume(self.first, None, [Reached(at(1, 3), 100), just_before]) == just_before
-
-    def test_without_a_journal_the_least_of_the_leaves_beyond_the_message_is_taken(self) -> None:
-        least = Reached(at(1, 11), 600)
-        assert resume(self.first, None, [Reached(at(1, 13), 800), least, Reached(at(1, 2), 100)]) == least
-
-    def test_leaves_that_all_lag_give_the_most_that_is_known(self) -> None:
-        most = Reached(at(1, 5), 300)
-        assert resume(self.first, Reached(at(1, 2), 100), [most]) == most
+    def test_without_a_journal_the_leaf_that_is_furthest_behind_counts(self) -> None:
+        least = Reached(at(1, 3), 100)
+        assert resume(None, [Reached(at(1, 9, 4), 500), least, Reached(at(1, 13), 800)]) == least
 
     def test_of_those_in_the_same_place_the_last_to_hear_of_a_silent_partition_counts(self) -> None:
         told = Reached(at(1, 9, 4), 900)
-        assert resume(self.first, Reached(at(1, 9, 4), 500), [told]) == told
+        assert resume(Reached(at(1, 9, 4), 500), [told]) == told
 
     def test_a_leaf_that_knows_of_no_event_yet_gives_no_watermark(self) -> None:
-        assert resume(at(0, 0), SILENT, []) == SILENT
+        assert resume(SILENT, []) == SILENT
 
 
 def test_progress_is_read_from_a_status_and_absent_while_the_state_is_fetched() -> None:
