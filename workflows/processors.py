@@ -46,6 +46,7 @@ with workflow.unsafe.imports_passed_through():
 
 METRIC_ATTRIBUTE = SearchAttributeKey.for_keyword_list("TimelineMetric")
 _PATIENCE = timedelta(seconds=20)
+_TICK = timedelta(milliseconds=1)
 # How soon, and how seldom at last, a paused worker looks whether it may go on.
 FIRST_LOOK = timedelta(seconds=5)
 LAST_LOOK = timedelta(minutes=5)
@@ -271,6 +272,12 @@ class _Processor(Questions):
             return
         entries: list[Entry] = [("state", part) for part in await self._shedding.shed(self._edges.gone)]
         size = sum(len(body) for _, body in entries)
+        if self._input.state_bytes is not None:  # else the run was begun by release 0.1.0, which did not
+            # The result of a local activity may stand in the history with an earlier workflow task than the
+            # one that went on with it. Where that one has to be done again, because a signal came as it
+            # ended the run, the new attempt gets to here in the earlier task: the run would end without what
+            # came since. A timer is in the history where it fired, so that nothing after it is done early.
+            await workflow.sleep(_TICK)
         carried = None
         while size + self._inbox.size > carry.INLINE_STATE_BYTES:
             # Whatever arrives while this is written goes after it, in the order it came.
