@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -99,12 +100,16 @@ class Supervisor:
                 if running.failures >= QUICK_FAILURES:
                     self.failed = (running.job.name, code)
                     break
-                self.tell(f"{running.job.name} ended with {_described(code)}; starting it again")
+                self._tell(f"{running.job.name} ended with {_described(code)}; starting it again")
                 _let_go(running.process)
                 running.process = self._spawn(running.job)
                 running.began = monotonic()
-        self.tell(f"{running.job.name} keeps ending with {_described(code)}")
+        self._tell(f"{running.job.name} keeps ending with {_described(code)}")
         self.ended.set()
+
+    def _tell(self, line: str) -> None:
+        with suppress(OSError):  # a terminal that is gone must not end the watch
+            self.tell(line)
 
 
 def _described(code: int) -> str:

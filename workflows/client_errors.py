@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import NoReturn, TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -24,6 +25,7 @@ from timeline_workers.settings import Settings
 T = TypeVar("T")
 NO_WORKER = "start one with `timeline worker` (or `timeline dev`)"
 _LOOK_SECONDS = 1.0
+_STARTING_SECONDS = 8.0
 # A poll waits a minute for work. The server's list has pollers of the last five minutes; the rest of the
 # margin is for clocks that differ.
 _POLL_AGE = timedelta(seconds=90)
@@ -66,13 +68,15 @@ async def clear_errors(client: Client) -> AsyncIterator[None]:
 async def while_somebody_works(client: Client, call: Awaitable[T]) -> T:
     """Await ``call``, which needs a worker process; ConnectionFailedError soon when there is none.
 
-    Without this the answer to a missing worker process would be a time-out, half a minute later.
+    Without this the answer to a missing worker process would be a time-out, half a minute later. One that is
+    just being started is waited for.
     """
     queue = Settings.from_env().task_queue
     asking = asyncio.ensure_future(call)
+    give_up = monotonic() + _STARTING_SECONDS
     try:
         while not (await asyncio.wait([asking], timeout=_LOOK_SECONDS))[0]:
-            if not await has_workers(client, queue):
+            if not await has_workers(client, queue) and monotonic() > give_up:
                 raise ConnectionFailedError(
                     f"no worker process asks for work on task queue {queue!r} of Temporal at "
                     f"{client.service_client.config.target_host}; {NO_WORKER}"

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -37,6 +39,16 @@ def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@contextmanager
+def gone_in_the_end(program: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill ``program`` where a check has failed: nobody would end it."""
+    try:
+        yield
+    finally:
+        if program.poll() is None:
+            program.kill()
+
+
 def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> None:
     """Apply, produce and query from other terminals; answers are there again after a restart; Ctrl-C stops
     all.
@@ -44,13 +56,16 @@ def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> N
     question = ["timeline_workers", "query", "cirr", "--key", "s1", "--at", "22"]
     answer = None
     for first in (True, False):
-        with subprocess.Popen(
-            [sys.executable, "-m", "timeline_workers", "dev", *PORTS],
-            env=environment(tmp_path),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as dev:
+        with (
+            subprocess.Popen(
+                [sys.executable, "-m", "timeline_workers", "dev", *PORTS],
+                env=environment(tmp_path),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as dev,
+            gone_in_the_end(dev),
+        ):
             assert dev.stderr is not None
             said = []
             for line in dev.stderr:
@@ -74,7 +89,8 @@ def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> N
                     if asked.returncode == 0 and json.loads(asked.stdout)["value"] == 7:
                         answer = asked.stdout
             else:
-                assert run(tmp_path, *question).stdout == answer
+                asked = run(tmp_path, *question)
+                assert asked.stdout == answer, asked.stderr
             dev.send_signal(signal.SIGINT)
             dev.stderr.read()
             assert dev.wait(60) == 0
