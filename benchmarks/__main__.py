@@ -59,6 +59,9 @@ def run_week(
     retention: Annotated[str, typer.Option(help="The metric's retention.")] = "6h",
     key_ttl: Annotated[str, typer.Option(help="The metric's key_ttl.")] = "2h",
     seed: Seed = 1,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep the servers' data and the workers' log here.")
+    ] = None,
     json: Json = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw this SVG, and a PNG beside it.")] = None,
 ) -> None:
@@ -73,7 +76,7 @@ def run_week(
             err=True,
         )
 
-    result = asyncio.run(week.run(load, tell))
+    result = asyncio.run(week.run(load, tell, data))
     if json is not None:
         json.write_text(dumps(result, indent=1) + "\n")
     if plot is not None:
@@ -84,7 +87,9 @@ def run_week(
         f"compared, {len(result['answers_wrong'])} wrong; greatest of the second half against the first: "
         + ", ".join(f"{name} {ratio:.2f}" for name, ratio in level.items())
     )
-    if result["answers_wrong"] or any(ratio > week.LEVEL for ratio in level.values()):
+    if result["failed"] is not None:
+        typer.echo(f"it ended after {len(result['samples'])} hours: {result['failed']}", err=True)
+    if result["failed"] or result["answers_wrong"] or any(ratio > week.LEVEL for ratio in level.values()):
         leave(1)
     leave(0)
 

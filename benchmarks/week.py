@@ -26,12 +26,14 @@ from typing import Any
 
 import numpy as np
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from feeder.route import Messages, Router, groups_of
 from producer.generate_playback import sessions
 from timeline_workers import evaluate
 from timeline_workers.cli.dev import environment_of
 from timeline_workers.embedded import embedded
+from timeline_workers.errors import TimelineError
 from timeline_workers.events.batch import Positions
 from timeline_workers.graph.plan import Plan, plan
 from timeline_workers.metric import Metric
@@ -141,7 +143,7 @@ class Traffic:
     """The events of one quarter of an hour after the other, in the order of a broker."""
 
     def __init__(self, load: Load) -> None:
-        self._load = load
+        self.load = load
         self._draw = random.Random(load.seed)
         self._position = 0
         self._began: dict[int, list[str]] = {}
@@ -166,8 +168,8 @@ class Traffic:
         return self._messages(events)
 
     def _begin(self, number: int, start: int) -> None:
-        count = self._load.sessions_an_hour // 4
-        seed = self._load.seed * 10_000 + number
+        count = self.load.sessions_an_hour // 4
+        seed = self.load.seed * 10_000 + number
         names = set()
         for event in sessions(count, EVENTS_EACH * count, seed=seed, start=start):
             name = f"q{number:04d}-{event.key}"
@@ -214,6 +216,7 @@ async def run(load: Load, tell: Any, data: Path | None = None) -> dict[str, Any]
     """Simulate ``load`` and return its samples; ``tell`` hears how far it is."""
     with ExitStack() as stack:
         home = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="timeline-week-")))
+        home.mkdir(parents=True, exist_ok=True)
         servers = stack.enter_context(embedded(home / "data", temporal_port=0, ui_port=0, pulsar_port=0))
         os.environ.update(environment_of(servers))
         stack.enter_context(
@@ -224,10 +227,17 @@ async def run(load: Load, tell: Any, data: Path | None = None) -> dict[str, Any]
         await ensure_workers(client, all_workers(planned), continue_as_new_after=PAYLOADS_A_RUN)
         await wait_until_ready(client, [spec.worker_id for spec in all_workers(planned)])
         begun = time.monotonic()
-        traffic, samples = await _simulate(client, planned, load, tell)
-        seconds = time.monotonic() - begun
-        wrong, compared = await _compare(client, planned, traffic, load)
+        traffic, failed = Traffic(load), None
+        samples: list[Sample] = []
+        try:
+            await _simulate(client, planned, traffic, samples, tell)
+            seconds = time.monotonic() - begun
+            wrong, compared = await _compare(client, planned, traffic, load)
+        except (TimelineError, RPCError) as error:
+            # What was seen until then is told all the same.
+            seconds, wrong, compared, failed = time.monotonic() - begun, [], 0, str(error)
     return {
+        "failed": failed,
         "load": asdict(load),
         "expression": EXPRESSION,
         "payloads_a_run": PAYLOADS_A_RUN,
@@ -239,10 +249,12 @@ async def run(load: Load, tell: Any, data: Path | None = None) -> dict[str, Any]
     }
 
 
-async def _simulate(client: Client, planned: Plan, load: Load, tell: Any) -> tuple[Traffic, list[Sample]]:
+async def _simulate(
+    client: Client, planned: Plan, traffic: Traffic, samples: list[Sample], tell: Any
+) -> None:
     ((group,),) = groups_of([planned]).values()
-    router, traffic, samples = Router(group), Traffic(load), []
-    for hour in range(load.hours):
+    router = Router(group)
+    for hour in range(traffic.load.hours):
         for quarter in range(4 * hour, 4 * hour + 4):
             routed = await asyncio.to_thread(router.route, traffic.quarter(quarter))
             if routed.refused:
@@ -256,7 +268,6 @@ async def _simulate(client: Client, planned: Plan, load: Load, tell: Any) -> tup
             await _applied(client, planned, routed.progress[0].minor)
         samples.append(await _sample(client, planned, hour + 1))
         tell(samples[-1], traffic)
-    return traffic, samples
 
 
 async def _applied(client: Client, planned: Plan, minor: int) -> None:
@@ -306,6 +317,8 @@ def levels_off(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
 
     The first tenth is left out, when the workers fill up.
     """
+    if len(samples) < 4:
+        return {}
     half = len(samples) // 2
     first, second = samples[len(samples) // 10 : half], samples[half:]
     names = ("state_bytes", "state_bytes_most", "history_bytes_most", "change_points", "log_events", "keys")

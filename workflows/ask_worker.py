@@ -13,10 +13,11 @@ from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
+from timeline_workers.settings import Settings
 
 from . import health
 from .bounds import TOO_LARGE
-from .client_errors import clear_errors, while_somebody_works
+from .client_errors import clear_errors, has_workers, while_somebody_works
 from .words import FETCHING_STATE, LEFT
 
 T = TypeVar("T")
@@ -58,11 +59,9 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
     give_up = monotonic() + _PATIENCE_SECONDS
     async with clear_errors(client):
         for pause in chain((0.2, 0.2, 0.5), repeat(1.0)):
+            asking = handle.query(query, args=args, rpc_timeout=QUERY_TIMEOUT)
             try:
-                return await while_somebody_works(
-                    client,
-                    _while_it_can(client, worker, handle.query(query, args=args, rpc_timeout=QUERY_TIMEOUT)),
-                )
+                return await while_somebody_works(client, _while_it_can(client, worker, asking))
             except WorkflowQueryFailedError as error:
                 if TOO_LARGE in str(error):
                     raise TooLargeError(str(error)) from error
@@ -71,20 +70,21 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
                 if FETCHING_STATE not in str(error):
                     raise QuestionError(str(error)) from error
                 if monotonic() > give_up:
-                    raise TimelineError(
-                        f"{error}; it has been at it for {_PATIENCE_SECONDS:.0f} s"
-                    ) from error
+                    said = f"{error}; it has been at it for {_PATIENCE_SECONDS:.0f} s"
+                    raise TimelineError(said) from error
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
-                    raise UnknownNameError(
-                        f"worker {worker} does not run; start it with `timeline apply`"
-                    ) from error
-                if (
-                    error.status is RPCStatusCode.FAILED_PRECONDITION
-                ):  # its workflow task fails, says the server
-                    cause = await health.cause_of(client, worker) or error.message
-                    raise TimelineError(f"worker {worker} cannot answer: {cause}") from error
-                if error.status not in _BUSY or monotonic() > give_up:
+                    said = f"worker {worker} does not run; start it with `timeline apply`"
+                    raise UnknownNameError(said) from error
+                if error.status is RPCStatusCode.FAILED_PRECONDITION:
+                    # The server does not even ask: the workflow task fails, or it has seen no process lately.
+                    if cause := await health.cause_of(client, worker):
+                        raise TimelineError(f"worker {worker} cannot answer: {cause}") from error
+                    if not await has_workers(client, Settings.from_env().task_queue):
+                        raise
+                elif error.status not in _BUSY:
+                    raise
+                if monotonic() > give_up:
                     raise
             await asyncio.sleep(pause)
     raise AssertionError("unreachable")
