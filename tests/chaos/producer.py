@@ -15,6 +15,7 @@ from typing import Annotated
 
 import pulsar
 import typer
+from tenacity import Retrying, retry_if_exception_type, wait_fixed
 
 from tests.chaos.schedule import pace
 from tests.chaos.traffic import Message, ends, traffic
@@ -57,7 +58,9 @@ def main(
 ) -> None:
     """Send the events of a run, then the end marks."""
     client = connect()
-    producer = client.create_producer(
+    make = Retrying(retry=retry_if_exception_type(pulsar.PulsarException), wait=wait_fixed(0.5))
+    producer = make(
+        client.create_producer,
         topic,
         batching_enabled=True,
         batching_max_messages=500,

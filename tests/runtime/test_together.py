@@ -10,6 +10,7 @@ from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
 from tests.runtime.test_folding import feeds
+from timeline_workers.algebra.aggregate import AggregateNode
 from timeline_workers.errors import ExpressionError
 from timeline_workers.graph.plan import plan
 from timeline_workers.language.canonical import to_text
@@ -35,6 +36,12 @@ class _Gathering(Network):
         twin.receive(message, settle=False)
         if not self.choose(3):
             twin.settle()
+        # An attempt that was lost may have told what one message changed, though the next one takes it back:
+        # what is to be told must cover every message, not only what has changed after all of them.
+        for subscriber, edge in self.workers[name].outbound.items():
+            marked, whole = edge.pending.marked(), twin.outbound[subscriber].pending
+            assert set(marked.tolist()) <= set(whole.marked().tolist())
+            assert (whole.peek(marked) <= edge.pending.peek(marked)).all()
 
     def step(self) -> None:
         """Feed, send, arrive, fold or subscribe; the workers themselves are never restored here."""
@@ -72,7 +79,9 @@ def test_what_is_settled_late_is_what_is_settled_at_once(data: st.DataObject) ->
 
 def _said(worker: NodeWorker) -> dict[str, Any]:
     """The pieces of every key or group that has any; which number it has may differ."""
-    names = [repr(name) for name in worker._names()]
+    node = worker.node
+    named = node._group_values if isinstance(node, AggregateNode) else node.keys.names
+    names = [repr(name) for name in named]
     return {
         f"{function} {names[row]}": shown(pieces_of(timeline, row))
         for function, output in worker._outputs().items()

@@ -105,7 +105,9 @@ class NodeWorker:
             for revision in revisions:
                 self.node.receive(edge.slot, revision, floor)
         self.progress = least([edge.progress for edges in self.inbound.values() for edge in edges])
-        if settle:
+        # What a node tells must cover every message: an attempt that was lost may have told what one of them
+        # changed, though the next one takes it back. An aggregate tells nobody.
+        if settle or not isinstance(self.node, AggregateNode):
             self.settle()
 
     def settle(self) -> None:
