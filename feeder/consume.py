@@ -103,6 +103,7 @@ class TopicFeeder:
         self._live_groups: dict[str, tuple[Group, Group]] = {}
         self._idle: dict[str, Idle] = {}
         self._heard: dict[int, float] = {}
+        self._caught_up: dict[int, Offset] = {}
         self._woken: set[str] = set()
         self._version = catalog.version
         # Blocking calls to the client library get threads of their own: receiving must not wait for
@@ -668,16 +669,22 @@ class TopicFeeder:
 
     async def _is_caught_up(self, partition: int, reached: Reached) -> bool:
         """Whether the broker holds nothing of ``partition`` after ``reached``."""
-        if isinstance(self._intake, Reading):
+        alone = isinstance(self._intake, Reading)
+        if alone:
             seen = self._seen.get(partition)
             if seen is not None and seen > reached.offset:
                 return False
+            # What has come since would be among what was seen; to look means to read the whole topic.
+            if self._caught_up.get(partition) == reached.offset:
+                return True
         try:
             place = await self._read(
                 first_stored, self._client, self._url, self.topic, partition, _place(reached)
             )
         except pulsar.Timeout:
             return False
+        if alone and place is None:
+            self._caught_up[partition] = reached.offset
         return place is None
 
     # Telling and acknowledging.

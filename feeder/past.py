@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, time
 
 import pulsar
 import structlog
@@ -81,6 +81,13 @@ class Past:
         """The partitions that are read."""
         return frozenset().union(*(tape.partitions for tape in self._tapes))
 
+    @property
+    def is_current(self) -> bool:
+        """Whether a Reader of a whole topic has come to messages that were published after it was opened: on
+        the embedded broker, where partitions come together, that nothing older is to come.
+        """
+        return all(tape.is_current for tape in self._tapes)
+
     def close(self) -> None:
         """Close the Readers."""
         for tape in self._tapes:
@@ -111,6 +118,7 @@ class _Tape:
         self._at = {p: SILENT.offset if at is None else at for p, at in after.items()}
         self._held: list[Stored] = []
         self._heard, self._any = monotonic(), False
+        self.is_current, self._opened_ms = False, time() * 1000
         self._reader = past.open(name, self._start())
 
     def _start(self) -> pulsar.MessageId:
@@ -129,6 +137,7 @@ class _Tape:
             self._take(stored, found, limits)
         # Beyond a limit of its only partition nothing is of use now.
         size = 0
+        until = monotonic() + wait_ms / 1000
         while len(found) < many and size < BATCH_BYTES and (self._whole or not self._held):
             try:
                 message = self._reader.read_next(_POLL_MS if found else max(wait_ms, _POLL_MS))
@@ -144,6 +153,10 @@ class _Tape:
                 self._at[partition] = place
                 self._take((partition, place, message), found, limits)
                 size += len(message.data())
+            if self._whole:
+                self.is_current |= message.publish_timestamp() > self._opened_ms
+                if not found and monotonic() > until:
+                    return  # other partitions may bring messages without end
 
     def _take(self, stored: Stored, found: list[Stored], limits: Mapping[int, Offset]) -> None:
         partition, place, _ = stored
