@@ -59,7 +59,7 @@ class Postgres:
             said = " ".join(done.stderr.strip().splitlines()[-1:])
             hint = ""
             if self._as_user:
-                hint = f"; the account {_account()} must be able to reach the directory (chmod o+x on all above it)"
+                hint = f"; the account {_account()} must reach the directory (chmod o+x on all above it)"
             raise ClusterUnavailableError(f"PostgreSQL cannot be set up in {self._directory}: {said}{hint}")
 
     @property
