@@ -303,7 +303,7 @@ class TopicFeeder:
             rows = np.flatnonzero(position.partition == partition)
             first = offset_of(position, int(rows[0]))
             seen = self._seen.get(partition)
-            if seen is None or not (seen.is_next(first) or first <= seen):
+            if seen is None or not (seen.leads_to(first) or first <= seen):
                 fresh.add(partition)
             firsts[partition] = first
             self._seen[partition] = advancing(position.take(rows), seen)[1]

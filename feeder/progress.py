@@ -33,8 +33,14 @@ class Offset(NamedTuple):
     major: int
     minor: int
 
+    def leads_to(self, other: Offset) -> bool:
+        """Whether ``other`` may directly follow this place within one ledger: then no entry is missing between
+        them. Where a ledger ends is not known, and another feeder may have fed the rest of it.
+        """
+        return other.major == self.major and self.is_next(other)
+
     def is_next(self, other: Offset) -> bool:
-        """Whether ``other`` may directly follow this place: no message can be missing between them.
+        """Whether ``other`` may directly follow this place.
 
         The last batch index of an entry and the last entry of a ledger are not known, so the first of the
         next counts as following.
@@ -227,16 +233,12 @@ def advancing(position: Positions, after: Offset | None) -> tuple[Bools, Offset]
 
 
 def gap(position: Positions, new: Bools) -> tuple[Offset, Offset] | None:
-    """The first two neighbours among the ``new`` messages of one partition of which the second may not follow
-    the first directly (see ``Offset.is_next``); None when there are none.
+    """The first two neighbours among the ``new`` messages of one partition of which the first does not lead to
+    the second (see ``Offset.leads_to``); None when there are none.
     """
     major, minor = position.major[new], position.minor[new]
     next_entry = (minor[1:] % ENTRY_STEP == 0) & (minor[1:] // ENTRY_STEP == minor[:-1] // ENTRY_STEP + 1)
-    follows = np.where(
-        major[1:] == major[:-1],
-        (minor[1:] == minor[:-1] + 1) | next_entry,
-        (major[1:] > major[:-1]) & (minor[1:] == 0),
-    )
+    follows = (major[1:] == major[:-1]) & ((minor[1:] == minor[:-1] + 1) | next_entry)
     if follows.all():
         return None
     i = int(np.argmin(follows))

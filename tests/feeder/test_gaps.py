@@ -45,5 +45,5 @@ def test_a_gap_in_a_batch_is_found_where_two_new_neighbours_do_not_follow_each_o
     )
     new, _ = advancing(position, None if after is None else at(*after))
     kept = [o for o, is_new in zip(offsets, new.tolist(), strict=True) if is_new]
-    pairs = [(a, b) for a, b in pairwise(kept) if not a.is_next(b)]
+    pairs = [(a, b) for a, b in pairwise(kept) if not a.leads_to(b)]
     assert gap(position, new) == (pairs[0] if pairs else None)
