@@ -34,8 +34,8 @@ class Offset(NamedTuple):
     minor: int
 
     def leads_to(self, other: Offset) -> bool:
-        """Whether ``other`` may directly follow this place within one ledger: then no entry is missing between
-        them. Where a ledger ends is not known, and another feeder may have fed the rest of it.
+        """Whether ``other`` may directly follow this place within one ledger: then no entry is missing
+        between them. Where a ledger ends is not known, and another feeder may have fed the rest of it.
         """
         return other.major == self.major and self.is_next(other)
 
@@ -233,8 +233,8 @@ def advancing(position: Positions, after: Offset | None) -> tuple[Bools, Offset]
 
 
 def gap(position: Positions, new: Bools) -> tuple[Offset, Offset] | None:
-    """The first two neighbours among the ``new`` messages of one partition of which the first does not lead to
-    the second (see ``Offset.leads_to``); None when there are none.
+    """The first two neighbours among the ``new`` messages of one partition of which the first does not lead
+    to the second (see ``Offset.leads_to``); None when there are none.
     """
     major, minor = position.major[new], position.minor[new]
     next_entry = (minor[1:] % ENTRY_STEP == 0) & (minor[1:] // ENTRY_STEP == minor[:-1] // ENTRY_STEP + 1)
