@@ -7,12 +7,16 @@ reads that first. Where it does not tell, the feeder connects anew, and only aft
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import structlog
 
 from timeline_workers.errors import TimelineError
 
-from .messages import shown
-from .progress import Offset
+from .messages import offset_of, partitions_of, shown
+from .progress import Offset, advancing, gap
+from .route import Messages
 
 log = structlog.get_logger("feeder")
 
@@ -21,6 +25,47 @@ TRIES = 3
 
 class GapError(TimelineError):
     """The broker has delivered a message and may hold others that come first: connect again."""
+
+
+class Order:
+    """What one feeder has received of a topic, and whether what comes goes on from there."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Offset] = {}
+
+    @property
+    def seen(self) -> Mapping[int, Offset]:
+        """How far each partition was received; grows."""
+        return self._seen
+
+    def before_gap(self, messages: Messages) -> int:
+        """How many of ``messages`` come before the first gap within a partition; at least one."""
+        position = messages.position
+        cut = len(messages)
+        for partition in partitions_of(position):
+            rows = np.flatnonzero(position.partition == partition)
+            new, _ = advancing(position.take(rows), self._seen.get(partition))
+            if found := gap(position.take(rows), new):
+                place = found[1]
+                cut = min(cut, next(int(r) for r in rows if offset_of(position, int(r)) == place))
+        return max(cut, 1)
+
+    def take(self, messages: Messages) -> tuple[dict[int, Offset], set[int]]:
+        """The first place of each partition in ``messages``, and which partitions do not simply go on from
+        where they were.
+        """
+        firsts: dict[int, Offset] = {}
+        fresh: set[int] = set()
+        position = messages.position
+        for partition in partitions_of(position):
+            rows = np.flatnonzero(position.partition == partition)
+            first = offset_of(position, int(rows[0]))
+            seen = self._seen.get(partition)
+            if seen is None or not (seen.leads_to(first) or first <= seen):
+                fresh.add(partition)
+            firsts[partition] = first
+            self._seen[partition] = advancing(position.take(rows), seen)[1]
+        return firsts, fresh
 
 
 class Gaps:

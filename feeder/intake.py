@@ -10,11 +10,11 @@ needs to be acknowledged.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import time
+from time import monotonic, time
 from typing import Protocol
 
 import pulsar
@@ -24,6 +24,9 @@ from timeline_workers.pulsar_client import explained
 
 from .past import BATCH_BYTES, Past, Stored
 from .progress import Offset, minor_of
+
+# While messages flow, acknowledge this often; at once when none come.
+ACKNOWLEDGE_SECONDS = 1.0
 
 
 class BeginError(TimelineError):
@@ -78,6 +81,37 @@ class Intake(Protocol):
 
     def close(self) -> None:
         """Stop receiving."""
+
+
+class Accepted:
+    """Per partition the last message that every leaf has been sent, until it is acknowledged."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._last: dict[int, tuple[Offset, pulsar.MessageId]] = {}
+        self._at = monotonic()
+
+    def __bool__(self) -> bool:
+        """Whether there is something to acknowledge."""
+        return bool(self._last)
+
+    @property
+    def due(self) -> bool:
+        """Whether the last acknowledgement is long enough ago for another while messages flow."""
+        return monotonic() - self._at >= ACKNOWLEDGE_SECONDS
+
+    def note(self, batch: Sequence[Stored]) -> None:
+        """Take messages that every leaf has been sent."""
+        for partition, at, message in batch:
+            known = self._last.get(partition)
+            if known is None or at > known[0]:
+                self._last[partition] = at, message.message_id()
+
+    def acknowledge(self) -> None:
+        """Acknowledge them; blocks. Raises pulsar.PulsarException."""
+        self._intake.acknowledge(message for _, message in self._last.values())
+        self._last.clear()
+        self._at = monotonic()
 
 
 class Subscribed:

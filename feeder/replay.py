@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -163,22 +162,3 @@ class LateLetters:
         """Stop reading."""
         if self._past is not None:
             self._past.close()
-
-
-def first_stored(
-    client: pulsar.Client, url: str, topic: str, partition: int, after: Offset | None
-) -> Offset | None:
-    """The place of the first message that is stored in ``partition`` after a place; None when there is none.
-
-    Raises pulsar.Timeout when the broker has some and does not deliver it.
-    """
-    with closing(Past(client, url, topic, {partition: after})) as past:
-        for _ in range(_PATIENCE):
-            for _, place, _ in past.read(1, None, wait_ms=200):
-                return place
-            if past.at_end(partition) or past.is_current:
-                return None
-    raise pulsar.Timeout("the broker does not deliver what it holds")
-
-
-_PATIENCE = 50

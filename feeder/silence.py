@@ -1,0 +1,128 @@
+"""Watermarks of partitions that bring nothing, between feeders (``idle`` says what they rise to).
+
+The journal decides: a watermark has risen when the journal has it, so that what was final once is so after a
+restart, too. A feeder that gets a message after a silence first has the journal refuse what others, who may
+still think the partition silent, say of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from time import monotonic
+
+import pulsar
+
+from .fed_group import FedGroup, place
+from .history import History
+from .idle import Idle
+from .leaves import Leaves, workers_of
+from .progress import SILENT, Offset, Reached
+
+
+class Silence:
+    """The silent partitions of one topic. ``shared``: other feeders may have some of the partitions;
+    ``seen``: how far each partition was received, which grows.
+    """
+
+    def __init__(self, history: History, leaves: Leaves, seen: Mapping[int, Offset], *, shared: bool) -> None:
+        self._history, self._leaves, self._seen, self._shared = history, leaves, seen, shared
+        self._heard: dict[int, float] = {}
+        self._caught_up: dict[int, Offset] = {}
+        self._idle: dict[str, Idle] = {}
+
+    def heard(self, partitions: Iterable[int]) -> None:
+        """Note that messages of these have come."""
+        self._heard.update(dict.fromkeys(partitions, monotonic()))
+
+    def forget(self, fed: FedGroup) -> None:
+        """Know nothing any more of how long the partitions of a group are silent."""
+        self._idle.pop(fed.group.signature, None)
+
+    def may_have_risen(self, fed: FedGroup, partition: int) -> bool:
+        """Whether another feeder may have let the watermark of a silent partition rise."""
+        timeout = fed.group.source.idle_timeout
+        if timeout is None or not self._shared:
+            return False
+        return monotonic() - self._heard.get(partition, float("-inf")) > timeout / 2e6
+
+    async def claim(self, fed: FedGroup, starting: Mapping[int, Offset]) -> None:
+        """Have the journal refuse what another feeder, which may still think a partition silent, says of its
+        watermark; and start from what it had said before.
+        """
+        if fed.group.source.idle_timeout is None or not self._shared:
+            return
+        live, clock = fed.live, fed.router.clock
+        worker, label = live.journal()
+        claims = {}
+        for partition, first in starting.items():
+            held = clock.reached.get(partition, SILENT)
+            just_before = Offset(first.major, first.minor - 1)
+            if just_before > held.offset:
+                claims[partition] = replace(held, offset=just_before)
+        if not claims:
+            return
+        await self._leaves.tell(live, worker, label, [r.as_progress(p) for p, r in claims.items()])
+        journal = await self._leaves.asked(worker)
+        for partition in claims:
+            mark = journal.get(partition, SILENT).watermark
+            if mark is not None:
+                clock.rise(partition, mark)
+
+    async def let_rise(self, fed: FedGroup) -> None:
+        """Let the watermarks of silent partitions rise, as the source's idle policy says."""
+        timeout = fed.group.source.idle_timeout
+        if timeout is None or fed.whole or fed.unchecked:
+            return
+        idle = self._idle.setdefault(fed.group.signature, Idle(timeout))
+        now = monotonic()
+        if now - idle.looked < idle.every:
+            return
+        idle.looked = now
+        live, clock = fed.live, fed.router.clock
+        worker, label = live.journal()
+        journal = await self._leaves.asked(worker)
+        reached = {p: journal.get(p, SILENT) for p in range(fed.partitions)}
+        idle.note(reached, monotonic())
+        silent = {p for p in idle.silent(now) if await self._is_caught_up(p, reached[p])}
+        risen = idle.risen(reached, silent, now)
+        if not risen:
+            return
+        told = {p: replace(reached[p], watermark=mark) for p, mark in risen.items()}
+        # The journal first: what is final once must be so after a restart, too. It takes it only where no
+        # message has come since.
+        await self._leaves.tell(live, worker, label, [r.as_progress(p) for p, r in told.items()])
+        confirmed = await self._leaves.asked(worker)
+        told = {p: r for p, r in told.items() if confirmed.get(p, SILENT).offset == r.offset}
+        for partition, r in told.items():
+            if clock.reached.get(partition, SILENT).offset == r.offset and r.watermark is not None:
+                clock.rise(partition, r.watermark)
+        progress = await self._leaves.progress(live)
+        async with asyncio.TaskGroup() as tasks:
+            for other, other_label in workers_of(live):
+                # A leaf that is behind may still be sent what it lacks, by another feeder: not past that.
+                there = [
+                    r.as_progress(p)
+                    for p, r in told.items()
+                    if progress[other].get(p, SILENT).offset == r.offset
+                ]
+                if other != worker and there:
+                    tasks.create_task(self._leaves.tell(live, other, other_label, there))
+
+    async def _is_caught_up(self, partition: int, reached: Reached) -> bool:
+        """Whether the broker holds nothing of ``partition`` after ``reached``."""
+        if not self._shared:
+            seen = self._seen.get(partition)
+            if seen is not None and seen > reached.offset:
+                return False
+            # What has come since would be among what was seen; to look means to read the whole topic.
+            if self._caught_up.get(partition) == reached.offset:
+                return True
+        try:
+            first = await self._history.first_after(partition, place(reached))
+        except pulsar.Timeout:
+            return False
+        if not self._shared and first is None:
+            self._caught_up[partition] = reached.offset
+        return first is None
