@@ -15,8 +15,7 @@ from .fed_group import FedGroup, lacking, place
 from .history import History
 from .intake import Begin
 from .leaves import Leaves, workers_of
-from .messages import shown
-from .past import Stored
+from .messages import Stored, shown
 from .progress import SILENT, Offset, Reached
 from .refusals import Refusals
 from .replay import Replay

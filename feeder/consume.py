@@ -30,8 +30,8 @@ from .gaps import Gaps, Order
 from .history import History
 from .intake import Accepted, Begin, Intake, Reading, Subscribed
 from .leaves import Leaves
-from .messages import offset_of, partitions_of, read
-from .past import Stored, knows_partitions
+from .messages import Stored, offset_of, partitions_of, read
+from .past import knows_partitions
 from .progress import Offset, advancing
 from .refusals import Refusals
 from .report import Counts

@@ -45,21 +45,22 @@ class Order:
         for partition in partitions_of(position):
             rows = np.flatnonzero(position.partition == partition)
             new, _ = advancing(position.take(rows), self._seen.get(partition))
-            if found := gap(position.take(rows), new):
+            begin = None if messages.begin is None else messages.begin.take(rows)
+            if found := gap(position.take(rows), new, begin):
                 place = found[1]
                 cut = min(cut, next(int(r) for r in rows if offset_of(position, int(r)) == place))
         return max(cut, 1)
 
     def take(self, messages: Messages) -> tuple[dict[int, Offset], set[int]]:
-        """The first place of each partition in ``messages``, and which partitions do not simply go on from
-        where they were.
+        """Where ``messages`` begin in each partition, and which partitions do not simply go on from where
+        they were.
         """
         firsts: dict[int, Offset] = {}
         fresh: set[int] = set()
         position = messages.position
         for partition in partitions_of(position):
             rows = np.flatnonzero(position.partition == partition)
-            first = offset_of(position, int(rows[0]))
+            first = offset_of(messages.begin or position, int(rows[0]))
             seen = self._seen.get(partition)
             if seen is None or not (seen.leads_to(first) or first <= seen):
                 fresh.add(partition)

@@ -22,8 +22,9 @@ import pulsar
 from timeline_workers.errors import TimelineError
 from timeline_workers.pulsar_client import explained
 
-from .past import BATCH_BYTES, Past, Stored
-from .progress import Offset, minor_of
+from .messages import Stored, place_of
+from .past import BATCH_BYTES, Past
+from .progress import Offset
 
 # While messages flow, acknowledge this often; at once when none come.
 ACKNOWLEDGE_SECONDS = 1.0
@@ -203,5 +204,4 @@ class Reading:
 
 def _stored(message: pulsar.Message) -> Stored:
     at = message.message_id()
-    place = Offset(at.ledger_id(), minor_of(at.entry_id(), at.batch_index()))
-    return max(at.partition(), 0), place, message  # -1: the topic is not partitioned
+    return max(at.partition(), 0), place_of(at), message  # -1: the topic is not partitioned

@@ -16,7 +16,8 @@ import structlog
 
 from timeline_workers.pulsar_client import explained
 
-from .progress import ENTRY_STEP, SILENT, Offset, minor_of
+from .messages import Stored, place_of
+from .progress import ENTRY_STEP, SILENT, WHOLE_ENTRY, Offset
 
 log = structlog.get_logger("feeder")
 
@@ -26,9 +27,6 @@ BATCH_BYTES = 16 * 1024 * 1024
 STALLED_SECONDS = 2.0
 SILENT_SECONDS = 0.5
 _POLL_MS = 1
-
-Stored = tuple[int, Offset, pulsar.Message]
-"""A message with its partition and place."""
 
 
 def knows_partitions(client: pulsar.Client, partitions: Sequence[str]) -> bool:
@@ -125,8 +123,10 @@ class _Tape:
         if self._whole:
             return pulsar.MessageId.earliest
         [(partition, at)] = self._at.items()
-        # The whole entry is read again: where in it one was is told by _at.
-        before = at.minor // ENTRY_STEP - 1
+        # The whole entry is read again: where in it one was is told by _at. The last chunk of a message alone
+        # would never be delivered.
+        entry, index = divmod(at.minor, ENTRY_STEP)
+        before = entry if index == WHOLE_ENTRY else entry - 1
         if at.major < 0 or (before < 0 and not self._ledgers):
             return pulsar.MessageId.earliest
         return pulsar.MessageId(partition, at.major, before, -1)
@@ -147,7 +147,7 @@ class _Tape:
                 continue
             self._heard, self._any = monotonic(), True
             at = message.message_id()
-            place = Offset(at.ledger_id(), minor_of(at.entry_id(), at.batch_index()))
+            place = place_of(at)
             partition = max(at.partition(), 0) if self._whole else min(self.partitions)
             if partition in self._at and place > self._at[partition]:
                 self._at[partition] = place

@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from .deadletter import DeadLetters, dead_letter_topic
-from .messages import letter
-from .past import Stored
+from .messages import Stored, letter
 from .report import Counts
 from .retry import persist
 

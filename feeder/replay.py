@@ -24,8 +24,8 @@ from timeline_workers.errors import TimelineError
 
 from .deadletter import dead_letter_topic
 from .intake import Begin
-from .messages import last_places, read, shown
-from .past import Past, Stored
+from .messages import Stored, last_places, read, shown
+from .past import Past
 from .progress import Offset
 from .route import Group, Messages, Routed, Router
 

@@ -37,11 +37,15 @@ _LABEL_CACHE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """N messages of one topic, in order within each partition. ``published``: int64[N], microseconds."""
+    """N messages of one topic, in order within each partition. ``published``: int64[N], microseconds.
+
+    ``begin``: where they begin, if some take more than one entry of the broker's.
+    """
 
     payloads: list[bytes]
     position: Positions
     published: Int64
+    begin: Positions | None = None
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -49,7 +53,10 @@ class Messages:
     def take(self, rows: NDArray[np.intp]) -> Messages:
         """The messages of ``rows``."""
         return Messages(
-            [self.payloads[i] for i in rows.tolist()], self.position.take(rows), self.published[rows]
+            [self.payloads[i] for i in rows.tolist()],
+            self.position.take(rows),
+            self.published[rows],
+            None if self.begin is None else self.begin.take(rows),
         )
 
 
