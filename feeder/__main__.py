@@ -20,7 +20,7 @@ from timeline_workers.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.temporal_client import connect as connect_temporal
 
 from .catalog import Catalog
-from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, TopicFeeder
+from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, TopicFeeder, TopicGrewError
 from .gaps import GapError, Gaps
 from .intake import Begin, BeginError
 from .leaves import LeafLostError, Leaves
@@ -190,7 +190,7 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
             return
         except ConnectionFailedError as error:
             log.error("the broker does not answer; trying again", topic=topic, error=str(error))
-        except GapError as error:
+        except (GapError, TopicGrewError) as error:
             log.info("subscribing again", topic=topic, because=str(error))
             pause = GAP_SECONDS
         except TimelineError as error:

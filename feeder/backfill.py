@@ -49,7 +49,7 @@ class Backfill:
         after = {p: place(fed.reached.get(p)) for p in range(fed.partitions)}
         await self._begin_replay(fed, fed.group, fed.router, after, lambda: dict(self._seen), whole=True)
 
-    async def those_behind(self, fed: FedGroup, progress: Mapping[str, dict[int, Reached]]) -> None:
+    async def those_behind(self, fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> None:
         """Begin a replay for leaves that have not had what the others have had."""
         router, live = fed.router, fed.live
         behind = lacking(fed, progress)
@@ -144,7 +144,7 @@ class Backfill:
 
 
 def _apart(
-    live: Group, names: Collection[str], progress: Mapping[str, dict[int, Reached]], partitions: int
+    live: Group, names: Collection[str], progress: Mapping[str, Mapping[int, Reached]], partitions: int
 ) -> tuple[Group, Router]:
     """The leaves of ``names`` as a group of their own, with a router that stands where they do."""
     own = replace(live, leaves={n: leaf for n, leaf in live.leaves.items() if n in names})

@@ -20,6 +20,7 @@ import pulsar
 import structlog
 
 from timeline_workers.algebra.values import Int64
+from timeline_workers.errors import TimelineError
 from timeline_workers.pulsar_client import check_broker
 
 from .backfill import Backfill
@@ -45,8 +46,14 @@ log = structlog.get_logger("feeder")
 SUBSCRIPTION = "timeline-feeder"
 BATCH_MESSAGES = 20_000
 BATCH_WAIT_MS = 20
+# How often it is looked whether partitions were added to the topic. (The client library looks once a minute.)
+PARTITIONS_SECONDS = 5.0
 # A topic that has brought nothing for so long since it was opened is quiet, not slow.
 QUIET_SECONDS = 1.0
+
+
+class TopicGrewError(TimelineError):
+    """Partitions were added to the topic: connect again, to feed all of them."""
 
 
 class TopicFeeder:
@@ -113,13 +120,14 @@ class TopicFeeder:
         self._accepted = Accepted(self._intake)
         log.info("feeding", topic=self.topic)
         receive = self._receive()
-        self._opened = monotonic()
+        self._opened = self._counted = monotonic()
         try:
             while not stop.is_set():
                 batch = await receive
                 if stop.is_set():
                     break  # not acknowledged: it comes again
                 receive = self._receive()
+                await self._count_partitions(batch)
                 if batch:
                     # After receiving: a metric applied before these events were published must be known.
                     await persist("reading the catalog", self._catalog.refresh)
@@ -144,6 +152,16 @@ class TopicFeeder:
             self._history.close()
             for threads in (self._receiving, self._working):
                 threads.shutdown(wait=False)
+
+    async def _count_partitions(self, batch: Sequence[Stored]) -> None:
+        """Raise TopicGrewError when the topic has more partitions than it had."""
+        count = max((partition + 1 for partition, _, _ in batch), default=0)
+        if self._shared and monotonic() - self._counted >= PARTITIONS_SECONDS:
+            with suppress(pulsar.PulsarException):  # the broker may be away for a moment
+                count = max(count, len(await self._history.partitions()))
+            self._counted = monotonic()
+        if count > self._partitions:
+            raise TopicGrewError(f"the topic has {count} partitions, and had {self._partitions}")
 
     def _receive(self) -> asyncio.Future[list[Stored]]:
         return asyncio.get_running_loop().run_in_executor(self._receiving, self._intake.receive)
@@ -172,6 +190,8 @@ class TopicFeeder:
         after: dict[int, Offset | None] = dict.fromkeys(range(self._partitions))
         for group in self._catalog.topics.get(self.topic, []):
             for partition, reached in stand(group, await self._leaves.progress(group)).items():
+                if partition not in after:
+                    continue  # the topic had more partitions once
                 held = after[partition]
                 after[partition] = reached.offset if held is None else min(held, reached.offset)
         return after

@@ -6,7 +6,7 @@ have had them; that leaves are *level* in a partition, that they are known to ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -33,6 +33,8 @@ class FedGroup:
     replays: list[Replay] = field(default_factory=list)
     woken: bool = False
     """Whether partitions that bring nothing have been looked at."""
+    admitted: bool = False
+    """Whether partitions that the leaves may not know have been looked for."""
     _router: Router | None = None
     _live: Group | None = None
 
@@ -88,7 +90,7 @@ class FedGroup:
     def forget(self) -> None:
         """Know nothing any more of the leaves: they have been started anew."""
         self._router = None
-        self.woken = False
+        self.woken = self.admitted = False
         self.skip.clear()
         self.level.clear()
 
@@ -111,8 +113,9 @@ class FedGroup:
 
     async def tell(self, leaves: Leaves) -> None:
         """Tell the leaves that have heard nothing of late how far the source has come."""
-        # A leaf that is new must be given the past before it is told how far the source is.
-        if self._router is not None and not self.whole and not self.unchecked:
+        # A leaf that is new must be given the past before it is told how far the source is; and of a
+        # partition that is new, it must be told at once that final answers stay so.
+        if self._router is not None and self.admitted and not self.whole and not self.unchecked:
             await leaves.settle(self.live, self.router.clock.progress())
 
 
@@ -134,6 +137,29 @@ def stand(group: Group, progress: Mapping[str, Mapping[int, Reached]]) -> dict[i
                 rest[p] = r
     silent = {p: r for p, r in progress.get(journal, {}).items() if r.offset == SILENT.offset}
     return {**silent, **found, **rest}
+
+
+def added(progress: Mapping[str, Mapping[int, Reached]], journal: str, partitions: int) -> set[int]:
+    """The partitions that have brought nothing and that some leaf worker does not know, though the journal
+    knows others: they were added to the topic since.
+    """
+    known = progress[journal]
+    return {
+        p
+        for p in range(partitions)
+        if known
+        and known.get(p, SILENT).offset == SILENT.offset
+        and any(p not in reached for reached in progress.values())
+    }
+
+
+def final(progress: Mapping[str, Mapping[int, Reached]], leaving_out: Collection[int]) -> int | None:
+    """The instant below which some leaf worker may have called its answers final; None: none has."""
+    marks = [
+        [reached.watermark for p, reached in of.items() if p not in leaving_out] for of in progress.values()
+    ]
+    known = [min(m for m in own if m is not None) for own in marks if own and None not in own]
+    return max(known, default=None)
 
 
 def lacking(fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> set[str]:

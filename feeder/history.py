@@ -53,6 +53,11 @@ class History:
         )
         return letters
 
+    async def partitions(self) -> list[str]:
+        """The names of the topic's partitions, as of now."""
+        names: list[str] = await self.run(self._client.get_topic_partitions, self._topic)
+        return names
+
     def close(self) -> None:
         """Let the thread end; does not wait for it."""
         self._thread.shutdown(wait=False)

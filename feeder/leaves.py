@@ -113,7 +113,7 @@ class Leaves:
         """Return when Temporal has accepted for ``worker`` how far the source has come."""
         await self._send_all(group, worker, label, [progress_parcel(_leaf_of(group, worker), progress)])
 
-    async def progress(self, group: Group) -> dict[str, dict[int, Reached]]:
+    async def progress(self, group: Group) -> Mapping[str, Mapping[int, Reached]]:
         """Ask the leaf workers of ``group`` (of a per-key group, its journal) how far they are, with
         everything that they have been sent.
         """

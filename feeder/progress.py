@@ -159,13 +159,10 @@ class Clock:
         """How far each partition has come."""
         return self._reached
 
-    def silent(self) -> tuple[Progress, ...]:
-        """The progress of the partitions that have brought nothing yet."""
-        return tuple(SILENT.as_progress(p) for p in range(self._partitions) if p not in self._reached)
-
     def progress(self) -> tuple[Progress, ...]:
-        """The progress of all partitions."""
-        return (*(r.as_progress(p) for p, r in sorted(self._reached.items())), *self.silent())
+        """The progress of all partitions, also of those that have brought nothing yet."""
+        silent = (SILENT.as_progress(p) for p in range(self._partitions) if p not in self._reached)
+        return (*(r.as_progress(p) for p, r in sorted(self._reached.items())), *silent)
 
     def start(self, partition: int, reached: Reached | None) -> None:
         """Set (or forget) where ``partition`` stands, as after a restart."""

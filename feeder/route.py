@@ -194,6 +194,7 @@ class Router:
         it, and that the result depends only on the messages and the watermarks before them.
         """
         source = self.group.source
+        standing = self.clock.progress()
         decoded = self._decoder.decode(
             messages.payloads, messages.position, messages.published, source.max_ahead
         )
@@ -207,7 +208,7 @@ class Router:
         for row in np.flatnonzero(clocked.late).tolist():
             refused.append(Refused(row, "late", _late(row, times, clocked, messages.position)))
         events = np.flatnonzero(~clocked.late[rows])
-        parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked)
+        parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked, standing)
         return Routed(refused, parcels, labels, self.clock.progress(), len(events))
 
     def _divide(
@@ -217,10 +218,10 @@ class Router:
         events: NDArray[np.intp],
         messages: Messages,
         clocked: Clocked,
+        standing: Sequence[Progress],
     ) -> tuple[dict[str, list[Parcel]], dict[str, str]]:
         parcels: dict[str, list[Parcel]] = {}
         labels: dict[str, str] = {}
-        silent = self.clock.silent()
         for label, chosen in self._by_label(batch, events):
 
             def build(lo: int, hi: int, leaf: Leaf, chosen: NDArray[np.intp] = chosen) -> list[Parcel]:
@@ -228,7 +229,10 @@ class Router:
                 within = chosen[np.searchsorted(rows[chosen], lo) : np.searchsorted(rows[chosen], hi)]
                 part = select(batch, within)
                 told = progress_of(messages.position, clocked, messages.published, np.arange(lo, hi))
-                progress = (*told, *silent)
+                # Of all partitions: a leaf worker that hears for the first time would take those that it is
+                # told of for all that there are, and final what the others may still change.
+                heard = {p.partition for p in told}
+                progress = (*told, *(p for p in standing if p.partition not in heard))
                 leaf_batch = leaf.router.batch(part, progress)
                 sunk = self._sunk.get(leaf.node.name)
                 if sunk is not None:

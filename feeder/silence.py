@@ -2,7 +2,7 @@
 
 The journal decides: a watermark has risen when the journal has it, so that what was final once is so after a
 restart, too. A feeder that gets a message after a silence first has the journal refuse what others, who may
-still think the partition silent, say of it.
+still think the partition silent, say of it. A partition that was added to the topic is a silent one, too.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ from dataclasses import replace
 from time import monotonic
 
 import pulsar
+import structlog
 
-from .fed_group import FedGroup, place
+from .fed_group import FedGroup, added, final, place
 from .history import History
 from .idle import Idle
 from .leaves import Leaves, workers_of
 from .progress import SILENT, Offset, Reached
+
+log = structlog.get_logger("feeder")
+
+Progresses = Mapping[str, Mapping[int, Reached]]
+"""How far leaf workers are, by name and partition."""
 
 
 class Silence:
@@ -51,13 +57,15 @@ class Silence:
         """Have the journal refuse what another feeder, which may still think a partition silent, says of its
         watermark; and start from what it had said before.
         """
-        if fed.group.source.idle_timeout is None or not self._shared:
+        if not self._shared:
             return
         live, clock = fed.live, fed.router.clock
         worker, label = live.journal()
         claims = {}
         for partition, first in starting.items():
             held = clock.reached.get(partition, SILENT)
+            if fed.group.source.idle_timeout is None and (held.watermark is None or place(held) is not None):
+                continue  # nobody says anything of it but who feeds it
             just_before = Offset(first.major, first.minor - 1)
             if just_before > held.offset:
                 claims[partition] = replace(held, offset=just_before)
@@ -70,19 +78,42 @@ class Silence:
             if mark is not None:
                 clock.rise(partition, mark)
 
+    async def admit(self, fed: FedGroup, progress: Progresses) -> Progresses:
+        """Let partitions that were added to the topic since the group was first fed begin at the group's
+        watermark: what they bring below is late, as answers are final there. Returns how far the leaves are.
+        """
+        live = fed.live
+        new = added(progress, live.journal()[0], fed.partitions)
+        fed.admitted = True
+        had: int | None = None
+        # Twice: others may have fed the leaves meanwhile. From the first time on no leaf goes further.
+        for _ in range(2):
+            mark = final(progress, new)
+            if not new or mark is None or mark == had:
+                break
+            had = mark
+            await self._tell_risen(fed, {p: Reached(SILENT.offset, mark) for p in new})
+            progress = await self._leaves.progress(live)
+            log.info(
+                "partitions were added; what they bring below the watermark is late",
+                topic=live.source.topic,
+                metrics=live.metrics,
+                partitions=sorted(new),
+                watermark=mark,
+            )
+        return progress
+
     async def let_rise(self, fed: FedGroup) -> None:
         """Let the watermarks of silent partitions rise, as the source's idle policy says."""
         timeout = fed.group.source.idle_timeout
-        if timeout is None or fed.whole or fed.unchecked:
+        if timeout is None or fed.whole or not fed.admitted or fed.unchecked:
             return
         idle = self._idle.setdefault(fed.group.signature, Idle(timeout))
         now = monotonic()
         if now - idle.looked < idle.every:
             return
         idle.looked = now
-        live, clock = fed.live, fed.router.clock
-        worker, label = live.journal()
-        journal = await self._leaves.asked(worker)
+        journal = await self._leaves.asked(fed.live.journal()[0])
         reached = {p: journal.get(p, SILENT) for p in range(fed.partitions)}
         idle.note(reached, monotonic())
         silent = {p for p in idle.silent(now) if await self._is_caught_up(p, reached[p])}
@@ -90,14 +121,20 @@ class Silence:
         if not risen:
             return
         told = {p: replace(reached[p], watermark=mark) for p, mark in risen.items()}
+        clock = fed.router.clock
+        for partition, r in (await self._tell_risen(fed, told)).items():
+            if clock.reached.get(partition, SILENT).offset == r.offset and r.watermark is not None:
+                clock.rise(partition, r.watermark)
+
+    async def _tell_risen(self, fed: FedGroup, told: dict[int, Reached]) -> dict[int, Reached]:
+        """Tell that the watermarks of these have risen; return those that nobody has fed since."""
+        live = fed.live
+        worker, label = live.journal()
         # The journal first: what is final once must be so after a restart, too. It takes it only where no
         # message has come since.
         await self._leaves.tell(live, worker, label, [r.as_progress(p) for p, r in told.items()])
         confirmed = await self._leaves.asked(worker)
         told = {p: r for p, r in told.items() if confirmed.get(p, SILENT).offset == r.offset}
-        for partition, r in told.items():
-            if clock.reached.get(partition, SILENT).offset == r.offset and r.watermark is not None:
-                clock.rise(partition, r.watermark)
         progress = await self._leaves.progress(live)
         async with asyncio.TaskGroup() as tasks:
             for other, other_label in workers_of(live):
@@ -109,6 +146,7 @@ class Silence:
                 ]
                 if other != worker and there:
                     tasks.create_task(self._leaves.tell(live, other, other_label, there))
+        return told
 
     async def _is_caught_up(self, partition: int, reached: Reached) -> bool:
         """Whether the broker holds nothing of ``partition`` after ``reached``."""

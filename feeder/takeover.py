@@ -62,6 +62,7 @@ class Takeover:
         if fed.started_anew(progress):
             self._forget(fed)
             starting = dict(firsts)
+        progress = await self._silence.admit(fed, progress)
         journal = progress[live.journal()[0]]
         others = [r for worker, r in progress.items() if worker != live.journal()[0]]
         past = False
@@ -92,6 +93,7 @@ class Takeover:
         if fed.started_anew(progress):
             self._forget(fed)
             fed.woken = True
+        progress = await self._silence.admit(fed, progress)
         known = stand(live, progress)
         past = False
         for partition in range(fed.partitions):
