@@ -1,6 +1,7 @@
 """Replays of the past beside the live feeding (``replay``): who gets one, and how it joins the live feeding.
 
-While any replay is under way nothing of the topic is acknowledged: what it misses must stay in the broker.
+One feeder of a Failover group at a time reads the past (``turn``); with the others, leaves that lack it wait.
+While any leaf is not fed live nothing of the topic is acknowledged: what it misses must stay in the broker.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from time import monotonic
 
 import structlog
 
-from .fed_group import FedGroup, lacking, place
+from .fed_group import FedGroup, Waiting, lacking, place
 from .history import History
 from .intake import Begin
 from .leaves import Leaves, workers_of
@@ -21,13 +23,17 @@ from .refusals import Refusals
 from .replay import Replay
 from .report import Counts
 from .route import Group, Routed, Router
+from .turn import PastTurn
 
 log = structlog.get_logger("feeder")
+
+# A feeder whose turn it is and who feeds nothing for so long is not waited for.
+STALLED_SECONDS = 60.0
 
 
 class Backfill:
     """Begins the replays of one topic and joins them. ``seen``: how far each partition was received, which
-    grows; ``at_once``: messages per batch.
+    grows; ``turn``: None where no other feeder reads the topic; ``at_once``: messages per batch.
     """
 
     def __init__(
@@ -37,33 +43,83 @@ class Backfill:
         refusals: Refusals,
         counts: Counts,
         seen: Mapping[int, Offset],
+        turn: PastTurn | None,
         *,
         at_once: int,
         begin: Begin | None,
     ) -> None:
         self._history, self._leaves, self._refusals, self._counts = history, leaves, refusals, counts
-        self._seen, self._at_once, self._begin = seen, at_once, begin
+        self._seen, self._turn, self._at_once, self._begin = seen, turn, at_once, begin
+        self._under_way: set[Replay] = set()
 
     async def all_of(self, fed: FedGroup) -> None:
-        """Begin a replay for the whole group, from where its clock stands. It is not fed live meanwhile."""
+        """Have all leaves that are fed live go through the past from where the clock stands, when it is this
+        feeder's turn. They are not fed live meanwhile.
+        """
+        live, router = fed.live, fed.router
+        if not await self._is_turn():
+            fed.waiting = self._wait(live, whole=True)
+            return
         after = {p: place(fed.reached.get(p)) for p in range(fed.partitions)}
-        await self._begin_replay(fed, fed.group, fed.router, after, lambda: dict(self._seen), whole=True)
+        await self._begin_replay(fed, live, router, after, lambda: dict(self._seen), whole=True)
 
     async def those_behind(self, fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> None:
-        """Begin a replay for leaves that have not had what the others have had."""
-        router, live = fed.router, fed.live
+        """Have leaves that have not had what the others have had go through the past, when it is this
+        feeder's turn. They are not fed live meanwhile.
+        """
+        live = fed.live
         behind = lacking(fed, progress)
-        for partition in router.clock.reached:
+        for partition in fed.reached:
             fed.level[partition] = frozenset(fed.group.leaves)
         if not behind or len(behind) == len(live.leaves):
             return
         own, apart = _apart(live, behind, progress, fed.partitions)
+        if not await self._is_turn():
+            names = behind if fed.waiting is None else behind | fed.waiting.leaves
+            leaves = {n: leaf for n, leaf in fed.group.leaves.items() if n in names}
+            fed.waiting = self._wait(replace(own, leaves=leaves), whole=False)
+            return
         after = {p: place(apart.clock.reached.get(p)) for p in range(fed.partitions)}
 
         def limits() -> dict[int, Offset]:
-            return {p: router.clock.reached.get(p, SILENT).offset for p in range(fed.partitions)}
+            return {p: fed.reached.get(p, SILENT).offset for p in range(fed.partitions)}
 
         await self._begin_replay(fed, own, apart, after, limits, whole=False)
+
+    async def may_read(self, fed: FedGroup) -> bool:
+        """Whether leaves that wait need to wait no more: it is this feeder's turn, or nobody feeds them."""
+        waiting = fed.waiting
+        if waiting is None or await self._is_turn():
+            return True
+        if monotonic() - waiting.looked < STALLED_SECONDS:
+            return False
+        heard = await self._leaves.heard(fed.group)
+        if heard == waiting.heard:
+            log.warning(
+                "who reads the past does not go on; reading it here, too", topic=fed.group.source.topic
+            )
+            if self._turn is not None:
+                self._turn.do_without()
+            return True
+        waiting.heard, waiting.looked = heard, monotonic()
+        return False
+
+    async def _is_turn(self) -> bool:
+        return self._turn is None or bool(await self._history.run(self._turn.take))
+
+    def _wait(self, group: Group, *, whole: bool) -> Waiting:
+        log.info(
+            "another feeder reads the past",
+            topic=group.source.topic,
+            metrics=group.metrics,
+            leaves=None if whole else sorted(group.leaves),
+        )
+        return Waiting(frozenset(group.leaves), whole)
+
+    async def yield_turn(self) -> None:
+        """Let another feeder read the past, unless a replay is under way here."""
+        if self._turn is not None and not self._under_way:
+            await self._history.run(self._turn.give_back)
 
     async def _begin_replay(
         self,
@@ -88,20 +144,20 @@ class Backfill:
                 self._counts.events += routed.accepted
             await self._leaves.deliver(own, routed)
 
-        fed.replays.append(
-            Replay(
-                group,
-                router,
-                past,
-                whole=whole,
-                limits=limits,
-                take=take,
-                run=self._history.run,
-                at_once=self._at_once,
-                begin=self._begin,
-                letters=letters,
-            )
+        replay = Replay(
+            group,
+            router,
+            past,
+            whole=whole,
+            limits=limits,
+            take=take,
+            run=self._history.run,
+            at_once=self._at_once,
+            begin=self._begin,
+            letters=letters,
         )
+        fed.replays.append(replay)
+        self._under_way.add(replay)
         log.info(
             "reading the past",
             topic=group.source.topic,
@@ -117,6 +173,7 @@ class Backfill:
                 continue
             await replay.finish()
             fed.replays.remove(replay)
+            self._under_way.remove(replay)
             self._counts.replayed += replay.messages
             clock = fed.router.clock
             if replay.whole:
@@ -136,11 +193,13 @@ class Backfill:
                 leaves=None if replay.whole else sorted(replay.group.leaves),
                 messages=replay.messages,
             )
+            await self.yield_turn()
 
     async def stop(self, fed: FedGroup) -> None:
         """Stop the replays of a group, which lacks what they had not come to."""
         for replay in fed.replays:
             await replay.close()
+            self._under_way.discard(replay)
 
 
 def _apart(

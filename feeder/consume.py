@@ -40,6 +40,7 @@ from .retry import persist
 from .route import Group, Messages, Routed
 from .silence import Silence
 from .takeover import Takeover
+from .turn import PastTurn
 
 log = structlog.get_logger("feeder")
 
@@ -102,11 +103,12 @@ class TopicFeeder:
         seen, shared = self._order.seen, self._shared
         self._history = history = History(client, url, topic)
         self._silence = Silence(history, leaves, seen, shared=shared)
+        turn = PastTurn(client, topic, subscription) if shared else None
         self._backfill = Backfill(
-            history, leaves, self._refusals, counts, seen, at_once=batch_messages, begin=begin
+            history, leaves, self._refusals, counts, seen, turn, at_once=batch_messages, begin=begin
         )
         self._takeover = Takeover(
-            history, leaves, self._backfill, self._silence, gaps, counts, begin=begin, shared=shared
+            history, leaves, self._backfill, self._silence, gaps, counts, seen, begin=begin, shared=shared
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -135,6 +137,7 @@ class TopicFeeder:
                 if not groups:
                     return
                 for group in groups:
+                    await self._takeover.after_waiting(group)
                     await self._backfill.join(group)
                 if batch:
                     await self._feed(groups, batch)
@@ -210,6 +213,7 @@ class TopicFeeder:
                 fed = self._groups.pop(gone)
                 self._silence.forget(fed)
                 await self._backfill.stop(fed)
+            await self._backfill.yield_turn()
             for fed in self._groups.values():
                 fed.look_again()
         return [self._groups[group.signature] for group in groups]
@@ -293,7 +297,7 @@ class TopicFeeder:
 
     def _acknowledge(self) -> None:
         # What a replay misses must stay in the broker.
-        if not any(fed.replays for fed in self._groups.values()):
+        if not any(fed.lacks_past for fed in self._groups.values()):
             self._accepted.acknowledge()
 
     def _close(self) -> None:

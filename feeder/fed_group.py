@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from time import monotonic
 
 import structlog
 
@@ -21,6 +22,17 @@ log = structlog.get_logger("feeder")
 
 
 @dataclass
+class Waiting:
+    """Leaves that lack the past, while another feeder reads it. ``whole``: they are all that there are."""
+
+    leaves: frozenset[str]
+    whole: bool
+    heard: object = None
+    """What the leaves had heard when it was last looked whether anybody feeds them, at ``looked``."""
+    looked: float = field(default_factory=monotonic)
+
+
+@dataclass
 class FedGroup:
     """``group``, as the catalog has it now, of a topic with so many ``partitions``."""
 
@@ -31,6 +43,7 @@ class FedGroup:
     level: dict[int, frozenset[str]] = field(default_factory=dict)
     """Of each partition, the leaves that are known to have what the others have."""
     replays: list[Replay] = field(default_factory=list)
+    waiting: Waiting | None = None
     woken: bool = False
     """Whether partitions that bring nothing have been looked at."""
     admitted: bool = False
@@ -45,14 +58,21 @@ class FedGroup:
 
     @property
     def whole(self) -> bool:
-        """Whether a replay is under way for all that there is: nothing is fed live."""
-        return any(r.whole for r in self.replays)
+        """Whether all that there is lacks the past: nothing is fed live."""
+        return any(r.whole for r in self.replays) or (self.waiting is not None and self.waiting.whole)
+
+    @property
+    def lacks_past(self) -> bool:
+        """Whether some leaf is not fed live, so that the broker must keep what it has."""
+        return bool(self.replays) or self.waiting is not None
 
     @property
     def live(self) -> Group:
         """The group with those leaves only that are fed live."""
-        apart = {name for r in self.replays for name in r.group.leaves}
-        if not apart or self.whole:
+        apart = {name for r in self.replays if not r.whole for name in r.group.leaves}
+        if self.waiting is not None and not self.waiting.whole:
+            apart |= self.waiting.leaves
+        if not apart:
             return self.group
         names = self.group.leaves.keys() - apart
         if self._live is None or self._live.leaves.keys() != names:
@@ -66,7 +86,7 @@ class FedGroup:
         live = self.live
         if self._router is None:
             self._router = Router(live, self.partitions)
-        elif self._router.group is not live and not self.whole:
+        elif self._router.group is not live and not any(r.whole for r in self.replays):
             self._router.update(live)
         return self._router
 

@@ -121,6 +121,12 @@ class Leaves:
         answers = await asyncio.gather(*(self.asked(name) for name in names))
         return dict(zip(names, answers, strict=True))
 
+    async def heard(self, group: Group) -> Mapping[str, Mapping[int, Reached]]:
+        """Ask them how far they are now, whatever they have been sent."""
+        names = [worker for worker, _ in workers_of(group)]
+        answers = await asyncio.gather(*(self._ask(name) for name in names))
+        return dict(zip(names, answers, strict=True))
+
     async def asked(self, worker: str) -> dict[int, Reached]:
         """How far ``worker`` is once it has applied what it was sent; nothing when it does not exist."""
         return await self._ask(worker, settled=True)

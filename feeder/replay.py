@@ -66,6 +66,7 @@ class Replay:
         self._limits, self._take, self._run = limits, take, run
         self._at_once, self._begin, self._letters = at_once, begin, letters
         self.messages = 0
+        self._ended: dict[int, Offset] = {}
         self._task = asyncio.create_task(self._chase())
 
     @property
@@ -91,12 +92,20 @@ class Replay:
 
     async def _chase(self) -> None:
         while True:
-            limits = self._limits()
+            limits = {**self._ended, **self._limits()}
             stored = await self._run(self._past.read, self._at_once, limits, WAIT_MS)
             if stored:
                 await self._feed(stored)
+                await self._run(self._note_ends, limits)
             elif await self._run(self._there, limits):
                 return
+
+    def _note_ends(self, limits: Mapping[int, Offset]) -> None:
+        # Who else feeds a partition goes on at its end: not all that it brings must be read here, too.
+        for partition in self._past.partitions - limits.keys():
+            reached = self._router.clock.reached.get(partition)
+            if reached is not None and self._past.at_end(partition):
+                self._ended[partition] = reached.offset
 
     def _there(self, limits: Mapping[int, Offset]) -> bool:
         reached = self._router.clock.reached

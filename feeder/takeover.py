@@ -24,7 +24,8 @@ from .silence import Silence
 class Takeover:
     """Takes up the partitions of one topic, for one group after the other.
 
-    ``begin``: what was published before is left out; ``shared``: other feeders may have some of the
+    ``seen``: how far each partition was received, which grows; ``begin``: what was published before is left
+    out; ``shared``: other feeders may have some of the
     partitions.
     """
 
@@ -36,12 +37,14 @@ class Takeover:
         silence: Silence,
         gaps: Gaps,
         counts: Counts,
+        seen: Mapping[int, Offset],
         *,
         begin: Begin | None,
         shared: bool,
     ) -> None:
         self._history, self._leaves, self._backfill, self._silence = history, leaves, backfill, silence
-        self._gaps, self._counts, self._begin, self._shared = gaps, counts, begin, shared
+        self._gaps, self._counts, self._seen = gaps, counts, seen
+        self._begin, self._shared = begin, shared
 
     async def before(self, fed: FedGroup, firsts: Mapping[int, Offset], fresh: set[int]) -> bool:
         """Take up where the leaves are before messages are fed that begin with ``firsts``: in partitions that
@@ -76,12 +79,14 @@ class Takeover:
             for partition, reached in stand(live, progress).items():
                 if partition not in fed.reached:
                     fed.start(partition, reached)
-            await self._backfill.all_of(fed)
-            return False
-        await self._silence.claim(fed, starting)
+        else:
+            await self._silence.claim(fed, starting)
+        # Those first that lack more than the others: these go through what all lack.
         if fed.unchecked:
             await self._backfill.those_behind(fed, progress)
-        return True
+        if past:
+            await self._backfill.all_of(fed)
+        return not past
 
     async def in_silence(self, fed: FedGroup) -> None:
         """Take up where the leaves are in partitions that have brought nothing here, as after a restart, and
@@ -104,12 +109,27 @@ class Takeover:
             if after is None and self._begin is not None and self._begin.latest:
                 continue
             fed.start(partition, found)
+            if partition in self._seen:
+                # What was received here does not come again; what follows it does.
+                past |= found is None or found.offset < self._seen[partition]
+                continue
             with suppress(pulsar.Timeout):  # then it is delivered, sooner or later
                 past |= await self._history.first_after(partition, after) is not None
+        await self._backfill.those_behind(fed, progress)
         if past:
             await self._backfill.all_of(fed)
-        else:
-            await self._backfill.those_behind(fed, progress)
+
+    async def after_waiting(self, fed: FedGroup) -> None:
+        """Look anew what the leaves lack, where they have waited for another feeder to read the past and wait
+        no more: it may have read all, or have been killed.
+        """
+        # A replay that is under way here holds on to the place where the live feeding is.
+        if fed.waiting is None or fed.replays or not await self._backfill.may_read(fed):
+            return
+        fed.waiting = None
+        self._forget(fed)
+        await self.in_silence(fed)
+        await self._backfill.yield_turn()
 
     def _forget(self, fed: FedGroup) -> None:
         fed.forget()
