@@ -159,27 +159,35 @@ def stand(group: Group, progress: Mapping[str, Mapping[int, Reached]]) -> dict[i
     return {**silent, **found, **rest}
 
 
-def added(progress: Mapping[str, Mapping[int, Reached]], journal: str, partitions: int) -> set[int]:
-    """The partitions that have brought nothing and that some leaf worker does not know, though the journal
-    knows others: they were added to the topic since.
+def added(
+    progress: Mapping[str, Mapping[int, Reached]], journal: Mapping[int, Reached], partitions: int
+) -> set[int]:
+    """The partitions that have brought nothing, as the journal says, and that some of the leaf workers do not
+    know, which know others: they may have been added to the topic since.
     """
-    known = progress[journal]
     return {
         p
         for p in range(partitions)
-        if known
-        and known.get(p, SILENT).offset == SILENT.offset
-        and any(p not in reached for reached in progress.values())
+        if journal.get(p, SILENT).offset == SILENT.offset
+        and any(reached and p not in reached for reached in progress.values())
     }
 
 
-def final(progress: Mapping[str, Mapping[int, Reached]], leaving_out: Collection[int]) -> int | None:
-    """The instant below which some leaf worker may have called its answers final; None: none has."""
-    marks = [
-        [reached.watermark for p, reached in of.items() if p not in leaving_out] for of in progress.values()
-    ]
-    known = [min(m for m in own if m is not None) for own in marks if own and None not in own]
-    return max(known, default=None)
+def final(
+    progress: Mapping[str, Mapping[int, Reached]], without: Mapping[str, Collection[int]] | None = None
+) -> int | None:
+    """The instant below which some leaf worker may have called its answers final; None: none has.
+
+    ``without``: per worker the partitions that it did not know of then.
+    """
+    finals = []
+    for worker, reached in progress.items():
+        unknown = () if without is None else without[worker]
+        marks = [at.watermark for p, at in reached.items() if p not in unknown]
+        known = [mark for mark in marks if mark is not None]
+        if known and len(known) == len(marks):
+            finals.append(min(known))
+    return max(finals, default=None)
 
 
 def lacking(fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> set[str]:

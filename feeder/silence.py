@@ -8,7 +8,7 @@ still think the partition silent, say of it. A partition that was added to the t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from time import monotonic
 
@@ -20,6 +20,7 @@ from .history import History
 from .idle import Idle
 from .leaves import Leaves, workers_of
 from .progress import SILENT, Offset, Reached
+from .route import Group
 
 log = structlog.get_logger("feeder")
 
@@ -82,25 +83,34 @@ class Silence:
         """Let partitions that were added to the topic since the group was first fed begin at the group's
         watermark: what they bring below is late, as answers are final there. Returns how far the leaves are.
         """
-        live = fed.live
-        new = added(progress, live.journal()[0], fed.partitions)
         fed.admitted = True
-        had: int | None = None
-        # Twice: others may have fed the leaves meanwhile. From the first time on no leaf goes further.
-        for _ in range(2):
-            mark = final(progress, new)
-            if not new or mark is None or mark == had:
-                break
-            had = mark
-            await self._tell_risen(fed, {p: Reached(SILENT.offset, mark) for p in new})
-            progress = await self._leaves.progress(live)
+        # Who knows of no partition has called nothing final; told of one, it would take it for all.
+        heard = {worker: reached for worker, reached in progress.items() if reached}
+        names = {worker.rpartition(".")[0] for worker in heard}
+        if not names:
+            return progress
+        old = replace(fed.live, leaves={n: leaf for n, leaf in fed.live.leaves.items() if n in names})
+        journal = heard.get(old.journal()[0], {})
+        new = added(heard, journal, fed.partitions)
+        mark = final(heard) if new else None
+        if mark is None:
+            return progress  # nothing is final: a partition begins like any other
+        if unheard := sorted(new - journal.keys()):
             log.info(
                 "partitions were added; what they bring below the watermark is late",
-                topic=live.source.topic,
-                metrics=live.metrics,
-                partitions=sorted(new),
+                topic=old.source.topic,
+                metrics=old.metrics,
+                partitions=unheard,
                 watermark=mark,
             )
+        unknown = {worker: new - reached.keys() for worker, reached in heard.items()}
+        await self._tell_risen(old, {p: Reached(SILENT.offset, mark) for p in new}, heard.keys())
+        progress = await self._leaves.progress(fed.live)
+        # Others may have fed the leaves until these were told. Since then none has gone further.
+        since = final({worker: progress[worker] for worker in heard}, unknown)
+        if since is not None and since > mark:
+            await self._tell_risen(old, {p: Reached(SILENT.offset, since) for p in new}, heard.keys())
+            progress = await self._leaves.progress(fed.live)
         return progress
 
     async def let_rise(self, fed: FedGroup) -> None:
@@ -122,13 +132,16 @@ class Silence:
             return
         told = {p: replace(reached[p], watermark=mark) for p, mark in risen.items()}
         clock = fed.router.clock
-        for partition, r in (await self._tell_risen(fed, told)).items():
+        for partition, r in (await self._tell_risen(fed.live, told)).items():
             if clock.reached.get(partition, SILENT).offset == r.offset and r.watermark is not None:
                 clock.rise(partition, r.watermark)
 
-    async def _tell_risen(self, fed: FedGroup, told: dict[int, Reached]) -> dict[int, Reached]:
-        """Tell that the watermarks of these have risen; return those that nobody has fed since."""
-        live = fed.live
+    async def _tell_risen(
+        self, live: Group, told: dict[int, Reached], to: Collection[str] | None = None
+    ) -> dict[int, Reached]:
+        """Tell (these workers) that the watermarks of these partitions have risen; return those that nobody
+        has fed since.
+        """
         worker, label = live.journal()
         # The journal first: what is final once must be so after a restart, too. It takes it only where no
         # message has come since.
@@ -144,7 +157,7 @@ class Silence:
                     for p, r in told.items()
                     if progress[other].get(p, SILENT).offset == r.offset
                 ]
-                if other != worker and there:
+                if other != worker and there and (to is None or other in to):
                     tasks.create_task(self._leaves.tell(live, other, other_label, there))
         return told
 

@@ -79,14 +79,14 @@ class Takeover:
             for partition, reached in stand(live, progress).items():
                 if partition not in fed.reached:
                     fed.start(partition, reached)
-        else:
-            await self._silence.claim(fed, starting)
-        # Those first that lack more than the others: these go through what all lack.
+        # First those that lack more than the others, before more is told or sent to the live ones.
         if fed.unchecked:
             await self._backfill.those_behind(fed, progress)
         if past:
             await self._backfill.all_of(fed)
-        return not past
+            return False
+        await self._silence.claim(fed, starting)
+        return True
 
     async def in_silence(self, fed: FedGroup) -> None:
         """Take up where the leaves are in partitions that have brought nothing here, as after a restart, and
