@@ -190,10 +190,6 @@ class Reading:
         """See ``Intake``."""
         return self._past.read(self._messages, wait_ms=self._wait_ms)
 
-    def at_end(self, partition: int) -> bool:
-        """Whether everything that is stored has been received."""
-        return self._past.at_end(partition)
-
     def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
         """Nothing to do: where to go on is what the leaves have."""
 

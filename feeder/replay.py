@@ -96,7 +96,8 @@ class Replay:
             stored = await self._run(self._past.read, self._at_once, limits, WAIT_MS)
             if stored:
                 await self._feed(stored)
-                await self._run(self._note_ends, limits)
+                if self._past.knows_ends:
+                    await self._run(self._note_ends, limits)
             elif await self._run(self._there, limits):
                 return
 
