@@ -33,7 +33,8 @@ STALLED_SECONDS = 60.0
 
 class Backfill:
     """Begins the replays of one topic and joins them. ``seen``: how far each partition was received, which
-    grows; ``turn``: None where no other feeder reads the topic; ``at_once``: messages per batch.
+    grows; ``turn_of``: the turn for the group of a signature, None where no other feeder reads the topic;
+    ``at_once``: messages per batch.
     """
 
     def __init__(
@@ -43,21 +44,21 @@ class Backfill:
         refusals: Refusals,
         counts: Counts,
         seen: Mapping[int, Offset],
-        turn: PastTurn | None,
+        turn_of: Callable[[str], PastTurn] | None,
         *,
         at_once: int,
         begin: Begin | None,
     ) -> None:
         self._history, self._leaves, self._refusals, self._counts = history, leaves, refusals, counts
-        self._seen, self._turn, self._at_once, self._begin = seen, turn, at_once, begin
-        self._under_way: set[Replay] = set()
+        self._seen, self._turn_of, self._at_once, self._begin = seen, turn_of, at_once, begin
+        self._turns: dict[str, PastTurn] = {}
 
     async def all_of(self, fed: FedGroup) -> None:
         """Have all leaves that are fed live go through the past from where the clock stands, when it is this
         feeder's turn. They are not fed live meanwhile.
         """
         live, router = fed.live, fed.router
-        if not await self._is_turn():
+        if not await self._is_turn(fed):
             fed.waiting = self._wait(live, whole=True)
             return
         after = {p: place(fed.reached.get(p)) for p in range(fed.partitions)}
@@ -74,7 +75,7 @@ class Backfill:
         if not behind or len(behind) == len(live.leaves):
             return
         own, apart = _apart(live, behind, progress, fed.partitions)
-        if not await self._is_turn():
+        if not await self._is_turn(fed):
             names = behind if fed.waiting is None else behind | fed.waiting.leaves
             leaves = {n: leaf for n, leaf in fed.group.leaves.items() if n in names}
             fed.waiting = self._wait(replace(own, leaves=leaves), whole=False)
@@ -89,7 +90,7 @@ class Backfill:
     async def may_read(self, fed: FedGroup) -> bool:
         """Whether leaves that wait need to wait no more: it is this feeder's turn, or nobody feeds them."""
         waiting = fed.waiting
-        if waiting is None or await self._is_turn():
+        if waiting is None or await self._is_turn(fed):
             return True
         if monotonic() - waiting.looked < STALLED_SECONDS:
             return False
@@ -98,14 +99,19 @@ class Backfill:
             log.warning(
                 "who reads the past does not go on; reading it here, too", topic=fed.group.source.topic
             )
-            if self._turn is not None:
-                self._turn.do_without()
+            self._turns[fed.group.signature].do_without()
             return True
         waiting.heard, waiting.looked = heard, monotonic()
         return False
 
-    async def _is_turn(self) -> bool:
-        return self._turn is None or bool(await self._history.run(self._turn.take))
+    async def _is_turn(self, fed: FedGroup) -> bool:
+        if self._turn_of is None:
+            return True
+        signature = fed.group.signature
+        if signature not in self._turns:
+            self._turns[signature] = self._turn_of(signature)
+        mine: bool = await self._history.run(self._turns[signature].take)
+        return mine
 
     def _wait(self, group: Group, *, whole: bool) -> Waiting:
         log.info(
@@ -116,10 +122,11 @@ class Backfill:
         )
         return Waiting(frozenset(group.leaves), whole)
 
-    async def yield_turn(self) -> None:
+    async def yield_turn(self, fed: FedGroup) -> None:
         """Let another feeder read the past, unless a replay is under way here."""
-        if self._turn is not None and not self._under_way:
-            await self._history.run(self._turn.give_back)
+        turn = self._turns.get(fed.group.signature)
+        if turn is not None and not fed.replays:
+            await self._history.run(turn.give_back)
 
     async def _begin_replay(
         self,
@@ -157,7 +164,6 @@ class Backfill:
             letters=letters,
         )
         fed.replays.append(replay)
-        self._under_way.add(replay)
         log.info(
             "reading the past",
             topic=group.source.topic,
@@ -173,7 +179,6 @@ class Backfill:
                 continue
             await replay.finish()
             fed.replays.remove(replay)
-            self._under_way.remove(replay)
             self._counts.replayed += replay.messages
             clock = fed.router.clock
             if replay.whole:
@@ -193,13 +198,18 @@ class Backfill:
                 leaves=None if replay.whole else sorted(replay.group.leaves),
                 messages=replay.messages,
             )
-            await self.yield_turn()
+            await self.yield_turn(fed)
 
     async def stop(self, fed: FedGroup) -> None:
         """Stop the replays of a group, which lacks what they had not come to."""
         for replay in fed.replays:
             await replay.close()
-            self._under_way.discard(replay)
+
+    async def forget(self, fed: FedGroup) -> None:
+        """End what is done for a group that is not fed any more."""
+        await self.stop(fed)
+        fed.replays.clear()
+        await self.yield_turn(fed)
 
 
 def _apart(

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from time import monotonic, time
 from typing import Any
 
@@ -103,9 +104,9 @@ class TopicFeeder:
         seen, shared = self._order.seen, self._shared
         self._history = history = History(client, url, topic)
         self._silence = Silence(history, leaves, seen, shared=shared)
-        turn = PastTurn(client, topic, subscription) if shared else None
+        turn_of = partial(PastTurn, client, topic, subscription) if shared else None
         self._backfill = Backfill(
-            history, leaves, self._refusals, counts, seen, turn, at_once=batch_messages, begin=begin
+            history, leaves, self._refusals, counts, seen, turn_of, at_once=batch_messages, begin=begin
         )
         self._takeover = Takeover(
             history, leaves, self._backfill, self._silence, gaps, counts, seen, begin=begin, shared=shared
@@ -212,8 +213,7 @@ class TopicFeeder:
             for gone in self._groups.keys() - {group.signature for group in groups}:
                 fed = self._groups.pop(gone)
                 self._silence.forget(fed)
-                await self._backfill.stop(fed)
-            await self._backfill.yield_turn()
+                await self._backfill.forget(fed)
             for fed in self._groups.values():
                 fed.look_again()
         return [self._groups[group.signature] for group in groups]

@@ -129,7 +129,7 @@ class Takeover:
         fed.waiting = None
         self._forget(fed)
         await self.in_silence(fed)
-        await self._backfill.yield_turn()
+        await self._backfill.yield_turn(fed)
 
     def _forget(self, fed: FedGroup) -> None:
         fed.forget()

@@ -67,15 +67,17 @@ def _taken(lock: IO[str]) -> bool:
 
 
 class PastTurn:
-    """The turn of one feeder of ``subscription`` at reading the past of ``topic``. All calls block.
+    """The turn of one feeder of ``subscription`` at reading the past of ``topic`` for one group of metrics,
+    that of ``signature``. All calls block.
 
     The broker keeps it: a producer of the dead-letter topic which sends nothing, under a name that only one
     can have. It ends with the connection, so also when its holder is killed.
     """
 
-    def __init__(self, client: pulsar.Client, topic: str, subscription: str) -> None:
+    def __init__(self, client: pulsar.Client, topic: str, subscription: str, signature: str) -> None:
         self._client, self._topic = client, dead_letter_topic(topic)
-        self._name = f"{subscription}-reads-the-past"
+        group = hashlib.sha256(signature.encode()).hexdigest()[:10]
+        self._name = f"{subscription}-reads-the-past-{group}"
         self._held: pulsar.Producer | None = None
         self._not_before, self._pause = float("-inf"), _FIRST_PAUSE
         self._without = False
