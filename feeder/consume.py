@@ -32,7 +32,7 @@ from .gaps import Gaps, Order
 from .history import History
 from .intake import Accepted, Begin, Intake, Reading, Subscribed
 from .leaves import Leaves
-from .messages import Stored, offset_of, partitions_of, read
+from .messages import Stored, ends_entry, offset_of, partitions_of, read
 from .past import knows_partitions
 from .progress import Offset, advancing
 from .refusals import Refusals
@@ -228,7 +228,7 @@ class TopicFeeder:
             batch, messages = batch[cut:], messages.take(np.arange(cut, len(messages)))
 
     async def _feed_piece(self, groups: Sequence[FedGroup], batch: list[Stored], messages: Messages) -> None:
-        firsts, fresh = self._order.take(messages)
+        firsts, fresh = self._order.take(messages, lambda row: ends_entry(batch[row][2].message_id()))
         refused: dict[int, tuple[str, str, list[str]]] = {}
         deliveries: list[tuple[Group, Routed]] = []
         counts = self._counts

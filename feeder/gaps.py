@@ -7,7 +7,7 @@ reads that first. Where it does not tell, the feeder connects anew, and only aft
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import structlog
@@ -15,7 +15,7 @@ import structlog
 from timeline_workers.errors import TimelineError
 
 from .messages import offset_of, partitions_of, shown
-from .progress import Offset, advancing, gap
+from .progress import ENTRY_STEP, Offset, advancing, gap
 from .route import Messages
 
 log = structlog.get_logger("feeder")
@@ -32,6 +32,8 @@ class Order:
 
     def __init__(self) -> None:
         self._seen: dict[int, Offset] = {}
+        # Whether what was seen last is the end of its entry: else another feeder may have fed the rest.
+        self._ended: dict[int, bool] = {}
 
     @property
     def seen(self) -> Mapping[int, Offset]:
@@ -51,9 +53,11 @@ class Order:
                 cut = min(cut, next(int(r) for r in rows if offset_of(position, int(r)) == place))
         return max(cut, 1)
 
-    def take(self, messages: Messages) -> tuple[dict[int, Offset], set[int]]:
+    def take(
+        self, messages: Messages, ends_entry: Callable[[int], bool]
+    ) -> tuple[dict[int, Offset], set[int]]:
         """Where ``messages`` begin in each partition, and which partitions do not simply go on from where
-        they were.
+        they were. ``ends_entry``: whether a row is known to be the last of its entry.
         """
         firsts: dict[int, Offset] = {}
         fresh: set[int] = set()
@@ -62,11 +66,19 @@ class Order:
             rows = np.flatnonzero(position.partition == partition)
             first = offset_of(messages.begin or position, int(rows[0]))
             seen = self._seen.get(partition)
-            if seen is None or not (seen.leads_to(first) or first <= seen):
+            if seen is None or not (first <= seen or self._goes_on(partition, seen, first)):
                 fresh.add(partition)
             firsts[partition] = first
-            self._seen[partition] = advancing(position.take(rows), seen)[1]
+            last = self._seen[partition] = advancing(position.take(rows), seen)[1]
+            for row in reversed(rows.tolist()):
+                if offset_of(position, row) == last:
+                    self._ended[partition] = ends_entry(row)
+                    break
         return firsts, fresh
+
+    def _goes_on(self, partition: int, seen: Offset, first: Offset) -> bool:
+        same_entry = first.minor // ENTRY_STEP == seen.minor // ENTRY_STEP
+        return seen.leads_to(first) and (same_entry or self._ended[partition])
 
 
 class Gaps:

@@ -21,7 +21,7 @@ Stored = tuple[int, Offset, pulsar.Message]
 """A message with its partition and place."""
 
 # In the protocol buffers of Pulsar's MessageIdData.
-_LEDGER, _ENTRY, _FIRST_CHUNK = 1, 2, 7
+_LEDGER, _ENTRY, _BATCH_SIZE, _FIRST_CHUNK = 1, 2, 6, 7
 _FIRST_CHUNK_TAG = _FIRST_CHUNK << 3 | 2
 
 
@@ -39,6 +39,12 @@ def begin_of(stored: Stored) -> Offset:
     if place.minor % ENTRY_STEP != WHOLE_ENTRY:
         return place
     return _first_chunk(message.message_id()) or place
+
+
+def ends_entry(at: pulsar.MessageId) -> bool:
+    """Whether a message is the last of its entry, as far as the client library tells."""
+    index: int = at.batch_index()
+    return index < 0 or _fields(at.serialize()).get(_BATCH_SIZE) == index + 1
 
 
 def _first_chunk(at: pulsar.MessageId) -> Offset | None:

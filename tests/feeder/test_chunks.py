@@ -84,7 +84,11 @@ def test_a_gap_lies_before_the_first_chunk_or_nowhere(
 
 def test_a_chunked_message_goes_on_from_the_entry_before_its_first_chunk() -> None:
     order = Order()
-    order.take(received([at(4)], [at(4)]))
-    assert order.take(received([chunked(7)], [at(5)])) == ({0: at(5)}, set())
-    assert order.take(received([at(8)], [at(8)])) == ({0: at(8)}, set())
-    assert order.take(received([chunked(12)], [at(10)])) == ({0: at(10)}, {0})
+
+    def take(place: Offset, begin: Offset) -> tuple[dict[int, Offset], set[int]]:
+        return order.take(received([place], [begin]), lambda row: True)
+
+    take(at(4), at(4))
+    assert take(chunked(7), at(5)) == ({0: at(5)}, set())
+    assert take(at(8), at(8)) == ({0: at(8)}, set())
+    assert take(chunked(12), at(10)) == ({0: at(10)}, {0})
