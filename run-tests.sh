@@ -11,4 +11,4 @@ echo "mypy"
 mypy
 echo "pytest"
 # Three, as servers that start and workers that are killed leave two cores waiting. tests/conftest.py groups files.
-exec pytest -n 3 --dist loadgroup --no-loadscope-reorder "$@"
+exec pytest -n 3 --no-loadscope-reorder "$@"

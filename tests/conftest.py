@@ -5,6 +5,9 @@ tests share a process when there are several.
 from __future__ import annotations
 
 import os
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,16 +21,35 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, for the servers they share; and those that need the real
-    Pulsar broker, which is started once a process. Tests with servers come first: they take longest.
+    """Begin with tests that need servers: they take longest."""
+    items.sort(
+        key=lambda item: (not _needs_pulsar(item.nodeid), item.get_closest_marker("integration") is None)
+    )
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, for the servers they share; and all that need the real Pulsar
+    broker, which is started once a process.
     """
-    for item in items:
-        group = "pulsar" if _needs_pulsar(item) else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (not _needs_pulsar(item), item.get_closest_marker("integration") is None))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServers(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "pulsar" if _needs_pulsar(nodeid) else nodeid.partition("::")[0]
+
+    return ByServers(config, log)
 
 
-def _needs_pulsar(item: pytest.Item) -> bool:
-    called = getattr(item, "callspec", None)
-    by_parameter = called is not None and called.params.get("broker") == "pulsar"
-    return by_parameter or "pulsar_broker" in getattr(item, "fixturenames", ())
+def _needs_pulsar(nodeid: str) -> bool:
+    file, _, test = nodeid.partition("::")
+    return "[pulsar" in test or file in _files_for_pulsar()
+
+
+@cache
+def _files_for_pulsar() -> frozenset[str]:
+    top = Path(__file__).parents[1]
+    return frozenset(
+        str(path.relative_to(top))
+        for path in (top / "tests/integration").glob("test_*.py")
+        if "pulsar_broker" in path.read_text(encoding="utf-8")
+    )
