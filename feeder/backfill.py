@@ -149,7 +149,7 @@ class Backfill:
                     batch, {r.row: (r.reason, r.message, own.metrics) for r in routed.refused}
                 )
                 self._counts.events += routed.accepted
-            await self._leaves.deliver(own, routed)
+            await self._leaves.deliver(own, routed, apart=not whole)
 
         replay = Replay(
             group,

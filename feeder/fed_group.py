@@ -12,9 +12,11 @@ from time import monotonic
 
 import structlog
 
+from timeline_workers.graph.plan import worker_id
+
 from .leaves import Leaves, workers_of
 from .messages import shown
-from .progress import SILENT, Offset, Reached
+from .progress import SILENT, Offset, Reached, resume
 from .replay import Replay
 from .route import Group, Router
 
@@ -117,8 +119,7 @@ class FedGroup:
     def start(self, partition: int, found: Reached | None) -> None:
         """Go on in ``partition`` where the leaves are."""
         self.router.clock.start(partition, found)
-        if found is not None:
-            self.skip[partition] = found.offset
+        self.skip[partition] = SILENT.offset if found is None else found.offset
         if place(found) is not None and found is not None:
             log.info(
                 "going on where the leaves are",
@@ -145,18 +146,21 @@ def place(reached: Reached | None) -> Offset | None:
 
 
 def stand(group: Group, progress: Mapping[str, Mapping[int, Reached]]) -> dict[int, Reached]:
-    """How far ``group`` is to be taken to be: as the journal says, which hears of everything last; in
-    partitions that it does not know, as the leaf that is furthest behind says.
+    """How far ``group`` is to be taken to be, by what its workers say (see ``resume``). Leaves that have had
+    nothing of a partition are new, and do not count: they get the past by themselves.
     """
     journal, _ = group.journal()
-    found = {p: r for p, r in progress.get(journal, {}).items() if r.offset != SILENT.offset}
-    rest: dict[int, Reached] = {}
-    for worker, reached in progress.items():
-        for p, r in reached.items() if worker != journal else ():
-            if p not in found and r.offset != SILENT.offset and (p not in rest or r.offset < rest[p].offset):
-                rest[p] = r
-    silent = {p: r for p, r in progress.get(journal, {}).items() if r.offset == SILENT.offset}
-    return {**silent, **found, **rest}
+    leaves: dict[str, list[Mapping[int, Reached]]] = {}
+    for worker, _ in workers_of(group):
+        leaves.setdefault(worker.rpartition(".")[0], []).append(progress.get(worker, {}))
+    found: dict[int, Reached] = {}
+    for partition in sorted({p for reached in progress.values() for p in reached}):
+        told = ([each.get(partition, SILENT) for each in leaf] for leaf in leaves.values())
+        fed = [at for leaf in told if any(r.offset != SILENT.offset for r in leaf) for at in leaf]
+        reached = resume(progress.get(journal, {}).get(partition), fed)
+        if reached is not None:
+            found[partition] = reached
+    return found
 
 
 def added(
@@ -191,17 +195,18 @@ def final(
 
 
 def lacking(fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> set[str]:
-    """The live leaves of which no worker has had everything that the group has been fed."""
+    """The live leaves that may not have had everything that the group has been fed.
+
+    Of each leaf its first worker counts, which hears last (``Leaves.deliver``): when it has everything, the
+    others are at most owed the telling.
+    """
     live = fed.live
-    # Where one worker of a leaf has everything, the others of it are at most owed the telling.
-    lacks: dict[str, list[bool]] = {}
-    for worker, _ in workers_of(live) if live.labels else []:
-        name, has = worker.rpartition(".")[0], progress.get(worker, {})
-        lacks.setdefault(name, []).append(
-            any(
-                has.get(p, SILENT).offset < at.offset
-                for p, at in fed.reached.items()
-                if name not in fed.level.get(p, frozenset())
-            )
+    return {
+        name
+        for name in (live.leaves if live.labels else ())
+        if any(
+            progress.get(worker_id(name, live.labels[0]), {}).get(p, SILENT).offset < at.offset
+            for p, at in fed.reached.items()
+            if name not in fed.level.get(p, frozenset())
         )
-    return {name for name, each in lacks.items() if all(each)}
+    }

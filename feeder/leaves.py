@@ -76,16 +76,20 @@ class Leaves:
         self.signals = 0
         self.bytes = 0
 
-    async def deliver(self, group: Group, routed: Routed) -> None:
+    async def deliver(self, group: Group, routed: Routed, *, apart: bool = False) -> None:
         """Return when Temporal has accepted every parcel, the journal's last.
 
-        Cancelled halfway, it leaves some leaves ahead; delivering the same again is harmless.
+        ``apart``: these are single leaves that catch up beside others, whose journal says nothing of them;
+        then the first worker of each hears after the others of it. Cancelled halfway, it leaves some ahead;
+        delivering the same again is harmless.
         """
         journal, journal_label = group.journal()
-        async with asyncio.TaskGroup() as tasks:
-            for worker, parcels in routed.parcels.items():
-                if worker != journal:
-                    tasks.create_task(self._send_all(group, worker, routed.labels[worker], parcels))
+        firsts = {worker_id(name, journal_label) for name in group.leaves} if apart else {journal}
+        for of_firsts in (False, True):
+            async with asyncio.TaskGroup() as tasks:
+                for worker, parcels in routed.parcels.items():
+                    if worker != journal and (worker in firsts) is of_firsts:
+                        tasks.create_task(self._send_all(group, worker, routed.labels[worker], parcels))
         last = routed.parcels.get(journal)
         if last is None:
             last = [progress_parcel(_leaf_of(group, journal), routed.progress)]

@@ -109,18 +109,22 @@ def resume(journal: Reached | None, leaves: Iterable[Reached]) -> Reached | None
     """Decide where to go on in a partition: what is known to have reached every leaf.
 
     Messages up to the returned offset are skipped, and its watermark stands before what follows. None: a new
-    start. The journal hears of everything last. Where it knows nothing, as after the metric it belonged to
-    was deleted, the leaf that is furthest behind counts: ``leaves`` are what the others report. One that is
-    ahead says nothing of its siblings, even if the next message follows it directly: who was killed between
-    two of them may have fed the one and not the other.
+    start. The journal hears of everything last. Where it has had nothing, as when it belongs to a new metric,
+    the worker that is furthest behind counts: ``leaves`` are all workers of those leaves that have had
+    something, ``SILENT`` for one that has not. One that is ahead says nothing of its siblings, even if the
+    next message follows it directly: who was killed between two of them may have fed the one and not the
+    other.
     """
     known = list(leaves)
-    chosen = journal if journal is not None else min(known, key=lambda r: r.offset, default=None)
+    chosen = journal
+    if chosen is None or chosen.offset == SILENT.offset:
+        chosen = min(known, key=lambda r: r.offset, default=journal)
     if chosen is None:
         return None
     # The watermark of a silent partition rises in the same place: of those who are there, the last to hear
     # knows most.
-    return max((r for r in (chosen, *known) if r.offset == chosen.offset), key=Reached._rank)
+    there = [r for r in (journal, *known) if r is not None and r.offset == chosen.offset]
+    return max(there, key=Reached._rank)
 
 
 @dataclass(frozen=True, slots=True)

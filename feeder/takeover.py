@@ -16,7 +16,7 @@ from .gaps import Gaps
 from .history import History
 from .intake import Begin
 from .leaves import Leaves
-from .progress import ENTRY_STEP, Offset, Reached, resume
+from .progress import ENTRY_STEP, Offset, Reached
 from .report import Counts
 from .silence import Silence
 
@@ -66,17 +66,16 @@ class Takeover:
             self._forget(fed)
             starting = dict(firsts)
         progress = await self._silence.admit(fed, progress)
-        journal = progress[live.journal()[0]]
-        others = [r for worker, r in progress.items() if worker != live.journal()[0]]
+        known = stand(live, progress)
         past = False
         for partition, first in starting.items():
-            found = resume(journal.get(partition), [o[partition] for o in others if partition in o])
+            found = known.get(partition)
             past |= await self._is_behind(partition, found, first)
             if place(found) != place(fed.reached.get(partition)):
                 fed.level.pop(partition, None)  # others have fed it
             fed.start(partition, found)
         if past:
-            for partition, reached in stand(live, progress).items():
+            for partition, reached in known.items():
                 if partition not in fed.reached:
                     fed.start(partition, reached)
         # First those that lack more than the others, before more is told or sent to the live ones.

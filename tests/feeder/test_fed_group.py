@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from feeder.fed_group import FedGroup, Waiting, added, final, lacking
+from feeder.fed_group import FedGroup, Waiting, added, final, lacking, stand
+from feeder.leaves import workers_of
 from feeder.progress import SILENT, Offset, Reached
 from tests.feeder.test_route import group, leaf_named
 from timeline_workers.graph.plan import worker_id
@@ -55,8 +56,8 @@ def test_leaves_that_wait_for_the_past_are_not_fed_and_hold_back_acknowledgement
     assert fed.router.group is fed.group
 
 
-def test_a_leaf_lacks_something_when_all_its_workers_do() -> None:
-    """One worker of it that has everything shows that the others were only not told."""
+def test_the_first_worker_of_a_leaf_says_what_it_lacks() -> None:
+    """It hears last: when it has everything, the others of the leaf were at most not told."""
     fed = FedGroup(group(), 1)
     state, existence = (
         leaf_named(fed.group, name) for name in ("tl-latest-event-to-state", "tl-has-existed")
@@ -69,4 +70,29 @@ def test_a_leaf_lacks_something_when_all_its_workers_do() -> None:
     assert lacking(fed, progress) == set()
     progress[worker_id(existence, "p2")] = {0: at(5)}
     fed.look_again()
+    assert lacking(fed, progress) == {existence}
+    progress[worker_id(existence, "p0")] = {0: at(5)}
     assert lacking(fed, progress) == set()
+
+
+def test_a_group_begins_anew_when_its_first_batch_did_not_come_to_all_workers_of_a_leaf() -> None:
+    """The feeder was killed while it delivered it: the journal, which hears last, has had nothing."""
+    fed = group()
+    journal, _ = fed.journal()
+    everyone = [worker for worker, _ in workers_of(fed)]
+    progress = {worker: {0: at(5)} for worker in everyone if worker != journal}
+    assert stand(fed, progress) == {0: SILENT}
+    assert stand(fed, {**progress, journal: {0: SILENT}}) == {0: SILENT}
+    assert stand(fed, {**progress, journal: {0: RISEN}}) == {0: RISEN}
+    assert stand(fed, {everyone[-1]: {0: at(5)}}) == {0: SILENT}
+    assert stand(fed, {**progress, journal: {0: at(5)}}) == {0: at(5)}
+
+
+def test_a_leaf_that_has_had_nothing_is_new_also_when_it_is_the_journal() -> None:
+    fed = group()
+    new = fed.journal()[0].rpartition(".")[0]
+    others = {worker: {0: at(5)} for worker, _ in workers_of(fed) if worker.rpartition(".")[0] != new}
+    assert stand(fed, others) == {0: at(5)}
+    behind = Reached(Offset(1, 3), 2)
+    assert stand(fed, {**others, min(others): {0: behind}}) == {0: behind}
+    assert stand(fed, {}) == {}

@@ -76,6 +76,12 @@ class TestResume:
     def test_without_a_journal_the_leaf_that_is_furthest_behind_counts(self) -> None:
         least = Reached(at(1, 3), 100)
         assert resume(None, [Reached(at(1, 9, 4), 500), least, Reached(at(1, 13), 800)]) == least
+        assert resume(SILENT, [Reached(at(1, 9, 4), 500), least, Reached(at(1, 13), 800)]) == least
+
+    def test_a_worker_that_has_had_nothing_is_furthest_behind(self) -> None:
+        assert resume(None, [Reached(at(1, 9, 4), 500), SILENT]) == SILENT
+        risen = Reached(SILENT.offset, 70)
+        assert resume(risen, [Reached(at(1, 9, 4), 500), SILENT]) == risen
 
     def test_of_those_in_the_same_place_the_last_to_hear_of_a_silent_partition_counts(self) -> None:
         told = Reached(at(1, 9, 4), 900)
