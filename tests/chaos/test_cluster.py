@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ def directory() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="cluster-"))
     made.chmod(0o755)
     yield made
+    for log in sorted(made.rglob("*.log")):  # shown when the test fails
+        print(log.name, *log.read_text(errors="replace").splitlines()[-15:], sep="\n", file=sys.stderr)
     shutil.rmtree(made)
 
 
