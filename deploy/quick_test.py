@@ -159,7 +159,7 @@ async def _await_applied(worker: str, session: str, stored: Stored) -> None:
             while True:
                 status = await handle.query("status")
                 last = (status.get("state") or {}).get("progress", [])
-                reached = {p["partition"]: (p["major"], p["minor"] >> 16) for p in last}
+                reached = {p["partition"]: (p["major"], p["minor"]) for p in last}
                 if all(reached.get(partition, (-1, -1)) >= at for partition, at in stored.last.items()):
                     return
                 await asyncio.sleep(0.05)

@@ -49,7 +49,9 @@ def paced(events: Iterable[Event], rate: float) -> Iterable[Event]:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """``count`` events are stored; ``last``: per partition of the topic, the last (ledger id, entry id)."""
+    """``count`` events are stored; ``last``: per partition of the topic, the last place as workers tell it in
+    ``status``, (major, minor): ledger id, and entry id * 65536 + index in the entry.
+    """
 
     count: int
     last: dict[int, tuple[int, int]]
@@ -127,7 +129,8 @@ class _Tally:
         with self._changed:
             if result == pulsar.Result.Ok:
                 self._stored += 1
-                at, partition = (message.ledger_id(), message.entry_id()), max(message.partition(), 0)
+                partition, index = max(message.partition(), 0), max(message.batch_index(), 0)
+                at = message.ledger_id(), message.entry_id() << 16 | index
                 self._last[partition] = max(at, self._last.get(partition, at))
             else:
                 name = str(result).rpartition(".")[2]

@@ -115,7 +115,7 @@ class Stack:
         """Return when every result worker has applied what the broker has stored."""
 
         def has_all(status: Mapping[str, Any]) -> bool:
-            reached = {p["partition"]: (p["major"], p["minor"] >> 16) for p in status["state"]["progress"]}
+            reached = {p["partition"]: (p["major"], p["minor"]) for p in status["state"]["progress"]}
             return all(reached.get(p, (-1, -1)) >= at for p, at in stored.last.items())
 
         async def check() -> bool:

@@ -109,13 +109,14 @@ async def counts(stack: Stack, metric: Metric) -> dict[Any, int]:
 async def fed(stack: Stack, metric: Metric, last: Sequence[Place]) -> None:
     """Return when the result workers have applied everything up to ``last``, or told that it is behind."""
     planned = plan(metric)
-    wanted = {p.partition: tuple(map(int, p.position.split(":")[:2])) for p in last}
+    places = ((p.partition, *map(int, p.position.split(":"))) for p in last)
+    wanted = {partition: (ledger, entry << 16 | index) for partition, ledger, entry, index in places}
     client = await stack.temporal()
 
     async def done() -> bool:
         for label in partition_labels(planned):
             status = await ask.ask_worker(client, worker_id(planned.result.name, label), "status")
-            reached = {p["partition"]: (p["major"], p["minor"] >> 16) for p in status["state"]["progress"]}
+            reached = {p["partition"]: (p["major"], p["minor"]) for p in status["state"]["progress"]}
             if any(reached.get(partition, (-1, -1)) < at for partition, at in wanted.items()):
                 return False
         return True

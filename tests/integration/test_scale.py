@@ -95,15 +95,15 @@ async def test_every_answer_of_ten_thousand_sessions_is_the_oracles(
 
 async def until(client: Client, stored: Stored, share: float) -> None:
     """Return when every result worker has applied that share of what the broker stored."""
-    (partition, (ledger, entry)), *_ = stored.last.items()
+    (partition, (major, minor)), *_ = stored.last.items()
     planned = plan(METRIC)
     async with asyncio.timeout(300):
         for label in partition_labels(planned):
             while True:
                 status = await worker_status(client, worker_id(planned.result.name, label))
                 progress = ((status["status"] or {}).get("state") or {}).get("progress", [])
-                at = [(p["major"], p["minor"] >> 16) for p in progress if p["partition"] == partition]
-                if at and at[0] >= (ledger, int(entry * share)):
+                at = [(p["major"], p["minor"]) for p in progress if p["partition"] == partition]
+                if at and at[0] >= (major, int(minor * share)):
                     break
 
 

@@ -128,7 +128,7 @@ async def arrived(stack: Stack, stored: Stored, within: float = 60.0) -> None:
 
     async def has_all(worker: str) -> bool:
         state = ((await ask.worker_status(client, worker))["status"] or {}).get("state") or {}
-        reached = {p["partition"]: (p["major"], p["minor"] >> 16) for p in state.get("progress", [])}
+        reached = {p["partition"]: (p["major"], p["minor"]) for p in state.get("progress", [])}
         return all(reached.get(p, (-1, -1)) >= at for p, at in stored.last.items())
 
     async def all_have() -> bool:
