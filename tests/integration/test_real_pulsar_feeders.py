@@ -49,10 +49,10 @@ def check_letters(stack: Stack, topic: str, places: list[Place], sent: list[tupl
     } == bad
 
 
-def active(broker: Broker, topic: str) -> list[str]:
+def active(broker: Broker, topic: str, partitions: int = PARTITIONS) -> list[str]:
     """Who reads each partition: the address of the connection, '' for nobody."""
     found = []
-    for partition in range(PARTITIONS):
+    for partition in range(partitions):
         stats = broker.admin("GET", f"persistent/public/default/{topic}-partition-{partition}/stats")
         group: dict[str, Any] = stats["subscriptions"].get(SUBSCRIPTION, {})
         by_name = {c["consumerName"]: c["address"] for c in group.get("consumers", ())}
