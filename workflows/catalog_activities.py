@@ -14,7 +14,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import plan
+from timeline_workers.graph.plan import all_worker_names, plan
 from timeline_workers.limits import refuse_oversized
 from timeline_workers.metric import Metric
 from timeline_workers.settings import Settings
@@ -128,7 +128,7 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
         catalog: CatalogState = await client.get_workflow_handle(CATALOG_ID).query(
             "routing", result_type=CatalogState
         )
-        workers, nodes = await asyncio.to_thread(_need, definition)
+        workers, trees = await asyncio.to_thread(_need, definition)
         wanted: set[str] = set()
         still: set[str] = set()  # what the metric needs by the definition that it has now
         for entry in catalog.entries:
@@ -140,9 +140,9 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
             if worker_id in wanted and worker_id not in still:
                 await signal_worker(client, worker_id, "detach", definition.name)
         stop = [worker_id for worker_id in workers if worker_id not in wanted]
-        for node in nodes:
-            if node not in wanted:
-                query = f'WorkflowId STARTS_WITH "{node}." AND ExecutionStatus = "Running"'
+        for name in trees:
+            if name not in wanted:
+                query = f'WorkflowId STARTS_WITH "{name}." AND ExecutionStatus = "Running"'
                 stop += [found.id async for found in client.list_workflows(query)]
         reason = f"no metric needs it since {definition.name} changed"
         told = [w for w in stop if await signal_worker(client, w, "stop", reason)]
@@ -156,7 +156,8 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
 
 
 def _need(metric: Metric) -> tuple[list[str], list[str]]:
-    """Worker ids, parents first, and the nodes of a per-key source, whose workers only the server knows."""
+    """Worker ids, parents first; of a per-key source, whose workers only the server knows, what their ids
+    begin with."""
     try:
         planned = plan(metric)
     except TimelineError as error:
@@ -168,7 +169,7 @@ def _need(metric: Metric) -> tuple[list[str], list[str]]:
     per_key = metric.source.partitions == "per-key"
     return (
         [spec.worker_id for spec in reversed(all_workers(planned))],
-        [node.name for node in reversed(planned.nodes)] if per_key else [],
+        list(reversed(all_worker_names(planned))) if per_key else [],
     )
 
 
