@@ -76,7 +76,7 @@ def _instants(events: list[Event]) -> list[int]:
     return sorted({e.time + d for e in events for d in (-1, 0, 2, 9)})
 
 
-@settings(max_examples=settings().max_examples // 6)  # each example is two networks
+@settings(max_examples=settings().max_examples // 8)  # each example is two networks
 @given(st.data())
 def test_fused_and_unfused_networks_answer_the_same(data: st.DataObject) -> None:
     """Every question about every node and key, finality included."""
@@ -123,7 +123,7 @@ def test_fused_and_unfused_networks_answer_the_same(data: st.DataObject) -> None
             assert repr(said[:2]) == repr(said[2:])
 
 
-@settings(max_examples=settings().max_examples // 6)
+@settings(max_examples=settings().max_examples // 8)
 @given(st.data())
 def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObject) -> None:
     """Whatever is folded when, and whichever edges begin anew: what is within the retention is answered
@@ -169,7 +169,7 @@ def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObjec
             assert _said(answer) == expected
 
 
-@settings(max_examples=settings().max_examples // 6)
+@settings(max_examples=settings().max_examples // 8)
 @given(st.data())
 def test_keys_leave_fused_nodes_and_come_back(data: st.DataObject) -> None:
     """Every node answers for every key as if it had stayed, from the worker or an archive."""
