@@ -87,8 +87,8 @@ class NodeWorker:
     def receive(self, payload: bytes, settle: bool = True) -> None:
         """Take a message of an inbound edge. A repeated one is dropped and counted.
 
-        With ``settle`` False nothing follows from it until ``settle`` is called, before anything else is
-        asked of the worker: what several messages touch is then computed once. Raises StateError for bytes
+        With ``settle`` False nothing need follow from it until ``settle`` is called, before anything is asked
+        of the worker: what several messages touch is then computed once, where nobody is told. Raises StateError for bytes
         that are no message, for a sender that is no input, and for a gap.
         """
         message = open_message(payload)
@@ -107,8 +107,8 @@ class NodeWorker:
                 self.node.receive(edge.slot, revision, floor)
         self.progress = least([edge.progress for edges in self.inbound.values() for edge in edges])
         # What a node tells must cover every message: an attempt that was lost may have told what one of them
-        # changed, though the next one takes it back. An aggregate tells nobody.
-        if settle or not isinstance(self.node, AggregateNode):
+        # changed, though the next one takes it back. Results tell nobody, and an aggregate never does.
+        if settle or (self.outbound and not isinstance(self.node, AggregateNode)):
             self.settle()
 
     def settle(self) -> None:
@@ -157,6 +157,7 @@ class NodeWorker:
         edge = self.outbound.get(subscriber)
         if edge is not None and edge.epoch == epoch:
             return
+        self.settle()  # what was not told to anybody is part of the snapshot
         edge = OutboundEdge(subscriber, epoch)
         if not isinstance(self.node, AggregateNode):
             known = self.node.output.known_keys()
