@@ -93,9 +93,8 @@ def unpack_segment(packed: bytes) -> Segment:
         raise StateError(f"a segment names {len(names)} keys and holds rows of {segment.rows.keys}")
     inner = len(segment.rows.outputs) - 1 if isinstance(segment.rows, FusedRows) else 0
     if len(segment.inner_answerable_from) != inner:
-        raise StateError(
-            f"a segment of {inner} inner nodes says of {len(segment.inner_answerable_from)} how far"
-        )
+        said = len(segment.inner_answerable_from)
+        raise StateError(f"a segment of {inner} inner nodes says of {said} what is answerable")
     return segment
 
 

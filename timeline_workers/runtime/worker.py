@@ -88,8 +88,8 @@ class NodeWorker:
         """Take a message of an inbound edge. A repeated one is dropped and counted.
 
         With ``settle`` False nothing need follow from it until ``settle`` is called, before anything is asked
-        of the worker: what several messages touch is then computed once, where nobody is told. Raises StateError for bytes
-        that are no message, for a sender that is no input, and for a gap.
+        of the worker: where nobody is told, what several messages touch is then computed once. Raises
+        StateError for bytes that are no message, for a sender that is no input, and for a gap.
         """
         message = open_message(payload)
         self.inputs_taken += 1
@@ -107,7 +107,7 @@ class NodeWorker:
                 self.node.receive(edge.slot, revision, floor)
         self.progress = least([edge.progress for edges in self.inbound.values() for edge in edges])
         # What a node tells must cover every message: an attempt that was lost may have told what one of them
-        # changed, though the next one takes it back. Results tell nobody, and an aggregate never does.
+        # changed, though the next one takes it back. Results have nobody to tell, and aggregates never do.
         if settle or (self.outbound and not isinstance(self.node, AggregateNode)):
             self.settle()
 

@@ -85,7 +85,7 @@ def unpack_fused_rows(packed: dict[str, Any], slots: int, nodes: int) -> FusedRo
         inputs = tuple(unpack_timeline(timeline) for timeline in packed["inputs"])
         outputs = tuple(unpack_timeline(timeline) for timeline in packed["nodes"])
         stale = tuple(unpack_ints(instants) for instants in packed["stale"])
-    if (len(inputs), len(outputs), len(stale)) != (slots, nodes, nodes):
+    if not outputs or (len(inputs), len(outputs), len(stale)) != (slots, nodes, nodes):
         raise StateError(
             f"rows of {len(outputs)} fused nodes over {len(inputs)} leaves, not {nodes} over {slots}"
         )
