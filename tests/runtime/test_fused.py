@@ -76,7 +76,7 @@ def _instants(events: list[Event]) -> list[int]:
     return sorted({e.time + d for e in events for d in (-1, 0, 2, 9)})
 
 
-@settings(max_examples=settings().max_examples // 8)  # each example is two networks
+@settings(max_examples=settings().max_examples // 4)  # each example is two networks
 @given(st.data())
 def test_fused_and_unfused_networks_answer_the_same(data: st.DataObject) -> None:
     """Every question about every node and key, finality included."""
@@ -123,7 +123,7 @@ def test_fused_and_unfused_networks_answer_the_same(data: st.DataObject) -> None
             assert repr(said[:2]) == repr(said[2:])
 
 
-@settings(max_examples=settings().max_examples // 8)
+@settings(max_examples=settings().max_examples // 4)
 @given(st.data())
 def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObject) -> None:
     """Whatever is folded when, and whichever edges begin anew: what is within the retention is answered
@@ -169,7 +169,7 @@ def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObjec
             assert _said(answer) == expected
 
 
-@settings(max_examples=settings().max_examples // 8)
+@settings(max_examples=settings().max_examples // 4)
 @given(st.data())
 def test_keys_leave_fused_nodes_and_come_back(data: st.DataObject) -> None:
     """Every node answers for every key as if it had stayed, from the worker or an archive."""
@@ -193,6 +193,7 @@ def _said(answer: Any) -> str:
     return repr((answer["value"], answer["since"], answer.get("slope")))
 
 
+ROWS = [(5, "s", "x"), (8, "b", "y"), (11, "s", "z"), (12, "b", "y"), (14, "s", "x"), (19, "b", "n")]
 NESTED = 'duration_where(latest_event_to_state(s) == "x" && !has_existed_within(b == "y", 5us))'
 
 
@@ -258,3 +259,56 @@ def test_carried_state_of_other_nodes_is_refused() -> None:
     assert isinstance(worker.node, FusedNode)
     with pytest.raises(StateError, match="not of"):
         NodeWorker.restore(other, worker.snapshot(1 << 20))
+
+
+@pytest.mark.parametrize("column", ["s", "b"])
+def test_a_leaf_begun_anew_replaces_what_it_told_before(column: str) -> None:
+    """As between workers of their own: what is final stays, the rest is what the leaf says now."""
+    said = []
+    for fuse in (True, False):
+        made = _plan(NESTED, fuse=fuse)
+        network = Network(made, lambda n: 0)
+        events = [Event(key, at, (0, 0, at), {c: v}) for key in "ab" for at, c, v in ROWS]
+        network.feed(batch_of(events), (Progress(0, 0, 20, 7),))
+        network.settle()
+        leaf = next(worker_id(n.name, "p0") for n in made.nodes if column in n.columns)
+        network.workers[leaf] = NodeWorker(network.specs[leaf])
+        network.feed(batch_of([Event("a", 30, (0, 0, 30), {"s": "x", "b": "y"})]), (Progress(0, 0, 30, 9),))
+        for name, spec in network.specs.items():
+            if (leaf,) in spec.inputs:
+                network.workers[leaf].subscribe(name, "again")
+        network.settle()
+        said.append(
+            [
+                network.workers[name].value_at({"key": key, "at": list(range(40)), "node": node.name})
+                for node, name, key in _questions(made, ["a", "b"])
+                if not node.is_leaf
+            ]
+        )
+    assert said[0] == said[1]
+
+
+def test_a_worker_that_joins_late_knows_which_nodes_lack_what() -> None:
+    """Where a leaf has forgotten its past, the nodes that rest on it begin there, and no others."""
+    made = _plan(NESTED, retention=2)
+    network = Network(made, lambda n: 0)
+    joining, network.unsubscribed = network.unsubscribed, []
+    network.feed(
+        batch_of([Event("a", at, (0, 0, at), {c: v}) for at, c, v in ROWS]), (Progress(0, 0, 20, 18),)
+    )
+    network.settle()
+    leaf = next(worker_id(n.name, "p0") for n in made.nodes if "s" in n.columns)
+    network._input(leaf, "fold", None)
+    assert network.workers[leaf].status()["answerable_from"] == 16
+    network.unsubscribed = joining
+    network.settle()
+    top = host(made)
+    assert top is not None
+    worker = network.workers[worker_id(worker_name(made, top), "p0")]
+    for restored in (worker, NodeWorker.restore(worker.spec, worker.snapshot(1 << 20))):
+        nodes = restored.status()["nodes"].values()
+        since = {node["expression"]: node["answerable_from"] for node in nodes}
+        assert since.pop('!has_existed_within(b == "y", 5us)') is None
+        assert set(since.values()) == {16}
+        with pytest.raises(QuestionError, match="no longer kept"):
+            restored.value_at({"key": "a", "at": 6})
