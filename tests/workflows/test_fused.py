@@ -215,5 +215,14 @@ async def test_a_tree_per_key_is_two_levels_and_ends_with_its_metric() -> None:
         while not (await status(client, worker))["state"]["progress"]:
             continue
         await assert_every_node_right(client, own, events)
+
+        # A key whose leaves run gets its new tree at once, for the feeder starts one only with a leaf.
+        apart = metric("own", partitions="per-key")
+        assert (await apply(client, apart)).started == sum(not n.is_leaf for n in plan(apart).nodes)
+        worker = worker_id(plan(apart).result.name, partition_of("s1", own.source))
+        await wait_until_ready(client, [worker])
+        while not (await status(client, worker))["state"]["progress"]:
+            continue
+        await assert_every_node_right(client, apart, events)
         gone = await ask.delete(client, "own")
-        assert set(gone.stopped) == {spec.worker_id for spec in specs}
+        assert set(gone.stopped) == {s.worker_id for s in workers(plan(apart), specs[0].partition)}

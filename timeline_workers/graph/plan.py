@@ -25,6 +25,8 @@ from .logical import LogicalNode, leaf_columns, leaf_predicate_of, logical, node
 
 GLOBAL = "all"
 """The partition of a worker that hears every partition: an aggregate."""
+KEY_LABEL = "key-"
+"""What the partitions of a per-key source begin with."""
 
 # A worker reads its expression within a workflow task, which Temporal ends after two seconds; and the
 # driver's result names every leaf and result worker within Temporal's 2 MiB.
@@ -190,7 +192,7 @@ def partition_of(key: Key, source: Source) -> str:
     if source.partitions == "per-key":
         readable = re.sub(r"[^A-Za-z0-9]+", "-", str(key)).strip("-").lower()[:32]
         digest = hashlib.sha256(data).hexdigest()[:8]
-        return f"key-{readable}-{digest}" if readable else f"key-{digest}"
+        return f"{KEY_LABEL}{readable}-{digest}" if readable else f"{KEY_LABEL}{digest}"
     return f"p{zlib.crc32(data) % source.partitions}"
 
 
