@@ -57,8 +57,9 @@ class FusedNode:
         self._of_node: list[list[tuple[DerivedNode, int]]] = []
         self.rests_on: list[frozenset[int]] = []
         places: dict[Expression, int] = {}
+        slots: dict[Expression, int] = {}
         for place, derived in enumerate(derived_of(expression)):
-            node = DerivedNode(derived, self.keys)
+            node = DerivedNode(derived)  # the whole knows the names of keys
             below: set[int] = set()
             for slot, child in enumerate(inputs_of(derived)):
                 if child in places:
@@ -66,7 +67,9 @@ class FusedNode:
                     self._of_node[places[child]].append((node, slot))
                     below |= self.rests_on[places[child]]
                 else:
-                    leaf = self._leaf(child)
+                    leaf = slots.setdefault(child, len(slots))
+                    if leaf == len(self.leaves):
+                        self._add_leaf(child)
                     store = self.inputs[leaf]
                     self._of_leaf[leaf].append((node, slot))
                     below.add(leaf)
@@ -77,12 +80,10 @@ class FusedNode:
             self.rests_on.append(frozenset(below))
         self.lookback = max(node.operator.lookback for node in self.nodes)
 
-    def _leaf(self, leaf: Expression) -> int:
-        if leaf not in self.leaves:
-            self.leaves.append(leaf)
-            self.inputs.append(TimelineStore(pieces.blank(event_operator(leaf).layout, StringTable())))
-            self._of_leaf.append([])
-        return self.leaves.index(leaf)
+    def _add_leaf(self, leaf: Expression) -> None:
+        self.leaves.append(leaf)
+        self.inputs.append(TimelineStore(pieces.blank(event_operator(leaf).layout, StringTable())))
+        self._of_leaf.append([])
 
     @property
     def output(self) -> TimelineStore:
