@@ -49,6 +49,15 @@ def test_what_bounds_the_state_is_read_and_unset_when_it_is_not_there() -> None:
     assert Metric.model_validate_json(metric.model_dump_json()) == metric
 
 
+def test_fuse_is_off_unless_asked_for_and_not_written_then() -> None:
+    metric = load_metric(GOOD)
+    assert not metric.fuse
+    assert "fuse" not in metric.model_dump_json()
+    fused = load_metric(GOOD + "fuse: true\n")
+    assert fused.fuse
+    assert Metric.model_validate_json(fused.model_dump_json()) == fused != metric
+
+
 def test_a_metric_survives_the_way_between_workers_as_json() -> None:
     metric = load_metric(GOOD)
     assert Metric.model_validate_json(metric.model_dump_json()) == metric
@@ -78,6 +87,7 @@ def test_one_line_of_text_in_braces_is_a_metric_too() -> None:
         ("1m", "60", "source.allowed_lateness: 60 has no unit; write 60s"),
         ("name: cirr", "name: cirr\nretention: 7", "retention: 7 has no unit; write 7s"),
         ("name: cirr", "name: cirr\nkey_ttl: 0s", "key_ttl: '0s' is not longer than nothing"),
+        ("name: cirr", "name: cirr\nfuse: 2", "fuse: 2 is neither true nor false"),
         ("partitions: 4", "idle_timeout: 60", "source.idle_timeout: 60 has no unit; write 60s"),
         ("partitions: 4", "idle_timeout: 0", "source.idle_timeout: 0 is not longer than nothing"),
         ("1m", "0.5us", "not a whole number of microseconds"),

@@ -16,6 +16,7 @@ Example::
       partitions: 4              # or per-key
     retention: 7d                # how far below the watermark answers are kept; unset: as far as they fit
     key_ttl: 1d                  # keys idle for so long are archived; unset: never
+    fuse: true                   # one worker computes all derived nodes; unset: each has its own
     expression: |
       duration_where(latest_event_to_state(playerStateChange) == "buffer")
 """
@@ -104,7 +105,8 @@ class Metric(BaseModel):
     """A named expression over a source. ``retention``, ``key_ttl``: microseconds of event time.
 
     Instants are answerable down to ``retention`` below the watermark (None: as far as the state fits). A key
-    that has been idle for ``key_ttl`` leaves the workers for an archive (None: never).
+    that has been idle for ``key_ttl`` leaves the workers for an archive (None: never). With ``fuse`` all
+    derived nodes are in one worker per partition; every node answers as it would alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,6 +117,7 @@ class Metric(BaseModel):
     expression: Name
     retention: Microseconds | None = unset()
     key_ttl: Positive | None = unset()
+    fuse: Annotated[bool, Field(strict=True, exclude_if=lambda value: not value)] = False
 
 
 def load_metric(file: str | Path) -> Metric:
@@ -228,6 +231,8 @@ def _message(error: ErrorDetails) -> str:
             return f"{field}: {value} is not longer than nothing; write a positive duration or leave it out"
         case "string_type":
             return f"{field}: {value} is not text; put it in quotes"
+        case "bool_type":
+            return f"{field}: {value} is neither true nor false"
         case "model_type":
             return f"{field}: {value} is not a mapping with {', '.join(_model_at(place).model_fields)}"
         case "value_error":

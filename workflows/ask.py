@@ -27,11 +27,14 @@ from timeline_workers.errors import (
 from timeline_workers.graph.plan import (
     NodeSpec,
     Plan,
+    about,
+    all_worker_names,
     global_workers,
     is_global,
     partition_of,
     plan,
     worker_id,
+    worker_name,
 )
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
@@ -202,8 +205,8 @@ async def running_workers(client: Client, planned: Plan) -> list[str]:
         return [spec.worker_id for spec in all_workers(planned)]
     ids: list[str] = []
     async with clear_errors(client):
-        for node in planned.nodes:
-            query = f'WorkflowId STARTS_WITH "{node.name}." AND ExecutionStatus = "Running"'
+        for name in all_worker_names(planned):
+            query = f'WorkflowId STARTS_WITH "{name}." AND ExecutionStatus = "Running"'
             ids += sorted([found.id async for found in client.list_workflows(query)])
     return ids
 
@@ -255,10 +258,10 @@ def keys_written(text: str, *, group: bool) -> list[Any]:
 
 
 def worker_of(planned: Plan, node: NodeSpec, key: Key) -> str:
-    """The worker of ``node`` that knows ``key``."""
+    """The worker that computes ``node`` and knows ``key``; a question to it says which node (``about``)."""
     if is_global(node):
         return global_workers(planned)[0].worker_id
-    return worker_id(node.name, partition_of(key, planned.metric.source))
+    return worker_id(worker_name(planned, node), partition_of(key, planned.metric.source))
 
 
 def functions_of(node: NodeSpec) -> list[str | None]:
@@ -282,6 +285,7 @@ async def ask(
     Raises UnknownNameError for a key that the node does not know, TooLargeError for a question whose answers
     for one key are more than a worker gives at once.
     """
+    questions = [{**question, **about(planned, node)} for question in questions]
     if keys is None:
         for answer in await _ask_every_key(client, planned, node, query, questions):
             yield answer
@@ -309,12 +313,13 @@ async def ask(
 async def _ask_every_key(
     client: Client, planned: Plan, node: NodeSpec, query: str, questions: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    workers = [w for w in await running_workers(client, planned) if w.startswith(f"{node.name}.")]
+    name = worker_name(planned, node)
+    workers = [w for w in await running_workers(client, planned) if w.startswith(f"{name}.")]
     answers: dict[tuple[type, Any], list[dict[str, Any]]] = {}
     names: list[Any] = []
 
     async def ask_one(worker: str) -> None:
-        for holder in await holders(client, worker):
+        for holder in await holders(client, worker, about(planned, node).get("node")):
             names.extend(holder.keys)
             for question in questions:
                 instants = question.get("at")

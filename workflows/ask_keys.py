@@ -30,7 +30,7 @@ async def ask_key(client: Client, worker: str, query: str, question: dict[str, A
     try:
         return await ask_worker(client, worker, query, question)
     except LeftError:
-        mark = _watermark(await ask_worker(client, worker, "status"))
+        mark = _watermark(await ask_worker(client, worker, "status"), question.get("node"))
     try:
         return await ask_worker(client, worker, query, question)
     except LeftError as error:
@@ -75,11 +75,11 @@ class Holder:
     watermark: dict[str, int]
 
 
-async def holders(client: Client, worker: str) -> list[Holder]:
+async def holders(client: Client, worker: str, node: str | None = None) -> list[Holder]:
     """Who holds the keys of ``worker``: the worker itself, and its archives, the newest first. Each key is
-    listed once.
+    listed once. ``node``: which of several nodes of the worker questions will be about.
     """
-    mark = _watermark(await ask_worker(client, worker, "status"))
+    mark = _watermark(await ask_worker(client, worker, "status"), node)
     found = [Holder(worker, await _keys_of(client, worker), {})]
     seen = {(type(key), key) for key in found[0].keys}
     for archive in await archives_of(client, worker):
@@ -99,8 +99,9 @@ async def archives_of(client: Client, worker: str) -> list[str]:
     return [archive_id(worker, number) for number in reversed(range(count))]
 
 
-def _watermark(status: dict[str, Any]) -> dict[str, int]:
-    mark = (status["state"] or {}).get("watermark")
+def _watermark(status: dict[str, Any], node: str | None) -> dict[str, int]:
+    state = status["state"] or {}
+    mark = (state if node is None else state.get("nodes", {}).get(node, {})).get("watermark")
     return {} if mark is None else {"watermark": mark}
 
 

@@ -14,7 +14,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import plan
+from timeline_workers.graph.plan import KEY_LABEL, Plan, WorkerSpec, all_worker_names, plan, workers
 from timeline_workers.limits import refuse_oversized
 from timeline_workers.metric import Metric
 from timeline_workers.settings import Settings
@@ -95,7 +95,10 @@ async def ensure_graph(input: EnsureInput) -> EnsureResult:
     """Start the workers of a metric that do not run yet."""
     settings = Settings.from_env().model_copy(update={"message_bytes": input.message_bytes})
     async with _heartbeats():
-        specs = await asyncio.to_thread(lambda: all_workers(plan(input.metric)))
+        planned = await asyncio.to_thread(plan, input.metric)
+        specs = await asyncio.to_thread(all_workers, planned)
+        if input.metric.source.partitions == "per-key":
+            specs = await _trees(activity.client(), planned)
         return await ensure_workers(
             activity.client(),
             specs,
@@ -103,6 +106,19 @@ async def ensure_graph(input: EnsureInput) -> EnsureResult:
             settings=settings,
             continue_as_new_after=input.continue_as_new_after,
         )
+
+
+async def _trees(client: Client, planned: Plan) -> list[WorkerSpec]:
+    """The workers of keys whose leaves run already, for another metric or an earlier definition of this one.
+
+    The feeder starts a tree when it finds that a leaf is missing, and will not for these.
+    """
+    labels: dict[str, None] = {}
+    for leaf in (node.name for node in planned.nodes if node.is_leaf):
+        query = f'WorkflowId STARTS_WITH "{leaf}.{KEY_LABEL}" AND ExecutionStatus = "Running"'
+        found = [run.id.removeprefix(f"{leaf}.") async for run in client.list_workflows(query)]
+        labels.update((label, None) for label in found if "." not in label)  # no archives
+    return [spec for label in labels for spec in workers(planned, label)]
 
 
 @activity.defn
@@ -128,7 +144,7 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
         catalog: CatalogState = await client.get_workflow_handle(CATALOG_ID).query(
             "routing", result_type=CatalogState
         )
-        workers, nodes = await asyncio.to_thread(_need, definition)
+        ids, trees = await asyncio.to_thread(_need, definition)
         wanted: set[str] = set()
         still: set[str] = set()  # what the metric needs by the definition that it has now
         for entry in catalog.entries:
@@ -136,13 +152,13 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
             wanted |= needed
             if entry.metric.name == definition.name:
                 still = needed
-        for worker_id in workers:
+        for worker_id in ids:
             if worker_id in wanted and worker_id not in still:
                 await signal_worker(client, worker_id, "detach", definition.name)
-        stop = [worker_id for worker_id in workers if worker_id not in wanted]
-        for node in nodes:
-            if node not in wanted:
-                query = f'WorkflowId STARTS_WITH "{node}." AND ExecutionStatus = "Running"'
+        stop = [worker_id for worker_id in ids if worker_id not in wanted]
+        for name in trees:
+            if name not in wanted:
+                query = f'WorkflowId STARTS_WITH "{name}." AND ExecutionStatus = "Running"'
                 stop += [found.id async for found in client.list_workflows(query)]
         reason = f"no metric needs it since {definition.name} changed"
         told = [w for w in stop if await signal_worker(client, w, "stop", reason)]
@@ -152,11 +168,12 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
             # Also those of a worker that was ended by hand.
             for worker_id in stop:
                 await end_archives(client, worker_id, reason)
-    return ReleaseResult(stopped=tuple(told), kept=tuple(w for w in workers if w in wanted))
+    return ReleaseResult(stopped=tuple(told), kept=tuple(w for w in ids if w in wanted))
 
 
 def _need(metric: Metric) -> tuple[list[str], list[str]]:
-    """Worker ids, parents first, and the nodes of a per-key source, whose workers only the server knows."""
+    """Worker ids, parents first; of a per-key source, whose workers only the server knows, what their ids
+    begin with."""
     try:
         planned = plan(metric)
     except TimelineError as error:
@@ -168,7 +185,7 @@ def _need(metric: Metric) -> tuple[list[str], list[str]]:
     per_key = metric.source.partitions == "per-key"
     return (
         [spec.worker_id for spec in reversed(all_workers(planned))],
-        [node.name for node in reversed(planned.nodes)] if per_key else [],
+        list(reversed(all_worker_names(planned))) if per_key else [],
     )
 
 

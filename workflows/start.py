@@ -23,6 +23,7 @@ from .messages import EnsureResult, ProcessorInput
 _SUMMARY_LENGTH = 180
 MEMO_LENGTH = 1_000  # Temporal warns of a memo beyond 2 KiB
 _DETAILS_LENGTH = 10_000  # Temporal takes 20,000 bytes
+_NAMES_LENGTH = 4_000
 _ATTRIBUTE_ATTEMPTS = 20
 
 
@@ -161,11 +162,12 @@ def _memo(spec: WorkerSpec) -> dict[str, object]:
         "topic": spec.source.topic,
         "partition": spec.partition,
         "inputs": [_some(slot) for slot in spec.inputs],
+        **({"nodes": _some([node.name for node in spec.fused])} if spec.fused else {}),
     }
 
 
 def _some(names: Sequence[str]) -> list[str]:
-    """The first names; an aggregate hears every partition."""
+    """The first names; an aggregate hears every partition, and fused nodes are many."""
     return [*names[:4], f"and {len(names) - 4} more"] if len(names) > 5 else list(names)
 
 
@@ -186,6 +188,9 @@ def _details(spec: WorkerSpec) -> str:
     ]
     if spec.node.is_leaf:
         lines.append(f"- fed by the feeder with columns {', '.join(spec.node.columns) or '(none)'}")
+    if spec.fused:
+        names = ", ".join(f"`{node.name}`" for node in spec.fused)
+        lines.append(f"- also computes, and answers for, {shortened(names, _NAMES_LENGTH)}")
     lines += [f"- input {i + 1}: `{worker}`" for i, slot in enumerate(spec.inputs) for worker in slot]
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ from temporalio.client import Client
 from tests.chaos.programs import Program
 from tests.chaos.traffic import EPOCH
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import Plan, partition_labels, worker_id
+from timeline_workers.graph.plan import Plan, partition_labels, worker_id, worker_name
 from workflows.ask_keys import ask_key
 from workflows.ask_worker import ask_worker
 
@@ -98,7 +98,7 @@ class Asker:
     async def _one(self, share: float) -> None:
         planned = self._rng.choice(self._plans)
         label = self._rng.choice(partition_labels(planned))
-        worker = worker_id(planned.result.name, label)
+        worker = worker_id(worker_name(planned, planned.result), label)
         known = self._keys.get(worker)
         if not known or self._rng.random() < 0.05:
             query = "keys"

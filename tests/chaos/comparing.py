@@ -18,7 +18,16 @@ from tests.chaos.judging import Judged, Message, Place, by_key
 from tests.oracle.events import Event
 from tests.oracle.numbers import Value
 from tests.oracle.oracle import Pieces, timeline
-from timeline_workers.graph.plan import NodeSpec, Plan, is_global, partition_labels, partition_of, worker_id
+from timeline_workers.graph.plan import (
+    NodeSpec,
+    Plan,
+    about,
+    is_global,
+    partition_labels,
+    partition_of,
+    worker_id,
+    worker_name,
+)
 from timeline_workers.language import tree
 from timeline_workers.language.parser import parse
 from workflows.ask import worker_of
@@ -81,7 +90,7 @@ class Comparison:
             expression = parse(node.expression)
             for label in partition_labels(self._plan):
                 own = {key for key in keys if partition_of(key, self._plan.metric.source) == label}
-                for holder in await self._holders(worker_id(node.name, label), label):
+                for holder in await self._holders(node, label):
                     held = [key for key in holder.keys if key in own]
                     bunches = [held[i : i + KEYS_AT_ONCE] for i in range(0, len(held), KEYS_AT_ONCE)]
                     await gather(
@@ -103,9 +112,11 @@ class Comparison:
                 same = all(_same(answer.get(f), right.get(f)) for f in ("value", "since", "slope"))
                 self._found.check("final answers", same, f"{answer}, and the truth is {right}")
 
-    async def _holders(self, worker: str, label: str) -> list[Holder]:
-        """The worker and its archives; together they must know exactly the keys that have events."""
-        found = await holders(self._client, worker)
+    async def _holders(self, node: NodeSpec, label: str) -> list[Holder]:
+        """The worker of ``node`` and its archives; together they must know exactly the keys that have
+        events."""
+        worker = worker_id(worker_name(self._plan, node), label)
+        found = await holders(self._client, worker, about(self._plan, node).get("node"))
         names = Counter((type(key), key) for holder in found for key in holder.keys)
         source = self._plan.metric.source
         wanted = Counter(name for name in self._events if partition_of(name[1], source) == label)
@@ -123,18 +134,19 @@ class Comparison:
         pieces = {key: timeline(expression, own, key) for key, own in events.items()}
         low, high = self._range
         kind, mark, worker = node.kind, self._watermark, holder.workflow_id
-        for key, answer in await self._ask(holder, "spans", keys, {"start": low, "end": high}):
+        asked = about(self._plan, node)
+        for key, answer in await self._ask(holder, "spans", keys, {**asked, "start": low, "end": high}):
             right = expected.spans(pieces[key], kind, key, low, high, mark)
             self._judge(f"spans of {_whose(result)}", worker, answer, right, events[key])
         if not result:
             return
         at = self._instants(pieces)
-        for key, answer in await self._ask(holder, "value_at", keys, {"at": at}, len(at)):
+        for key, answer in await self._ask(holder, "value_at", keys, {**asked, "at": at}, len(at)):
             right = expected.value_at(pieces[key], kind, key, answer["at"], mark)
             self._judge("values", worker, answer, right, events[key])
         start, end = sorted(self._rng.choices(at, k=2))
         if kind in ("numeric", "boolean"):
-            for key, answer in await self._ask(holder, "change", keys, {"start": start, "end": end}):
+            for key, answer in await self._ask(holder, "change", keys, {**asked, "start": start, "end": end}):
                 right = expected.change(pieces[key], kind, key, start, end, mark)
                 self._judge("changes", worker, answer, right, events[key])
 

@@ -1,4 +1,4 @@
-"""What a run applies: three metrics over one topic, two of which read it in the same way."""
+"""What a run applies: four metrics over one topic, all but one of which read it in the same way."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ BY_CDN = """duration_where(latest_event_to_state(playerStateChange) == "buffer")
 def metrics(topic: str) -> list[Metric]:
     """The metrics of a run over ``topic``.
 
-    The first and the last share their source, and so leaves. The other one declares a column more and is
-    more patient: an event that is late or ill-typed for the one may be fine for the other. Its keys leave
-    the workers for archives when they are idle, and many come back.
+    All but the second share their source, and so leaves; the last is the first again, with one worker for
+    all derived nodes of a partition. The second declares a column more and is more patient: an event that is
+    late or ill-typed for the others may be fine for it. Its keys leave the workers for archives when they
+    are idle, and many come back.
     """
     patient = {**_PLAYER, "bitrate": "int"}
     return [
         _metric("chaos-cirr", CIRR, topic, _PLAYER, LATENESS, 4),
         _metric("chaos-counts", COUNTS, topic, patient, LONG_LATENESS, 3, key_ttl=20_000_000),
         _metric("chaos-by-cdn", BY_CDN, topic, _PLAYER, LATENESS, 4),
+        _metric("chaos-cirr-fused", CIRR, topic, _PLAYER, LATENESS, 4, fuse=True),
     ]
 
 
@@ -38,6 +40,7 @@ def _metric(
     lateness: int,
     partitions: int,
     key_ttl: int | None = None,
+    fuse: bool = False,
 ) -> Metric:
     source = {
         "topic": topic,
@@ -47,4 +50,5 @@ def _metric(
         "allowed_lateness": f"{lateness}s",
         "partitions": partitions,
     }
-    return Metric(name=name, source=Source.model_validate(source), expression=expression, key_ttl=key_ttl)
+    read = Source.model_validate(source)
+    return Metric(name=name, source=read, expression=expression, key_ttl=key_ttl, fuse=fuse)

@@ -23,7 +23,7 @@ from timeline_workers.metric import Metric, Source
 
 PUBLISHED = 1_790_000_000_000_000
 TARGETS = ["temporal", "broker", "worker-0", "feeder-0"]
-CIRR, COUNTS, BY_CDN = metrics("chaos")
+CIRR, COUNTS, BY_CDN, FUSED = metrics("chaos")
 
 
 def stored(sent: list[Sent], partitions: int = 3) -> list[Message]:
@@ -225,6 +225,7 @@ def test_wrong_letters_are_noticed() -> None:
 
 
 def test_the_metrics_of_a_run_share_what_they_can() -> None:
-    """Two read the topic in the same way, and the third does not."""
+    """All but one read the topic in the same way; the twin with fused workers differs in nothing else."""
     assert isinstance(BY_CDN, Metric)
-    assert BY_CDN.source == CIRR.source != COUNTS.source
+    assert BY_CDN.source == FUSED.source == CIRR.source != COUNTS.source
+    assert FUSED.model_copy(update={"fuse": False, "name": CIRR.name}) == CIRR

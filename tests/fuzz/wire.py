@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -71,8 +72,8 @@ def _samples() -> dict[str, list[Sample]]:
     rng = random.Random(20_261_122)
     found: dict[str, list[Sample]] = {"leaf": [], "edge": [], "state": []}
     source = Source.model_validate({"topic": "events", "key": "id", "time": "t"})
-    for number, expression in enumerate(_EXPRESSIONS):
-        metric = Metric(name=f"m{number}", source=source, expression=expression)
+    for number, (expression, fuse) in enumerate(product(_EXPRESSIONS, (False, True))):
+        metric = Metric(name=f"m{number}", source=source, expression=expression, fuse=fuse)
         planned = plan(metric)
         specs = [*workers(planned, "p0")]
         specs += global_workers(planned)

@@ -54,6 +54,27 @@ def test_every_drawing_shows_operators_expressions_and_workers() -> None:
     assert set(titles) == {"source"} | {node.name for node in made.nodes}
 
 
+def test_a_drawing_shows_which_nodes_share_a_worker() -> None:
+    """Fused nodes stand in a box with the worker's id on it, each with its own name; leaves stand outside."""
+    made = plan(metric(CIRR, partitions=2).model_copy(update={"fuse": True}))
+    dot, mermaid, tree = to_dot(made), to_mermaid(made), tree_text(made)
+    _, texts = svg_texts(made)
+    worker = f"{made.result.name}-fused.p0"
+    assert f"one worker: {worker} … .p1" in dot
+    assert f"one worker: {worker} … .p1" in texts
+    box = dot[dot.index("subgraph cluster") : dot.index("}")]
+    boxed = mermaid[mermaid.index("subgraph") : mermaid.index("    end\n")]
+    for node in made.nodes:
+        inside = not node.is_leaf
+        assert (node.name in box, node.name in boxed) == (inside, inside)
+        assert worker_names(made, node)[0] == (worker if inside else f"{node.name}.p0")
+        if inside and node is not made.result:
+            assert f"{node.name} in {made.result.name}-fused\n" in tree.replace(" \n", "\n")
+    assert f"{worker}, {made.result.name}-fused.p1" in tree
+    apart = plan(metric(CIRR, partitions=2))
+    assert not any("one worker" in drawing for drawing in (to_dot(apart), to_mermaid(apart)))
+
+
 def test_the_tree_names_every_worker() -> None:
     """The terminal's tree lists the workers of all partitions."""
     made = plan(metric(CIRR, partitions=3))

@@ -191,6 +191,32 @@ async def test_a_metric_is_applied_asked_described_and_deleted(shell: Shell) -> 
         assert "there is no metric 'cirr'" in gone.err
 
 
+async def test_the_nodes_of_a_fused_worker_are_asked_shown_and_removed(shell: Shell) -> None:
+    """`query --node`, `get`, `describe` and `delete` of a metric whose derived nodes share a worker."""
+    cirr = metric().model_copy(update={"fuse": True})
+    file = shell.write_metric("cirr", cirr.expression)
+    with Path(file).open("a") as added:
+        added.write("\nfuse: true\n")
+    async with shell.worker():
+        applied = await shell.timeline("apply", file)
+        assert applied.code == 0, applied.err
+        assert f"{plan(cirr).result.name}-fused.p0" in applied.out
+        await feed(shell.client, cirr, worked_example("s1"))
+        await until_everything_arrived(shell.client, cirr, worked_example("s1"))
+
+        inner = next(node for node in plan(cirr).nodes if node.operator == "equal-to")
+        names = [plan(cirr).result.name, inner.name, inner.expression]
+        for name, value in zip(names, (7, False, False), strict=True):
+            asked = await shell.timeline("query", "cirr", "--all", "--at", "45", "--node", name)
+            assert [(row["key"], row["value"]) for row in asked.rows] == [("s1", value)]
+        (row,) = (await shell.timeline("get", "-o", "json")).rows
+        assert (row["state"], row["workers"], row["keys"]) == ("ok", "10/10", 1)
+        described = await shell.timeline("describe", "cirr")
+        assert all(node.name in described.out for node in plan(cirr).nodes)
+        deleted = await shell.timeline("delete", "cirr", "-o", "json")
+        assert len(deleted.rows[0]["stopped"]) == 10
+
+
 async def test_mistakes_name_the_nearest_name(shell: Shell) -> None:
     """A misspelt metric, node or key, and a wrong expression, are each named with what was probably meant."""
     cirr = metric()

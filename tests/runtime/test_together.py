@@ -29,7 +29,8 @@ class _Gathering(Network):
         super()._input(name, method, *arguments)
         twin = self.twins[name]
         if method != "receive":
-            twin.settle()
+            if method != "subscribe":
+                twin.settle()
             getattr(twin, method)(*arguments)
             return
         [message] = arguments
@@ -58,8 +59,9 @@ def test_what_is_settled_late_is_what_is_settled_at_once(data: st.DataObject) ->
     """Every node of a random expression over random events, with snapshots told anew, says the same."""
     expression = data.draw(st.one_of(some.expressions(1, 2), some.aggregates(1, 1)))
     source = Source(topic="t", key="k", time="t", time_unit="us", partitions=data.draw(st.integers(1, 2)))
+    fuse = data.draw(st.booleans())
     try:
-        made = plan(Metric(name="m", source=source, expression=to_text(expression)))
+        made = plan(Metric(name="m", source=source, expression=to_text(expression), fuse=fuse))
     except ExpressionError:
         return
     feed = data.draw(feeds(expression, max_size=12))

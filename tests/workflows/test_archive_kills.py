@@ -16,6 +16,7 @@ from temporalio.client import Client
 
 from tests.workflows.cluster import CIRR, dev_server, status
 from tests.workflows.test_archive import Feed, bounded
+from tests.workflows.test_fused import assert_every_node_right
 from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.graph.plan import plan
 from workflows import ask
@@ -76,12 +77,12 @@ async def _patiently(call: Callable[[], Awaitable[None]]) -> None:
             continue
 
 
-@pytest.mark.parametrize("seed", [1])
-async def test_answers_are_right_whatever_is_killed_while_keys_leave(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "fuse"), [(1, False), (2, True)])
+async def test_answers_are_right_whatever_is_killed_while_keys_leave(seed: int, fuse: bool) -> None:
     """Sessions come in waves with silence between them, and some come back in later waves; the seed is that
-    of the events and of the kills."""
+    of the events and of the kills. Every node is asked where one worker computes several."""
     draw = random.Random(seed)
-    metric = bounded(CIRR, key_ttl="30s")
+    metric = bounded(CIRR, key_ttl="30s", fuse=fuse)
     begin = asyncio.Event()
     async with dev_server() as client, killed_at_random(client, draw, begin) as killed:
         await ask.apply(client, metric, continue_as_new_after=3)
@@ -102,6 +103,8 @@ async def test_answers_are_right_whatever_is_killed_while_keys_leave(seed: int) 
         begin.clear()
         instants = list(range(0, int(start) + 60, 37))
         await _patiently(functools.partial(feed.assert_answers, instants))
+        if fuse:
+            await _patiently(functools.partial(assert_every_node_right, client, metric, feed.events))
         workers = [spec.worker_id for spec in all_workers(plan(metric))]
         away = [(await status(client, worker))["archives"] for worker in workers]
         assert max(away) > 0

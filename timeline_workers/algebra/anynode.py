@@ -1,4 +1,4 @@
-"""The three kinds of node: which of them an expression is, and all that one holds."""
+"""The kinds of node: which of them an expression is, and all that one holds."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import numpy as np
 
 from ..language.tree import Aggregate, Expression
 from .aggregate import AggregateNode
+from .fused import FusedNode
 from .keyrows import AggregateRows, KeyRows
 from .nodes import DerivedNode, EventNode
 from .operators import is_leaf
 
-AnyNode: TypeAlias = EventNode | DerivedNode | AggregateNode
+AnyNode: TypeAlias = EventNode | DerivedNode | FusedNode | AggregateNode
 
 
-def make_node(expression: Expression) -> AnyNode:
-    """An empty node, with a key table of its own, that computes ``expression``."""
+def make_node(expression: Expression, fused: bool = False) -> AnyNode:
+    """An empty node, with a key table of its own, that computes ``expression``; ``fused``: with all derived
+    nodes below it."""
     if is_leaf(expression):
         return EventNode(expression)
     if isinstance(expression, Aggregate):
         return AggregateNode(expression)
-    return DerivedNode(expression)
+    return FusedNode(expression) if fused else DerivedNode(expression)
 
 
 def everything(node: AnyNode) -> KeyRows | AggregateRows:

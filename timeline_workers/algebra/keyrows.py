@@ -1,8 +1,9 @@
 """What a node holds of some of its keys, to be carried away and brought back.
 
-``EventNode`` and ``DerivedNode`` give it by ``copy_out`` (all keys: the carried state of a worker) and by
-``take_out`` (keys that leave), and take it by ``put_back``: a node with the rows put back answers, and goes
-on, exactly as if they had never left. ``renumber`` closes the gaps that taken keys leave behind.
+``EventNode``, ``DerivedNode`` and ``FusedNode`` give it by ``copy_out`` (all keys: the carried state of a
+worker) and by ``take_out`` (keys that leave), and take it by ``put_back``: a node with the rows put back
+answers, and goes on, exactly as if they had never left. ``renumber`` closes the gaps that taken keys leave
+behind.
 """
 
 from __future__ import annotations
@@ -55,6 +56,29 @@ class DerivedRows:
 
 
 @dataclass(frozen=True, slots=True)
+class FusedRows:
+    """Of M keys of fused nodes, numbered ``0..M-1`` here.
+
+    ``inputs``: a copy of each leaf's timeline, by slot, from where it is still needed; ``outputs``: by node,
+    its own timeline, from where it is still answerable or needed; ``stale``: by node, as in ``DerivedRows``.
+    """
+
+    inputs: tuple[Timeline, ...]
+    outputs: tuple[Timeline, ...]
+    stale: tuple[Int64, ...]
+
+    @property
+    def output(self) -> Timeline:
+        """The timeline of the last node, which the others lead to."""
+        return self.outputs[-1]
+
+    @property
+    def keys(self) -> int:
+        """Number of keys."""
+        return self.output.keys
+
+
+@dataclass(frozen=True, slots=True)
 class AggregateRows:
     """All that an aggregate holds.
 
@@ -69,4 +93,4 @@ class AggregateRows:
     since: int
 
 
-KeyRows = LeafRows | DerivedRows
+KeyRows = LeafRows | DerivedRows | FusedRows

@@ -265,13 +265,13 @@ class EventNode(_Node):
 
 
 class DerivedNode(_Node):
-    """A node over its children's timelines, which it holds copies of."""
+    """A node over its children's timelines, which it holds copies of. ``stale``: what is to be computed."""
 
     def __init__(self, expression: Expression, keys: KeyTable | None = None) -> None:
         self.operator = timeline_operator(expression)
         super().__init__(expression, keys, pieces.blank(self.operator.layout))
         self.inputs: list[TimelineStore | None] = [None for _ in inputs_of(expression)]
-        self._stale = KeySet()
+        self.stale = KeySet()
         self._shares: set[int] = set()
 
     def share(self, slot: int, child: TimelineStore) -> None:
@@ -291,7 +291,7 @@ class DerivedNode(_Node):
         if slot not in self._shares:
             revision = above(self.inputs[slot], revision, self.folded, floor)
             take_in(self.inputs, slot, revision)
-        self._stale.add(revision.keys, revision.froms)
+        self.stale.add(revision.keys, revision.froms)
 
     def fold(self, watermark: int, horizons: Int64 | None) -> None:
         """Forget what no revision from ``watermark`` (microseconds) or later on needs.
@@ -313,12 +313,12 @@ class DerivedNode(_Node):
             if held is not None:
                 held.ensure_keys(top)
             inputs.append(None if held is None else held.rows_of(keys))
-        return DerivedRows(tuple(inputs), self.output.rows_of(keys), self._stale.peek(keys))
+        return DerivedRows(tuple(inputs), self.output.rows_of(keys), self.stale.peek(keys))
 
     def take_out(self, keys: Int64) -> DerivedRows:
         """What was held of ``keys``; they keep their numbers, and are unknown from here on."""
         rows = self.copy_out(keys)
-        self._stale.take(self._stale.among(keys))
+        self.stale.take(self.stale.among(keys))
         for held in self.inputs:
             if held is not None:
                 held.put_rows(keys, pieces.empty(held.blank, len(keys)))
@@ -338,7 +338,7 @@ class DerivedNode(_Node):
             held.put_rows(keys, timeline)
         self.output.put_rows(keys, rows.output)
         waiting = np.flatnonzero(rows.stale != FOREVER)
-        self._stale.add(keys[waiting], rows.stale[waiting])
+        self.stale.add(keys[waiting], rows.stale[waiting])
 
     def renumber(self, keep: Int64) -> None:
         """Key ``keep[i]`` becomes key ``i``; all others are forgotten, names included."""
@@ -350,7 +350,7 @@ class DerivedNode(_Node):
                 held.renumber(keep)
         self.output.ensure_keys(top)
         self.output.renumber(keep)
-        self._stale.renumber(keep)
+        self.stale.renumber(keep)
 
     def last_news(self, keys: Int64) -> Int64:
         """The last instant at which anything is known to happen to each key; it may lie in the future, and
@@ -361,7 +361,7 @@ class DerivedNode(_Node):
             if held is not None:
                 held.ensure_keys(top)
                 latest = np.maximum(latest, held.last_starts(keys))
-        return np.where(self._stale.peek(keys) != FOREVER, FOREVER, latest)
+        return np.where(self.stale.peek(keys) != FOREVER, FOREVER, latest)
 
     def nbytes(self) -> int:
         """The memory that rows take, in bytes; names and strings aside."""
@@ -373,7 +373,7 @@ class DerivedNode(_Node):
 
         A key that some child has not told of yet waits until it has.
         """
-        keys = self._stale.marked()
+        keys = self.stale.marked()
         held = [timeline for timeline in self.inputs if timeline is not None]
         if not len(keys) or len(held) < len(self.inputs):
             none = np.zeros(0, np.int64)
@@ -386,7 +386,7 @@ class DerivedNode(_Node):
         if not len(keys):
             return self.revision(keys, keys)
         # A child begun anew tells everything from before its origin on: what the node had there goes.
-        since = self._stale.take(keys)
+        since = self.stale.take(keys)
         froms = np.maximum(since, begins)
         reach = froms - self.operator.lookback
         suffixes = [timeline.covering(keys, reach) for timeline in held]

@@ -21,7 +21,7 @@ from workflows.search_attributes import METRIC
 
 from ..errors import ConnectionFailedError
 from ..events.times import from_microseconds
-from ..graph.plan import Plan, plan
+from ..graph.plan import Plan, plan, worker_name
 from ..metric import Metric
 from .cluster import AddressOption, MetricArgument, NamespaceOption, with_client
 from .output import ExitCode, Output, OutputOption, complain, emit
@@ -153,7 +153,8 @@ def _progress(health: Health) -> list[dict[str, Any]]:
 
 def _row(planned: Plan, workers: list[Health], waiting: dict[str, int | None]) -> dict[str, Any]:
     metric = planned.metric
-    results = [h for h in workers if h.worker_id.rpartition(".")[0] == planned.result.name]
+    result = worker_name(planned, planned.result)
+    results = [h for h in workers if h.worker_id.rpartition(".")[0] == result]
     ailing = health.worst(workers)
     state: str = ailing.state if ailing else "ok"
     cause = f"{ailing.worker_id}: {ailing.cause}" if ailing and ailing.cause else None
@@ -253,7 +254,7 @@ def describe(
         emit([{**planned.model_dump(mode="json"), "workers": [h.model_dump(mode="json") for h in found]}])
         return
     _print_graph(planned)
-    emit([_worker_row(health) for health in found], Output.table)
+    emit([row for health in found for row in (_worker_row(health), *_inner_rows(health))], Output.table)
     for ailing in found:
         if ailing.cause:
             complain(f"{ailing.worker_id} {ailing.state}: {ailing.cause}")
@@ -275,6 +276,20 @@ def _worker_row(health: Health) -> dict[str, Any]:
         "runs": status.get("runs"),
         "history": status.get("history_events"),
     }
+
+
+def _inner_rows(health: Health) -> list[dict[str, Any]]:
+    """The nodes that a worker computes besides the one it is named for, which is the last."""
+    nodes = _state(health).get("nodes") or {}
+    return [
+        {
+            "worker": f"  {name}",
+            "state": health.state,
+            "watermark": _iso(node["watermark"]),
+            "change_points": node["change_points"],
+        }
+        for name, node in list(nodes.items())[:-1]
+    ]
 
 
 def _print_graph(planned: Plan) -> None:

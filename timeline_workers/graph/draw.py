@@ -20,7 +20,7 @@ from rich.tree import Tree
 
 from ..errors import MetricError
 from ..language.lexical import column_text
-from .plan import NodeSpec, Plan, is_global, partition_labels, worker_id
+from .plan import NodeSpec, Plan, host, inner_nodes, is_global, partition_labels, worker_id, worker_name
 
 _WIDTH, _LINES = 44, 5
 _ORDERED = ("minus", "divided-by", "less-than", "less-or-equal", "greater-than", "greater-or-equal")
@@ -29,15 +29,29 @@ _STYLES = {"state": "blue", "boolean": "green", "numeric": "yellow"}
 
 
 def worker_names(plan: Plan, node: NodeSpec) -> list[str]:
-    """The ids of the node's workers, in the order of partitions; per-key gives the pattern of them."""
+    """The ids of the workers that compute ``node``, in the order of partitions; per-key gives the pattern."""
     if is_global(node):
         return [worker_id(node.name, "all")]
-    return [worker_id(node.name, label) for label in partition_labels(plan) or ("key-<key>",)]
+    name = worker_name(plan, node)
+    return [worker_id(name, label) for label in partition_labels(plan) or ("key-<key>",)]
 
 
 def _workers_in_short(plan: Plan, node: NodeSpec) -> str:
     names = worker_names(plan, node)
     return names[0] if len(names) == 1 else f"{names[0]} … .{partition_labels(plan)[-1]}"
+
+
+def _named(plan: Plan, node: NodeSpec, together: set[str]) -> str:
+    """What stands below a node: its workers or, where several nodes are in a box with theirs, its name."""
+    return node.name if node.name in together else _workers_in_short(plan, node)
+
+
+def _together(plan: Plan) -> tuple[set[str], str]:
+    """The names of the nodes that one worker computes, and what is written on the box around them."""
+    top = host(plan)
+    if top is None:
+        return set(), ""
+    return {node.name for node in (*inner_nodes(plan), top)}, f"one worker: {_workers_in_short(plan, top)}"
 
 
 def _in_short(expression: str) -> list[str]:
@@ -103,17 +117,23 @@ def to_dot(plan: Plan) -> str:
         style="filled",
         fillcolor="#f0f0f0",
     )
+    together, title = _together(plan)
+    # Graphviz draws a box around a subgraph whose name begins so.
+    box = graphviz.Digraph("cluster_fused")
+    box.attr(label=graphviz.escape(title), style="rounded,dashed", color="#777777", fontsize="10")
     for node in plan.nodes:
-        lines = [node.operator, *_in_short(node.expression), _workers_in_short(plan, node)]
+        lines = [node.operator, *_in_short(node.expression), _named(plan, node, together)]
         if node is plan.result:
             lines.insert(0, f"result of {plan.metric.name}")
-        dot.node(
+        (box if node.name in together else dot).node(
             node.name,
             "\n".join(graphviz.escape(line) for line in lines),
             fillcolor=_FILLS[node.kind],
             penwidth="2" if node is plan.result else "1",
             tooltip=graphviz.escape(f"{node.kind}: {node.expression}"),
         )
+    if together:
+        dot.subgraph(box)
     for tail, head, label in _edges(plan):
         dot.edge(tail, head, label=graphviz.escape(label))
     return str(dot.source)
@@ -139,15 +159,22 @@ def to_mermaid(plan: Plan) -> str:
     ids = {node.name: f"n{i}" for i, node in enumerate(plan.nodes)} | {"source": "source"}
     source = plan.metric.source
     lines = ["flowchart BT", f'    source[("{_mermaid(source.topic)}")]']
+    together, title = _together(plan)
+    boxed = [f'    subgraph fused["{_mermaid(title)}"]']
     for node in plan.nodes:
         label = "<br/>".join(
             [
                 f"<b>{_mermaid(node.operator)}</b>",
                 *(_mermaid(line) for line in _in_short(node.expression)),
-                f"<i>{_mermaid(_workers_in_short(plan, node))}</i>",
+                f"<i>{_mermaid(_named(plan, node, together))}</i>",
             ]
         )
-        lines.append(f'    {ids[node.name]}["{label}"]:::{node.kind}')
+        inside = node.name in together
+        (boxed if inside else lines).append(
+            f'{"    " * (1 + inside)}{ids[node.name]}["{label}"]:::{node.kind}'
+        )
+    if together:
+        lines += [*boxed, "    end"]
     for tail, head, label in _edges(plan):
         arrow = f'-- "{_mermaid(label)}" -->' if label else "-->"
         lines.append(f"    {ids[tail]} {arrow} {ids[head]}")
@@ -164,13 +191,18 @@ def _mermaid(text: str) -> str:
 def to_tree(plan: Plan) -> Tree:
     """Return the plan as a Rich tree, the result first; a node that stands twice is drawn once in full."""
     specs = {node.name: node for node in plan.nodes}
+    inner = {node.name for node in inner_nodes(plan)}
     drawn: set[str] = set()
 
     def label(node: NodeSpec) -> Text:
         text = Text()
         text.append(node.operator, style=f"bold {_STYLES[node.kind]}")
         text.append(f"  {node.expression}\n")
-        text.append(", ".join(worker_names(plan, node)), style="dim")
+        workers = ", ".join(worker_names(plan, node))
+        # The workers of an inner node are those of the host, which stands above it in the tree.
+        text.append(
+            f"{node.name} in {worker_name(plan, node)}" if node.name in inner else workers, style="dim"
+        )
         return text
 
     def grow(tree: Tree, node: NodeSpec) -> None:

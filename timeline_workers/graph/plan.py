@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from typing import Literal as Choice
+from collections.abc import Sequence
+from typing import Annotated, Literal as Choice
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..algebra.timelines import Key
 from ..errors import MetricError
@@ -20,10 +21,12 @@ from ..language.canonical import canonical, slug, to_text
 from ..language.check import check
 from ..language.parser import parse
 from ..metric import Metric, Source, unset
-from .logical import leaf_columns, leaf_predicate_of, logical, node_name
+from .logical import LogicalNode, leaf_columns, leaf_predicate_of, logical, node_name
 
 GLOBAL = "all"
 """The partition of a worker that hears every partition: an aggregate."""
+KEY_LABEL = "key-"
+"""What the partitions of a per-key source begin with."""
 
 # A worker reads its expression within a workflow task, which Temporal ends after two seconds; and the
 # driver's result names every leaf and result worker within Temporal's 2 MiB.
@@ -56,11 +59,23 @@ class NodeSpec(BaseModel):
         return not self.inputs
 
 
+class InnerNode(BaseModel):
+    """A node that is computed inside the worker of another one; see ``NodeSpec``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    operator: str
+    kind: Choice["state", "boolean", "numeric"]
+
+
 class WorkerSpec(BaseModel):
     """One durable worker: a node in one partition. ``inputs``: per slot, the worker ids to subscribe to.
 
     An aggregate has one worker, ``partition`` "all", that hears every partition of its children.
-    ``retention``, ``key_ttl``: see ``Metric``; microseconds.
+    ``retention``, ``key_ttl``: see ``Metric``; microseconds. ``fused``: the other nodes that the worker
+    computes, children first: all derived ones below ``node``, in the order of ``derived_of``. Its ``inputs``
+    are then the leaves, in the order in which these nodes and ``node`` first read them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +87,7 @@ class WorkerSpec(BaseModel):
     inputs: tuple[tuple[str, ...], ...] = ()
     retention: int | None = unset()
     key_ttl: int | None = unset()
+    fused: Annotated[tuple[InnerNode, ...], Field(exclude_if=lambda nodes: not nodes)] = ()
 
 
 class Plan(BaseModel):
@@ -108,7 +124,7 @@ def plan(metric: Metric) -> Plan:
     short = canonical(expression)
     _check_length(metric, len(to_text(short)))
     graph = logical(check(short, declared))
-    _check_size(metric, len(graph))
+    _check_size(metric, len(graph), _count_workers(metric, graph))
     nodes: list[NodeSpec] = []
     for node in graph:
         spec = NodeSpec(
@@ -131,18 +147,24 @@ def _check_length(metric: Metric, length: int) -> None:
         )
 
 
-def _check_size(metric: Metric, nodes: int) -> None:
+def _count_workers(metric: Metric, graph: Sequence[LogicalNode]) -> int:
+    """How many workers the metric needs in each partition."""
+    derived = sum(bool(node.inputs) and not isinstance(node.expression, t.Aggregate) for node in graph)
+    return len(graph) - (max(derived - 1, 0) if metric.fuse else 0)
+
+
+def _check_size(metric: Metric, nodes: int, workers: int) -> None:
     if nodes > MAX_NODES:
         raise MetricError(
             f"metric {metric.name!r} is a graph of {nodes:,} nodes, and {MAX_NODES:,} are the most that one "
             "may have; split it into several metrics"
         )
     partitions = metric.source.partitions
-    if partitions != "per-key" and nodes * partitions > MAX_WORKERS:
+    if partitions != "per-key" and workers * partitions > MAX_WORKERS:
         raise MetricError(
-            f"metric {metric.name!r} needs {nodes * partitions:,} workers ({nodes} nodes in {partitions:,} "
-            f"partitions), and {MAX_WORKERS:,} are the most that one may have; give its source at most "
-            f"{MAX_WORKERS // nodes} partitions"
+            f"metric {metric.name!r} needs {workers * partitions:,} workers ({workers} in each of "
+            f"{partitions:,} partitions), and {MAX_WORKERS:,} are the most that one may have; give its "
+            f"source at most {MAX_WORKERS // workers} partitions"
         )
 
 
@@ -170,7 +192,7 @@ def partition_of(key: Key, source: Source) -> str:
     if source.partitions == "per-key":
         readable = re.sub(r"[^A-Za-z0-9]+", "-", str(key)).strip("-").lower()[:32]
         digest = hashlib.sha256(data).hexdigest()[:8]
-        return f"key-{readable}-{digest}" if readable else f"key-{digest}"
+        return f"{KEY_LABEL}{readable}-{digest}" if readable else f"{KEY_LABEL}{digest}"
     return f"p{zlib.crc32(data) % source.partitions}"
 
 
@@ -189,37 +211,97 @@ def workers(plan: Plan, partition: str) -> list[WorkerSpec]:
         raise MetricError(
             f"there is no partition {partition!r}; metric {plan.metric.name!r} has p0 to {labels[-1]}"
         )
+    inner, top = inner_nodes(plan), host(plan)
+    inside = {node.name for node in inner}
     return [
-        WorkerSpec(
-            worker_id=worker_id(node.name, partition),
-            node=node,
-            source=plan.metric.source,
-            partition=partition,
-            inputs=tuple((worker_id(name, partition),) for name in node.inputs),
-            retention=plan.metric.retention,
-            key_ttl=plan.metric.key_ttl,
-        )
+        _worker(plan, node, partition, inner if node is top else ())
         for node in plan.nodes
-        if not is_global(node)
+        if not is_global(node) and node.name not in inside
     ]
+
+
+def _worker(plan: Plan, node: NodeSpec, partition: str, inner: Sequence[NodeSpec]) -> WorkerSpec:
+    inputs = node.inputs
+    if inner:
+        computed = {one.name for one in (*inner, node)}
+        read = dict.fromkeys(name for one in (*inner, node) for name in one.inputs)
+        inputs = tuple(name for name in read if name not in computed)
+    return WorkerSpec(
+        worker_id=worker_id(worker_name(plan, node), partition),
+        node=node,
+        source=plan.metric.source,
+        partition=partition,
+        inputs=tuple((worker_id(name, partition),) for name in inputs),
+        retention=plan.metric.retention,
+        key_ttl=plan.metric.key_ttl,
+        fused=tuple(InnerNode(name=one.name, operator=one.operator, kind=one.kind) for one in inner),
+    )
 
 
 def global_workers(plan: Plan) -> list[WorkerSpec]:
     """Return the workers that hear every partition of their inputs: one for an aggregate, else none."""
     labels = partition_labels(plan)
+    top = host(plan)
+    hosts = {} if top is None else {top.name: worker_name(plan, top)}
     return [
         WorkerSpec(
             worker_id=worker_id(node.name, GLOBAL),
             node=node,
             source=plan.metric.source,
             partition=GLOBAL,
-            inputs=tuple(tuple(worker_id(name, label) for label in labels) for name in node.inputs),
+            inputs=tuple(
+                tuple(worker_id(hosts.get(name, name), label) for label in labels) for name in node.inputs
+            ),
             retention=plan.metric.retention,
             key_ttl=plan.metric.key_ttl,
         )
         for node in plan.nodes
         if is_global(node)
     ]
+
+
+def host(plan: Plan) -> NodeSpec | None:
+    """The node whose workers compute all derived nodes of a metric with ``fuse``; None where each node has
+    workers of its own, also because there is but one.
+
+    It is the last derived node that is no aggregate: every other one leads to it, and only to it.
+    """
+    if not plan.metric.fuse:
+        return None
+    derived = _derived(plan)
+    return derived[-1] if len(derived) > 1 else None
+
+
+def inner_nodes(plan: Plan) -> tuple[NodeSpec, ...]:
+    """The nodes that are computed in the workers of ``host``, but for the host itself; children first."""
+    return () if host(plan) is None else tuple(_derived(plan)[:-1])
+
+
+def _derived(plan: Plan) -> list[NodeSpec]:
+    return [node for node in plan.nodes if not node.is_leaf and not is_global(node)]
+
+
+def worker_name(plan: Plan, node: NodeSpec) -> str:
+    """What the ids of the workers that answer for ``node`` begin with; ``worker_id`` adds the partition.
+
+    A host's is not that of the same node without ``fuse``: another metric may have both.
+    """
+    top = None if node.is_leaf or is_global(node) else host(plan)
+    if top is None:
+        return node.name
+    return f"{top.name}-fused"
+
+
+def all_worker_names(plan: Plan) -> tuple[str, ...]:
+    """``worker_name`` of every node, each once, children first."""
+    return tuple(dict.fromkeys(worker_name(plan, node) for node in plan.nodes))
+
+
+def about(plan: Plan, node: NodeSpec) -> dict[str, str]:
+    """What a question to the worker of ``node`` must say besides: that it is about this node, where the
+    worker is not named for it."""
+    top = host(plan)
+    return {} if top is None or node is top or worker_name(plan, node) == node.name else {"node": node.name}
 
 
 def is_global(node: NodeSpec) -> bool:

@@ -54,8 +54,9 @@ def ask(
     """Answer ``question``: an object with ``key``, or ``keys`` for a list of answers, the ``needed`` fields
     and perhaps those in ``optional``.
 
-    ``unit`` (default: the source's) is the unit of times in and out; an aggregate's ``key`` is the group, and
-    ``aggregate`` the function (default: its only one). A list of instants in ``at`` gives a list of answers.
+    ``unit`` (default: the source's) is the unit of times in and out; ``node`` the name of one of the worker's
+    nodes (default: the one it is named for); an aggregate's ``key`` is the group, and ``aggregate`` the
+    function (default: its only one). A list of instants in ``at`` gives a list of answers.
     Raises QuestionError and UnknownNameError.
     """
     _check(question, needed, optional)
@@ -79,7 +80,7 @@ def _check(question: Mapping[str, Any], needed: set[str], optional: set[str]) ->
     missing = needed - given
     if not given & {"key", "keys"}:
         missing |= {"key"}
-    unknown = given - needed - optional - {"key", "keys", "unit", "aggregate"}
+    unknown = given - needed - optional - {"key", "keys", "unit", "node", "aggregate"}
     if not missing and not unknown:
         return
     wrong = [f"{name} is missing" for name in sorted(missing)] + [f"{n} is unknown" for n in sorted(unknown)]

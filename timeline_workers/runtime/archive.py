@@ -21,7 +21,7 @@ from ..algebra.timelines import Key, KeyTable
 from ..errors import QuestionError, StateError, UnknownNameError
 from ..graph.plan import WorkerSpec
 from ..questions import Reader
-from . import answering
+from . import answering, fused
 from .answering import MAX_ANSWERS, Answers, Readers
 from .segment import Segment, pack_segment, unpack_segment
 
@@ -188,13 +188,14 @@ class Archive:
             raise UnknownNameError(f"{key!r} is not among the keys that left {self.spec.worker_id} for here")
         segment = self._opened(place[1])
         marks = [m for m in (mark, segment.watermark) if m is not None]
+        output, kind, since = fused.archived(self.spec, segment, question)
         return Reader(
-            segment.rows.output,
+            output,
             self._tables[place[1]],
-            self.spec.node.kind,
+            kind,
             unit=question.get("unit", self.spec.source.time_unit),
             watermark=max(marks, default=None),
-            answerable_from=segment.answerable_from,
+            answerable_from=since,
             retention=self.spec.retention,
         )
 

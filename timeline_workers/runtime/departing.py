@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..algebra.aggregate import AggregateNode
+from ..algebra.anynode import AnyNode
+from ..algebra.fused import FusedNode
 from ..algebra.nodes import DerivedNode, EventNode
 from ..algebra.rows import FOREVER
 from ..algebra.timelines import Key
@@ -69,7 +71,8 @@ def idle_keys(worker: NodeWorker, gone: Collection[str] = ()) -> Int64:
         return np.zeros(0, np.int64)
     edges = live_edges(worker, gone)
     news = node.last_news(np.arange(len(node.keys), dtype=np.int64))
-    idle = (news > -FOREVER) & (news < mark - max(ttl, node.operator.lookback))
+    reach = node.lookback if isinstance(node, FusedNode) else node.operator.lookback
+    idle = (news > -FOREVER) & (news < mark - max(ttl, reach))
     for edge in edges:
         idle[edge.pending.marked()] = False
     for inbound in (edge for edges_in in worker.inbound.values() for edge in edges_in):
@@ -121,6 +124,7 @@ def depart(worker: NodeWorker, life: str, gone: Collection[str] = ()) -> Departu
                 told,
                 names,
                 node.copy_out(part),
+                _inner_marks(node),
             )
         )
         if len(packed) > SEGMENT_BYTES and len(part) > 1:
@@ -133,10 +137,14 @@ def depart(worker: NodeWorker, life: str, gone: Collection[str] = ()) -> Departu
     return Departure(np.concatenate(left) if left else keys[:0], segments, mark)
 
 
+def _inner_marks(node: AnyNode) -> tuple[int | None, ...]:
+    return tuple(n.answerable_from for n in node.nodes[:-1]) if isinstance(node, FusedNode) else ()
+
+
 def leave(worker: NodeWorker, departure: Departure) -> None:
     """Drop the keys of ``departure``, whose segments are stored, and number the rest anew."""
     node = worker.node
-    assert isinstance(node, EventNode | DerivedNode)
+    assert isinstance(node, EventNode | DerivedNode | FusedNode)
     keep = np.delete(np.arange(len(node.keys), dtype=np.int64), departure.keys)
     node.renumber(keep)
     worker.left_below = max(departure.below, worker.left_below or departure.below)
@@ -173,7 +181,7 @@ def recall(worker: NodeWorker, segments: Iterable[bytes], life: str) -> int:
     are told all about it. Raises StateError for a segment of another worker or another life of it.
     """
     node = worker.node
-    assert isinstance(node, EventNode | DerivedNode)
+    assert isinstance(node, EventNode | DerivedNode | FusedNode)
     count = 0
     for segment in map(unpack_segment, segments):
         if (segment.worker_id, segment.life) != (worker.spec.worker_id, life):
@@ -188,6 +196,10 @@ def recall(worker: NodeWorker, segments: Iterable[bytes], life: str) -> int:
         node.put_back(numbers, back.rows)
         if segment.answerable_from is not None:
             node.answerable_from = max(segment.answerable_from, node.answerable_from or BEGINNING)
+        if isinstance(node, FusedNode):
+            for inner, instant in zip(node.nodes[:-1], segment.inner_answerable_from, strict=True):
+                if instant is not None:
+                    inner.answerable_from = max(instant, inner.answerable_from or BEGINNING)
         for edge in worker.outbound.values():
             if (edge.subscriber, edge.epoch) not in segment.told:
                 edge.pending.add(numbers, np.full(len(numbers), BEGINNING, np.int64))

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from ..algebra import columns, pieces
-from ..algebra.keyrows import DerivedRows, KeyRows, LeafRows
+from ..algebra.keyrows import DerivedRows, FusedRows, KeyRows, LeafRows
 from ..algebra.log import EventLog
 from ..algebra.rows import FOREVER, ranges
 from ..algebra.timelines import Key, Timeline
 from ..algebra.values import Int64
 from ..errors import StateError
-from ..wire.keyrows import pack_rows, unpack_derived_rows, unpack_leaf_rows
+from ..wire.keyrows import pack_rows, unpack_derived_rows, unpack_fused_rows, unpack_leaf_rows
 from ..wire.packing import check_keys, decoding, pack, unpack
 
 VERSION = 1
@@ -31,7 +31,8 @@ VERSION = 1
 @dataclass(frozen=True, slots=True)
 class Segment:
     """``names[i]`` is key ``i`` of ``rows``. ``watermark`` and ``answerable_from``: the worker's when the
-    keys left, microseconds; ``told``: the (subscriber, epoch) pairs that knew everything about them.
+    keys left, microseconds; ``told``: the (subscriber, epoch) pairs that knew everything about them;
+    ``inner_answerable_from``: of a worker with several nodes, that of all but the last.
     """
 
     worker_id: str
@@ -42,6 +43,7 @@ class Segment:
     told: tuple[tuple[str, str], ...]
     names: list[Key]
     rows: KeyRows
+    inner_answerable_from: tuple[int | None, ...] = ()
 
     def of(self, picked: Sequence[int]) -> Segment:
         """The segment with only the keys numbered ``picked``."""
@@ -63,6 +65,7 @@ def pack_segment(segment: Segment) -> bytes:
             "told": segment.told,
             "names": segment.names,
             "rows": pack_rows(segment.rows),
+            **({"inner": segment.inner_answerable_from} if segment.inner_answerable_from else {}),
         }
     )
 
@@ -84,13 +87,20 @@ def unpack_segment(packed: bytes) -> Segment:
             tuple((subscriber, epoch) for subscriber, epoch in message["told"]),
             names,
             _unpack_rows(message["rows"]),
+            tuple(message.get("inner", ())),
         )
     if segment.rows.keys != len(names):
         raise StateError(f"a segment names {len(names)} keys and holds rows of {segment.rows.keys}")
+    inner = len(segment.rows.outputs) - 1 if isinstance(segment.rows, FusedRows) else 0
+    if len(segment.inner_answerable_from) != inner:
+        said = len(segment.inner_answerable_from)
+        raise StateError(f"a segment of {inner} inner nodes says of {said} what is answerable")
     return segment
 
 
 def _unpack_rows(packed: dict[str, Any]) -> KeyRows:
+    if "nodes" in packed:
+        return unpack_fused_rows(packed, len(packed["inputs"]), len(packed["nodes"]))
     return unpack_leaf_rows(packed) if "log" in packed else unpack_derived_rows(packed, len(packed["inputs"]))
 
 
@@ -101,6 +111,12 @@ def _picked(rows: KeyRows, numbers: Int64) -> KeyRows:
             rows.seen[numbers],
             _events_of(rows.log, numbers),
             _timeline_of(rows.output, numbers),
+        )
+    if isinstance(rows, FusedRows):
+        return FusedRows(
+            tuple(_timeline_of(timeline, numbers) for timeline in rows.inputs),
+            tuple(_timeline_of(timeline, numbers) for timeline in rows.outputs),
+            tuple(stale[numbers] for stale in rows.stale),
         )
     inputs = tuple(None if timeline is None else _timeline_of(timeline, numbers) for timeline in rows.inputs)
     return DerivedRows(inputs, _timeline_of(rows.output, numbers), rows.stale[numbers])

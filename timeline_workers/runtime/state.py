@@ -1,8 +1,9 @@
 """The carried state of a worker, as bytes: its node's rows, its edges, and how far it has come.
 
 A leaf carries the events that are still needed and its timeline, a derived node what is still needed of its
-inputs' timelines and its own. A worker restored from it is the same worker: it answers, and sends, from then
-on what it would have. States of earlier releases are read, too (``migrations``).
+inputs' timelines and its own; fused nodes carry what is needed of their leaves once, and each its own. A
+worker restored from it is the same worker: it answers, and sends, from then on what it would have. States of
+earlier releases are read, too (``migrations``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..algebra.aggregate import AggregateNode
 from ..algebra.anynode import AnyNode, everything
+from ..algebra.fused import FusedNode
 from ..algebra.nodes import EventNode
 from ..algebra.timelines import Key, KeyTable
 from ..errors import StateError
@@ -21,6 +23,7 @@ from ..wire.keyrows import (
     pack_rows,
     unpack_aggregate_rows,
     unpack_derived_rows,
+    unpack_fused_rows,
     unpack_leaf_rows,
 )
 from ..wire.leaf import pack_progress, unpack_progress
@@ -50,6 +53,8 @@ def pack_state(worker: NodeWorker) -> bytes:
         "cut_off": worker.cut_off,
         "left_below": worker.left_below,
     }
+    if isinstance(node, FusedNode):
+        message["inner"] = [inner.answerable_from for inner in node.nodes[:-1]]
     return pack(message)
 
 
@@ -82,6 +87,9 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
     node.folded, node.answerable_from = message["folded"], message["answerable_from"]
     if isinstance(node, EventNode):
         node.too_late = message["too_late"]
+    if isinstance(node, FusedNode):
+        for inner, instant in zip(node.nodes[:-1], message["inner"], strict=True):
+            inner.answerable_from = instant
     worker.cut_off = message["cut_off"]
     worker.left_below = message.get("left_below")
 
@@ -95,6 +103,10 @@ def _fill_node(node: AnyNode, packed: dict[str, Any]) -> None:
         leaf = unpack_leaf_rows(packed)
         _check_keys(leaf.keys, len(everyone))
         node.put_back(everyone, leaf)
+    elif isinstance(node, FusedNode):
+        fused = unpack_fused_rows(packed, len(node.inputs), len(node.nodes))
+        _check_keys(fused.keys, len(everyone))
+        node.put_back(everyone, fused)
     else:
         derived = unpack_derived_rows(packed, len(node.inputs))
         _check_keys(derived.keys, len(everyone))

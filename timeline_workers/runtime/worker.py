@@ -18,6 +18,7 @@ import numpy as np
 
 from ..algebra.aggregate import AggregateNode
 from ..algebra.anynode import AnyNode, make_node
+from ..algebra.fused import FusedNode
 from ..algebra.leaves import Progress
 from ..algebra.nodes import EventNode
 from ..algebra.revisions import Revision
@@ -31,7 +32,7 @@ from ..questions import Reader
 from ..wire.edges import BEGINNING, InboundEdge, OutboundEdge, open_message
 from ..wire.leaf import decode_leaf_batch
 from ..wire.progress import has_seen, later, least, watermark
-from . import answering
+from . import answering, fused
 from .answering import Answers
 from .state import pack_state, unpack_state
 
@@ -47,7 +48,7 @@ class NodeWorker:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.spec = spec
-        self.node: AnyNode = make_node(parse(spec.node.expression))
+        self.node: AnyNode = make_node(parse(spec.node.expression), fused=bool(spec.fused))
         self.inbound = {
             sender: [
                 InboundEdge(sender, slot) for slot, senders in enumerate(spec.inputs) if sender in senders
@@ -86,9 +87,9 @@ class NodeWorker:
     def receive(self, payload: bytes, settle: bool = True) -> None:
         """Take a message of an inbound edge. A repeated one is dropped and counted.
 
-        With ``settle`` False nothing follows from it until ``settle`` is called, before anything else is
-        asked of the worker: what several messages touch is then computed once. Raises StateError for bytes
-        that are no message, for a sender that is no input, and for a gap.
+        With ``settle`` False nothing need follow from it until ``settle`` is called, before anything is asked
+        of the worker: where nobody is told, what several messages touch is then computed once. Raises
+        StateError for bytes that are no message, for a sender that is no input, and for a gap.
         """
         message = open_message(payload)
         self.inputs_taken += 1
@@ -106,8 +107,8 @@ class NodeWorker:
                 self.node.receive(edge.slot, revision, floor)
         self.progress = least([edge.progress for edges in self.inbound.values() for edge in edges])
         # What a node tells must cover every message: an attempt that was lost may have told what one of them
-        # changed, though the next one takes it back. An aggregate tells nobody.
-        if settle or not isinstance(self.node, AggregateNode):
+        # changed, though the next one takes it back. Results have nobody to tell, and aggregates never do.
+        if settle or (self.outbound and not isinstance(self.node, AggregateNode)):
             self.settle()
 
     def settle(self) -> None:
@@ -128,6 +129,9 @@ class NodeWorker:
             return True
         if not edge.epoch:
             # It begins where the sender's past begins, as it would begin with the first event.
+            if isinstance(self.node, FusedNode):
+                self.node.begin_from([edge.slot for edge in edges], since)
+                return True
             held = self.node.answerable_from
             self.node.answerable_from = since if held is None else max(held, since)
             return True
@@ -153,6 +157,7 @@ class NodeWorker:
         edge = self.outbound.get(subscriber)
         if edge is not None and edge.epoch == epoch:
             return
+        self.settle()  # what was not told to anybody is part of the snapshot
         edge = OutboundEdge(subscriber, epoch)
         if not isinstance(self.node, AggregateNode):
             known = self.node.output.known_keys()
@@ -212,6 +217,7 @@ class NodeWorker:
         """``{"after": n, "limit": m}`` → the keys (groups, for an aggregate) numbered from ``after`` on,
         ``count`` of all, and ``next``, the number to go on after, or None.
         """
+        fused.check_name(self.spec, question)
         return answering.page(self._names(), question)
 
     def status(self) -> dict[str, Any]:
@@ -247,6 +253,8 @@ class NodeWorker:
             state["too_late"] = self.node.too_late
         if self.cut_off:
             state["cut_off"] = dict(self.cut_off)
+        if isinstance(self.node, FusedNode):
+            state["nodes"] = fused.statuses(self)
         return state
 
     def _limited(self) -> bool:
@@ -254,13 +262,15 @@ class NodeWorker:
         since, mark, retention = self.node.answerable_from, watermark(self.progress), self.spec.retention
         return since is not None and (retention is None or mark is None or since > mark - retention)
 
-    def _inputs(self) -> list[TimelineStore | None]:
+    def _inputs(self) -> Sequence[TimelineStore | None]:
         return [] if isinstance(self.node, EventNode) else self.node.inputs
 
     def _nbytes(self) -> int:
         return self.node.nbytes() + _BYTES_PER_KEY * len(self.node.keys)
 
     def _outputs(self) -> dict[str, TimelineStore]:
+        if isinstance(self.node, FusedNode):
+            return {str(place): node.output for place, node in enumerate(self.node.nodes)}
         return self.node.outputs if isinstance(self.node, AggregateNode) else {"": self.node.output}
 
     def _names(self) -> Sequence[Any]:
@@ -269,7 +279,10 @@ class NodeWorker:
         return self.node.keys.names
 
     def _readers(self, question: Mapping[str, Any]) -> Reader:
+        fused.check_name(self.spec, question)
         unit = question.get("unit", self.spec.source.time_unit)
+        if isinstance(self.node, FusedNode):
+            return fused.reader(self, question.get("node"), unit)
         kind: KindName = self.spec.node.kind
         limits: dict[str, Any] = {
             "unit": unit,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..algebra.keyrows import AggregateRows, DerivedRows, KeyRows, LeafRows
+from ..algebra.keyrows import AggregateRows, DerivedRows, FusedRows, KeyRows, LeafRows
 from ..algebra.log import EventLog
 from ..algebra.timelines import Timeline
 from ..algebra.values import Tagged
@@ -26,13 +26,19 @@ from .packing import (
 
 
 def pack_rows(rows: KeyRows | AggregateRows) -> dict[str, Any]:
-    """``rows`` as plain values; ``unpack_rows`` reads them back."""
+    """``rows`` as plain values; the ``unpack_…_rows`` of their kind reads them back."""
     if isinstance(rows, LeafRows):
         return {
             "origins": pack_ints(rows.origins),
             "seen": pack_ints(rows.seen),
             "log": pack_log(rows.log),
             "output": pack_timeline(rows.output),
+        }
+    if isinstance(rows, FusedRows):
+        return {
+            "inputs": [pack_timeline(timeline) for timeline in rows.inputs],
+            "nodes": [pack_timeline(timeline) for timeline in rows.outputs],
+            "stale": [pack_ints(stale) for stale in rows.stale],
         }
     inputs = [None if timeline is None else pack_timeline(timeline) for timeline in rows.inputs]
     if isinstance(rows, DerivedRows):
@@ -70,6 +76,23 @@ def unpack_derived_rows(packed: dict[str, Any], slots: int) -> DerivedRows:
     if any(timeline.keys != rows.keys for timeline in held):
         raise StateError("the rows of a derived node are of different numbers of keys")
     return rows
+
+
+def unpack_fused_rows(packed: dict[str, Any], slots: int, nodes: int) -> FusedRows:
+    """Reverse ``pack_rows`` of ``nodes`` fused nodes' over ``slots`` leaves. Raises StateError when the parts
+    do not belong together."""
+    with decoding("rows of fused nodes"):
+        inputs = tuple(unpack_timeline(timeline) for timeline in packed["inputs"])
+        outputs = tuple(unpack_timeline(timeline) for timeline in packed["nodes"])
+        stale = tuple(unpack_ints(instants) for instants in packed["stale"])
+    if not outputs or (len(inputs), len(outputs), len(stale)) != (slots, nodes, nodes):
+        raise StateError(
+            f"rows of {len(outputs)} fused nodes over {len(inputs)} leaves, not {nodes} over {slots}"
+        )
+    counts = {*(timeline.keys for timeline in (*inputs, *outputs)), *map(len, stale)}
+    if len(counts) != 1:
+        raise StateError("the rows of fused nodes are of different numbers of keys")
+    return FusedRows(inputs, outputs, stale)
 
 
 def unpack_aggregate_rows(packed: dict[str, Any], functions: tuple[str, ...]) -> AggregateRows:

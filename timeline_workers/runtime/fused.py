@@ -1,0 +1,106 @@
+"""The nodes of one worker by name, where it computes several (``fuse: true``): which of them a question is
+about, how far each is, and reading it.
+
+A node's watermark is the least of the leaves that it rests on, as it would be in a worker of its own: a leaf
+that lags keeps no answer from being final that does not need it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..algebra.fused import FusedNode
+from ..algebra.keyrows import FusedRows
+from ..algebra.timelines import Timeline
+from ..answers import KindName
+from ..errors import QuestionError, StateError
+from ..graph.plan import InnerNode, NodeSpec, WorkerSpec
+from ..language.canonical import to_text
+from ..questions import Reader
+from ..wire.progress import least, watermark
+from .segment import Segment
+
+if TYPE_CHECKING:
+    from .worker import NodeWorker
+
+_EXPRESSION_LENGTH = 200
+
+
+def names(spec: WorkerSpec) -> list[str]:
+    """The names of the worker's nodes, children first; the last is the one it is named for."""
+    return [*(node.name for node in spec.fused), spec.node.name]
+
+
+def place_of(spec: WorkerSpec, name: str | None) -> int:
+    """The place of the node called ``name`` (None: the last one) among ``names``."""
+    return len(spec.fused) if name is None else names(spec).index(name)
+
+
+def check_name(spec: WorkerSpec, question: Mapping[str, Any]) -> None:
+    """Raise QuestionError when ``question`` names a node that the worker does not compute."""
+    name, known = question.get("node"), names(spec)
+    if name is None or name in known:
+        return
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it computes {', '.join(known[-10:])}"
+    raise QuestionError(f"worker {spec.worker_id} has no node {name!r}; {hint}")
+
+
+def reader(worker: NodeWorker, name: str | None, unit: str) -> Reader:
+    """What answers for the node called ``name`` (None: the one the worker is named for)."""
+    spec, fused = worker.spec, _fused(worker)
+    place = place_of(spec, name)
+    node = fused.nodes[place]
+    return Reader(
+        node.output.timeline(),
+        fused.keys,
+        spec.node.kind if place == len(spec.fused) else spec.fused[place].kind,
+        unit=unit,
+        watermark=_watermark(worker, place),
+        answerable_from=node.answerable_from,
+        retention=spec.retention,
+    )
+
+
+def archived(
+    spec: WorkerSpec, segment: Segment, question: Mapping[str, Any]
+) -> tuple[Timeline, KindName, int | None]:
+    """Timeline, kind and ``answerable_from`` of the node that ``question`` is about, in a segment of the
+    worker's keys."""
+    check_name(spec, question)
+    place = place_of(spec, question.get("node"))
+    if place == len(spec.fused) or not isinstance(segment.rows, FusedRows):
+        return segment.rows.output, spec.node.kind, segment.answerable_from
+    return segment.rows.outputs[place], spec.fused[place].kind, segment.inner_answerable_from[place]
+
+
+def statuses(worker: NodeWorker) -> dict[str, dict[str, Any]]:
+    """By name, what every node is, holds and how far it is, as plain JSON; long expressions are cut."""
+    spec, fused = worker.spec, _fused(worker)
+    found = {}
+    every: list[InnerNode | NodeSpec] = [*spec.fused, spec.node]
+    for place, (about, node) in enumerate(zip(every, fused.nodes, strict=True)):
+        text = to_text(node.expression)
+        found[about.name] = {
+            "operator": about.operator,
+            "expression": text if len(text) <= _EXPRESSION_LENGTH else f"{text[:_EXPRESSION_LENGTH]}…",
+            "kind": about.kind,
+            "change_points": len(node.output),
+            "watermark": _watermark(worker, place),
+            "answerable_from": node.answerable_from,
+        }
+    return found
+
+
+def _watermark(worker: NodeWorker, place: int) -> int | None:
+    slots = _fused(worker).rests_on[place]
+    edges = (edge for edges in worker.inbound.values() for edge in edges)
+    return watermark(least([edge.progress for edge in edges if edge.slot in slots]))
+
+
+def _fused(worker: NodeWorker) -> FusedNode:
+    if not isinstance(worker.node, FusedNode) or len(worker.node.nodes) != len(names(worker.spec)):
+        raise StateError(f"{worker.spec.worker_id} does not compute the nodes that it names")
+    return worker.node
