@@ -13,7 +13,7 @@ import typer
 from timeline_workers.errors import TimelineError
 from timeline_workers.process import leave
 
-from . import column_library, kernel, peers, week, week_plot
+from . import column_library, figure9, kernel, peers, week, week_plot
 
 app = typer.Typer(
     help="Benchmarks of the engine against peers, measured in the same run; see benchmarks/README.md.",
@@ -78,6 +78,29 @@ def run_kernel(
         keys=keys or [10_000],
         forms=chosen(form, kernel.FORMS, "form"),
         only=chosen(only, kernel.NAMES, "contender") if only else [],
+        runs=runs,
+        seed=seed,
+        tell=tell,
+        json_file=json,
+        plot_file=plot,
+    )
+
+
+@app.command("figure9")
+def run_figure9(
+    events: Annotated[int, typer.Option(min=1, help="Number of state changes.")] = 2_000_000,
+    sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 20_000,
+    runs: Runs = 5,
+    seed: Seed = 7,
+    only: Only = None,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Rebuffering and play time, on one core: our engine, PostgreSQL, PySpark and DuckDB."""
+    figure9.run(
+        events=events,
+        sessions=sessions,
+        only=chosen(only, figure9.NAMES, "contender") if only else [],
         runs=runs,
         seed=seed,
         tell=tell,

@@ -113,7 +113,7 @@ def _comparison(
     runs: int,
     seed: int,
     core: int | None,
-    results: list[Result][Result],
+    results: list[Result],
 ) -> Comparison:
     given = "decoded columns" if form == "columns" else "JSON lines"
     return Comparison(

@@ -102,6 +102,5 @@ PEERS = {
         Peer("rtamt", ("rtamt>=0.4.10",)),
         Peer("pyspark", ("pyspark>=4.3",)),
         Peer("flink", ("apache-flink>=2.3",)),
-        Peer("postgres", ("psycopg[binary]>=3.3",)),
     )
 }
