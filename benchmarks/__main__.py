@@ -13,7 +13,7 @@ import typer
 from timeline_workers.errors import TimelineError
 from timeline_workers.process import leave
 
-from . import column_library, figure9, kernel, peers, week, week_plot
+from . import column_library, cost, durable, figure9, kernel, latency, peers, recovery, week, week_plot
 
 app = typer.Typer(
     help="Benchmarks of the engine against peers, measured in the same run; see benchmarks/README.md.",
@@ -106,6 +106,74 @@ def run_figure9(
         tell=tell,
         json_file=json,
         plot_file=plot,
+    )
+
+
+@app.command("durable")
+def run_durable(
+    events: Annotated[int, typer.Option(min=1, help="Number of events.")] = 1_000_000,
+    sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
+    runs: Runs = 5,
+    seed: Seed = 7,
+    only: Only = None,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Topic to answer: our workers, Flink SQL, PyFlink, Temporal alone, and one signal per event."""
+    durable.run(
+        events=events,
+        sessions=sessions,
+        only=chosen(only, durable.NAMES, "contender") if only else [],
+        runs=runs,
+        seed=seed,
+        tell=tell,
+        json_file=json,
+        plot_file=plot,
+    )
+
+
+@app.command("latency")
+def run_latency(
+    rate: Annotated[
+        list[float] | None, typer.Option(min=0.01, help="Events a second; 1, 100 and 10,000.")
+    ] = None,
+    probes: Annotated[int, typer.Option(min=1, help="Probes at each rate in a round.")] = 40,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds over all rates.")] = 5,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """From publishing an event to an answer that includes it, against a bare chain of signals."""
+    rates = rate or [1.0, 100.0, 10_000.0]
+    latency.run(rates=rates, probes=probes, rounds=rounds, tell=tell, json_file=json, plot_file=plot)
+
+
+@app.command("cost")
+def run_cost(
+    sessions: Annotated[
+        list[int] | None, typer.Option(min=1, help="Numbers of sessions; 1,000, 10,000 and 100,000.")
+    ] = None,
+    events: Annotated[int, typer.Option(min=1, help="Events of the busy phase.")] = 1_000_000,
+    seed: Seed = 7,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """What events and sessions cost: Temporal's actions and history, processor time, state."""
+    numbers = sessions or [1_000, 10_000, 100_000]
+    cost.run(sessions=numbers, events=events, seed=seed, tell=tell, json_file=json, plot_file=plot)
+
+
+@app.command("recovery")
+def run_recovery(
+    events: Annotated[int, typer.Option(min=2, help="Number of events.")] = 1_000_000,
+    sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
+    runs: Runs = 5,
+    seed: Seed = 7,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Catching up after every worker process was killed, and backfilling a new metric."""
+    recovery.run(
+        events=events, sessions=sessions, runs=runs, seed=seed, tell=tell, json_file=json, plot_file=plot
     )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,6 +60,14 @@ class Contender:
         return whole if self.most is None else min(whole, self.most)
 
 
+class Outcome(msgspec.Struct):
+    """What a contender's process leaves. ``notes``: what else it has measured, by what it is."""
+
+    seconds: float
+    cpu_seconds: float
+    notes: dict[str, float]
+
+
 def available(contenders: Sequence[Contender], tell: Tell) -> list[Contender]:
     """Those whose environment is there or can be made; ``tell`` hears in one line of each that is not."""
     found, missing = [], set()
@@ -96,14 +105,14 @@ def compare(
     """
     whole: int = json.loads((folder / "meta.json").read_text())["events"]
     right: dict[int, NDArray[np.int64]] = {}
-    results = {c.name: Result(c.name, c.events(whole), [], [], c.covers) for c in contenders}
+    results = {c.name: Result(c.name, c.events(whole), [], [], [], c.covers) for c in contenders}
     for turn in range(runs):
         for contender in contenders:
             if contender.name not in results:
                 continue
             events = contender.events(whole)
             try:
-                seconds, cpu, answers = run(contender, folder, events, core, environment or {})
+                outcome, answers = run(contender, folder, events, core, environment or {})
             except FailedRunError as error:
                 tell(f"left out: {error}")
                 del results[contender.name]
@@ -112,16 +121,17 @@ def compare(
                 right[events] = workloads.expected(folder, events)
             check(contender.name, answers, right[events])
             result = results[contender.name]
-            result.seconds.append(seconds)
-            result.cpu_seconds.append(cpu)
-            tell(f"run {turn + 1} of {runs}: {contender.name} {seconds:.3f} s for {events:,} events")
+            result.seconds.append(outcome.seconds)
+            result.cpu_seconds.append(outcome.cpu_seconds)
+            result.notes.append(outcome.notes)
+            tell(f"run {turn + 1} of {runs}: {contender.name} {outcome.seconds:.3f} s for {events:,} events")
     return list(results.values())
 
 
 def run(
     contender: Contender, folder: Path, events: int, core: int | None, environment: Mapping[str, str]
-) -> tuple[float, float, NDArray[np.int64]]:
-    """One run: its seconds, its processor seconds, and its answers. Raises FailedRunError."""
+) -> tuple[Outcome, NDArray[np.int64]]:
+    """One run: what it took, and its answers. Raises FailedRunError."""
     python = sys.executable if contender.peer is None else str(PEERS[contender.peer].python)
     with tempfile.TemporaryDirectory(prefix="timeline-bench-") as scratch:
         job = Path(scratch, "job.json")
@@ -139,13 +149,14 @@ def run(
             )
         except subprocess.TimeoutExpired:
             raise FailedRunError(f"{contender.name} took more than {RUN_SECONDS} s") from None
-        outcome = Path(scratch, "outcome.json")
-        if done.returncode or not outcome.exists():
+        left = Path(scratch, "outcome.json")
+        if done.returncode or not left.exists():
             said = (done.stderr or done.stdout).strip().splitlines() or ["(it said nothing)"]
+            print((done.stderr or done.stdout)[-3000:])
             raise FailedRunError(f"{contender.name} failed with code {done.returncode}: {said[-1][:300]}")
-        found = json.loads(outcome.read_text())
+        outcome = msgspec.json.decode(left.read_bytes(), type=Outcome)
         answers = np.fromfile(Path(scratch, "answers.bin"), np.int64)
-    return found["seconds"], found["cpu_seconds"], answers
+    return outcome, answers
 
 
 def check(name: str, answers: NDArray[np.int64], right: NDArray[np.int64]) -> None:

@@ -23,14 +23,15 @@ from rich.table import Table
 class Result(msgspec.Struct):
     """Seconds of every run of one contender, over ``items`` items each.
 
-    ``cpu_seconds``: processor time of the same runs, which a busy machine disturbs less. ``covers``: what
-    the time covers.
+    ``cpu_seconds``: processor time of the same runs, which a busy machine disturbs less. ``notes``: what else
+    each run has measured. ``covers``: what the time covers.
     """
 
     name: str
     items: int
     seconds: list[float]
     cpu_seconds: list[float] = []
+    notes: list[dict[str, float]] = []
     covers: str = ""
 
     @property
@@ -141,6 +142,10 @@ def say(comparison: Comparison, console: Console | None = None) -> None:
     for r in comparison.results:
         if r.covers:
             out.print(f"  {r.name}: {r.covers}", highlight=False, markup=False)
+        for what in r.notes[0] if r.notes else ():
+            values = [note[what] for note in r.notes]
+            said = f"{statistics.median(values):.2f} ({min(values):.2f} - {max(values):.2f})"
+            out.print(f"  {r.name}: {what} {said}", highlight=False, markup=False)
     out.print("  " + ", ".join(f"{k} {v}" for k, v in comparison.parameters.items()), highlight=False)
 
 

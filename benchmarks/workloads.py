@@ -68,6 +68,14 @@ def _playback(random: np.random.Generator, count: int) -> dict[str, Column]:
     return made
 
 
+def _player(random: np.random.Generator, count: int) -> dict[str, Column]:
+    states, actions = ("init", "play", "buffer", "pause"), ("seek", "pause", "resume")
+    made: dict[str, Column] = _one_of(
+        random, count, playerStateChange=(0.70, states), userAction=(0.30, actions)
+    )
+    return made
+
+
 def _states(random: np.random.Generator, count: int) -> dict[str, Column]:
     """Every event is a change of the player's state; in one of eight the viewer has just seeked."""
     states = ("init", "play", "buffer", "pause")
@@ -98,6 +106,12 @@ METRICS = {
             ' && has_existed(playerStateChange == "play") && !has_existed_within(userAction == "seek", 5s)'
             ' && latest_event_to_state(cdn) == "CDN1")',
             _playback,
+        ),
+        Metric(
+            "stalls",
+            'duration_where(latest_event_to_state(playerStateChange) == "buffer"'
+            ' && has_existed(playerStateChange == "play") && !has_existed_within(userAction == "seek", 5s))',
+            _player,
         ),
         Metric("playtime", 'duration_where(latest_event_to_state(playerStateChange) == "play")', _playback),
         Metric(

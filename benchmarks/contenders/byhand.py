@@ -47,7 +47,7 @@ class Cirr:
 
 
 class Rebuffering(Cirr):
-    """``rebuffering``: the same on any CDN; an event is (player state, viewer's action)."""
+    """``rebuffering`` and ``stalls``: the same on any CDN; an event is (player state, viewer's action)."""
 
     __slots__ = ()
     columns = ("playerStateChange", "userAction")  # type: ignore[assignment]
@@ -116,5 +116,6 @@ SESSIONS: dict[str, type[Any]] = {
     "playtime": Playtime,
     "outlier": Outlier,
     "rebuffering": Rebuffering,
+    "stalls": Rebuffering,
     "play": Playtime,
 }

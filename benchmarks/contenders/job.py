@@ -92,6 +92,7 @@ def number_of(name: str) -> int:
 Run = Callable[[], Any]
 Collect = Callable[[Any], Iterable[tuple[int, int]]]
 Prepare = Callable[[Job], tuple[Run, Collect]]
+NOTES: dict[str, float] = {}  # what else a run has measured
 AT_END: list[Callable[[], object]] = []  # called last first, when the answers are written
 
 
@@ -120,7 +121,7 @@ def main(prepare: Prepare, *, rehearse: bool = True) -> None:
     out = Path(asked["out"])
     (out / "answers.bin").write_bytes(answers.tobytes())
     (out / "outcome.json").write_text(
-        json.dumps({"events": job.events, "seconds": seconds, "cpu_seconds": cpu_seconds})
+        json.dumps({"events": job.events, "seconds": seconds, "cpu_seconds": cpu_seconds, "notes": NOTES})
     )
     while AT_END:
         AT_END.pop()()
@@ -131,10 +132,11 @@ def main(prepare: Prepare, *, rehearse: bool = True) -> None:
 def _processor_seconds() -> float:
     """Of this process, of children that have ended, and of all that descend from it and run."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used) + _descendants_seconds()
+    return sum(one.ru_utime + one.ru_stime for one in used) + descendants_seconds()
 
 
-def _descendants_seconds() -> float:
+def descendants_seconds() -> float:
+    """Processor seconds of everything that descends from this process and runs; 0 without /proc."""
     parents, ticks = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

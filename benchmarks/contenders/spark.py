@@ -1,7 +1,7 @@
 """PySpark, ``local[1]``, JVM and Python bound to one core: the metric as Spark SQL (``sql``).
 
-The table is cached in memory and the query has run twice over all of it before, so that the JVM is warm. Its time
-covers the query and collecting its rows.
+The table is cached in memory and the query has run twice over all of it before, so that the JVM is warm. Its
+time covers the query and collecting its rows.
 """
 
 from __future__ import annotations

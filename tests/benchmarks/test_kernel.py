@@ -44,7 +44,7 @@ def test_a_contender_answers_as_evaluate_does(
 ) -> None:
     (contender,) = (c for c in kernel.contenders(form) if c.name == name)
     folder = folders[metric]
-    _, _, answers = measure.run(contender, folder, 2_000, None, {})
+    _, answers = measure.run(contender, folder, 2_000, None, {})
     measure.check(name, answers, workloads.expected(folder, 2_000))
 
 
