@@ -111,7 +111,7 @@ FROM (
 def _python(job: Job, events: Path, out: Path, settings: dict[str, str]) -> None:
     import json
 
-    from pyflink.common import Configuration, Duration, Types, WatermarkStrategy
+    from pyflink.common import Configuration, Duration, Row, Types, WatermarkStrategy
     from pyflink.common.serialization import Encoder
     from pyflink.common.watermark_strategy import TimestampAssigner
     from pyflink.datastream import KeyedProcessFunction, StreamExecutionEnvironment
@@ -135,7 +135,8 @@ def _python(job: Job, events: Path, out: Path, settings: dict[str, str]) -> None
             if session is None:
                 session = make()
                 ctx.timer_service().register_event_time_timer(horizon // 1000 + 1)
-            session.hear(value[1], tuple(value[2:]))
+            _, now, *event = value
+            session.hear(now, tuple(event))
             self.state.update(session)
             return ()
 
@@ -144,16 +145,16 @@ def _python(job: Job, events: Path, out: Path, settings: dict[str, str]) -> None
             session.advance(horizon)
             yield f"{ctx.get_current_key()},{horizon},{session.duration}"
 
-    def decode(line: str) -> tuple[Any, ...]:
+    def decode(line: str) -> Row:
         event = json.loads(line)
-        return (event["key"], event["time"], *[event.get(name) for name in columns])
+        return Row(event["key"], event["time"], *[event.get(name) for name in columns])
 
     configuration = Configuration()
     for name, value in settings.items():
         configuration.set_string(name, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     source = FileSource.for_record_stream_format(StreamFormat.text_line_format(), str(events)).build()
-    row = Types.TUPLE([Types.STRING(), Types.LONG(), *[Types.STRING() for _ in columns]])
+    row = Types.ROW([Types.STRING(), Types.LONG(), *[Types.STRING() for _ in columns]])
     in_time = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_millis(1))
     (
         environment.from_source(source, WatermarkStrategy.no_watermarks(), "events")
