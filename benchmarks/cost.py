@@ -1,8 +1,8 @@
 """Cost: what a million events take of Temporal, of processors and of workers' memory, and how it grows with
 the number of sessions.
 
-For every number of sessions a stack of its own: first each session has one event (it is *idle*), then all
-share a number of events through the feeder at full load (it is *busy*).
+For every number of sessions a stack of its own: first each session has one event, below the watermark (it is
+*idle*), then all share a number of events through the feeder at full load (it is *busy*).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from temporalio.client import Client
 
 from workflows.ask import ask_worker
 from workflows.start import all_workers
@@ -29,11 +30,22 @@ from .report import finish, versions
 
 METRIC = "stalls"
 MILLION = 1_000_000
+MINUTE = 60 * MILLION
+POLL_SECONDS = 0.05
+
+
+class State(msgspec.Struct):
+    """Bytes, of all workers together: ``memory`` as they report it, after they have begun a new run, and
+    ``carried``, what that run was given, packed.
+    """
+
+    memory: int
+    carried: int
 
 
 class Sample(msgspec.Struct):
     """Of ``events`` busy events of ``sessions`` sessions: seconds, processor seconds of servers, workers and
-    feeder, cost in Temporal, and bytes of state of all workers after the idle phase and at the end.
+    feeder, cost in Temporal, and the state of all workers after the idle phase and at the end.
     """
 
     sessions: int
@@ -41,8 +53,8 @@ class Sample(msgspec.Struct):
     seconds: float
     cpu_seconds: float
     cost: Cost
-    idle_state_bytes: int
-    busy_state_bytes: int
+    idle: State
+    busy: State
 
     def row(self, first: Sample) -> dict[str, float]:
         """What the table shows."""
@@ -56,8 +68,10 @@ class Sample(msgspec.Struct):
             "actions per million": self.cost.actions * share,
             "history events per million": self.cost.events * share,
             "history MiB per million": self.cost.bytes * share / 2**20,
-            "bytes per idle session": self.idle_state_bytes / self.sessions,
-            "bytes per busy session": self.busy_state_bytes / self.sessions,
+            "carried bytes per idle session": self.idle.carried / self.sessions,
+            "carried bytes per busy session": self.busy.carried / self.sessions,
+            "memory bytes per idle session": self.idle.memory / self.sessions,
+            "memory bytes per busy session": self.busy.memory / self.sessions,
         }
 
 
@@ -66,16 +80,21 @@ async def measure(sessions: int, events: int, seed: int) -> Sample:
     metric = workloads.METRICS[METRIC]
     busy = workloads.generate(metric, events, sessions, seed)
     idle = workloads.generate(metric, sessions, sessions, seed)
-    # Idle events come first, all of them within the minute before.
+    # Idle events come first, and one of the first key a while later, so that the watermark passes them.
+    again = np.arange(sessions + 1) % sessions
     early = workloads.Data(
-        metric, sessions, np.sort(idle.key), busy.time[0] - 60 * MILLION + np.arange(sessions), idle.columns
+        metric,
+        sessions,
+        again.astype(np.int32),
+        busy.time[0] - MINUTE + np.append(np.arange(sessions), MINUTE // 2),
+        {name: workloads.Column(c.data[again], c.values) for name, c in idle.columns.items()},
     )
     known = names(sessions)
     system = stack.Stack()
     try:
         system.start_workers()
         client = await system.client()
-        wanted = stack.metric("bench", metric.expression, busy.columns)
+        wanted = stack.metric("bench", metric.expression, busy.columns, lateness="1s")
         planned = await stack.apply_metric(client, wanted)
         workers = [spec.worker_id for spec in all_workers(planned)]
         feeder = system.start_feeder()
@@ -85,12 +104,8 @@ async def measure(sessions: int, events: int, seed: int) -> Sample:
             pairs = zip((known[key] for key in data.key.tolist()), lines, strict=True)
             return stack.place_of(await asyncio.to_thread(system.publish, pairs))
 
-        async def state_bytes() -> int:
-            found = [await ask_worker(client, worker, "status") for worker in workers]
-            return sum(status["state"]["bytes"] for status in found)
-
         await stack.until(client, planned, await put(early))
-        idle_bytes = await state_bytes()
+        at_rest = await state_of(client, workers)
         # At full load there is a topic to read: the feeder stands still until all is in it.
         feeder.terminate()
         feeder.wait()
@@ -101,9 +116,28 @@ async def measure(sessions: int, events: int, seed: int) -> Sample:
         await stack.until(client, planned, place)
         seconds, cpu = time.perf_counter() - began, descendants_seconds() - cpu
         cost = (await cost_of(client, workers)).minus(before)
-        return Sample(sessions, events, seconds, cpu, cost, idle_bytes, await state_bytes())
+        return Sample(sessions, events, seconds, cpu, cost, at_rest, await state_of(client, workers))
     finally:
         system.close()
+
+
+async def state_of(client: Client, workers: Sequence[str]) -> State:
+    """Have every worker continue as new, and see what the new runs were given."""
+    memory = carried = 0
+    for worker in workers:
+        handle = client.get_workflow_handle(worker)
+        runs = (await ask_worker(client, worker, "status"))["runs"]
+        await handle.signal("continue_as_new")
+        while (status := await ask_worker(client, worker, "status"))["runs"] == runs or not status["state"]:
+            await asyncio.sleep(POLL_SECONDS)
+        memory += status["state"]["bytes"]
+        run_id = (await handle.describe()).run_id
+        async for event in client.get_workflow_handle(worker, run_id=run_id).fetch_history_events():
+            given, packed = event.workflow_execution_started_event_attributes.input.payloads
+            kept = msgspec.json.decode(given.data).get("carried")
+            carried += len(packed.data) + (kept["size"] if kept else 0)
+            break
+    return State(memory, carried)
 
 
 def run(
@@ -150,7 +184,12 @@ def _draw(rows: Sequence[dict[str, float]], file: Path) -> None:
     from .plot import pyplot, save
 
     plots = pyplot("cost")
-    shown = ("us of cpu per event", "actions per million", "bytes per idle session", "bytes per busy session")
+    shown = (
+        "us of cpu per event",
+        "actions per million",
+        "carried bytes per idle session",
+        "carried bytes per busy session",
+    )
     figure, panels = plots.subplots(1, len(shown), figsize=(10, 2.6))
     sessions = [row["sessions"] for row in rows]
     for axes, name in zip(panels, shown, strict=True):
