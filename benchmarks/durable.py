@@ -49,7 +49,7 @@ CONTENDERS = (
         "durable",
         f"one signal per event and leaf; {_OURS}",
         options={"each": True},
-        most=1_000,
+        most=500,
     ),
 )
 NAMES = tuple(c.name for c in CONTENDERS)

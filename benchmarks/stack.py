@@ -79,8 +79,14 @@ class Stack:
         return self.start("feeder", *arguments)
 
     def publish(self, lines: Iterable[tuple[str, bytes]]) -> Stored:
-        """Send (key, JSON) to the topic and return where the last one is."""
-        return to_pulsar((Event(key, 0.0, payload) for key, payload in lines), TOPIC)
+        """Send (key, JSON) to the topic and return where the last one is.
+
+        The last one is sent alone: the place of what is sent in a batch is that of the whole batch, which
+        would count as applied when its first event is.
+        """
+        events = [Event(key, 0.0, payload) for key, payload in lines]
+        to_pulsar(events[:-1], TOPIC)
+        return to_pulsar(events[-1:], TOPIC)
 
     def close(self) -> None:
         """Stop everything."""
