@@ -69,10 +69,9 @@ def run(
     """Measure and print. Raises WrongAnswerError."""
     taking = available([c for c in CONTENDERS if not only or c.name in only], tell)
     with tempfile.TemporaryDirectory(prefix="timeline-bench-") as scratch:
-        folder = Path(scratch)
-        workloads.generate(workloads.METRICS[METRIC], events, sessions, seed).write(folder, lines=True)
+        data = workloads.Shares(Path(scratch), METRIC, events, sessions, seed, lines=True)
         # Two processes of ours and Flink's threads have all cores, so nothing is bound to one.
-        results = compare(folder, taking, runs=runs, tell=tell, core=None)
+        results = compare(data, taking, runs=runs, tell=tell, core=None)
     comparison = Comparison(
         f"durable: {events:,} events of {sessions:,} sessions",
         "durable",

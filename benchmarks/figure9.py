@@ -52,10 +52,8 @@ def run(
     comparisons, core = [], one_core()
     for metric in METRICS:
         with tempfile.TemporaryDirectory(prefix="timeline-bench-") as scratch:
-            workloads.generate(workloads.METRICS[metric], events, sessions, seed).write(
-                Path(scratch), lines=False
-            )
-            results = compare(Path(scratch), taking, runs=runs, tell=tell, core=core)
+            data = workloads.Shares(Path(scratch), metric, events, sessions, seed, lines=False)
+            results = compare(data, taking, runs=runs, tell=tell, core=core)
         comparisons.append(
             Comparison(
                 f"{metric}, {events:,} state changes of {sessions:,} sessions",

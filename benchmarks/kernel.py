@@ -37,9 +37,19 @@ _COLUMNS: tuple[Contender, ...] = (
         most=1_000_000,
     ),
     Contender(
-        "reelay", "reelay", "updating a monitor per key, and summing its verdicts", "reelay", most=200_000
+        "reelay",
+        "reelay",
+        "updating a monitor with signals made before, and summing its verdicts",
+        "reelay",
+        most=200_000,
     ),
-    Contender("rtamt", "rtamt", "updating a monitor per key, and summing its verdicts", "rtamt", most=20_000),
+    Contender(
+        "rtamt",
+        "rtamt",
+        "evaluating each key's signals, made before, and summing the verdicts",
+        "rtamt",
+        most=20_000,
+    ),
     Contender("python", "python", _LOOP, most=1_000_000),
 )
 _JSONL: tuple[Contender, ...] = (
@@ -85,14 +95,11 @@ def run(
         for among in keys:
             for metric in metrics:
                 with tempfile.TemporaryDirectory(prefix="timeline-bench-") as scratch:
-                    folder = Path(scratch)
                     tell(f"{metric}: {count:,} events of {among:,} keys")
-                    data = workloads.generate(workloads.METRICS[metric], count, among, seed)
-                    data.write(folder, lines="jsonl" in forms)
-                    del data
+                    data = workloads.Shares(Path(scratch), metric, count, among, seed, lines="jsonl" in forms)
                     for form in forms:
                         taking = [c for c in _chosen(form, only) if c.name in known]
-                        results = compare(folder, taking, runs=runs, tell=tell, core=core)
+                        results = compare(data, taking, runs=runs, tell=tell, core=core)
                         comparisons.append(_comparison(metric, form, count, among, runs, seed, core, results))
                         say(comparisons[-1])
     used = versions(["numpy"]) | {

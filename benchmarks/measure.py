@@ -91,7 +91,7 @@ def one_core() -> int | None:
 
 
 def compare(
-    folder: Path,
+    data: workloads.Shares,
     contenders: Sequence[Contender],
     *,
     runs: int,
@@ -99,18 +99,19 @@ def compare(
     core: int | None,
     environment: Mapping[str, str] | None = None,
 ) -> list[Result]:
-    """Run each contender ``runs`` times over the data in ``folder``, in turns, bound to ``core``.
+    """Run each contender ``runs`` times over ``data``, or its share of it, in turns, bound to ``core``.
 
     Raises WrongAnswerError.
     """
-    whole: int = json.loads((folder / "meta.json").read_text())["events"]
+    whole = data.events
     right: dict[int, NDArray[np.int64]] = {}
-    results = {c.name: Result(c.name, c.events(whole), [], [], [], c.covers) for c in contenders}
+    results = {c.name: Result(c.name, c.events(whole), [], [], [], _covers(c, data)) for c in contenders}
     for turn in range(runs):
         for contender in contenders:
             if contender.name not in results:
                 continue
             events = contender.events(whole)
+            folder = data.of(events)
             try:
                 outcome, answers = run(contender, folder, events, core, environment or {})
             except FailedRunError as error:
@@ -126,6 +127,12 @@ def compare(
             result.notes.append(outcome.notes)
             tell(f"run {turn + 1} of {runs}: {contender.name} {outcome.seconds:.3f} s for {events:,} events")
     return list(results.values())
+
+
+def _covers(contender: Contender, data: workloads.Shares) -> str:
+    events = contender.events(data.events)
+    share = "" if events == data.events else f"; a share of {data.keys_of(events):,} keys"
+    return contender.covers + share
 
 
 def run(

@@ -39,9 +39,8 @@ def run(
 ) -> None:
     """Measure and print. Raises WrongAnswerError."""
     with tempfile.TemporaryDirectory(prefix="timeline-bench-") as scratch:
-        folder = Path(scratch)
-        workloads.generate(workloads.METRICS[METRIC], events, sessions, seed).write(folder, lines=True)
-        results = compare(folder, CONTENDERS, runs=runs, tell=tell, core=None)
+        data = workloads.Shares(Path(scratch), METRIC, events, sessions, seed, lines=True)
+        results = compare(data, CONTENDERS, runs=runs, tell=tell, core=None)
     comparison = Comparison(
         f"recovery: {events:,} events of {sessions:,} sessions",
         "undisturbed",

@@ -199,6 +199,28 @@ def generate(metric: Metric, events: int, keys: int, seed: int) -> Data:
     return Data(metric, keys, key.astype(np.int32), time, metric.make(random, events))
 
 
+class Shares:
+    """The data of a benchmark in ``folder``, and smaller data for contenders that are given a share: as many
+    events of a key, of fewer keys.
+    """
+
+    def __init__(self, folder: Path, metric: str, events: int, keys: int, seed: int, *, lines: bool) -> None:
+        self._folder, self._metric, self._lines, self._seed = folder, METRICS[metric], lines, seed
+        self.events, self.keys = events, keys
+
+    def keys_of(self, events: int) -> int:
+        """How many keys a share of ``events`` events has."""
+        return max(1, round(self.keys * events / self.events))
+
+    def of(self, events: int) -> Path:
+        """The folder of ``events`` events, made when it is first asked for."""
+        found = self._folder / str(events)
+        if not found.exists():
+            made = generate(self._metric, events, self.keys_of(events), self._seed)
+            made.write(found, lines=self._lines)
+        return found
+
+
 def arrow(job: Job) -> Any:
     """The events of a job as an Arrow table, strings dictionary-coded."""
     import pyarrow as pa

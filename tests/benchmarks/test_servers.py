@@ -34,9 +34,9 @@ CASES = [
 def test_a_contender_answers_as_evaluate_does(
     contender: measure.Contender, metric: str, tmp_path: Path
 ) -> None:
-    workloads.generate(workloads.METRICS[metric], 400, 20, seed=3).write(tmp_path, lines=True)
-    _, answers = measure.run(contender, tmp_path, 300, None, {})
-    measure.check(contender.name, answers, workloads.expected(tmp_path, 300))
+    workloads.generate(workloads.METRICS[metric], 200, 10, seed=3).write(tmp_path, lines=True)
+    _, answers = measure.run(contender, tmp_path, 150, None, {})
+    measure.check(contender.name, answers, workloads.expected(tmp_path, 150))
 
 
 def test_the_chain_is_as_long_as_the_longest_path() -> None:
