@@ -22,7 +22,7 @@ from benchmarks import stack
 from producer.send import Stored
 from timeline_workers.graph.plan import Plan
 
-from .job import AT_END, NOTES, Collect, Job, Run, main, names, number_of
+from .job import AT_END, FIRST, NOTES, Collect, Job, Run, main, names, number_of
 
 
 class System:
@@ -56,7 +56,10 @@ class System:
 
     async def feed(self) -> None:
         arguments = ("--batch", "1") if self.job.options.get("each") else ()
+        began = time.perf_counter()
         self.stack.start_feeder(*arguments)
+        await stack.until(self.client, self.planned, 0)
+        NOTES[FIRST] = time.perf_counter() - began
         if self.job.options.get("disturb") == "kill":
             await self.until(self.half)
             killed = time.perf_counter()

@@ -13,14 +13,17 @@ import gzip
 import os
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .byhand import SEEK_WINDOW, SESSIONS
-from .job import AT_END, Collect, Job, Run, main, number_of
+from .job import AT_END, FIRST, NOTES, Collect, Job, Run, main, number_of
 
 CHECKPOINTS = "1s"
+_LOOK_SECONDS = 0.05
 
 
 def prepare(job: Job) -> tuple[Run, Collect]:
@@ -47,6 +50,7 @@ def prepare(job: Job) -> tuple[Run, Collect]:
     work = _sql if job.options["api"] == "sql" else _python
 
     def run() -> None:
+        threading.Thread(target=_note_first, args=(home / "out", time.perf_counter()), daemon=True).start()
         work(job, events, home / "out", settings)
 
     def collect(_: object) -> Iterable[tuple[int, int]]:
@@ -58,6 +62,13 @@ def prepare(job: Job) -> tuple[Run, Collect]:
         return ((number_of(key), duration) for key, (_, duration) in latest.items())
 
     return run, collect
+
+
+def _note_first(out: Path, began: float) -> None:
+    """Note when the job writes its first row, into a file that is not committed yet."""
+    while not any(path.is_file() for path in out.rglob("*")):
+        time.sleep(_LOOK_SECONDS)
+    NOTES[FIRST] = time.perf_counter() - began
 
 
 def _sql(job: Job, events: Path, out: Path, settings: dict[str, str]) -> None:

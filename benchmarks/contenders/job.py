@@ -93,6 +93,7 @@ Run = Callable[[], Any]
 Collect = Callable[[Any], Iterable[tuple[int, int]]]
 Prepare = Callable[[Job], tuple[Run, Collect]]
 NOTES: dict[str, float] = {}  # what else a run has measured
+FIRST = "seconds until the first result"
 AT_END: list[Callable[[], object]] = []  # called last first, when the answers are written
 
 
