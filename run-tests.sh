@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints, type-checks and tests. Arguments go to pytest: ./run-tests.sh tests/feeder -k late
+# Lints, type-checks and tests. Arguments go to pytest: ./run-tests.sh tests/feeder -k late, or -n 0 for one process
 set -euo pipefail
 cd "$(dirname "$0")"
 . deploy/environment.sh
@@ -10,4 +10,5 @@ ruff check .
 echo "mypy"
 mypy
 echo "pytest"
-exec pytest "$@"
+# Three, as servers that start and workers that are killed leave two cores waiting. tests/conftest.py groups files.
+exec pytest -n 3 --dist loadgroup --no-loadscope-reorder "$@"

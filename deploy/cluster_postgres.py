@@ -56,10 +56,11 @@ class Postgres:
         )
         if done.returncode:
             shutil.rmtree(self._data, ignore_errors=True)
-            said = done.stderr.strip().splitlines()[-1:]
-            raise ClusterUnavailableError(
-                f"PostgreSQL cannot be set up in {self._directory} as {_account()}: {' '.join(said)}"
-            )
+            said = " ".join(done.stderr.strip().splitlines()[-1:])
+            hint = ""
+            if self._as_user:
+                hint = f"; the account {_account()} must reach the directory (chmod o+x on all above it)"
+            raise ClusterUnavailableError(f"PostgreSQL cannot be set up in {self._directory}: {said}{hint}")
 
     @property
     def command(self) -> list[str]:

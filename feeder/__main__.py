@@ -20,11 +20,11 @@ from timeline_workers.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.temporal_client import connect as connect_temporal
 
 from .catalog import Catalog
-from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, Counts, TopicFeeder
+from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, TopicFeeder, TopicGrewError
 from .gaps import GapError, Gaps
 from .intake import Begin, BeginError
 from .leaves import LeafLostError, Leaves
-from .report import configure_logging, reasons, report, summary
+from .report import Counts, configure_logging, reasons, report, summary
 from .retry import persist
 from .turn import turn
 
@@ -115,20 +115,19 @@ async def _run(
         telling = asyncio.create_task(report(counts, leaves, stop))
 
         def feeder(topic: str) -> TopicFeeder:
-            made = TopicFeeder(
+            return TopicFeeder(
                 connect_pulsar(url),
                 url,
                 topic,
                 catalog,
                 leaves,
                 gaps.setdefault(topic, Gaps(topic)),
+                counts.setdefault(topic, Counts()),
                 subscription=subscription,
                 batch_messages=batch,
                 batch_wait_ms=wait_ms,
                 begin=begin,
             )
-            made.counts = counts.setdefault(topic, made.counts)
-            return made
 
         try:
             failed = await _feed_topics(catalog, feeder, stop)
@@ -191,7 +190,7 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
             return
         except ConnectionFailedError as error:
             log.error("the broker does not answer; trying again", topic=topic, error=str(error))
-        except GapError as error:
+        except (GapError, TopicGrewError) as error:
             log.info("subscribing again", topic=topic, because=str(error))
             pause = GAP_SECONDS
         except TimelineError as error:

@@ -7,12 +7,16 @@ reads that first. Where it does not tell, the feeder connects anew, and only aft
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+import numpy as np
 import structlog
 
 from timeline_workers.errors import TimelineError
 
-from .messages import shown
-from .progress import Offset
+from .messages import offset_of, partitions_of, shown
+from .progress import ENTRY_STEP, Offset, advancing, gap
+from .route import Messages
 
 log = structlog.get_logger("feeder")
 
@@ -21,6 +25,60 @@ TRIES = 3
 
 class GapError(TimelineError):
     """The broker has delivered a message and may hold others that come first: connect again."""
+
+
+class Order:
+    """What one feeder has received of a topic, and whether what comes goes on from there."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Offset] = {}
+        # Whether what was seen last is the end of its entry: else another feeder may have fed the rest.
+        self._ended: dict[int, bool] = {}
+
+    @property
+    def seen(self) -> Mapping[int, Offset]:
+        """How far each partition was received; grows."""
+        return self._seen
+
+    def before_gap(self, messages: Messages) -> int:
+        """How many of ``messages`` come before the first gap within a partition; at least one."""
+        position = messages.position
+        cut = len(messages)
+        for partition in partitions_of(position):
+            rows = np.flatnonzero(position.partition == partition)
+            new, _ = advancing(position.take(rows), self._seen.get(partition))
+            begin = None if messages.begin is None else messages.begin.take(rows)
+            if found := gap(position.take(rows), new, begin):
+                place = found[1]
+                cut = min(cut, next(int(r) for r in rows if offset_of(position, int(r)) == place))
+        return max(cut, 1)
+
+    def take(
+        self, messages: Messages, ends_entry: Callable[[int], bool]
+    ) -> tuple[dict[int, Offset], set[int]]:
+        """Where ``messages`` begin in each partition, and which partitions do not simply go on from where
+        they were. ``ends_entry``: whether a row is known to be the last of its entry.
+        """
+        firsts: dict[int, Offset] = {}
+        fresh: set[int] = set()
+        position = messages.position
+        for partition in partitions_of(position):
+            rows = np.flatnonzero(position.partition == partition)
+            first = offset_of(messages.begin or position, int(rows[0]))
+            seen = self._seen.get(partition)
+            if seen is None or not (first <= seen or self._goes_on(partition, seen, first)):
+                fresh.add(partition)
+            firsts[partition] = first
+            last = self._seen[partition] = advancing(position.take(rows), seen)[1]
+            for row in reversed(rows.tolist()):
+                if offset_of(position, row) == last:
+                    self._ended[partition] = ends_entry(row)
+                    break
+        return firsts, fresh
+
+    def _goes_on(self, partition: int, seen: Offset, first: Offset) -> bool:
+        same_entry = first.minor // ENTRY_STEP == seen.minor // ENTRY_STEP
+        return seen.leads_to(first) and (same_entry or self._ended[partition])
 
 
 class Gaps:

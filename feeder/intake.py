@@ -10,11 +10,11 @@ needs to be acknowledged.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import time
+from time import monotonic, time
 from typing import Protocol
 
 import pulsar
@@ -22,8 +22,12 @@ import pulsar
 from timeline_workers.errors import TimelineError
 from timeline_workers.pulsar_client import explained
 
-from .past import BATCH_BYTES, Past, Stored
-from .progress import Offset, minor_of
+from .messages import Stored, place_of
+from .past import BATCH_BYTES, Past
+from .progress import Offset
+
+# While messages flow, acknowledge this often; at once when none come.
+ACKNOWLEDGE_SECONDS = 1.0
 
 
 class BeginError(TimelineError):
@@ -78,6 +82,37 @@ class Intake(Protocol):
 
     def close(self) -> None:
         """Stop receiving."""
+
+
+class Accepted:
+    """Per partition the last message that every leaf has been sent, until it is acknowledged."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._last: dict[int, tuple[Offset, pulsar.MessageId]] = {}
+        self._at = monotonic()
+
+    def __bool__(self) -> bool:
+        """Whether there is something to acknowledge."""
+        return bool(self._last)
+
+    @property
+    def due(self) -> bool:
+        """Whether the last acknowledgement is long enough ago for another while messages flow."""
+        return monotonic() - self._at >= ACKNOWLEDGE_SECONDS
+
+    def note(self, batch: Sequence[Stored]) -> None:
+        """Take messages that every leaf has been sent."""
+        for partition, at, message in batch:
+            known = self._last.get(partition)
+            if known is None or at > known[0]:
+                self._last[partition] = at, message.message_id()
+
+    def acknowledge(self) -> None:
+        """Acknowledge them; blocks. Raises pulsar.PulsarException."""
+        self._intake.acknowledge(message for _, message in self._last.values())
+        self._last.clear()
+        self._at = monotonic()
 
 
 class Subscribed:
@@ -155,10 +190,6 @@ class Reading:
         """See ``Intake``."""
         return self._past.read(self._messages, wait_ms=self._wait_ms)
 
-    def at_end(self, partition: int) -> bool:
-        """Whether everything that is stored has been received."""
-        return self._past.at_end(partition)
-
     def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
         """Nothing to do: where to go on is what the leaves have."""
 
@@ -169,5 +200,4 @@ class Reading:
 
 def _stored(message: pulsar.Message) -> Stored:
     at = message.message_id()
-    place = Offset(at.ledger_id(), minor_of(at.entry_id(), at.batch_index()))
-    return max(at.partition(), 0), place, message  # -1: the topic is not partitioned
+    return max(at.partition(), 0), place_of(at), message  # -1: the topic is not partitioned

@@ -113,12 +113,18 @@ class Leaves:
         """Return when Temporal has accepted for ``worker`` how far the source has come."""
         await self._send_all(group, worker, label, [progress_parcel(_leaf_of(group, worker), progress)])
 
-    async def progress(self, group: Group) -> dict[str, dict[int, Reached]]:
+    async def progress(self, group: Group) -> Mapping[str, Mapping[int, Reached]]:
         """Ask the leaf workers of ``group`` (of a per-key group, its journal) how far they are, with
         everything that they have been sent.
         """
         names = [worker for worker, _ in workers_of(group)]
         answers = await asyncio.gather(*(self.asked(name) for name in names))
+        return dict(zip(names, answers, strict=True))
+
+    async def heard(self, group: Group) -> Mapping[str, Mapping[int, Reached]]:
+        """Ask them how far they are now, whatever they have been sent."""
+        names = [worker for worker, _ in workers_of(group)]
+        answers = await asyncio.gather(*(self._ask(name) for name in names))
         return dict(zip(names, answers, strict=True))
 
     async def asked(self, worker: str) -> dict[int, Reached]:

@@ -1,17 +1,91 @@
-"""Messages as the client library has them, as columns, and as dead letters."""
+"""Messages as the client library has them: their places, as columns, and as dead letters.
+
+A message that was sent in chunks takes an entry for each, and comes whole with the last of them. Its place is
+there; where it begins is told by the client library in the serialized form of the message's id only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import pulsar
 
 from timeline_workers.events.batch import Positions
 
 from .deadletter import DeadLetter
-from .past import Stored
-from .progress import ENTRY_STEP, Offset
+from .progress import ENTRY_STEP, WHOLE_ENTRY, Offset, minor_of
 from .route import Messages
+
+Stored = tuple[int, Offset, pulsar.Message]
+"""A message with its partition and place."""
+
+# In the protocol buffers of Pulsar's MessageIdData.
+_LEDGER, _ENTRY, _BATCH_SIZE, _FIRST_CHUNK = 1, 2, 6, 7
+_FIRST_CHUNK_TAG = _FIRST_CHUNK << 3 | 2
+
+
+def place_of(at: pulsar.MessageId) -> Offset:
+    """The place of a message within its partition."""
+    entry, index = at.entry_id(), at.batch_index()
+    if index < 0 and _first_chunk(at) is not None:
+        index = WHOLE_ENTRY
+    return Offset(at.ledger_id(), minor_of(entry, index))
+
+
+def begin_of(stored: Stored) -> Offset:
+    """Where a message begins: where its first chunk is, if it was sent in chunks, else at its place."""
+    _, place, message = stored
+    if place.minor % ENTRY_STEP != WHOLE_ENTRY:
+        return place
+    return _first_chunk(message.message_id()) or place
+
+
+def ends_entry(at: pulsar.MessageId) -> bool:
+    """Whether a message is the last of its entry, as far as the client library tells."""
+    index: int = at.batch_index()
+    return index < 0 or _fields(at.serialize()).get(_BATCH_SIZE) == index + 1
+
+
+def _first_chunk(at: pulsar.MessageId) -> Offset | None:
+    data = at.serialize()
+    if _FIRST_CHUNK_TAG not in data:
+        return None
+    chunk = _fields(data).get(_FIRST_CHUNK)
+    if not isinstance(chunk, bytes):
+        return None
+    fields = _fields(chunk)
+    ledger, entry = fields.get(_LEDGER), fields.get(_ENTRY)
+    return Offset(ledger, minor_of(entry, 0)) if isinstance(ledger, int) and isinstance(entry, int) else None
+
+
+def _fields(data: bytes) -> dict[int, int | bytes]:
+    """The varints and byte strings of a protocol buffer, by number, up to anything else in it."""
+    found: dict[int, int | bytes] = {}
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        number, kind = divmod(varint(), 8)
+        if kind == 0:
+            found[number] = varint()
+        elif kind == 2:
+            size = varint()
+            found[number] = data[at : at + size]
+            at += size
+        else:
+            break
+    return found
 
 
 def read(batch: Sequence[Stored]) -> Messages:
@@ -21,7 +95,13 @@ def read(batch: Sequence[Stored]) -> Messages:
     major = np.fromiter((place.major for _, place, _ in batch), np.int64, count)
     minor = np.fromiter((place.minor for _, place, _ in batch), np.int64, count)
     published = np.fromiter((m.publish_timestamp() for _, _, m in batch), np.int64, count)
-    return Messages([m.data() for _, _, m in batch], Positions(partition, major, minor), published * 1000)
+    position, begin = Positions(partition, major, minor), None
+    chunked = np.flatnonzero(minor % ENTRY_STEP == WHOLE_ENTRY).tolist()
+    if chunked:
+        begin = Positions(partition, major.copy(), minor.copy())
+        for row in chunked:
+            begin.major[row], begin.minor[row] = begin_of(batch[row])
+    return Messages([m.data() for _, _, m in batch], position, published * 1000, begin)
 
 
 def offset_of(position: Positions, row: int) -> Offset:
@@ -30,9 +110,9 @@ def offset_of(position: Positions, row: int) -> Offset:
 
 
 def shown(offset: Offset) -> str:
-    """A place as people read it: ``ledger:entry:index``."""
+    """A place as people read it: ``ledger:entry:index``, as the client library counts them."""
     entry, index = divmod(offset.minor, ENTRY_STEP)
-    return f"{offset.major}:{entry}:{index}"
+    return f"{offset.major}:{entry}:{0 if index == WHOLE_ENTRY else index}"
 
 
 def letter(stored: Stored, reason: str, text: str, metrics: Sequence[str]) -> DeadLetter:

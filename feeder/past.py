@@ -16,7 +16,8 @@ import structlog
 
 from timeline_workers.pulsar_client import explained
 
-from .progress import ENTRY_STEP, SILENT, Offset, minor_of
+from .messages import Stored, place_of
+from .progress import ENTRY_STEP, SILENT, WHOLE_ENTRY, Offset
 
 log = structlog.get_logger("feeder")
 
@@ -26,9 +27,6 @@ BATCH_BYTES = 16 * 1024 * 1024
 STALLED_SECONDS = 2.0
 SILENT_SECONDS = 0.5
 _POLL_MS = 1
-
-Stored = tuple[int, Offset, pulsar.Message]
-"""A message with its partition and place."""
 
 
 def knows_partitions(client: pulsar.Client, partitions: Sequence[str]) -> bool:
@@ -77,6 +75,11 @@ class Past:
         return all(tape.at_end(partition) for tape in self._tapes if partition in tape.partitions)
 
     @property
+    def knows_ends(self) -> bool:
+        """Whether the broker tells where partitions end, as a real one does."""
+        return all(tape.knows_end for tape in self._tapes)
+
+    @property
     def partitions(self) -> frozenset[int]:
         """The partitions that are read."""
         return frozenset().union(*(tape.partitions for tape in self._tapes))
@@ -114,10 +117,10 @@ class _Tape:
         ledgers: bool = False,
     ) -> None:
         self._past, self._name, self._whole, self._ledgers = past, name, whole, ledgers
-        self.partitions = frozenset(after)
+        self.partitions, self.knows_end = frozenset(after), ledgers
         self._at = {p: SILENT.offset if at is None else at for p, at in after.items()}
         self._held: list[Stored] = []
-        self._heard, self._any = monotonic(), False
+        self._heard, self._any, self._waited = monotonic(), False, 0.0
         self.is_current, self._opened_ms = False, time() * 1000
         self._reader = past.open(name, self._start())
 
@@ -125,8 +128,10 @@ class _Tape:
         if self._whole:
             return pulsar.MessageId.earliest
         [(partition, at)] = self._at.items()
-        # The whole entry is read again: where in it one was is told by _at.
-        before = at.minor // ENTRY_STEP - 1
+        # The whole entry is read again: where in it one was is told by _at. The last chunk of a message alone
+        # would never be delivered.
+        entry, index = divmod(at.minor, ENTRY_STEP)
+        before = entry if index == WHOLE_ENTRY else entry - 1
         if at.major < 0 or (before < 0 and not self._ledgers):
             return pulsar.MessageId.earliest
         return pulsar.MessageId(partition, at.major, before, -1)
@@ -139,15 +144,17 @@ class _Tape:
         size = 0
         until = monotonic() + wait_ms / 1000
         while len(found) < many and size < BATCH_BYTES and (self._whole or not self._held):
+            patience = _POLL_MS if found else max(wait_ms, _POLL_MS)
             try:
-                message = self._reader.read_next(_POLL_MS if found else max(wait_ms, _POLL_MS))
+                message = self._reader.read_next(patience)
             except pulsar.Timeout:
+                self._waited += patience / 1000
                 if found or not self._stalled():
                     return
                 continue
-            self._heard, self._any = monotonic(), True
+            self._heard, self._any, self._waited = monotonic(), True, 0.0
             at = message.message_id()
-            place = Offset(at.ledger_id(), minor_of(at.entry_id(), at.batch_index()))
+            place = place_of(at)
             partition = max(at.partition(), 0) if self._whole else min(self.partitions)
             if partition in self._at and place > self._at[partition]:
                 self._at[partition] = place
@@ -170,7 +177,7 @@ class _Tape:
         log.info("the broker has stopped delivering to a reader; opening it anew", topic=self._name)
         self.close()
         self._reader = self._past.open(self._name, self._start())
-        self._heard, self._any = monotonic(), False
+        self._heard, self._any, self._waited = monotonic(), False, 0.0
         return True
 
     def at_end(self, partition: int) -> bool:
@@ -182,8 +189,8 @@ class _Tape:
         if self._ledgers or (self._any and not self._whole):
             return bool(self._reader.has_message_available())
         # The embedded broker cannot say so of a topic or partition that holds nothing (and the client library
-        # does not survive two such answers): there silence must do.
-        return monotonic() - self._heard < SILENT_SECONDS
+        # does not survive two such answers): there silence must do, for as long as it was listened to.
+        return self._waited < SILENT_SECONDS
 
     def close(self) -> None:
         with suppress(pulsar.PulsarException):

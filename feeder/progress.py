@@ -1,8 +1,11 @@
 """Positions of messages, watermarks per source partition, and where to go on after a restart. No I/O.
 
 A position is ``(partition, major, minor)``: for Pulsar the partition index, the ledger id, and
-``entry id * 65536 + batch index``. The watermark of a source partition is the greatest event time seen in
-it minus the allowed lateness; an event strictly below the watermark that stood before it is late.
+``entry id * 65536 + batch index``. A message that was sent in chunks, an entry each, is at its last entry
+with the index 65535: nothing more is in there.
+
+The watermark of a source partition is the greatest event time seen in it minus the allowed lateness; an event
+strictly below the watermark that stood before it is late.
 
 The same events must be late after a restart as before it, so the watermark must be known exactly at the
 message at which the broker goes on. One leaf worker per group of metrics, the *journal*, hears of every
@@ -24,6 +27,8 @@ from timeline_workers.algebra.values import Bools, Int64
 from timeline_workers.events.batch import Positions
 
 ENTRY_STEP = 2**16
+# The index of a message that is the only one of its entries, and of several (see ``messages``).
+WHOLE_ENTRY = ENTRY_STEP - 1
 NEVER = -(2**62)  # below every event time
 
 
@@ -33,8 +38,14 @@ class Offset(NamedTuple):
     major: int
     minor: int
 
+    def leads_to(self, other: Offset) -> bool:
+        """Whether ``other`` may directly follow this place within one ledger: then no entry is missing
+        between them. Where a ledger ends is not known, and another feeder may have fed the rest of it.
+        """
+        return other.major == self.major and self.is_next(other)
+
     def is_next(self, other: Offset) -> bool:
-        """Whether ``other`` may directly follow this place: no message can be missing between them.
+        """Whether ``other`` may directly follow this place.
 
         The last batch index of an entry and the last entry of a ledger are not known, so the first of the
         next counts as following.
@@ -148,13 +159,10 @@ class Clock:
         """How far each partition has come."""
         return self._reached
 
-    def silent(self) -> tuple[Progress, ...]:
-        """The progress of the partitions that have brought nothing yet."""
-        return tuple(SILENT.as_progress(p) for p in range(self._partitions) if p not in self._reached)
-
     def progress(self) -> tuple[Progress, ...]:
-        """The progress of all partitions."""
-        return (*(r.as_progress(p) for p, r in sorted(self._reached.items())), *self.silent())
+        """The progress of all partitions, also of those that have brought nothing yet."""
+        silent = (SILENT.as_progress(p) for p in range(self._partitions) if p not in self._reached)
+        return (*(r.as_progress(p) for p, r in sorted(self._reached.items())), *silent)
 
     def start(self, partition: int, reached: Reached | None) -> None:
         """Set (or forget) where ``partition`` stands, as after a restart."""
@@ -226,16 +234,19 @@ def advancing(position: Positions, after: Offset | None) -> tuple[Bools, Offset]
     return (new if after is None else new[1:]), Offset(int(major[top]), int(minor[top]))
 
 
-def gap(position: Positions, new: Bools) -> tuple[Offset, Offset] | None:
-    """The first two neighbours among the ``new`` messages of one partition of which the second may not follow
-    the first directly (see ``Offset.is_next``); None when there are none.
+def gap(position: Positions, new: Bools, begin: Positions | None = None) -> tuple[Offset, Offset] | None:
+    """The first two neighbours among the ``new`` messages of one partition of which the first does not lead
+    to the second (see ``Offset.leads_to``); None when there are none. ``begin``: where each of the messages
+    begins, if some take more than one entry.
     """
     major, minor = position.major[new], position.minor[new]
-    next_entry = (minor[1:] % ENTRY_STEP == 0) & (minor[1:] // ENTRY_STEP == minor[:-1] // ENTRY_STEP + 1)
+    first = position if begin is None else begin
+    to_major, to_minor = first.major[new][1:], first.minor[new][1:]
+    next_entry = (to_minor % ENTRY_STEP == 0) & (to_minor // ENTRY_STEP == minor[:-1] // ENTRY_STEP + 1)
+    # One that begins before the end of its neighbour: their chunks come alternately.
+    within = to_minor <= minor[:-1]
     follows = np.where(
-        major[1:] == major[:-1],
-        (minor[1:] == minor[:-1] + 1) | next_entry,
-        (major[1:] > major[:-1]) & (minor[1:] == 0),
+        to_major == major[:-1], (to_minor == minor[:-1] + 1) | next_entry | within, to_major < major[:-1]
     )
     if follows.all():
         return None

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from timeline_workers.errors import TimelineError
 
 from .deadletter import dead_letter_topic
 from .intake import Begin
-from .messages import last_places, read, shown
-from .past import Past, Stored
+from .messages import Stored, last_places, read, shown
+from .past import Past
 from .progress import Offset
 from .route import Group, Messages, Routed, Router
 
@@ -67,6 +66,7 @@ class Replay:
         self._limits, self._take, self._run = limits, take, run
         self._at_once, self._begin, self._letters = at_once, begin, letters
         self.messages = 0
+        self._ended: dict[int, Offset] = {}
         self._task = asyncio.create_task(self._chase())
 
     @property
@@ -92,12 +92,21 @@ class Replay:
 
     async def _chase(self) -> None:
         while True:
-            limits = self._limits()
+            limits = {**self._ended, **self._limits()}
             stored = await self._run(self._past.read, self._at_once, limits, WAIT_MS)
             if stored:
                 await self._feed(stored)
+                if self._past.knows_ends:
+                    await self._run(self._note_ends, limits)
             elif await self._run(self._there, limits):
                 return
+
+    def _note_ends(self, limits: Mapping[int, Offset]) -> None:
+        # Who else feeds a partition goes on at its end: not all that it brings must be read here, too.
+        for partition in self._past.partitions - limits.keys():
+            reached = self._router.clock.reached.get(partition)
+            if reached is not None and self._past.at_end(partition):
+                self._ended[partition] = reached.offset
 
     def _there(self, limits: Mapping[int, Offset]) -> bool:
         reached = self._router.clock.reached
@@ -163,22 +172,3 @@ class LateLetters:
         """Stop reading."""
         if self._past is not None:
             self._past.close()
-
-
-def first_stored(
-    client: pulsar.Client, url: str, topic: str, partition: int, after: Offset | None
-) -> Offset | None:
-    """The place of the first message that is stored in ``partition`` after a place; None when there is none.
-
-    Raises pulsar.Timeout when the broker has some and does not deliver it.
-    """
-    with closing(Past(client, url, topic, {partition: after})) as past:
-        for _ in range(_PATIENCE):
-            for _, place, _ in past.read(1, None, wait_ms=200):
-                return place
-            if past.at_end(partition) or past.is_current:
-                return None
-    raise pulsar.Timeout("the broker does not deliver what it holds")
-
-
-_PATIENCE = 50

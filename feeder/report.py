@@ -1,4 +1,4 @@
-"""Telling how the feeding goes: one live line on a terminal, log lines otherwise."""
+"""Counting, and telling how the feeding goes: one live line on a terminal, log lines otherwise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from time import monotonic
 
 import structlog
@@ -14,13 +15,28 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from .consume import Counts
 from .leaves import Leaves
 
 log = structlog.get_logger("feeder")
 
 REFRESH_SECONDS = 0.5
 LOG_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has become of the messages of a topic since the feeder started."""
+
+    messages: int = 0
+    events: int = 0
+    late: int = 0
+    refused: int = 0
+    skipped: int = 0
+    replayed: int = 0
+    batches: int = 0
+    gaps: int = 0
+    lag: float = 0.0
+    reasons: dict[str, int] = field(default_factory=dict)
 
 
 def summary(counts: Iterable[Counts], signals: int, rate: float) -> dict[str, int | float]:

@@ -37,11 +37,15 @@ _LABEL_CACHE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """N messages of one topic, in order within each partition. ``published``: int64[N], microseconds."""
+    """N messages of one topic, in order within each partition. ``published``: int64[N], microseconds.
+
+    ``begin``: where they begin, if some take more than one entry of the broker's.
+    """
 
     payloads: list[bytes]
     position: Positions
     published: Int64
+    begin: Positions | None = None
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -49,7 +53,10 @@ class Messages:
     def take(self, rows: NDArray[np.intp]) -> Messages:
         """The messages of ``rows``."""
         return Messages(
-            [self.payloads[i] for i in rows.tolist()], self.position.take(rows), self.published[rows]
+            [self.payloads[i] for i in rows.tolist()],
+            self.position.take(rows),
+            self.published[rows],
+            None if self.begin is None else self.begin.take(rows),
         )
 
 
@@ -187,6 +194,7 @@ class Router:
         it, and that the result depends only on the messages and the watermarks before them.
         """
         source = self.group.source
+        standing = self.clock.progress()
         decoded = self._decoder.decode(
             messages.payloads, messages.position, messages.published, source.max_ahead
         )
@@ -200,7 +208,7 @@ class Router:
         for row in np.flatnonzero(clocked.late).tolist():
             refused.append(Refused(row, "late", _late(row, times, clocked, messages.position)))
         events = np.flatnonzero(~clocked.late[rows])
-        parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked)
+        parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked, standing)
         return Routed(refused, parcels, labels, self.clock.progress(), len(events))
 
     def _divide(
@@ -210,10 +218,10 @@ class Router:
         events: NDArray[np.intp],
         messages: Messages,
         clocked: Clocked,
+        standing: Sequence[Progress],
     ) -> tuple[dict[str, list[Parcel]], dict[str, str]]:
         parcels: dict[str, list[Parcel]] = {}
         labels: dict[str, str] = {}
-        silent = self.clock.silent()
         for label, chosen in self._by_label(batch, events):
 
             def build(lo: int, hi: int, leaf: Leaf, chosen: NDArray[np.intp] = chosen) -> list[Parcel]:
@@ -221,7 +229,10 @@ class Router:
                 within = chosen[np.searchsorted(rows[chosen], lo) : np.searchsorted(rows[chosen], hi)]
                 part = select(batch, within)
                 told = progress_of(messages.position, clocked, messages.published, np.arange(lo, hi))
-                progress = (*told, *silent)
+                # Of all partitions: a leaf worker that hears for the first time would take those that it is
+                # told of for all that there are, and final what the others may still change.
+                heard = {p.partition for p in told}
+                progress = (*told, *(p for p in standing if p.partition not in heard))
                 leaf_batch = leaf.router.batch(part, progress)
                 sunk = self._sunk.get(leaf.node.name)
                 if sunk is not None:

@@ -61,8 +61,12 @@ def main(
     """
     chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
     options = Options(chosen, seconds, events, kills, workers, feeders, drain, hand_over)
-    directory = data or Path(tempfile.mkdtemp(prefix="chaos-"))
-    directory.mkdir(parents=True, exist_ok=True)
+    if data is None:
+        directory = Path(tempfile.mkdtemp(prefix="chaos-"))
+        directory.chmod(0o755)  # PostgreSQL may run under another account
+    else:
+        directory = data
+        directory.mkdir(parents=True, exist_ok=True)
     real = cluster or broker is Broker.pulsar
     name = f"{'a cluster' if cluster else 'the dev server'} and {'Pulsar' if real else 'the embedded broker'}"
     stack = stack_of(directory, real_broker=real, cluster=cluster)

@@ -68,7 +68,7 @@ async def described(client: Client) -> None:
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(Exception),
         wait=wait_fixed(0.2),
-        stop=stop_after_delay(60),
+        stop=stop_after_delay(120),
         reraise=True,
     ):
         with attempt:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pulsar
 import pytest
 from hypothesis import given, strategies as st
 
-from feeder.gaps import TRIES, GapError, Gaps
+from feeder.gaps import TRIES, GapError, Gaps, Order
+from feeder.messages import ends_entry
 from feeder.progress import Offset, advancing, gap, minor_of
+from feeder.route import Messages
 from timeline_workers.events.batch import Positions
 
 
@@ -45,5 +48,45 @@ def test_a_gap_in_a_batch_is_found_where_two_new_neighbours_do_not_follow_each_o
     )
     new, _ = advancing(position, None if after is None else at(*after))
     kept = [o for o, is_new in zip(offsets, new.tolist(), strict=True) if is_new]
-    pairs = [(a, b) for a, b in pairwise(kept) if not a.is_next(b)]
+    pairs = [(a, b) for a, b in pairwise(kept) if not a.leads_to(b)]
     assert gap(position, new) == (pairs[0] if pairs else None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "whole", "first", "fresh"),
+    [
+        (at(7, 3, 1), False, at(7, 3, 2), False),
+        (at(7, 3, 1), True, at(7, 4), False),
+        # Another feeder may have fed the rest of the entry, or of the ledger.
+        (at(7, 3, 1), False, at(7, 4), True),
+        (at(7, 3, 1), True, at(8, 0), True),
+        (at(7, 3, 1), True, at(7, 5), True),
+        # What was received before comes again.
+        (at(7, 3, 1), False, at(7, 2), False),
+    ],
+)
+def test_a_partition_goes_on_only_where_nobody_can_have_fed_anything_in_between(
+    seen: Offset, whole: bool, first: Offset, fresh: bool
+) -> None:
+    order = Order()
+
+    def take(place: Offset) -> tuple[dict[int, Offset], set[int]]:
+        position = Positions(np.zeros(1, np.int32), np.array([place.major]), np.array([place.minor]))
+        return order.take(Messages([b""], position, np.zeros(1, np.int64)), lambda row: whole)
+
+    assert take(seen) == ({0: seen}, {0})
+    assert take(first) == ({0: first}, {0} if fresh else set())
+
+
+@pytest.mark.parametrize(
+    ("data", "ends"),
+    [
+        (b"\x08\x03\x10\x3a\x18\x00", True),
+        (b"\x08\x03\x10\x3a\x18\x00\x20\x02\x30\x05", False),
+        (b"\x08\x03\x10\x3a\x18\x00\x20\x04\x30\x05", True),
+        # Nothing is said of the batch's size.
+        (b"\x08\x03\x10\x3a\x18\x00\x20\x04", False),
+    ],
+)
+def test_the_last_message_of_an_entry_is_known_by_the_size_of_its_batch(data: bytes, ends: bool) -> None:
+    assert ends_entry(pulsar.MessageId.deserialize(data)) is ends

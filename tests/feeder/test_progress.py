@@ -50,6 +50,8 @@ def at(ledger: int, entry: int, index: int = 0) -> Offset:
 )
 def test_only_a_place_that_leaves_no_message_out_follows(here: Offset, there: Offset, follows: bool) -> None:
     assert here.is_next(there) is follows
+    # Where the ledger changes, another feeder may have fed the rest of the one before.
+    assert here.leads_to(there) is (follows and here.major == there.major)
 
 
 def test_a_message_outside_a_batch_has_index_zero() -> None:

@@ -95,6 +95,25 @@ def test_keys_go_to_the_workers_of_their_partition_only() -> None:
     assert set(routed.labels.values()) == {"p0", "p1", "p2"}
 
 
+def test_a_worker_that_hears_for_the_first_time_is_told_of_all_partitions() -> None:
+    """Also of those that brought events before, to others: what they may bring bounds what is final."""
+    router = Router(group(), partitions=3)
+    keys = {partition_of(f"k{i}", SOURCE): f"k{i}" for i in range(40)}
+    for partition, label in enumerate(["p0", "p1"]):
+        one = messages([{"id": keys[label], "t": 100 * partition, "state": "on"}])
+        routed = router.route(Messages(one.payloads, place(partition), one.published))
+        [progress] = {b.progress for batches in received(routed).values() for b in batches}
+        assert {p.partition: p.watermark for p in progress} == {
+            0: -10_000_000,
+            1: 90_000_000 if partition else None,
+            2: None,
+        }
+
+
+def place(partition: int) -> Positions:
+    return Positions(np.array([partition], np.int32), np.zeros(1, np.int64), np.zeros(1, np.int64))
+
+
 def test_late_events_are_refused_with_their_times_and_reach_no_leaf() -> None:
     routed = Router(group()).route(
         messages([{"id": "a", "t": 100, "state": "on"}, {"id": "late", "t": 80, "state": "on"}])

@@ -147,6 +147,21 @@ async def test_a_metric_gets_the_past_of_a_topic_on_which_nothing_happens_any_mo
     assert await answers(stack, beside) == await answers(stack, apart) != expected
 
 
+async def test_a_metric_that_is_deleted_and_applied_again_is_rebuilt(stack: Stack) -> None:
+    """The feeder that runs reads the past for it, though its subscription is past those events."""
+    topic = "rebuilt"
+    made = metric("rebuilt", topic, NEW)
+    await stack.apply(made)
+    stack.start_feeder()
+    places = publish(stack, topic, some_events(5, 500, 0))
+    await fed(stack, made, last_of(places))
+    before = await answers(stack, made), await counted(stack, made)
+    await ask.delete(await stack.temporal(), made.name)
+    await stack.apply(made)
+    await fed(stack, made, last_of(places))
+    assert (await answers(stack, made), await counted(stack, made)) == before
+
+
 @pytest.mark.parametrize("begin", ["earliest", "latest", "TIME"])
 async def test_the_feeder_begins_where_it_is_told(stack: Stack, begin: str) -> None:
     """At the first message, at what is published after it has begun, or at a time of publishing. Begun once,

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import pulsar
 import pytest
 
 from deploy.pulsar_standalone import Broker
 from feeder.consume import SUBSCRIPTION
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.integration.test_every_event import Place, counting, counts, fed, last_of, letters, publish
+from timeline_workers.pulsar_client import connect as connect_pulsar
 
 pytestmark = pytest.mark.integration
 
@@ -144,11 +146,25 @@ async def test_a_broker_that_is_killed_and_started_again_loses_and_doubles_nothi
         stack.start(name, "feeder", "--batch", "100", "--wait-ms", "1")
 
     async def begun() -> bool:
-        return sum((await counts(stack, metric)).values()) > 0
+        # A feeder that finds no broker when it starts ends.
+        feeding = all('"event": "feeding"' in stack.log(name) for name in ("left", "right"))
+        return feeding and sum((await counts(stack, metric)).values()) > 0
 
     await eventually(begun)
     pulsar_broker.kill()
     await asyncio.to_thread(pulsar_broker.start)
+
+    async def serves() -> bool:
+        client = connect_pulsar(pulsar_broker.url)
+        try:
+            client.create_producer(topic)
+        except pulsar.PulsarException:
+            return False
+        finally:
+            client.close()
+        return True
+
+    await eventually(serves)
     places += await asyncio.to_thread(publish, stack, topic, sent[len(sent) // 2 :])
     await fed(stack, metric, last_of(places))
     for name in ("left", "right"):

@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,11 +67,12 @@ def program(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(60)
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "worker-killed"])
 async def test_every_answer_of_ten_thousand_sessions_is_the_oracles(
-    kill: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """200,000 events, shuffled within a minute and 5 % sent twice: 20 instants of every session are right."""
+    """200,000 events, shuffled within a minute and 5 % sent twice, and the worker process killed after a
+    third: 20 instants of every session are right.
+    """
     events = list(sessions(SESSIONS, EVENTS, seed=SEED))
     sent = list(duplicate(shuffle(events, 60.0, seed=SEED), 0.05, seed=SEED))
     with embedded(tmp_path / "data", temporal_port=0, ui_port=0, pulsar_port=0) as servers:
@@ -84,21 +84,13 @@ async def test_every_answer_of_ten_thousand_sessions_is_the_oracles(
         log = tmp_path / "log"
         with program(*worker, log=log) as first:
             await apply(client, METRIC)
-            begun = time.perf_counter()
             with program("feeder", log=log):
-                if kill:
-                    await until(client, stored, 0.3)
-                    os.kill(first.pid, signal.SIGKILL)
-                    first.wait()
-                    with program(*worker, log=log):
-                        await until(client, stored, 1.0)
-                        seconds = time.perf_counter() - begun
-                        await compare(client, [json.loads(event.payload) for event in sent])
-                else:
+                await until(client, stored, 0.3)
+                os.kill(first.pid, signal.SIGKILL)
+                first.wait()
+                with program(*worker, log=log):
                     await until(client, stored, 1.0)
-                    seconds = time.perf_counter() - begun
                     await compare(client, [json.loads(event.payload) for event in sent])
-    print(f"{len(sent) / seconds:,.0f} events/s from Pulsar to queryable, feeder start-up included")
 
 
 async def until(client: Client, stored: Stored, share: float) -> None:

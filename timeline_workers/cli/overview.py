@@ -105,9 +105,7 @@ async def _without_catalog(
         state, cause = "failing", f"{CATALOG_ID}: {failing}"
     elif queue.is_polled_since(before, None):
         state = "busy"
-        cause = (
-            f"{CATALOG_ID} did not answer in {_CATALOG_SECONDS:g} s, though worker processes are there"
-        )
+        cause = f"{CATALOG_ID} did not answer in {_CATALOG_SECONDS:g} s, though worker processes are there"
     by_metric: dict[str, int] = defaultdict(int)
     try:
         async for found in client.list_workflows(

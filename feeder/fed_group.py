@@ -1,0 +1,207 @@
+"""One group of metrics as it is being fed: how far, which of its leaves live, and which catch up by a replay.
+
+What is here belongs to one group. That a partition's messages are skipped up to a place means that its leaves
+have had them; that leaves are *level* in a partition, that they are known to have there what the others have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+import structlog
+
+from .leaves import Leaves, workers_of
+from .messages import shown
+from .progress import SILENT, Offset, Reached
+from .replay import Replay
+from .route import Group, Router
+
+log = structlog.get_logger("feeder")
+
+
+@dataclass
+class Waiting:
+    """Leaves that lack the past, while another feeder reads it. ``whole``: they are all that there are."""
+
+    leaves: frozenset[str]
+    whole: bool
+    heard: object = None
+    """What the leaves had heard when it was last looked whether anybody feeds them, at ``looked``."""
+    looked: float = field(default_factory=monotonic)
+
+
+@dataclass
+class FedGroup:
+    """``group``, as the catalog has it now, of a topic with so many ``partitions``."""
+
+    group: Group
+    partitions: int
+    skip: dict[int, Offset] = field(default_factory=dict)
+    """A partition's messages up to here need nothing more."""
+    level: dict[int, frozenset[str]] = field(default_factory=dict)
+    """Of each partition, the leaves that are known to have what the others have."""
+    replays: list[Replay] = field(default_factory=list)
+    waiting: Waiting | None = None
+    woken: bool = False
+    """Whether partitions that bring nothing have been looked at."""
+    admitted: bool = False
+    """Whether partitions that the leaves may not know have been looked for."""
+    _router: Router | None = None
+    _live: Group | None = None
+
+    def take(self, group: Group) -> None:
+        """Go on with what the catalog says now, of the same signature."""
+        if group is not self.group:
+            self.group, self._live = group, None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that there is lacks the past: nothing is fed live."""
+        return any(r.whole for r in self.replays) or (self.waiting is not None and self.waiting.whole)
+
+    @property
+    def lacks_past(self) -> bool:
+        """Whether some leaf is not fed live, so that the broker must keep what it has."""
+        return bool(self.replays) or self.waiting is not None
+
+    @property
+    def live(self) -> Group:
+        """The group with those leaves only that are fed live."""
+        apart = {name for r in self.replays if not r.whole for name in r.group.leaves}
+        if self.waiting is not None and not self.waiting.whole:
+            apart |= self.waiting.leaves
+        if not apart:
+            return self.group
+        names = self.group.leaves.keys() - apart
+        if self._live is None or self._live.leaves.keys() != names:
+            kept = {n: leaf for n, leaf in self.group.leaves.items() if n in names}
+            self._live = replace(self.group, leaves=kept)
+        return self._live
+
+    @property
+    def router(self) -> Router:
+        """The router of the leaves that are fed live, which keeps the watermarks."""
+        live = self.live
+        if self._router is None:
+            self._router = Router(live, self.partitions)
+        elif self._router.group is not live and not any(r.whole for r in self.replays):
+            self._router.update(live)
+        return self._router
+
+    @property
+    def reached(self) -> Mapping[int, Reached]:
+        """How far each partition has come."""
+        return self.router.clock.reached
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether some leaf may lack what the others have had."""
+        levels = (self.level.get(p, frozenset()) for p in self.reached)
+        return not all(level.issuperset(self.group.leaves) for level in levels)
+
+    def look_again(self) -> None:
+        """A metric was applied or removed, so that a leaf may be a new one: know no more who has what."""
+        self.level.clear()
+        if self._router is not None:
+            self._router.forget_sent()
+
+    def forget(self) -> None:
+        """Know nothing any more of the leaves: they have been started anew."""
+        self._router = None
+        self.woken = self.admitted = False
+        self.skip.clear()
+        self.level.clear()
+
+    def start(self, partition: int, found: Reached | None) -> None:
+        """Go on in ``partition`` where the leaves are."""
+        self.router.clock.start(partition, found)
+        if found is not None:
+            self.skip[partition] = found.offset
+        if place(found) is not None and found is not None:
+            log.info(
+                "going on where the leaves are",
+                topic=self.group.source.topic,
+                partition=partition,
+                position=shown(found.offset),
+            )
+
+    def started_anew(self, progress: Mapping[str, Mapping[int, Reached]]) -> bool:
+        """Whether the leaves, which were fed before, know of nothing any more."""
+        return bool(self.reached and not any(progress.values()) and self.live.labels)
+
+    async def tell(self, leaves: Leaves) -> None:
+        """Tell the leaves that have heard nothing of late how far the source has come."""
+        # A leaf that is new must be given the past before it is told how far the source is; and of a
+        # partition that is new, it must be told at once that final answers stay so.
+        if self._router is not None and self.admitted and not self.whole and not self.unchecked:
+            await leaves.settle(self.live, self.router.clock.progress())
+
+
+def place(reached: Reached | None) -> Offset | None:
+    """Where to read on after ``reached``; None: from the beginning."""
+    return None if reached is None or reached.offset == SILENT.offset else reached.offset
+
+
+def stand(group: Group, progress: Mapping[str, Mapping[int, Reached]]) -> dict[int, Reached]:
+    """How far ``group`` is to be taken to be: as the journal says, which hears of everything last; in
+    partitions that it does not know, as the leaf that is furthest behind says.
+    """
+    journal, _ = group.journal()
+    found = {p: r for p, r in progress.get(journal, {}).items() if r.offset != SILENT.offset}
+    rest: dict[int, Reached] = {}
+    for worker, reached in progress.items():
+        for p, r in reached.items() if worker != journal else ():
+            if p not in found and r.offset != SILENT.offset and (p not in rest or r.offset < rest[p].offset):
+                rest[p] = r
+    silent = {p: r for p, r in progress.get(journal, {}).items() if r.offset == SILENT.offset}
+    return {**silent, **found, **rest}
+
+
+def added(
+    progress: Mapping[str, Mapping[int, Reached]], journal: Mapping[int, Reached], partitions: int
+) -> set[int]:
+    """The partitions that have brought nothing, as the journal says, and that some of the leaf workers do not
+    know, which know others: they may have been added to the topic since.
+    """
+    return {
+        p
+        for p in range(partitions)
+        if journal.get(p, SILENT).offset == SILENT.offset
+        and any(reached and p not in reached for reached in progress.values())
+    }
+
+
+def final(
+    progress: Mapping[str, Mapping[int, Reached]], without: Mapping[str, Collection[int]] | None = None
+) -> int | None:
+    """The instant below which some leaf worker may have called its answers final; None: none has.
+
+    ``without``: per worker the partitions that it did not know of then.
+    """
+    finals = []
+    for worker, reached in progress.items():
+        unknown = () if without is None else without[worker]
+        marks = [at.watermark for p, at in reached.items() if p not in unknown]
+        known = [mark for mark in marks if mark is not None]
+        if known and len(known) == len(marks):
+            finals.append(min(known))
+    return max(finals, default=None)
+
+
+def lacking(fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> set[str]:
+    """The live leaves of which no worker has had everything that the group has been fed."""
+    live = fed.live
+    # Where one worker of a leaf has everything, the others of it are at most owed the telling.
+    lacks: dict[str, list[bool]] = {}
+    for worker, _ in workers_of(live) if live.labels else []:
+        name, has = worker.rpartition(".")[0], progress.get(worker, {})
+        lacks.setdefault(name, []).append(
+            any(
+                has.get(p, SILENT).offset < at.offset
+                for p, at in fed.reached.items()
+                if name not in fed.level.get(p, frozenset())
+            )
+        )
+    return {name for name, each in lacks.items() if all(each)}

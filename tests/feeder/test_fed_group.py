@@ -1,0 +1,72 @@
+"""A group while it is fed: which of its leaves live, and which partitions were added to its topic."""
+
+from __future__ import annotations
+
+from feeder.fed_group import FedGroup, Waiting, added, final, lacking
+from feeder.progress import SILENT, Offset, Reached
+from tests.feeder.test_route import group, leaf_named
+from timeline_workers.graph.plan import worker_id
+
+RISEN = Reached(SILENT.offset, 40)
+
+
+def at(watermark: int | None) -> Reached:
+    return Reached(Offset(1, 5), watermark)
+
+
+def test_a_partition_is_an_added_one_where_the_leaves_know_others() -> None:
+    journal = {0: at(5), 1: SILENT}
+    assert added({"journal": journal, "leaf": journal}, journal, 4) == {2, 3}
+    assert added({"journal": {}, "leaf": {}}, {}, 4) == set()
+    assert added({"journal": journal, "new": {}}, journal, 2) == set()
+
+
+def test_it_is_so_until_every_worker_knows_of_it_or_it_has_brought_something() -> None:
+    """The feeder may be killed between telling one and the next."""
+    journal = {0: at(5), 1: RISEN}
+    assert added({"journal": journal, "leaf": {0: at(5)}}, journal, 2) == {1}
+    assert added({"journal": journal, "leaf": journal}, journal, 2) == set()
+    fed = {0: at(5), 1: at(50)}
+    assert added({"journal": fed, "leaf": {0: at(5)}}, fed, 2) == set()
+
+
+def test_final_is_what_the_furthest_worker_may_have_called_so() -> None:
+    progress = {"journal": {0: at(60), 1: at(50)}, "leaf": {0: at(70), 1: at(65), 2: RISEN}, "new": {}}
+    assert final(progress) == 50
+    assert final(progress, {"journal": (), "leaf": {2}, "new": ()}) == 65
+
+
+def test_nothing_is_final_while_some_partition_that_was_there_has_no_watermark() -> None:
+    assert final({"journal": {}}) is None
+    assert final({"journal": {0: at(60), 1: SILENT}, "new": {}}) is None
+
+
+def test_leaves_that_wait_for_the_past_are_not_fed_and_hold_back_acknowledgements() -> None:
+    fed = FedGroup(group(), 1)
+    first, second = sorted(fed.group.leaves)
+    assert (fed.live, fed.lacks_past) == (fed.group, False)
+    fed.waiting = Waiting(frozenset({first}), whole=False)
+    assert (list(fed.live.leaves), fed.whole, fed.lacks_past) == ([second], False, True)
+    assert list(fed.router.group.leaves) == [second]
+    fed.waiting = Waiting(frozenset({first, second}), whole=True)
+    assert (fed.whole, fed.lacks_past) == (True, True)
+    fed.waiting = None
+    assert (fed.live, fed.lacks_past) == (fed.group, False)
+    assert fed.router.group is fed.group
+
+
+def test_a_leaf_lacks_something_when_all_its_workers_do() -> None:
+    """One worker of it that has everything shows that the others were only not told."""
+    fed = FedGroup(group(), 1)
+    state, existence = (
+        leaf_named(fed.group, name) for name in ("tl-latest-event-to-state", "tl-has-existed")
+    )
+    fed.start(0, at(5))
+    progress: dict[str, dict[int, Reached]] = {worker_id(state, "p0"): {0: at(5)}}
+    assert lacking(fed, progress) == {existence}
+    assert fed.unchecked
+    fed.level[0] = frozenset({existence})
+    assert lacking(fed, progress) == set()
+    progress[worker_id(existence, "p2")] = {0: at(5)}
+    fed.look_again()
+    assert lacking(fed, progress) == set()
