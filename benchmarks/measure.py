@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from timeline_workers.embedded import guarded
 from timeline_workers.errors import TimelineError
 
 from . import workloads
@@ -29,6 +30,7 @@ from .report import Result
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_SECONDS = 1_800
+GRACE_SECONDS = 30.0
 _THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SINGLE = dict.fromkeys(_THREADS, "1")
 Tell = Callable[[str], object]
@@ -144,26 +146,38 @@ def run(
         job = Path(scratch, "job.json")
         asked = {"folder": str(folder), "events": events, "core": core, "out": scratch}
         job.write_text(json.dumps({**asked, "options": dict(contender.options)}))
-        try:
-            done = subprocess.run(
-                [python, "-m", f"benchmarks.contenders.{contender.module}", str(job)],
-                cwd=ROOT,
-                env={**os.environ, **SINGLE, **environment},
-                capture_output=True,
-                text=True,
-                timeout=RUN_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise FailedRunError(f"{contender.name} took more than {RUN_SECONDS} s") from None
+        command = [python, "-m", f"benchmarks.contenders.{contender.module}", str(job)]
+        code, said = _guarded(contender.name, command, {**SINGLE, **environment}, Path(scratch, "output"))
         left = Path(scratch, "outcome.json")
-        if done.returncode or not left.exists():
-            said = (done.stderr or done.stdout).strip().splitlines() or ["(it said nothing)"]
-            print((done.stderr or done.stdout)[-3000:])
-            raise FailedRunError(f"{contender.name} failed with code {done.returncode}: {said[-1][:300]}")
+        if code or not left.exists():
+            raise FailedRunError(f"{contender.name} failed with code {code}: {said[-1][:300]}")
         outcome = msgspec.json.decode(left.read_bytes(), type=Outcome)
         answers = np.fromfile(Path(scratch, "answers.bin"), np.int64)
     return outcome, answers
+
+
+def _guarded(
+    name: str, command: Sequence[str], environment: Mapping[str, str], output: Path
+) -> tuple[int, list[str]]:
+    """Run a command, which ends with this process however that ends; its exit code and what it said."""
+    with output.open("wb") as out:
+        process = subprocess.Popen(
+            guarded(command, GRACE_SECONDS),
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        code = process.wait(RUN_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise FailedRunError(f"{name} took more than {RUN_SECONDS} s") from None
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()  # the guard's sign
+        process.wait()
+    return code, output.read_text(errors="replace").strip().splitlines() or ["(it said nothing)"]
 
 
 def check(name: str, answers: NDArray[np.int64], right: NDArray[np.int64]) -> None:

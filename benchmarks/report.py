@@ -144,7 +144,10 @@ def say(comparison: Comparison, console: Console | None = None) -> None:
             out.print(f"  {r.name}: {r.covers}", highlight=False, markup=False)
         for what in r.notes[0] if r.notes else ():
             values = [note[what] for note in r.notes]
-            said = f"{statistics.median(values):.2f} ({min(values):.2f} - {max(values):.2f})"
+            digits = 2 if max(values) < 1_000 else 0
+            numbers = (statistics.median(values), min(values), max(values))
+            median, least, greatest = (f"{number:,.{digits}f}" for number in numbers)
+            said = f"{median} ({least} - {greatest})"
             out.print(f"  {r.name}: {what} {said}", highlight=False, markup=False)
     out.print("  " + ", ".join(f"{k} {v}" for k, v in comparison.parameters.items()), highlight=False)
 

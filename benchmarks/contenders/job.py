@@ -116,6 +116,8 @@ def main(prepare: Prepare, *, rehearse: bool = True) -> None:
     began, cpu = time.perf_counter(), _processor_seconds()
     result = run()
     seconds, cpu_seconds = time.perf_counter() - began, _processor_seconds() - cpu
+    if FIRST in NOTES:
+        NOTES["events a second after that"] = job.events / max(seconds - NOTES[FIRST], 1e-6)
     answers = array("q", [-1]) * job.keys
     for number, value in collect(result):
         answers[number] = value
