@@ -1,1 +1,1 @@
-"""Benchmarks: measurements that decided something, and targets that must stay met."""
+"""Benchmarks against peers, measured in the same run: ``python -m benchmarks`` lists them; see README.md."""

@@ -1,40 +1,180 @@
-"""``python -m benchmarks kernel|columns|week``: run a benchmark, print a table, keep the numbers as JSON."""
+"""``python -m benchmarks``: run a benchmark, print its tables, keep the numbers as JSON and a plot."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from timeline_workers.errors import TimelineError
 from timeline_workers.process import leave
 
-from . import column_library, kernel, week, week_plot
+from . import column_library, cost, durable, figure9, kernel, latency, peers, recovery, week, week_plot
 
-app = typer.Typer(help="Benchmarks of the engine.", no_args_is_help=True, add_completion=False)
-Runs = Annotated[int, typer.Option(min=1, help="Timed runs of each contender.")]
+app = typer.Typer(
+    help="Benchmarks of the engine against peers, measured in the same run; see benchmarks/README.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Runs = Annotated[int, typer.Option(min=1, help="Timed runs of each contender, in turns.")]
 Seed = Annotated[int, typer.Option(help="Seed of the generated data.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw this SVG (a PNG beside it) or PNG.")]
+Only = Annotated[list[str] | None, typer.Option(help="Only this contender; repeat for more.")]
+
+
+def tell(line: str) -> None:
+    """Say on standard error how far it is."""
+    typer.echo(line, err=True)
+
+
+def chosen(given: list[str] | None, known: tuple[str, ...], what: str) -> list[str]:
+    """``given``, all of them known, or all that are known. Raises typer.BadParameter."""
+    if unknown := set(given or ()) - set(known):
+        raise typer.BadParameter(
+            f"no {what} is named {sorted(unknown)[0]!r}; choose among {', '.join(known)}"
+        )
+    return list(given or known)
+
+
+@app.command("peers")
+def install_peers(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all by default.")] = None,
+) -> None:
+    """Install the peers, each into an environment of its own under the user's cache directory."""
+    for name in chosen(names, tuple(peers.PEERS), "peer"):
+        peer = peers.PEERS[name]
+        try:
+            peer.ensure(tell)
+            typer.echo(f"{name} {peer.version()} in {peer.home}")
+        except peers.PeerUnavailableError as error:
+            typer.echo(str(error))
 
 
 @app.command("kernel")
 def run_kernel(
-    events: Annotated[int, typer.Option(min=1, help="Number of events.")] = 1_000_000,
-    keys: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
-    runs: Runs = 3,
+    metric: Annotated[list[str] | None, typer.Option(help="cirr, playtime, outlier; all by default.")] = None,
+    events: Annotated[list[int] | None, typer.Option(min=1, help="Number of events; 1,000,000.")] = None,
+    keys: Annotated[list[int] | None, typer.Option(min=1, help="Number of keys; 10,000.")] = None,
+    form: Annotated[list[str] | None, typer.Option(help="columns, jsonl; both by default.")] = None,
+    runs: Runs = 5,
     seed: Seed = 7,
-    only: Annotated[list[str] | None, typer.Option(help="Only these contenders.")] = None,
+    only: Only = None,
     json: Json = None,
+    plot: Plot = None,
 ) -> None:
-    """CIRR: our engine, Bytewax and a plain Python loop over the same events."""
-    unknown = set(only or []) - set(kernel.CONTENDERS)
-    if unknown:
-        raise typer.BadParameter(
-            f"no contender is named {', '.join(sorted(unknown))}; choose among {', '.join(kernel.CONTENDERS)}"
-        )
-    kernel.run(kernel.Load(events=events, keys=keys, seed=seed), runs=runs, only=only, json_file=json)
+    """In process, on one core: our engine, DuckDB, Polars, Bytewax, Reelay, RTAMT, and a plain loop.
+
+    Repeat an option to measure every combination.
+    """
+    kernel.run(
+        metrics=chosen(metric, kernel.METRICS, "metric"),
+        events=events or [1_000_000],
+        keys=keys or [10_000],
+        forms=chosen(form, kernel.FORMS, "form"),
+        only=chosen(only, kernel.NAMES, "contender") if only else [],
+        runs=runs,
+        seed=seed,
+        tell=tell,
+        json_file=json,
+        plot_file=plot,
+    )
+
+
+@app.command("figure9")
+def run_figure9(
+    events: Annotated[int, typer.Option(min=1, help="Number of state changes.")] = 2_000_000,
+    sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 20_000,
+    runs: Runs = 5,
+    seed: Seed = 7,
+    only: Only = None,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Rebuffering and play time, on one core: our engine, PostgreSQL, PySpark and DuckDB."""
+    figure9.run(
+        events=events,
+        sessions=sessions,
+        only=chosen(only, figure9.NAMES, "contender") if only else [],
+        runs=runs,
+        seed=seed,
+        tell=tell,
+        json_file=json,
+        plot_file=plot,
+    )
+
+
+@app.command("durable")
+def run_durable(
+    events: Annotated[int, typer.Option(min=1, help="Number of events.")] = 1_000_000,
+    sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
+    runs: Runs = 5,
+    seed: Seed = 7,
+    only: Only = None,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Topic to answer: our workers, Flink SQL, PyFlink, Temporal alone, and one signal per event."""
+    durable.run(
+        events=events,
+        sessions=sessions,
+        only=chosen(only, durable.NAMES, "contender") if only else [],
+        runs=runs,
+        seed=seed,
+        tell=tell,
+        json_file=json,
+        plot_file=plot,
+    )
+
+
+@app.command("latency")
+def run_latency(
+    rate: Annotated[
+        list[float] | None, typer.Option(min=0.01, help="Events a second; 1, 100 and 10,000.")
+    ] = None,
+    probes: Annotated[int, typer.Option(min=1, help="Probes at each rate in a round.")] = 40,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds over all rates.")] = 5,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """From publishing an event to an answer that includes it, against a bare chain of signals."""
+    rates = rate or [1.0, 100.0, 10_000.0]
+    latency.run(rates=rates, probes=probes, rounds=rounds, tell=tell, json_file=json, plot_file=plot)
+
+
+@app.command("cost")
+def run_cost(
+    sessions: Annotated[
+        list[int] | None, typer.Option(min=1, help="Numbers of sessions; 1,000, 10,000 and 100,000.")
+    ] = None,
+    events: Annotated[int, typer.Option(min=1, help="Events of the busy phase.")] = 1_000_000,
+    seed: Seed = 7,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """What events and sessions cost: Temporal's actions and history, processor time, state."""
+    numbers = sessions or [1_000, 10_000, 100_000]
+    cost.run(sessions=numbers, events=events, seed=seed, tell=tell, json_file=json, plot_file=plot)
+
+
+@app.command("recovery")
+def run_recovery(
+    events: Annotated[int, typer.Option(min=2, help="Number of events.")] = 1_000_000,
+    sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
+    runs: Runs = 5,
+    seed: Seed = 7,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Catching up after every worker process was killed, and backfilling a new metric."""
+    recovery.run(
+        events=events, sessions=sessions, runs=runs, seed=seed, tell=tell, json_file=json, plot_file=plot
+    )
 
 
 @app.command("columns")
@@ -95,4 +235,8 @@ def run_week(
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except TimelineError as error:
+        tell(f"error: {error}")
+        sys.exit(1)

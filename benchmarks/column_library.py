@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .report import Result, show
+from .report import Comparison, Result, finish, say, versions
 
 BITS = 40
 SPAN = 2**BITS  # more than any time below; a key's rows sort together as key * SPAN + time
@@ -146,16 +146,19 @@ def run(*, points: list[int], keys: int, runs: int, seed: int, json_file: Path |
     A small size is what one batch changes, a large one a rebuild from the whole history.
     Raises AssertionError when two contenders differ.
     """
-    results = [result for size in points for result in _measure(size, min(keys, size // 10 + 1), runs, seed)]
-    show(
-        "merge two Boolean timelines and AND them",
-        results,
-        baseline="numpy",
-        unit="change points",
-        parameters={"keys, at most": keys, "runs": runs, "seed": seed},
-        packages=["numpy", "polars", "pyarrow"],
-        json_file=json_file,
-    )
+    comparisons = []
+    for size in points:
+        among = min(keys, size // 10 + 1)
+        comparison = Comparison(
+            f"merge two Boolean timelines of {size:,} change points and AND them",
+            "numpy",
+            "change points",
+            {"keys": among, "runs": runs, "seed": seed},
+            _measure(size, among, runs, seed),
+        )
+        say(comparison)
+        comparisons.append(comparison)
+    finish("columns", comparisons, versions(["numpy", "polars", "pyarrow"]), json_file=json_file)
 
 
 def _measure(points: int, keys: int, runs: int, seed: int) -> list[Result]:

@@ -1,0 +1,93 @@
+"""The bare transport: the batches of bytes that our feeder would send, through a tree of the same shape that
+computes nothing (``benchmarks.bare``).
+
+Leaf batches are encoded before. Its time begins with the first signal and ends when the last workflow has
+taken the last batch. Nothing is answered, so its answers are the engine's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import bare, stack, workloads
+from feeder.consume import BATCH_MESSAGES
+from feeder.route import Messages, Router, groups_of
+from timeline_workers.events.batch import Positions
+from timeline_workers.graph.plan import Plan, plan
+from workflows.start import all_workers
+
+from .job import AT_END, Collect, Job, Run, main
+
+AHEAD = 8
+POLL_SECONDS = 0.01
+
+
+def prepare(job: Job) -> tuple[Run, Collect]:
+    planned = plan(stack.metric("bench", job.expression, job.values))
+    leaves, batches = _batches(job, planned)
+    system = stack.Stack()
+    AT_END.append(system.close)
+    for _ in range(stack.cores()):
+        system.start("benchmarks.bare")
+    loop = asyncio.new_event_loop()
+    client = loop.run_until_complete(system.client())
+    loop.run_until_complete(bare.start_tree(client, tree(planned)))
+    result = client.get_workflow_handle(all_workers(planned)[-1].worker_id)
+    # The workers' first workflow tasks are not within the time, as they are not within ours.
+    loop.run_until_complete(result.query("taken"))
+
+    async def send() -> None:
+        for number, parcels in enumerate(batches):
+            while number - await result.query("taken") >= AHEAD:
+                await asyncio.sleep(POLL_SECONDS)
+            handles = (client.get_workflow_handle(leaf) for leaf in leaves)
+            await asyncio.gather(
+                *(handle.signal("take", body) for handle, body in zip(handles, parcels, strict=True))
+            )
+        while await result.query("taken") < len(batches):
+            await asyncio.sleep(POLL_SECONDS)
+
+    def run() -> None:
+        loop.run_until_complete(send())
+
+    def collect(_: object) -> Iterable[tuple[int, int]]:
+        return enumerate(workloads.expected(Path(job.folder), job.events).tolist())
+
+    return run, collect
+
+
+def tree(planned: Plan) -> list[tuple[str, int, list[str]]]:
+    """(id, number of inputs, subscribers) of every worker of a metric; the result's is the last."""
+    specs = all_workers(planned)
+    subscribers: dict[str, list[str]] = {spec.worker_id: [] for spec in specs}
+    for spec in specs:
+        for slot in spec.inputs:
+            for worker in slot:
+                subscribers[worker].append(spec.worker_id)
+    return [
+        (spec.worker_id, max(1, sum(map(len, spec.inputs))), subscribers[spec.worker_id]) for spec in specs
+    ]
+
+
+def _batches(job: Job, planned: Plan) -> tuple[list[str], list[list[bytes]]]:
+    """The leaves, and for each batch of the feeder what each of them is sent."""
+    ((group,),) = groups_of([planned]).values()
+    router = Router(group)
+    lines, times = job.lines(), np.asarray(job.time)
+    leaves: list[str] = []
+    found: list[list[bytes]] = []
+    for first in range(0, job.events, BATCH_MESSAGES):
+        rows = slice(first, min(first + BATCH_MESSAGES, job.events))
+        positions = Positions.in_input(first, rows.stop - first)
+        routed = router.route(Messages(lines[rows], positions, times[rows]))
+        leaves = leaves or list(routed.parcels)
+        found.append([b"".join(p.payload for p in routed.parcels[leaf]) for leaf in leaves])
+    return leaves, found
+
+
+if __name__ == "__main__":
+    main(prepare, rehearse=False)

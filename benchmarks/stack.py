@@ -1,0 +1,152 @@
+"""Our own system for benchmarks: embedded servers, worker processes and a feeder, on 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+
+from producer.event import Event
+from producer.send import Stored, to_pulsar
+from timeline_workers.cli.dev import environment_of
+from timeline_workers.embedded import Addresses, embedded
+from timeline_workers.graph.plan import Plan, partition_labels, plan, worker_id
+from timeline_workers.metric import Metric
+from timeline_workers.temporal_client import connect
+from workflows.ask import apply, ask
+
+POLL_SECONDS = 0.02
+STOP_SECONDS = 60
+TOPIC = "bench"
+
+
+def metric(
+    name: str, expression: str, columns: Iterable[str], *, lateness: str = "1h", **fields: Any
+) -> Metric:
+    """A metric over string columns of the events that ``workloads`` writes as JSON lines."""
+    source = {
+        "topic": TOPIC,
+        "key": "key",
+        "time": "time",
+        "time_unit": "us",
+        "columns": dict.fromkeys(columns, "string"),
+        "allowed_lateness": lateness,
+        "partitions": 1,
+    }
+    return Metric.model_validate({"name": name, "source": source, "expression": expression, **fields})
+
+
+class Stack:
+    """Servers, and the programs started on them; ``close`` stops everything and removes the data."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="timeline-bench-"))
+        self.home = Path(scratch)
+        self.servers: Addresses = self._stack.enter_context(
+            embedded(self.home / "data", temporal_port=0, ui_port=0, pulsar_port=0)
+        )
+        os.environ.update(environment_of(self.servers))
+
+    async def client(self) -> Client:
+        """A client of the Temporal server."""
+        return await connect(self.servers.temporal)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Run ``python -m ARGUMENTS`` until ``close``; its output is in ``programs.log``."""
+        with (self.home / "programs.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._stack.callback(_stop, process)
+        return process
+
+    def start_workers(self) -> list[subprocess.Popen[bytes]]:
+        """Run a worker process for every core."""
+        return [self.start("timeline_workers", "worker") for _ in range(cores())]
+
+    def start_feeder(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Run the feeder."""
+        return self.start("feeder", *arguments)
+
+    def publish(self, lines: Iterable[tuple[str, bytes]]) -> Stored:
+        """Send (key, JSON) to the topic and return where the last one is.
+
+        The last one is sent alone: the place of what is sent in a batch is that of the whole batch, which
+        would count as applied when its first event is.
+        """
+        events = [Event(key, 0.0, payload) for key, payload in lines]
+        to_pulsar(events[:-1], TOPIC)
+        return to_pulsar(events[-1:], TOPIC)
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._stack.close()
+
+
+def cores() -> int:
+    """How many cores there are for us."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def apply_metric(client: Client, wanted: Metric) -> Plan:
+    """Apply a metric and return its plan when its workers run."""
+    await apply(client, wanted)
+    return plan(wanted)
+
+
+def result_workers(planned: Plan) -> list[str]:
+    """The workers that answer for the metric."""
+    return [worker_id(planned.result.name, label) for label in partition_labels(planned)]
+
+
+async def reached(client: Client, planned: Plan) -> int:
+    """How far the result workers are: the (major, minor) in one number; -1 before the first event."""
+    found = []
+    for worker in result_workers(planned):
+        status = await client.get_workflow_handle(worker).query("status")
+        found += [_place(p["major"], p["minor"] >> 16) for p in (status["state"] or {}).get("progress", [])]
+    return min(found, default=-1)
+
+
+def _place(ledger: int, entry: int) -> int:
+    return (ledger << 40) + entry
+
+
+def place_of(stored: Stored) -> int:
+    """The place that ``reached`` gives when everything stored has been applied."""
+    return max(_place(*at) for at in stored.last.values())
+
+
+async def until(client: Client, planned: Plan, place: int) -> None:
+    """Return when every result worker has applied everything up to ``place``."""
+    while await reached(client, planned) < place:
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def answers(client: Client, planned: Plan, keys: Sequence[str], at: int) -> list[tuple[str, int]]:
+    """The value of every key at ``at``, in microseconds."""
+    asked = [{"at": at, "unit": "us"}]
+    found = []
+    async for answer in ask(client, planned, planned.result, "value_at", asked, keys=list(keys)):
+        found.append((str(answer["key"]), round(answer["value"] * 1_000_000)))
+    return found
