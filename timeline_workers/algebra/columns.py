@@ -25,11 +25,11 @@ from .values import (
 )
 
 V = TypeVar("V", bound=Flags | Tagged | Linear)
-Rows = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_]
+Rows = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | slice
 
 
 def take(values: V, rows: Rows) -> V:
-    """The values at ``rows``."""
+    """The values at ``rows``; those of a slice are not copied."""
     taken: Values
     if isinstance(values, Flags):
         taken = Flags(values.data[rows])
@@ -44,15 +44,36 @@ def in_table(values: Tagged, strings: StringTable) -> Tagged:
     """The same values with their strings coded in ``strings`` (which may grow)."""
     if values.strings is strings:
         return values
+    if len(values) > 1 and is_constant(values):
+        one = in_table(take(values, slice(0, 1)), strings)
+        shape = (len(values),)
+        return Tagged(np.broadcast_to(one.tags, shape), np.broadcast_to(one.bits, shape), strings)
     is_string = values.tags == STRING
     if not is_string.any():
         return Tagged(values.tags, values.bits, strings)
-    used, inverse = np.unique(values.bits[is_string], return_inverse=True)
     names = values.strings.names
-    codes = strings.intern_all(names[int(code)] for code in used)
+    codes = values.bits if is_string.all() else values.bits[is_string]
+    if len(names) > len(codes) + 1_000:
+        used, places = np.unique(codes, return_inverse=True)
+        table = strings.intern_all(names[int(code)] for code in used)
+        coded = table[places]
+    else:  # a table of all codes costs less than sorting those that occur
+        occurs = np.zeros(len(names), np.bool_)
+        occurs[codes] = True
+        used = np.flatnonzero(occurs)
+        table = np.zeros(len(names), np.int64)
+        table[used] = strings.intern_all(names[int(code)] for code in used)
+        coded = table[codes]
+    if len(coded) == len(values):
+        return Tagged(values.tags, coded, strings)
     bits = values.bits.copy()
-    bits[is_string] = codes[inverse]
+    bits[is_string] = coded
     return Tagged(values.tags, bits, strings)
+
+
+def is_constant(values: Tagged) -> bool:
+    """Whether the column is one value that is held once (``numbers.constant``)."""
+    return values.tags.strides == (0,) and values.bits.strides == (0,)
 
 
 def join(first: V, second: V) -> V:
@@ -158,9 +179,17 @@ def same(values: Values, left: Rows, right: Rows, gap: Int64 | None = None) -> B
     return result
 
 
+def same_as_before(values: Values, gaps: Int64 | None = None) -> Bools:
+    """Whether each row but the first says the same as the row before it; ``gaps`` as in ``same``."""
+    return same(values, slice(0, -1), slice(1, None), gaps)
+
+
 def same_tagged(a: Tagged, b: Tagged) -> Bools:
     """Pointwise sameness of two columns over one string table."""
-    result: Bools = (a.tags == b.tags) & (a.bits == b.bits)
+    alike = a.tags == b.tags
+    result: Bools = alike & (a.bits == b.bits)
+    if alike.all():
+        return result
     mixed = ((a.tags == INT) & (b.tags == FLOAT)) | ((a.tags == FLOAT) & (b.tags == INT))
     if mixed.any():
         rows = np.flatnonzero(mixed)

@@ -6,11 +6,11 @@ from __future__ import annotations
 from ..events.batch import EventBatch
 from ..language.tree import Aggregate, Expression
 from .aggregate import AggregateNode
-from .leaves import LeafRouter, key_origins
+from .leaves import LeafRouter, in_groups
 from .nodes import DerivedNode, EventNode
 from .operators import inputs_of, is_leaf
 from .timelines import KeyTable, Timeline
-from .values import Scalar
+from .values import Int64, Scalar
 
 
 class Evaluation:
@@ -47,14 +47,18 @@ class Evaluation:
 
     def add(self, batch: EventBatch) -> None:
         """Take in a batch of events."""
+        for events, numbers, origins in in_groups(batch, self.keys.intern_all(batch.keys)):
+            self._add(events, numbers, origins)
+        if self._aggregate is not None:
+            self._aggregate.advance()
+
+    def _add(self, events: EventBatch, numbers: Int64, origins: Int64) -> None:
         revisions = {}
-        numbers, origins = self.keys.intern_all(batch.keys), key_origins(batch)
         for expression in self._order:
             node = self._nodes[expression]
             if isinstance(node, EventNode):
-                revisions[expression] = node.ingest(
-                    self._routers[expression].batch(batch, (), origins), numbers
-                )
+                leaf = self._routers[expression].batch(events, (), origins, grouped=True)
+                revisions[expression] = node.ingest(leaf, numbers)
                 continue
             for slot, child in enumerate(inputs_of(expression)):
                 node.receive(slot, revisions[child])
@@ -62,7 +66,6 @@ class Evaluation:
         if self._aggregate is not None:
             for slot, child in enumerate(inputs_of(self.expression)):
                 self._aggregate.receive(slot, revisions[child])
-            self._aggregate.advance()
 
     def timeline(self, node: Expression | None = None) -> Timeline:
         """The timeline of ``node`` (default: the whole expression) over ``keys``.

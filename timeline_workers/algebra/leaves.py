@@ -3,6 +3,7 @@ only."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,9 +19,13 @@ from ..language.tree import (
     LatestEventToState,
 )
 from . import columns
+from .log import positions_ascend
 from .predicates import matches
+from .rows import earliest, first_of_runs, offsets_of, order
 from .timelines import Key
 from .values import UNKNOWN, Bools, Int64, Tagged
+
+GROUP_EVENTS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,54 @@ class LeafBatch:
         )
 
 
+def in_groups(
+    batch: EventBatch, numbers: Int64, at_once: int = GROUP_EVENTS
+) -> Iterator[tuple[EventBatch, Int64, Int64]]:
+    """Give ``batch``, the numbers of whose keys in a key table are ``numbers``, in groups of whole keys.
+
+    Each has its events in the order of (key, time, position), its keys' numbers, ascending, and the earliest
+    event time of each key. All leaves are spared the sorting, and what is computed of a group of about
+    ``at_once`` events stays in the processor's cache.
+    """
+    key = batch.key
+    names = batch.keys
+    if not bool((numbers[1:] > numbers[:-1]).all()):
+        by_number = np.argsort(numbers)
+        places = np.empty(len(numbers), batch.key.dtype)
+        places[by_number] = np.arange(len(numbers), dtype=batch.key.dtype)
+        key, numbers = places[batch.key], numbers[by_number]
+        names = [names[place] for place in by_number.tolist()]
+    if positions_ascend(batch.position):
+        rows = order(key.astype(np.int64), batch.time)
+    else:
+        where = batch.position
+        rows = np.lexsort((where.minor, where.major, where.partition, batch.time, key))
+    offsets = offsets_of(key, len(names))
+    first = 0
+    while first < len(names):
+        # The last key that begins within the group; its events all belong to it.
+        last = max(int(np.searchsorted(offsets, offsets[first] + at_once)), first + 1)
+        last = min(last, len(names))
+        taken = rows[offsets[first] : offsets[last]]
+        own = slice(first, last)
+        events = EventBatch(
+            names[own],
+            key[taken] - key.dtype.type(first),
+            batch.time[taken],
+            batch.position.take(taken),
+            {name: columns.take(column, taken) for name, column in batch.columns.items()},
+        )
+        origins = np.full(last - first, 2**63 - 1, np.int64)
+        begins = offsets[first:last] - offsets[first]
+        known = np.flatnonzero(np.diff(offsets[first : last + 1]))
+        origins[known] = events.time[begins[known]]
+        yield events, numbers[own], origins
+        first = last
+
+
 def key_origins(batch: EventBatch) -> Int64:
     """The earliest event time in the batch of each of its keys."""
-    origins = np.full(len(batch.keys), 2**63 - 1, np.int64)
-    np.minimum.at(origins, batch.key, batch.time)
-    return origins
+    return earliest(len(batch.keys), batch.key.astype(np.int64), batch.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +149,19 @@ class LeafRouter:
         raise ExpressionError(f"{self.leaf.op} is not a leaf: it takes no events", span=self.leaf.span)
 
     def batch(
-        self, events: EventBatch, progress: tuple[Progress, ...] = (), origins: Int64 | None = None
+        self,
+        events: EventBatch,
+        progress: tuple[Progress, ...] = (),
+        origins: Int64 | None = None,
+        *,
+        grouped: bool = False,
     ) -> LeafBatch:
-        """Return the leaf's batch of all events of ``events``; ``origins``: ``key_origins`` of them, if
-        known."""
+        """Return the leaf's batch of all events of ``events``; ``origins``: ``key_origins`` of them, if known;
+        ``grouped``: they come from ``in_groups``."""
         rows, values = self.project(events)
+        if grouped and isinstance(self.leaf, HasExisted):
+            # Of each key its first counts, and nothing else is held.
+            rows = rows[first_of_runs(events.key[rows])]
         return LeafBatch(
             events.keys,
             key_origins(events) if origins is None else origins,

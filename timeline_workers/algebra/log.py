@@ -35,7 +35,9 @@ class EventLog:
 
 def sorted_log(keys: int, key: Int64, times: Int64, positions: Positions, values: Tagged | None) -> EventLog:
     """Build a log from events in any order, dropping repeated positions."""
-    if not _ascending(positions):
+    if _is_sorted(key, times):
+        return EventLog(offsets_of(key, keys), times, positions, values)
+    if not positions_ascend(positions):
         rows = np.lexsort((positions.minor, positions.major, positions.partition))
         key, times, positions = key[rows], times[rows], positions.take(rows)
         values = None if values is None else columns.take(values, rows)
@@ -56,7 +58,14 @@ def sorted_log(keys: int, key: Int64, times: Int64, positions: Positions, values
     return EventLog(offsets_of(key, keys), times, positions, values)
 
 
-def _ascending(positions: Positions) -> bool:
+def _is_sorted(key: Int64, times: Int64) -> bool:
+    """Whether the rows stand in the order of a log already, no two of a key at one instant."""
+    same_key = key[1:] == key[:-1]
+    return bool(((key[1:] > key[:-1]) | (same_key & (times[1:] > times[:-1]))).all())
+
+
+def positions_ascend(positions: Positions) -> bool:
+    """Whether no position lies before the one before it."""
     p, a, b = positions.partition, positions.major, positions.minor
     same_partition = p[1:] == p[:-1]
     same_major = same_partition & (a[1:] == a[:-1])

@@ -24,7 +24,7 @@ from .leaves import LeafBatch
 from .log import EventLog, LogStore, sorted_log
 from .operators import Window, event_operator, inputs_of, timeline_operator
 from .revisions import KeySet, Revision, above, take_in
-from .rows import FOREVER
+from .rows import FOREVER, distinct, earliest
 from .timelines import KeyTable, Timeline
 from .timelinestore import TimelineStore
 from .values import Bools, Flags, Int64, StringTable, Tagged, Values
@@ -105,25 +105,21 @@ class EventNode(_Node):
         ``numbers``: those of ``batch.keys`` in this node's table, when they are known already.
         """
         number = self.keys.intern_all(batch.keys) if numbers is None else numbers
-        touched, place = np.unique(number, return_inverse=True)
+        touched, place = distinct(number)
         if not len(touched):
             return self.revision(touched, touched)
         batch = self._in_time(batch)
         self.prepare(int(touched[-1]) + 1)
-        earliest = np.full(len(touched), FOREVER, np.int64)
-        np.minimum.at(earliest, place, batch.origins)
+        origins, had = earliest(len(touched), place, batch.origins), self.origins[touched]
         np.maximum.at(self.seen, number, batch.origins)
-        moved = earliest < self.origins[touched]
-        froms = np.where(moved, earliest, FOREVER)
-        self.origins[touched] = np.minimum(self.origins[touched], earliest)
+        froms = np.where(origins < had, origins, FOREVER)
+        self.origins[touched] = np.minimum(had, origins)
         if len(batch.time):
             rows_of = place[batch.key]
-            first = np.full(len(touched), FOREVER, np.int64)
-            np.minimum.at(first, rows_of, batch.time)
             if self.operator.keeps_first:
-                first = self._keep_first(touched, rows_of, first, batch)
+                first = self._keep_first(touched, rows_of, batch)
             else:
-                self._keep_all(touched, rows_of, first, batch)
+                first = self._keep_all(touched, rows_of, batch)
             froms = np.minimum(froms, first)
         need = np.flatnonzero(froms != FOREVER)
         if not len(need):
@@ -145,21 +141,26 @@ class EventNode(_Node):
         self.too_late += int(late.sum())
         return batch.without(late, origins)
 
-    def _keep_all(self, touched: Int64, rows_of: Int64, first: Int64, batch: LeafBatch) -> None:
+    def _keep_all(self, touched: Int64, rows_of: Int64, batch: LeafBatch) -> Int64:
+        """Hold all events. Returns each key's first instant, FOREVER where it has none."""
         new = sorted_log(len(touched), rows_of, batch.time, batch.position, self._coded(batch.values))
-        with_rows = np.flatnonzero(first != FOREVER)
+        first = np.full(len(touched), FOREVER, np.int64)
+        with_rows = np.flatnonzero(new.offsets[1:] > new.offsets[:-1])
+        first[with_rows] = new.times[new.offsets[with_rows]]
         last = new.times[new.offsets[with_rows + 1] - 1]
         self.seen[touched[with_rows]] = np.maximum(self.seen[touched[with_rows]], last)
         if len(with_rows) == len(touched):
             self.log.add(touched, first, new)
-            return
+            return first
         offsets = new.offsets[np.append(with_rows, len(touched))]
         self.log.add(
             touched[with_rows], first[with_rows], EventLog(offsets, new.times, new.positions, new.values)
         )
+        return first
 
-    def _keep_first(self, touched: Int64, rows_of: Int64, first: Int64, batch: LeafBatch) -> Int64:
-        """Hold each key's earliest event only. Returns ``first``, FOREVER where it is not the earliest."""
+    def _keep_first(self, touched: Int64, rows_of: Int64, batch: LeafBatch) -> Int64:
+        """Hold each key's earliest event only. Returns its instant, FOREVER where an earlier one is held."""
+        first = earliest(len(touched), rows_of, batch.time)
         held = np.flatnonzero(first != FOREVER)
         self.seen[touched[held]] = np.maximum(self.seen[touched[held]], first[held])
         if len(self.output):

@@ -41,10 +41,8 @@ def canonical(keys: int, key: Int64, starts: Int64, values: Values) -> Timeline:
     if repeated.any():
         rows = np.flatnonzero(np.append(~repeated, True))
         key, starts, values = key[rows], starts[rows], columns.take(values, rows)
-    before = np.arange(len(key) - 1)
-    says_same = (key[1:] == key[:-1]) & columns.same(
-        values, before, before + 1, starts[1:] - starts[:-1] if isinstance(values, Linear) else None
-    )
+    gaps = starts[1:] - starts[:-1] if isinstance(values, Linear) else None
+    says_same = (key[1:] == key[:-1]) & columns.same_as_before(values, gaps)
     if says_same.any():
         rows = np.flatnonzero(np.append(True, ~says_same))
         key, starts, values = key[rows], starts[rows], columns.take(values, rows)
@@ -84,6 +82,10 @@ def cut(timeline: Timeline, keys: Int64, times: Int64) -> Timeline:
 def clip(suffix: Timeline, times: Int64) -> Timeline:
     """``suffix`` with everything before ``times`` (one a key) cut off."""
     if len(suffix.starts) == 0:
+        return suffix
+    first = suffix.offsets[:-1]
+    begins = suffix.starts[np.minimum(first, len(suffix.starts) - 1)]
+    if bool(((begins >= times) | (first == suffix.offsets[1:])).all()):
         return suffix
     key = row_keys(suffix.offsets)
     limit = times[key]

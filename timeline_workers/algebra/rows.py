@@ -80,6 +80,30 @@ def first_of_runs(keys: Int64) -> Bools:
     return first
 
 
+def ascending(numbers: Int64) -> bool:
+    """Whether no number is less than the one before it."""
+    return bool((numbers[1:] >= numbers[:-1]).all())
+
+
+def earliest(count: int, keys: Int64, times: Int64) -> Int64:
+    """The least of ``times`` for each of ``count`` keys, whose numbers are beside them; FOREVER for none."""
+    least = np.full(count, FOREVER, np.int64)
+    if len(keys) and ascending(keys):
+        first = np.flatnonzero(first_of_runs(keys))
+        least[keys[first]] = np.minimum.reduceat(times, first)
+    else:
+        np.minimum.at(least, keys, times)
+    return least
+
+
+def distinct(numbers: Int64) -> tuple[Int64, Int64]:
+    """The numbers that occur, ascending, and the place of each of ``numbers`` among them."""
+    if bool((numbers[1:] > numbers[:-1]).all()):
+        return numbers, np.arange(len(numbers), dtype=np.int64)
+    found, places = np.unique(numbers, return_inverse=True)
+    return found, places
+
+
 def next_starts(offsets: Int64, starts: Int64) -> Int64:
     """Where each row ends: the next row's start, or FOREVER for the last of a key."""
     ends = np.empty(len(starts), np.int64)
