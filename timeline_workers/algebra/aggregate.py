@@ -84,7 +84,8 @@ class AggregateNode:
         for timeline in (of, by):
             timeline.ensure_keys(number)
         suffixes = [timeline.cut(everyone, times) for timeline in (of, by)]
-        key, starts, (x_rows, by_rows) = pieces.refine(suffixes)
+        common = pieces.refine(suffixes)
+        key, starts, (x_rows, by_rows) = common.key, common.starts, common.rows
         ends = np.full(len(key), FOREVER, np.int64)
         if len(key):
             inner = ~first_of_runs(key)[1:]

@@ -81,7 +81,8 @@ def _stack(first: Timeline, second: Timeline) -> Timeline:
 
 
 def _better(function: str, a: Timeline, b: Timeline) -> Timeline:
-    key, starts, (left_rows, right_rows) = pieces.refine([a, b])
+    common = pieces.refine([a, b])
+    key, starts, (left_rows, right_rows) = common.key, common.starts, common.rows
     left = columns.advance(columns.take(a.values, left_rows), starts - a.starts[left_rows])
     right = columns.advance(columns.take(b.values, right_rows), starts - b.starts[right_rows])
     row = np.arange(len(key), dtype=np.int64)

@@ -6,11 +6,12 @@ A *suffix* of ``M`` keys is a Timeline over keys ``0..M-1`` that stands for the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from . import columns
-from .rows import FOREVER, next_starts, offsets_of, order, ranges, row_keys, search
+from .rows import FOREVER, kept_offsets, merged, next_starts, offsets_of, ranges, row_keys, search
 from .timelines import Timeline
 from .values import Bools, Flags, Int64, Linear, StringTable, Values
 
@@ -31,22 +32,41 @@ def blank(layout: str, strings: StringTable | None = None) -> Values:
 
 
 def canonical(keys: int, key: Int64, starts: Int64, values: Values) -> Timeline:
-    """Build a timeline of ``keys`` keys from rows sorted by (key, start).
+    """Build a timeline of ``keys`` keys from rows sorted by (key, start): see ``compact``."""
+    return compact(offsets_of(key, keys), starts, values)
 
-    Of several rows at one (key, start) the last counts; neighbours that say the same become one.
+
+def compact(offsets: Int64, starts: Int64, values: Values) -> Timeline:
+    """Build a timeline from the rows of each key, sorted by start.
+
+    Of several rows of a key at one start the last counts; neighbours that say the same become one.
     """
-    if len(key) == 0:
-        return Timeline(np.zeros(keys + 1, np.int64), starts, values)
-    repeated = (key[1:] == key[:-1]) & (starts[1:] == starts[:-1])
+    if len(starts) < 2:
+        return Timeline(offsets, starts, values)
+    same_key = _same_key(offsets, len(starts))
+    repeated = same_key & (starts[1:] == starts[:-1])
     if repeated.any():
-        rows = np.flatnonzero(np.append(~repeated, True))
-        key, starts, values = key[rows], starts[rows], columns.take(values, rows)
+        offsets, starts, values = _only(np.append(~repeated, True), offsets, starts, values)
+        same_key = _same_key(offsets, len(starts))
     gaps = starts[1:] - starts[:-1] if isinstance(values, Linear) else None
-    says_same = (key[1:] == key[:-1]) & columns.same_as_before(values, gaps)
+    says_same = columns.same_as_before(values, gaps)
+    says_same &= same_key
     if says_same.any():
-        rows = np.flatnonzero(np.append(True, ~says_same))
-        key, starts, values = key[rows], starts[rows], columns.take(values, rows)
-    return Timeline(offsets_of(key, keys), starts, values)
+        offsets, starts, values = _only(np.append(True, ~says_same), offsets, starts, values)
+    return Timeline(offsets, starts, values)
+
+
+def _same_key(offsets: Int64, rows: int) -> Bools:
+    """Whether each row but the first is of the key of the row before it."""
+    same = np.ones(rows + 1, np.bool_)
+    same[offsets] = False
+    inner: Bools = same[1:-1]
+    return inner
+
+
+def _only(stay: Bools, offsets: Int64, starts: Int64, values: Values) -> tuple[Int64, Int64, Values]:
+    rows = np.flatnonzero(stay)
+    return kept_offsets(offsets, stay), starts[rows], columns.take(values, rows)
 
 
 def locate(timeline: Timeline, keys: Int64, times: Int64) -> Int64:
@@ -111,36 +131,62 @@ def without_rows(timeline: Timeline, rows: Int64) -> Timeline:
     return Timeline(offsets, timeline.starts[kept], columns.take(timeline.values, kept))
 
 
-def refine(timelines: Sequence[Timeline]) -> tuple[Int64, Int64, list[Int64]]:
-    """The common pieces of timelines over the same keys, on the instants where all of them are in their
-    domain.
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """The common pieces of timelines over the same keys, on the instants where all are in their domain.
 
-    Returns (key, start, rows): for every common piece its key, its start and the row of each timeline that
-    holds.
+    ``offsets``: by key; ``starts``: of the pieces; ``rows``: of each timeline, the row that holds.
     """
+
+    offsets: Int64
+    starts: Int64
+    rows: list[Int64]
+
+    @property
+    def key(self) -> Int64:
+        """The key of every piece."""
+        return row_keys(self.offsets)
+
+
+def refine(timelines: Sequence[Timeline]) -> Refined:
+    """The common pieces of ``timelines``, which are over the same keys."""
     if len(timelines) == 1:
         only = timelines[0]
-        return row_keys(only.offsets), only.starts, [np.arange(len(only.starts), dtype=np.int64)]
-    keys = timelines[0].keys
-    key = np.concatenate([row_keys(t.offsets) for t in timelines])
-    starts = np.concatenate([t.starts for t in timelines])
-    sizes = [len(t.starts) for t in timelines]
-    which = np.repeat(np.arange(len(timelines)), sizes)
-    sorted_rows = order(key, starts)
-    key, starts, which = key[sorted_rows], starts[sorted_rows], which[sorted_rows]
-    rows: list[Int64] = []
-    defined = np.ones(len(key), np.bool_)
-    for index, timeline in enumerate(timelines):
-        # How many rows of this timeline came up to here; minus one is the row that holds.
-        holding = np.cumsum(which == index) - 1
-        defined &= holding >= timeline.offsets[:-1][key]
-        rows.append(holding)
-    last = np.ones(len(key), np.bool_)
-    if len(key):
-        last[:-1] = (key[1:] != key[:-1]) | (starts[1:] != starts[:-1])
-    picked = np.flatnonzero(defined & last)
-    assert all(t.keys == keys for t in timelines)
-    return key[picked], starts[picked], [r[picked] for r in rows]
+        return Refined(only.offsets, only.starts, [np.arange(len(only.starts), dtype=np.int64)])
+    assert all(t.keys == timelines[0].keys for t in timelines)
+    counts = [np.diff(t.offsets) for t in timelines]
+    everywhere = np.minimum.reduce(counts) > 0
+    if not everywhere.all():
+        everyone = np.flatnonzero(everywhere)
+        if not len(everyone):
+            none = np.zeros(0, np.int64)
+            return Refined(np.zeros(len(everywhere) + 1, np.int64), none, [none for _ in timelines])
+        parts = [covering(t, everyone, np.full(len(everyone), -FOREVER, np.int64)) for t in timelines]
+        refined = refine(parts)
+        lengths = np.diff(refined.offsets)
+        rows = [
+            row + np.repeat(t.offsets[everyone] - part.offsets[:-1], lengths)
+            for t, part, row in zip(timelines, parts, refined.rows, strict=True)
+        ]
+        offsets = np.zeros(len(everywhere) + 1, np.int64)
+        offsets[everyone + 1] = lengths
+        return Refined(np.cumsum(offsets), refined.starts, rows)
+    # All rows from before the last of them begins stand at that instant, where the last one counts.
+    firsts = [t.starts[t.offsets[:-1]] for t in timelines]
+    begins = np.maximum.reduce(firsts)
+    starts = [
+        t.starts if bool((first == begins).all()) else np.maximum(t.starts, np.repeat(begins, count))
+        for t, first, count in zip(timelines, firsts, counts, strict=True)
+    ]
+    which, last = merged([t.offsets for t in timelines], starts)
+    picked = np.flatnonzero(last)
+    rows = []
+    for index in range(len(timelines)):
+        row = np.cumsum(which == index)[picked]
+        row -= 1
+        rows.append(row)
+    offsets = kept_offsets(np.add.reduce([t.offsets for t in timelines]), last)
+    return Refined(offsets, np.maximum.reduce([s[row] for s, row in zip(starts, rows, strict=True)]), rows)
 
 
 def where_they_part(old: Timeline, new: Timeline) -> tuple[Bools, Int64]:

@@ -5,6 +5,8 @@ Everything here works on whole columns; there is no Python loop over keys or row
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,6 +71,57 @@ def _sorted_rows(values: Int64, bits: int) -> NDArray[np.intp]:
     packed.sort()
     rows: NDArray[np.intp] = packed & ((1 << bits) - 1)
     return rows
+
+
+def merged(offsets: Sequence[Int64], starts: Sequence[Int64]) -> tuple[Int64, Bools]:
+    """The order by (key, start) of the rows of several columns, each in that order, its keys' ``offsets``
+    beside it.
+
+    Returns for each row of all which column it is from, and whether it is the last at its key and instant.
+    """
+    bits = (len(starts) - 1).bit_length()
+    low = min(int(column.min()) for column in starts)
+    span = max(int(column.max()) for column in starts) - low + 1
+    keys = np.arange(len(offsets[0]) - 1, dtype=np.int64)
+    if (len(keys) * span) << bits < 2**63:
+        packed = np.empty(sum(len(column) for column in starts), np.int64)
+        begin = 0
+        for index, (own, column) in enumerate(zip(offsets, starts, strict=True)):
+            part = packed[begin : begin + len(column)]
+            np.add(column, np.repeat(keys * span - low, np.diff(own)), out=part)
+            part <<= bits
+            part |= index
+            begin += len(column)
+        packed.sort()
+        which = packed & ((1 << bits) - 1)
+        packed >>= bits
+        return which, np.append(packed[1:] != packed[:-1], True)
+    key, time = np.concatenate([row_keys(own) for own in offsets]), np.concatenate(starts)
+    which = np.repeat(np.arange(len(starts)), [len(column) for column in starts])
+    rows = order(key, time)
+    key, time = key[rows], time[rows]
+    return which[rows], np.append((key[1:] != key[:-1]) | (time[1:] != time[:-1]), True)
+
+
+def led(offsets: Int64, needed: Bools) -> tuple[Int64, Int64, Int64]:
+    """Where rows go when each key that has it ``needed`` gets one row more, before its own.
+
+    Returns the new offsets, the places of the new rows and those of the others.
+    """
+    more = np.zeros(len(offsets), np.int64)
+    np.cumsum(needed, out=more[1:])
+    others = np.arange(int(offsets[-1]), dtype=np.int64)
+    others += np.repeat(more[1:], np.diff(offsets))
+    grown = offsets + more
+    return grown, grown[:-1][needed], others
+
+
+def kept_offsets(offsets: Int64, stay: Bools) -> Int64:
+    """The offsets when only the rows that ``stay`` are left."""
+    kept = np.zeros(len(stay) + 1, np.int64)
+    np.cumsum(stay, out=kept[1:])
+    left: Int64 = kept[offsets]
+    return left
 
 
 def first_of_runs(keys: Int64) -> Bools:

@@ -38,7 +38,7 @@ class Arithmetic:
             values = self._exact(exact.lift(sides.left), exact.lift(sides.right))
         else:
             values = numbers.arithmetic(self.operator, tagged(sides.left), tagged(sides.right))
-        return pieces.canonical(window.keys, sides.key, sides.starts, values)
+        return pieces.compact(sides.offsets, sides.starts, values)
 
     def _exact(self, left: Linear, right: Linear) -> Linear:
         if self.operator == "+":

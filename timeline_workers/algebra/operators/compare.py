@@ -12,7 +12,7 @@ import numpy as np
 
 from ...language.tree import CompareOperator
 from .. import columns, exact, numbers, pieces
-from ..rows import FOREVER, first_of_runs
+from ..rows import FOREVER, first_of_runs, row_keys
 from ..timelines import Timeline
 from ..values import Flags, Int64, Linear, Tagged
 from .operands import Constant, common_pieces, tagged
@@ -36,9 +36,9 @@ class Compare:
         """See ``TimelineOperator``."""
         sides = common_pieces(self.left, self.right, inputs)
         if isinstance(sides.left, Linear) or isinstance(sides.right, Linear):
-            return self._lines(sides.key, sides.starts, sides.left, sides.right, window)
+            return self._lines(row_keys(sides.offsets), sides.starts, sides.left, sides.right, window)
         flags = numbers.compare(self.operator, tagged(sides.left), tagged(sides.right))
-        return pieces.canonical(window.keys, sides.key, sides.starts, Flags(flags))
+        return pieces.compact(sides.offsets, sides.starts, Flags(flags))
 
     def _lines(
         self,

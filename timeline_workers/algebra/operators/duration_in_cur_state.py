@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import columns, pieces
-from ..rows import row_keys
 from ..timelines import Timeline
 from ..values import Linear
 from .window import Window
@@ -27,4 +26,4 @@ class DurationInCurState:
         (x,) = inputs
         known = columns.known(x.values)
         values = Linear(known, np.zeros(len(known), np.int64), known.astype(np.int64))
-        return pieces.canonical(window.keys, row_keys(x.offsets), x.starts, values)
+        return pieces.compact(x.offsets, x.starts, values)

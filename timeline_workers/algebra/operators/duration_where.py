@@ -33,4 +33,4 @@ class DurationWhere:
         key = row_keys(x.offsets)
         num = begin[key] + totals[:-1] - totals[x.offsets[:-1]][key]
         values = Linear(np.ones(len(num), np.bool_), num, x.values.data.astype(np.int64))
-        return pieces.canonical(window.keys, key, x.starts, values)
+        return pieces.compact(x.offsets, x.starts, values)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import pieces
 from ..log import EventLog
-from ..rows import first_of_runs, order, row_keys
+from ..rows import first_of_runs, row_keys
 from ..timelines import Timeline
 from ..values import Flags, Int64
 from .window import Window
@@ -21,11 +20,17 @@ def _true_from(key: Int64, starts: Int64, window: Window) -> Timeline:
         assert isinstance(window.before, Flags)
         begin = window.before.data & ~window.fresh
     first = np.flatnonzero(first_of_runs(key) & ~begin[key])
-    key = np.concatenate([window.key_numbers, key[first]])
-    starts = np.concatenate([window.froms, np.maximum(starts[first], window.froms[key[window.keys :]])])
-    flags = np.concatenate([begin, np.ones(len(first), np.bool_)])
-    rows = order(key, starts)
-    return pieces.canonical(window.keys, key[rows], starts[rows], Flags(flags[rows]))
+    rises, at = np.zeros(window.keys, np.bool_), window.froms.copy()
+    rises[key[first]] = True
+    at[key[first]] = np.maximum(starts[first], window.froms[key[first]])
+    led_in = ~rises | (at > window.froms)
+    offsets = np.zeros(window.keys + 1, np.int64)
+    np.cumsum(led_in.astype(np.int64) + rises, out=offsets[1:])
+    where, flags = np.empty(int(offsets[-1]), np.int64), np.ones(int(offsets[-1]), np.bool_)
+    heads, rise = offsets[:-1][led_in], offsets[1:][rises] - 1
+    where[heads], flags[heads] = window.froms[led_in], begin[led_in]
+    where[rise], flags[rise] = at[rises], True
+    return Timeline(offsets, where, Flags(flags))
 
 
 class EventHasExisted:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import pieces
 from ..log import EventLog
-from ..rows import FOREVER, next_starts, order, row_keys
+from ..rows import FOREVER, next_starts, offsets_of, row_keys
 from ..timelines import Timeline
 from ..values import Flags, Int64
 from .window import Window
@@ -28,15 +28,21 @@ def _merged_windows(key: Int64, begins: Int64, ends: Int64, window: Window) -> T
         apart[1:-1] = ~same_key | (begins[1:] > ends[:-1])
     opens = np.flatnonzero(apart[:-1]) if len(key) else np.zeros(0, np.int64)
     closes = np.flatnonzero(apart[1:]) if len(key) else np.zeros(0, np.int64)
-    closes = closes[ends[closes] != FOREVER]
-    all_keys = np.concatenate([window.key_numbers, key[closes], key[opens]])
-    first_begin = window.froms.copy()
-    np.minimum.at(first_begin, key, begins)
-    starts = np.concatenate([first_begin, ends[closes], begins[opens]])
-    flags = np.zeros(len(all_keys), np.bool_)
-    flags[len(all_keys) - len(opens) :] = True
-    rows = order(all_keys, starts)
-    return pieces.canonical(window.keys, all_keys[rows], starts[rows], Flags(flags[rows]))
+    ended = ends[closes] != FOREVER  # all but perhaps a key's last
+    # Per key: False from the beginning unless a window opens there, then True and False in turns.
+    opened = offsets_of(key[opens], window.keys)
+    first = opened[:-1][np.diff(opened) > 0]
+    led_in = np.ones(window.keys, np.bool_)
+    led_in[key[opens[first]]] = begins[opens[first]] > window.froms[key[opens[first]]]
+    lengths = led_in + np.diff(opened) + np.bincount(key[closes[ended]], minlength=window.keys)
+    offsets = np.zeros(window.keys + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    starts, flags = np.empty(int(offsets[-1]), np.int64), np.zeros(int(offsets[-1]), np.bool_)
+    starts[offsets[:-1][led_in]] = window.froms[led_in]
+    places = np.repeat(offsets[:-1] + led_in - 2 * opened[:-1], np.diff(opened)) + 2 * np.arange(len(opens))
+    starts[places], flags[places] = begins[opens], True
+    starts[places[ended] + 1] = ends[closes[ended]]
+    return pieces.compact(offsets, starts, Flags(flags))
 
 
 class EventHasExistedWithin:

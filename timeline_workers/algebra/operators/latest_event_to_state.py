@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import columns, pieces
 from ..log import EventLog
-from ..rows import order, row_keys
+from ..rows import led
 from ..timelines import Timeline
 from ..values import Tagged
 from .window import Window
@@ -32,8 +32,13 @@ class LatestEventToState:
                 np.where(window.fresh, carried.bits, before.bits),
                 events.values.strings,
             )
-        key = np.concatenate([window.key_numbers, row_keys(events.offsets)])
-        starts = np.concatenate([window.froms, events.times])
-        values = columns.join(carried, events.values)
-        rows = order(key, starts)
-        return pieces.canonical(window.keys, key[rows], starts[rows], columns.take(values, rows))
+        needed = np.ones(window.keys, np.bool_)
+        begun = np.flatnonzero(np.diff(events.offsets))
+        needed[begun] = events.times[events.offsets[begun]] > window.froms[begun]
+        offsets, heads, others = led(events.offsets, needed)
+        starts, bits = (np.empty(int(offsets[-1]), np.int64) for _ in range(2))
+        tags = np.empty(len(bits), np.uint8)
+        starts[heads], starts[others] = window.froms[needed], events.times
+        tags[heads], tags[others] = carried.tags[needed], events.values.tags
+        bits[heads], bits[others] = carried.bits[needed], events.values.bits
+        return pieces.compact(offsets, starts, Tagged(tags, bits, events.values.strings))

@@ -23,9 +23,10 @@ class And:
 
     def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
         """See ``TimelineOperator``."""
-        key, starts, (left, right) = pieces.refine(inputs)
+        common = pieces.refine(inputs)
+        left, right = common.rows
         flags = _flags(inputs[0])[left] & _flags(inputs[1])[right]
-        return pieces.canonical(window.keys, key, starts, Flags(flags))
+        return pieces.compact(common.offsets, common.starts, Flags(flags))
 
 
 class Or:
@@ -36,9 +37,10 @@ class Or:
 
     def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
         """See ``TimelineOperator``."""
-        key, starts, (left, right) = pieces.refine(inputs)
+        common = pieces.refine(inputs)
+        left, right = common.rows
         flags = _flags(inputs[0])[left] | _flags(inputs[1])[right]
-        return pieces.canonical(window.keys, key, starts, Flags(flags))
+        return pieces.compact(common.offsets, common.starts, Flags(flags))
 
 
 class Not:

@@ -21,10 +21,10 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both sides on their common pieces. ``key``, ``starts``: of the pieces; ``left``, ``right``: values at
-    the starts."""
+    """Both sides on their common pieces. ``offsets``: by key; ``starts``: of the pieces; ``left``, ``right``:
+    values at the starts."""
 
-    key: Int64
+    offsets: Int64
     starts: Int64
     left: Values
     right: Values
@@ -32,17 +32,21 @@ class Sides:
 
 def common_pieces(left: Constant | None, right: Constant | None, inputs: Sequence[Timeline]) -> Sides:
     """Bring two sides onto their common pieces; a side given as None is the next of ``inputs``."""
-    key, starts, rows = pieces.refine(inputs)
+    common = pieces.refine(inputs)
+    starts = common.starts
     sides: list[Values] = []
-    for timeline, row in zip(inputs, rows, strict=True):
-        values = columns.take(timeline.values, row)
-        sides.append(columns.advance(values, starts - timeline.starts[row]))
+    if len(inputs) == 1:
+        sides.append(inputs[0].values)
+    else:
+        for timeline, row in zip(inputs, common.rows, strict=True):
+            values = columns.take(timeline.values, row)
+            sides.append(columns.advance(values, starts - timeline.starts[row]))
     strings = next((s.strings for s in sides if isinstance(s, Tagged)), None) or StringTable()
     if left is not None:
-        sides.insert(0, numbers.constant(left.value, len(key), strings))
+        sides.insert(0, numbers.constant(left.value, len(starts), strings))
     if right is not None:
-        sides.append(numbers.constant(right.value, len(key), strings))
-    return Sides(key, starts, sides[0], sides[1])
+        sides.append(numbers.constant(right.value, len(starts), strings))
+    return Sides(common.offsets, starts, sides[0], sides[1])
 
 
 def tagged(values: Values, strings: StringTable | None = None) -> Tagged:
