@@ -3,14 +3,16 @@ events."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..events.batch import EventBatch
 from ..language.tree import Aggregate, Expression
 from .aggregate import AggregateNode
-from .leaves import LeafRouter, in_groups
+from .leaves import Group, LeafRouter, in_groups
 from .nodes import DerivedNode, EventNode
 from .operators import inputs_of, is_leaf
 from .timelines import KeyTable, Timeline
-from .values import Int64, Scalar
+from .values import Bools, Scalar, Tagged
 
 
 class Evaluation:
@@ -47,18 +49,21 @@ class Evaluation:
 
     def add(self, batch: EventBatch) -> None:
         """Take in a batch of events."""
-        for events, numbers, origins in in_groups(batch, self.keys.intern_all(batch.keys)):
-            self._add(events, numbers, origins)
+        needs = {leaf: router.wanted(batch) for leaf, router in self._routers.items()}
+        for group in in_groups(batch, self.keys.intern_all(batch.keys)):
+            self._add(group, batch, needs)
         if self._aggregate is not None:
             self._aggregate.advance()
 
-    def _add(self, events: EventBatch, numbers: Int64, origins: Int64) -> None:
+    def _add(
+        self, group: Group, batch: EventBatch, needs: Mapping[Expression, tuple[Bools, Tagged | None]]
+    ) -> None:
         revisions = {}
         for expression in self._order:
             node = self._nodes[expression]
             if isinstance(node, EventNode):
-                leaf = self._routers[expression].batch(events, (), origins, grouped=True)
-                revisions[expression] = node.ingest(leaf, numbers)
+                leaf = self._routers[expression].of_group(group, batch, *needs[expression])
+                revisions[expression] = node.ingest(leaf, group.numbers)
                 continue
             for slot, child in enumerate(inputs_of(expression)):
                 node.receive(slot, revisions[child])

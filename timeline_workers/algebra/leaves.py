@@ -21,7 +21,7 @@ from ..language.tree import (
 from . import columns
 from .log import positions_ascend
 from .predicates import matches
-from .rows import earliest, first_of_runs, offsets_of, order
+from .rows import earliest, first_of_runs, offsets_of, order, row_keys
 from .timelines import Key
 from .values import UNKNOWN, Bools, Int64, Tagged
 
@@ -77,48 +77,47 @@ class LeafBatch:
         )
 
 
-def in_groups(
-    batch: EventBatch, numbers: Int64, at_once: int = GROUP_EVENTS
-) -> Iterator[tuple[EventBatch, Int64, Int64]]:
-    """Give ``batch``, the numbers of whose keys in a key table are ``numbers``, in groups of whole keys.
-
-    Each has its events in the order of (key, time, position), its keys' numbers, ascending, and the earliest
-    event time of each key. All leaves are spared the sorting, and what is computed of a group of about
-    ``at_once`` events stays in the processor's cache.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some whole keys of a batch. ``numbers``: those of the keys in a key table, ascending; ``rows``: their
+    events, in the order of (key, time, position); ``key``: int64, of each of ``rows``, its key's place among
+    ``keys``; ``origins``: the earliest event time of each key.
     """
-    key = batch.key
-    names = batch.keys
+
+    keys: list[Key]
+    numbers: Int64
+    rows: Int64
+    key: Int64
+    origins: Int64
+
+
+def in_groups(batch: EventBatch, numbers: Int64, at_once: int = GROUP_EVENTS) -> Iterator[Group]:
+    """Give ``batch``, the numbers of whose keys in a key table are ``numbers``, in groups of whole keys, of
+    about ``at_once`` events. So it is sorted once for all leaves.
+    """
+    key, names = batch.key.astype(np.int64), batch.keys
     if not bool((numbers[1:] > numbers[:-1]).all()):
         by_number = np.argsort(numbers)
-        places = np.empty(len(numbers), batch.key.dtype)
-        places[by_number] = np.arange(len(numbers), dtype=batch.key.dtype)
-        key, numbers = places[batch.key], numbers[by_number]
+        places = np.empty(len(numbers), np.int64)
+        places[by_number] = np.arange(len(numbers))
+        key, numbers = places[key], numbers[by_number]
         names = [names[place] for place in by_number.tolist()]
     if positions_ascend(batch.position):
-        rows = order(key.astype(np.int64), batch.time)
+        rows = order(key, batch.time)
     else:
         where = batch.position
         rows = np.lexsort((where.minor, where.major, where.partition, batch.time, key))
     offsets = offsets_of(key, len(names))
     first = 0
     while first < len(names):
-        # The last key that begins within the group; its events all belong to it.
-        last = max(int(np.searchsorted(offsets, offsets[first] + at_once)), first + 1)
-        last = min(last, len(names))
+        last = min(int(np.searchsorted(offsets, offsets[first] + at_once)), len(names))
+        last = max(last, first + 1)
+        own = offsets[first : last + 1] - offsets[first]
         taken = rows[offsets[first] : offsets[last]]
-        own = slice(first, last)
-        events = EventBatch(
-            names[own],
-            key[taken] - key.dtype.type(first),
-            batch.time[taken],
-            batch.position.take(taken),
-            {name: columns.take(column, taken) for name, column in batch.columns.items()},
-        )
         origins = np.full(last - first, 2**63 - 1, np.int64)
-        begins = offsets[first:last] - offsets[first]
-        known = np.flatnonzero(np.diff(offsets[first : last + 1]))
-        origins[known] = events.time[begins[known]]
-        yield events, numbers[own], origins
+        known = np.flatnonzero(np.diff(own))
+        origins[known] = batch.time[taken[own[known]]]
+        yield Group(names[first:last], numbers[first:last], taken, row_keys(own), origins)
         first = last
 
 
@@ -136,32 +135,29 @@ class LeafRouter:
     def project(self, batch: EventBatch) -> tuple[Int64, Tagged | None]:
         """Return the rows of ``batch`` that the leaf needs, ascending, and its value at each (None:
         existence)."""
+        wanted, column = self.wanted(batch)
+        rows = np.flatnonzero(wanted)
+        if column is None or len(rows) == len(batch):
+            return rows, column
+        return rows, columns.take(column, rows)
+
+    def wanted(self, batch: EventBatch) -> tuple[Bools, Tagged | None]:
+        """Return which events of ``batch`` the leaf needs, and the column of its values (None: existence)."""
         if isinstance(self.leaf, LatestEventToState):
             column = batch.columns.get(self.leaf.column)
             if column is None:
-                return np.zeros(0, np.int64), columns.unknown_tagged(0)
-            rows = np.flatnonzero(column.tags != UNKNOWN)
-            if len(rows) == len(batch):
-                return rows, column
-            return rows, columns.take(column, rows)
+                return np.zeros(len(batch), np.bool_), columns.unknown_tagged(len(batch))
+            return column.tags != UNKNOWN, column
         if isinstance(self.leaf, (HasExisted, HasExistedWithin, EventCount, EventCountWithin)):
-            return np.flatnonzero(matches(self.leaf.of, batch)), None
+            return matches(self.leaf.of, batch), None
         raise ExpressionError(f"{self.leaf.op} is not a leaf: it takes no events", span=self.leaf.span)
 
     def batch(
-        self,
-        events: EventBatch,
-        progress: tuple[Progress, ...] = (),
-        origins: Int64 | None = None,
-        *,
-        grouped: bool = False,
+        self, events: EventBatch, progress: tuple[Progress, ...] = (), origins: Int64 | None = None
     ) -> LeafBatch:
-        """Return the leaf's batch of all events of ``events``; ``origins``: ``key_origins`` of them, if known;
-        ``grouped``: they come from ``in_groups``."""
+        """Return the leaf's batch of all events of ``events``; ``origins``: ``key_origins`` of them, if
+        known."""
         rows, values = self.project(events)
-        if grouped and isinstance(self.leaf, HasExisted):
-            # Of each key its first counts, and nothing else is held.
-            rows = rows[first_of_runs(events.key[rows])]
         return LeafBatch(
             events.keys,
             key_origins(events) if origins is None else origins,
@@ -170,4 +166,20 @@ class LeafRouter:
             events.position.take(rows),
             values,
             progress,
+        )
+
+    def of_group(self, group: Group, events: EventBatch, wanted: Bools, values: Tagged | None) -> LeafBatch:
+        """Return the leaf's batch of the events of ``group``, which is one of ``events``; ``wanted``,
+        ``values``: what the leaf needs of ``events``."""
+        mine = np.flatnonzero(wanted[group.rows])
+        if isinstance(self.leaf, HasExisted):
+            mine = mine[first_of_runs(group.key[mine])]  # nothing but a key's first is held
+        rows = group.rows[mine]
+        return LeafBatch(
+            group.keys,
+            group.origins,
+            group.key[mine],
+            events.time[rows],
+            events.position.take(rows),
+            None if values is None else columns.take(values, rows),
         )

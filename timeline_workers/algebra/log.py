@@ -169,7 +169,7 @@ class LogStore:
     def _before(self, keys: Int64, times: Int64) -> Int64:
         return search_runs(self._rows.low[keys], self._rows.count[keys], self._rows.column(0), times - 1)
 
-    def _log(self, offsets: Int64, rows: Int64) -> EventLog:
+    def _log(self, offsets: Int64, rows: Int64 | slice) -> EventLog:
         column = self._rows.column
         positions = Positions(column(1)[rows], column(2)[rows], column(3)[rows])
         values = None

@@ -31,6 +31,8 @@ class RowStore:
         self.low, self.count, self._room = none, none, none
         self.live = 0
         self._end = 0
+        # Whether somebody else may hold the buffers, so that they must be copied before they are changed.
+        self._lent = False
 
     @property
     def keys(self) -> int:
@@ -55,12 +57,22 @@ class RowStore:
                 np.concatenate([column, more]) for column in (self.low, self.count, self._room)
             )
 
-    def rows_from(self, keys: Int64, skip: Int64) -> tuple[Int64, Int64]:
-        """Offsets and buffer indices of each key's rows after its first ``skip``."""
+    def rows_from(self, keys: Int64, skip: Int64) -> tuple[Int64, Int64 | slice]:
+        """Offsets and buffer indices of each key's rows after its first ``skip``.
+
+        Where these are most of what there is, one after the other, they are a slice. What is read by it
+        is not copied, but stays as it is.
+        """
         lengths = self.count[keys] - skip
         offsets = np.zeros(len(keys) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        return offsets, ranges(self.low[keys] + skip, lengths)
+        low, total = self.low[keys] + skip, int(offsets[-1])
+        if total > 64 and 2 * total >= self._end:
+            first = int(low[np.argmax(lengths > 0)])
+            if bool(((low - first == offsets[:-1]) | (lengths == 0)).all()):
+                self._lent = True
+                return offsets, slice(first, first + total)
+        return offsets, ranges(low, lengths)
 
     def replace(self, keys: Int64, keep: Int64, offsets: Int64, columns: list[Array]) -> None:
         """After the first ``keep`` rows of each of the distinct ``keys``, put its rows of ``columns``
@@ -72,6 +84,7 @@ class RowStore:
             return
         needed = keep + added
         self._make_room(keys, keep, needed)
+        self._own()
         rows = ranges(self.low[keys] + keep, added)
         for index, column in enumerate(columns):
             if column.dtype != self._buffers[index].dtype:
@@ -97,7 +110,7 @@ class RowStore:
         """Key ``keep[i]`` becomes key ``i``; the rows of all other keys are forgotten."""
         offsets, rows = self.rows_from(keep, np.zeros(len(keep), np.int64))
         self._pack(rows, np.diff(offsets))
-        self.live = len(rows)
+        self.live = self._end
 
     def nbytes(self) -> int:
         """The memory held, in bytes; exact numbers that are no integers count as 100 bytes each."""
@@ -108,7 +121,9 @@ class RowStore:
 
     def _adopt(self, added: Int64, offsets: Int64, columns: list[Array]) -> None:
         """The first rows of all are stored as they come, without room: often there are no others."""
-        self._buffers = [column.copy() for column in columns]
+        # A part of something larger would keep all of that in memory.
+        self._buffers = [c if c.base is None or c.strides == (0,) else c.copy() for c in columns]
+        self._lent = True
         known = slice(0, len(added))
         self.low[known] = np.where(added > 0, offsets[:-1], 0)
         self.count[known], self._room[known] = added, added
@@ -127,21 +142,32 @@ class RowStore:
                 grown = np.zeros(max(end, 2 * len(buffer)), buffer.dtype)
                 grown[: self._end] = buffer[: self._end]
                 self._buffers[index] = grown
+            self._lent = False
+        self._own()
         if kept.any():
             source, target = ranges(self.low[moved], kept), ranges(low, kept)
             for buffer in self._buffers:
                 buffer[target] = buffer[source]
         self.low[moved], self._room[moved], self._end = low, room, end
 
+    def _own(self) -> None:
+        """Have buffers that may be changed."""
+        if self._lent:
+            self._buffers = [buffer.copy() for buffer in self._buffers]
+            self._lent = False
+
     def _compact(self) -> None:
         everyone = np.arange(len(self.low), dtype=np.int64)
         _, rows = self.rows_from(everyone, np.zeros(len(everyone), np.int64))
         self._pack(rows, self.count)
 
-    def _pack(self, rows: Int64, count: Int64) -> None:
+    def _pack(self, rows: Int64 | slice, count: Int64) -> None:
         """Keep the buffers' ``rows`` only, which are those of all keys in order, ``count`` a key."""
-        self._buffers = [buffer[rows] for buffer in self._buffers]
+        self._buffers = [
+            buffer[rows].copy() if isinstance(rows, slice) else buffer[rows] for buffer in self._buffers
+        ]
+        self._lent = False
         self.count, self._room = count.copy(), count.copy()
         # A key without rows begins nowhere: its place must not lie behind the last row.
         self.low = np.where(count > 0, np.cumsum(count) - count, 0)
-        self._end = len(rows)
+        self._end = len(self._buffers[0])

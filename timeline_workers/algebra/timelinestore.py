@@ -167,7 +167,7 @@ class TimelineStore:
         """How many rows of each key start at or before ``times``."""
         return search_runs(self._rows.low[keys], self._rows.count[keys], self._rows.column(0), times)
 
-    def _values(self, rows: Int64) -> Values:
+    def _values(self, rows: Int64 | slice) -> Values:
         parts = [self._rows.column(index)[rows] for index in range(1, 1 + len(_columns_of(self._blank)))]
         if isinstance(self._blank, Flags):
             return Flags(parts[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,24 @@ class Positions:
     def in_input(first: int, count: int) -> Positions:
         """The places ``first … first + count - 1`` of one file, table or list."""
         return Positions(
-            np.zeros(count, np.int32),
-            np.zeros(count, np.int64),
+            np.broadcast_to(np.int32(0), (count,)),
+            np.broadcast_to(np.int64(0), (count,)),
             np.arange(first, first + count, dtype=np.int64),
         )
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Positions:
         """The positions of ``rows``."""
-        return Positions(self.partition[rows], self.major[rows], self.minor[rows])
+        minor = self.minor[rows]
+        return Positions(
+            _taken(self.partition, rows, len(minor)), _taken(self.major, rows, len(minor)), minor
+        )
+
+
+def _taken(column: Any, rows: Any, count: int) -> Any:
+    """``column[rows]``, held once where the column is one number that is held once."""
+    if column.strides == (0,) and len(column):
+        return np.broadcast_to(column[0], (count,))
+    return column[rows]
 
 
 @dataclass(frozen=True, slots=True)
