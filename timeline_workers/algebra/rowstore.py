@@ -139,7 +139,7 @@ class RowStore:
         end = self._end + int(room.sum())
         if end > len(self._buffers[0]):
             for index, buffer in enumerate(self._buffers):
-                grown = np.zeros(max(end, 2 * len(buffer)), buffer.dtype)
+                grown = np.empty(max(end, 2 * len(buffer)), buffer.dtype)
                 grown[: self._end] = buffer[: self._end]
                 self._buffers[index] = grown
             self._lent = False

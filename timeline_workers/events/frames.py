@@ -152,6 +152,8 @@ class _Table:
         if types.is_null(column.type):
             return RawColumn.missing(self.count)
         if types.is_dictionary(column.type):
+            if self._is_text(column.type.value_type) and not column.dictionary.null_count:
+                return self._coded(column, column)
             column = column.dictionary_decode()
         known = np.asarray(column.is_valid())
         raw = RawColumn.missing(self.count)
@@ -173,13 +175,30 @@ class _Table:
             floats = np.asarray(column.cast(pa.float64()).fill_null(0.0))
             raw.bits, tags = float_bits(floats)
             raw.tags = np.where(known, tags, np.uint8(UNKNOWN))
-        elif types.is_string(column.type) or types.is_large_string(column.type) or _is_view(column.type):
-            coded = column.cast(pa.large_string()).dictionary_encode()
-            raw.strings.intern_all(coded.dictionary.to_pylist())
-            raw.tags, raw.bits = tag(STRING), np.asarray(coded.indices.fill_null(0)).astype(np.int64)
+        elif self._is_text(column.type):
+            return self._coded(column, column.cast(pa.large_string()).dictionary_encode())
         else:
             moment = types.is_temporal(column.type) and not types.is_duration(column.type)
             raw.tags = tag(MOMENT if moment else OTHER)
+        return raw
+
+    def _is_text(self, kind: Any) -> bool:
+        types = self.arrow.types
+        return bool(types.is_string(kind) or types.is_large_string(kind) or _is_view(kind))
+
+    def _coded(self, column: Any, coded: Any) -> RawColumn:
+        """The strings of ``column``, from what holds each of them once."""
+        raw = RawColumn.missing(self.count)
+        raw.value = lambda i: column[i].as_py()
+        codes = raw.strings.intern_all(coded.dictionary.to_pylist())
+        if coded.null_count == 0:
+            raw.tags = np.full(self.count, STRING, np.uint8)
+            raw.bits = codes[np.asarray(coded.indices)]
+        elif len(codes):
+            known = np.asarray(coded.is_valid())
+            raw.tags = np.where(known, np.uint8(STRING), np.uint8(UNKNOWN))
+            raw.bits = codes[np.asarray(coded.indices.fill_null(0))]
+            raw.bits[~known] = 0
         return raw
 
 
