@@ -167,6 +167,8 @@ class LogStore:
         return found
 
     def _before(self, keys: Int64, times: Int64) -> Int64:
+        if not self._rows.live:
+            return np.zeros(len(keys), np.int64)
         return search_runs(self._rows.low[keys], self._rows.count[keys], self._rows.column(0), times - 1)
 
     def _log(self, offsets: Int64, rows: Int64 | slice) -> EventLog:

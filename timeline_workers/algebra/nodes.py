@@ -68,7 +68,7 @@ class _Node:
     def _replace(self, keys: Int64, froms: Int64, computed: Timeline) -> Revision:
         """Take ``computed`` as the node's timeline from ``froms`` on; return what really changed."""
         computed = pieces.clip(computed, froms)
-        if len(self.output):
+        if not self.output.has_none(keys):
             changed, since = pieces.where_they_part(self.output.cut(keys, froms), computed)
         else:
             changed, since = np.ones(len(keys), np.bool_), froms

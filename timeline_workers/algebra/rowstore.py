@@ -19,6 +19,7 @@ from .values import Int64
 
 Array: TypeAlias = NDArray[Any]
 _SMALLEST_ROOM = 4
+_BULK = 1_000  # so many new rows are stored without room behind them
 
 
 class RowStore:
@@ -82,6 +83,9 @@ class RowStore:
         if not self._end and bool((keys == np.arange(len(keys))).all()):
             self._adopt(added, offsets, columns)
             return
+        if len(columns[0]) >= _BULK and not self._room[keys].any():
+            self._append(keys, added, offsets, columns)
+            return
         needed = keep + added
         self._make_room(keys, keep, needed)
         self._own()
@@ -129,6 +133,21 @@ class RowStore:
         self.count[known], self._room[known] = added, added
         self.live = self._end = len(columns[0])
 
+    def _append(self, keys: Int64, added: Int64, offsets: Int64, columns: list[Array]) -> None:
+        """Store many rows of keys that had none as they come, without room."""
+        end = self._end + len(columns[0])
+        self._grow(end)
+        self._own()
+        for index, column in enumerate(columns):
+            if column.dtype != self._buffers[index].dtype:
+                self._buffers[index] = as_objects(self._buffers[index])
+                column = as_objects(column)
+            self._buffers[index][self._end : end] = column
+        self.low[keys] = np.where(added > 0, self._end + offsets[:-1], 0)
+        self.count[keys] = self._room[keys] = added
+        self.live += len(columns[0])
+        self._end = end
+
     def _make_room(self, keys: Int64, keep: Int64, needed: Int64) -> None:
         outgrown = np.flatnonzero(needed > self._room[keys])
         if not len(outgrown):
@@ -137,18 +156,22 @@ class RowStore:
         room = np.maximum(2 * needed[outgrown], _SMALLEST_ROOM)
         low = self._end + np.cumsum(room) - room
         end = self._end + int(room.sum())
-        if end > len(self._buffers[0]):
-            for index, buffer in enumerate(self._buffers):
-                grown = np.empty(max(end, 2 * len(buffer)), buffer.dtype)
-                grown[: self._end] = buffer[: self._end]
-                self._buffers[index] = grown
-            self._lent = False
+        self._grow(end)
         self._own()
         if kept.any():
             source, target = ranges(self.low[moved], kept), ranges(low, kept)
             for buffer in self._buffers:
                 buffer[target] = buffer[source]
         self.low[moved], self._room[moved], self._end = low, room, end
+
+    def _grow(self, end: int) -> None:
+        """Have buffers of ``end`` rows at least."""
+        if end > len(self._buffers[0]):
+            for index, buffer in enumerate(self._buffers):
+                grown = np.empty(max(end, 2 * len(buffer)), buffer.dtype)
+                grown[: self._end] = buffer[: self._end]
+                self._buffers[index] = grown
+            self._lent = False
 
     def _own(self) -> None:
         """Have buffers that may be changed."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
 from typing import TypeAlias
 
 import numpy as np
@@ -60,7 +61,10 @@ class KeyTable:
         try:
             return np.fromiter(map(self.index.__getitem__, keys), np.int64, len(keys))
         except KeyError:
-            return np.fromiter(map(self.intern, keys), np.int64, len(keys))
+            new = list(dict.fromkeys(filterfalse(self.index.__contains__, keys)))
+            self.index.update(zip(new, range(len(self.names), len(self.names) + len(new)), strict=True))
+            self.names.extend(new)
+            return np.fromiter(map(self.index.__getitem__, keys), np.int64, len(keys))
 
     def renumbered(self, keep: Int64) -> KeyTable:
         """A table in which key ``keep[i]`` of this one is key ``i``, and no other is known."""

@@ -48,6 +48,10 @@ class TimelineStore:
         starts = self._rows.column(0)
         return np.where(self._rows.count[keys] > 0, starts[self._rows.low[keys]], FOREVER)
 
+    def has_none(self, keys: Int64) -> bool:
+        """Whether none of ``keys`` is known."""
+        return not self._rows.live or not self._rows.count[keys].any()
+
     def earliest(self) -> int:
         """The least start of all keys; FOREVER when no key is known."""
         known = np.flatnonzero(self._rows.count)
@@ -165,6 +169,8 @@ class TimelineStore:
 
     def _began(self, keys: Int64, times: Int64) -> Int64:
         """How many rows of each key start at or before ``times``."""
+        if not self._rows.live:
+            return np.zeros(len(keys), np.int64)
         return search_runs(self._rows.low[keys], self._rows.count[keys], self._rows.column(0), times)
 
     def _values(self, rows: Int64 | slice) -> Values:
