@@ -185,6 +185,14 @@ def search_runs(first: Int64, counts: Int64, starts: Int64, times: Int64) -> Int
     low = np.where(at_end, high, first)
     active = np.flatnonzero(high > low)
     lo, hi, wanted = low[active], high[active], times[active]
+    for _ in range(2):  # what is almost in order is just before the end
+        if not len(active):
+            break
+        hi -= 1
+        done = (hi == lo) | (starts[hi - 1] <= wanted)
+        low[active[done]] = hi[done]
+        rest = ~done
+        active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
     while len(active):
         middle = (lo + hi) >> 1
         right = starts[middle] <= wanted
