@@ -98,7 +98,8 @@ AT_END: list[Callable[[], object]] = []  # called last first, when the answers a
 
 
 def main(prepare: Prepare, *, rehearse: bool = True) -> None:
-    """Do the job in the file that the command line names, once, after a short rehearsal.
+    """Do the job in the file that the command line names, once, after a short rehearsal and, with the option
+    ``warm``, once over all of it.
 
     Leaves ``outcome.json`` (seconds, processor seconds of all threads and of child processes) and
     ``answers.bin`` (microseconds per key, -1 for a key that is not there) in the folder the job names.
@@ -112,6 +113,8 @@ def main(prepare: Prepare, *, rehearse: bool = True) -> None:
         prepare(Job(folder, REHEARSAL, options))[0]()
     job = Job(folder, asked["events"], options)
     run, collect = prepare(job)
+    if options.get("warm"):
+        run()
     gc.collect()
     began, cpu = time.perf_counter(), _processor_seconds()
     result = run()

@@ -25,7 +25,7 @@ from .rows import earliest, first_of_runs, offsets_of, order, row_keys
 from .timelines import Key
 from .values import UNKNOWN, Bools, Int64, Tagged
 
-GROUP_EVENTS = 1 << 20
+GROUP_EVENTS = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
