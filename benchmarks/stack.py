@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from temporalio.client import Client
 from producer.event import Event
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of
-from timeline_workers.embedded import Addresses, embedded
+from timeline_workers.embedded import Addresses, embedded, guarded
 from timeline_workers.graph.plan import Plan, partition_labels, plan, worker_id, worker_name
 from timeline_workers.metric import Metric
 from timeline_workers.temporal_client import connect
@@ -51,15 +51,20 @@ def metric(
 
 
 class Stack:
-    """Servers, and the programs started on them; ``close`` stops everything and removes the data."""
+    """Servers, and the programs started on them; ``close`` stops everything and removes the data.
 
-    def __init__(self) -> None:
+    ``temporal``: the address of a Temporal server that runs already; None: the embedded one.
+    """
+
+    def __init__(self, *, temporal: str | None = None) -> None:
         self._stack = ExitStack()
         scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="timeline-bench-"))
         self.home = Path(scratch)
         self.servers: Addresses = self._stack.enter_context(
             embedded(self.home / "data", temporal_port=0, ui_port=0, pulsar_port=0)
         )
+        if temporal is not None:
+            self.servers = self.servers.model_copy(update={"temporal": temporal})
         os.environ.update(environment_of(self.servers))
 
     async def client(self) -> Client:
@@ -67,11 +72,12 @@ class Stack:
         return await connect(self.servers.temporal)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Run ``python -m ARGUMENTS`` until ``close``; its output is in ``programs.log``."""
+        """Run ``python -m ARGUMENTS`` until ``close``, or until this process is gone, however it went; its
+        output is in ``programs.log``. The process is a guard's; ``kill`` kills the program itself.
+        """
+        command = guarded([sys.executable, "-m", *arguments], STOP_SECONDS / 2)
         with (self.home / "programs.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
         self._stack.callback(_stop, process)
         return process
 
@@ -95,6 +101,18 @@ class Stack:
 def cores() -> int:
     """How many cores there are for us."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill (-9) a program that ``Stack.start`` has started."""
+    for pid in children(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -139,10 +157,10 @@ async def until(client: Client, planned: Plan, place: Place) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def answers(client: Client, planned: Plan, keys: Sequence[str], at: int) -> list[tuple[str, int]]:
+async def answers(client: Client, planned: Plan, at: int) -> list[tuple[str, int]]:
     """The value of every key at ``at``, in microseconds."""
     asked = [{"at": at, "unit": "us"}]
-    found = []
-    async for answer in ask(client, planned, planned.result, "value_at", asked, keys=list(keys)):
-        found.append((str(answer["key"]), round(answer["value"] * 1_000_000)))
-    return found
+    return [
+        (str(answer["key"]), round(answer["value"] * 1_000_000))
+        async for answer in ask(client, planned, planned.result, "value_at", asked)
+    ]
