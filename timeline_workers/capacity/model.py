@@ -1,0 +1,454 @@
+"""What a metric needs at a load, in closed form: from rates and measured costs to processes, cores and money.
+
+How it counts, for one topic:
+
+* A feeder's batch of B events goes to every leaf in every partition in which one of its keys is: so a leaf
+  is signalled R / B times a second, whatever the number of partitions and feeders.
+* A worker takes what waits in one workflow task and tells each subscriber once for it. One with several
+  inputs hears several messages for one batch. It begins no more tasks than it can end, so that messages are
+  taken together when they come faster.
+* A feeder waits for its batch to fill, up to a time (`--wait-ms`), or is so far behind that it need not.
+* A run ends when Temporal suggests it, or, where the state is large, when it has done three times as much
+  work; the state then passes through the history twice.
+
+With several ``topics`` each has its share of the sessions in workers of its own, and its own feeders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..graph.plan import MAX_WORKERS, Plan
+from . import limits
+from .costs import Costs, Engine, measured
+from .shape import Shape
+from .traffic import Run, Traffic, run_of, traffic
+
+WORKERS = "workers of a metric"
+STATE = "the largest state"
+WORKER = "the busiest worker"
+FEEDER_CPU = "a feeder's processor"
+FEEDER_SIGNALS = "a feeder's signals"
+BUFFERED = "signals that wait for one workflow task"
+SIGNALLED = "signals to one worker"
+CLOUD = "actions in one namespace of Temporal Cloud"
+_BY_PARTITIONS = (STATE, WORKER)
+_BY_FEEDERS = (FEEDER_CPU, FEEDER_SIGNALS)
+
+# How much of a limit a plan may use, for peaks and for the partition that has most.
+BUSY = 0.5
+PULSAR_PARTITIONS_PER_FEEDER = 4
+MOST_TOPICS = 256
+WAIT_SECONDS = 2.0
+REPLICAS = 3  # of the database's disks
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``sessions`` at a time, ``events`` a second of them all; a session lasts ``session_seconds``.
+
+    ``queries``: questions a second about one key each. ``spread``: the standard deviation of sessions' rates
+    as a share of the mean. ``retention_days``: how long Temporal keeps closed runs.
+    """
+
+    sessions: int
+    events: float
+    session_seconds: float = 1_800.0
+    queries: float = 100.0
+    spread: float = 1.0
+    retention_days: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How it is laid out: ``partitions`` and ``feeders`` of each of ``topics`` topics; a feeder's batch has
+    ``batch`` events, or what comes in ``wait`` seconds.
+    """
+
+    partitions: int
+    feeders: int
+    batch: int = limits.BATCH
+    topics: int = 1
+    wait: float = WAIT_SECONDS
+
+    def events_in_batch(self, events: float) -> int:
+        """How many events a batch has where so many come in a second, of all topics."""
+        return max(1, min(self.batch, round(events * self.wait / (self.topics * self.feeders))))
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Something that has an end. ``use``: how much of it is used, 1 at the end. ``hard``: beyond it, it does
+    not work; otherwise it is a guidance. ``remedy``: what to do about it.
+    """
+
+    name: str
+    need: float
+    most: float
+    unit: str
+    remedy: str
+    hard: bool = True
+
+    @property
+    def use(self) -> float:
+        """The share that is used."""
+        return self.need / self.most
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a load needs. Rates are a second, of all topics; sizes are bytes; costs are dollars a month."""
+
+    load: Load
+    layout: Layout
+    fuse: bool
+    workers: int
+    pulsar_partitions: int
+    skew: float
+    leaf_rate: float
+    batch: int
+    events_per_leaf_message: float
+    feeder_signals: float
+    edge_messages: float
+    tasks: float
+    history_events: float
+    history_bytes: float
+    runs: float
+    actions: float
+    transactions: float
+    rows: float
+    database_log: float
+    shards: int
+    state: float
+    largest_state: float
+    memory: float
+    archive_bytes_a_day: float
+    open_bytes: float
+    retained_bytes: float
+    feeder_cores: float
+    worker_cores: float
+    worker_processes: int
+    server_cores: float
+    database_cores: float
+    fill_seconds: float
+    fresh_seconds: float
+    self_hosted: float
+    cloud_actions: float
+    cloud_storage: float
+    limits: tuple[Limit, ...] = field(repr=False)
+
+    @property
+    def signals(self) -> float:
+        """All signals a second."""
+        return self.feeder_signals + self.edge_messages
+
+    @property
+    def cores(self) -> float:
+        """All processors that are kept busy."""
+        return self.feeder_cores + self.worker_cores + self.server_cores + self.database_cores
+
+    @property
+    def first(self) -> Limit:
+        """What is nearest to its end."""
+        return max(self.limits, key=lambda limit: limit.use)
+
+    @property
+    def fits(self) -> bool:
+        """Whether no hard limit is passed."""
+        return all(limit.use <= 1 for limit in self.limits if limit.hard)
+
+    @property
+    def fits_well(self) -> bool:
+        """Whether no limit is passed but those that more money lifts."""
+        return all(limit.use <= 1 for limit in self.limits if limit.name != CLOUD)
+
+
+def fullest(balls: float, bins: int, spread: float = 0.0) -> float:
+    """The load of the fullest of ``bins`` as a multiple of the mean, when ``balls`` fall at random.
+
+    The usual estimate for many balls, from the tail of the normal distribution; ``spread`` as in ``Load``.
+    """
+    if bins <= 1:
+        return 1.0
+    return 1.0 + math.sqrt(2 * math.log(bins) * (1 + spread**2) * bins / balls)
+
+
+def need(plan: Plan, load: Load, layout: Layout, costs: Costs | None = None) -> Need:
+    """What ``load`` needs with ``plan``'s graph when it is laid out so."""
+    return _Model(plan, load, layout, costs or measured()).need()
+
+
+def choose(
+    plan: Plan,
+    load: Load,
+    *,
+    partitions: int | None = None,
+    feeders: int | None = None,
+    topics: int | None = None,
+    batch: int = limits.BATCH,
+    wait: float = WAIT_SECONDS,
+    costs: Costs | None = None,
+) -> Layout:
+    """The smallest layout in which states, single workers and feeders use no more than half of what they may,
+    or as near to that as their number may come; what is given is kept.
+
+    Without ``topics``, the fewest with which it fits well, by doubling, at most ``MOST_TOPICS``.
+    """
+    counts = [topics] if topics is not None else [2**n for n in range(MOST_TOPICS.bit_length())]
+    for count in counts:
+        layout = _choose(
+            plan, load, Layout(partitions or 1, feeders or 1, batch, count, wait), partitions, feeders, costs
+        )
+        if need(plan, load, layout, costs).fits_well:
+            break
+    return layout
+
+
+def _choose(
+    plan: Plan, load: Load, layout: Layout, partitions: int | None, feeders: int | None, costs: Costs | None
+) -> Layout:
+    most = max(1, MAX_WORKERS // len(Shape.of(_divided(plan, 1)).workers))
+    most_feeders = limits.BUFFERED_SIGNALS // limits.OUTSTANDING
+    layouts = [replace(layout, partitions=n) for n in _sizes(most)] if partitions is None else [layout]
+    layout = _first(plan, load, layouts, _BY_PARTITIONS, costs)
+    if feeders is None:
+        layouts = [replace(layout, feeders=n) for n in range(1, most_feeders + 1)]
+        layout = _first(plan, load, layouts, _BY_FEEDERS, costs)
+    return layout
+
+
+def _first(
+    plan: Plan, load: Load, layouts: Sequence[Layout], names: Collection[str], costs: Costs | None
+) -> Layout:
+    """The first in which no limit of ``names`` is more than half used, or the last."""
+    for layout in layouts:
+        found = need(plan, load, layout, costs)
+        if all(limit.use <= BUSY for limit in found.limits if limit.name in names):
+            break
+    return layout
+
+
+def _sizes(most: int) -> list[int]:
+    powers = [2**n for n in range(most.bit_length()) if 2**n <= most]
+    return powers if powers[-1] == most else [*powers, most]
+
+
+def _divided(plan: Plan, partitions: int) -> Plan:
+    source = plan.metric.source.model_copy(update={"partitions": partitions})
+    return plan.model_copy(update={"metric": plan.metric.model_copy(update={"source": source})})
+
+
+class _Model:
+    """The steps of ``need``."""
+
+    def __init__(self, plan: Plan, load: Load, layout: Layout, costs: Costs) -> None:
+        self.metric = plan.metric
+        self.load, self.layout, self.costs = load, layout, costs
+        self.shape = Shape.of(_divided(plan, layout.partitions))
+        self.engine: Engine = costs.fused if plan.metric.fuse else costs.separate
+        # What was measured on the reference graph is taken to grow with the nodes, or with leaves and edges.
+        self.nodes = self.shape.nodes / self.engine.nodes
+        self.leaves = self.shape.leaves / self.engine.leaves
+
+    def held(self) -> tuple[float, float]:
+        """Sessions and events that the workers hold: those of a session that has ended for ``key_ttl``, or a
+        day without one; and as far back as lateness and retention reach, or a session lasts.
+        """
+        load, metric = self.load, self.metric
+        stays = limits.SECONDS_A_DAY if metric.key_ttl is None else metric.key_ttl / 1e6
+        back = load.session_seconds if metric.retention is None else metric.retention / 1e6
+        window = metric.source.allowed_lateness / 1e6 + min(back, load.session_seconds + stays)
+        return load.sessions * (1 + stays / load.session_seconds), load.events * window
+
+    def need(self) -> Need:
+        load, layout, costs, shape = self.load, self.layout, self.costs, self.shape
+        bytes_, work = self.engine.bytes, self.engine.work
+        topics, partitions = layout.topics, layout.partitions
+        batch = layout.events_in_batch(load.events)
+        sessions, kept = self.held()
+        flow = traffic(
+            shape,
+            self.engine,
+            costs,
+            events=load.events / topics,
+            partitions=partitions,
+            batch=batch,
+            sessions=sessions / topics,
+            kept=kept / topics,
+        )
+        all_partitions = topics * partitions
+        runs = [run_of(one, costs) for one in flow.flows]
+        tasks = all_partitions * sum(one.tasks for one in flow.flows)
+        told = all_partitions * sum(one.told for one in flow.flows)
+        signals = all_partitions * shape.leaves * flow.leaf_rate
+        runs_rate = all_partitions * sum(1 / run.seconds for run in runs)
+        history_events = all_partitions * sum(run.events / run.seconds for run in runs)
+        history_bytes = all_partitions * sum(run.bytes / run.seconds for run in runs)
+        telling = all_partitions * sum(one.tasks for one in flow.flows if one.told)
+        state = [one.state for one in flow.flows]
+        packed = all_partitions * sum(
+            one.state / run.seconds for one, run in zip(flow.flows, runs, strict=True)
+        )
+        new_sessions = load.sessions / load.session_seconds
+        archived = new_sessions * bytes_.archived * len(shape.workers) / self.engine.workers
+        if self.metric.key_ttl is None:
+            archived = 0.0
+        skew = fullest(sessions / topics, partitions, load.spread)
+        transactions = tasks * work.transactions_per_task
+        shard_writes = limits.SHARD_BUSY / limits.WRITE_SECONDS
+        shards = max(limits.LEAST_SHARDS, 2 ** math.ceil(math.log2(max(1.0, transactions / shard_writes))))
+        actions = signals + told + telling + runs_rate + load.queries
+        feeder = (load.events * work.feeder_per_event * self.leaves + signals * work.feeder_per_signal) / 1e6
+        events_work = load.events * work.worker_per_event * self.nodes
+        worker = (
+            events_work + tasks * work.worker_per_task + packed * costs.pack_us_per_byte
+        ) / 1e6 + load.queries * work.query / 1e6
+        server = tasks * work.server_per_task / 1e6
+        database = tasks * work.database_per_task / 1e6
+        whole_state = all_partitions * sum(state)
+        workers = topics * (len(shape.workers) * partitions + shape.aggregates)
+        processes = max(math.ceil(worker / BUSY), math.ceil(workers / (BUSY * limits.CACHED_WORKFLOWS)))
+        memory = whole_state * costs.memory_per_byte + processes * costs.process_bytes
+        open_bytes = all_partitions * sum(run.bytes for run in runs) / 2
+        retained = history_bytes * load.retention_days * limits.SECONDS_A_DAY
+        feeders = topics * layout.feeders
+        depth = _depth(shape)
+        month = limits.HOURS_A_MONTH * 3_600
+        prices = limits.Prices()
+        cores = (feeder + worker + server + database) / BUSY
+        cores = max(cores, memory / 2**30 / prices.core_gib)
+        disks = (open_bytes + retained) / 1e9 * REPLICAS * prices.disk
+        busiest = max(
+            (
+                one.tasks * work.worker_per_task
+                + load.events / all_partitions * work.worker_per_event * self.nodes / len(shape.workers)
+            )
+            / 1e6
+            for one in flow.flows
+        )
+        stored = (open_bytes * prices.active + retained * prices.retained) / 1e9 * limits.HOURS_A_MONTH
+        found = Need(
+            load=load,
+            layout=layout,
+            fuse=self.metric.fuse,
+            workers=workers,
+            pulsar_partitions=feeders * PULSAR_PARTITIONS_PER_FEEDER,
+            skew=skew,
+            leaf_rate=flow.leaf_rate,
+            batch=batch,
+            events_per_leaf_message=batch / flow.touched / flow.parts,
+            feeder_signals=signals,
+            edge_messages=told,
+            tasks=tasks,
+            history_events=history_events,
+            history_bytes=history_bytes,
+            runs=runs_rate,
+            actions=actions,
+            transactions=transactions,
+            rows=tasks * work.rows_per_task,
+            database_log=history_bytes * work.log_per_byte,
+            shards=shards,
+            state=whole_state,
+            largest_state=max(state) * skew,
+            memory=memory,
+            archive_bytes_a_day=archived * limits.SECONDS_A_DAY,
+            open_bytes=open_bytes,
+            retained_bytes=retained,
+            feeder_cores=feeder,
+            worker_cores=worker,
+            worker_processes=processes,
+            server_cores=server,
+            database_cores=database,
+            fill_seconds=batch * feeders / load.events,
+            fresh_seconds=batch * feeders / load.events + depth * costs.round_seconds,
+            self_hosted=cores * prices.core * limits.HOURS_A_MONTH + disks,
+            cloud_actions=prices.of_actions(actions * month / 1e6) * (1 + prices.support),
+            cloud_storage=stored * (1 + prices.support),
+            limits=(),
+        )
+        return replace(found, limits=tuple(self._limits(found, flow, runs, busiest)))
+
+    def _limits(self, found: Need, flow: Traffic, runs: list[Run], busiest: float) -> Iterator[Limit]:
+        layout, load = self.layout, self.load
+        feeders = layout.topics * layout.feeders
+        longest = max(runs, key=lambda run: run.bytes)
+        more = "more partitions"
+        yield Limit(
+            WORKERS,
+            found.workers / layout.topics,
+            MAX_WORKERS,
+            "workers",
+            "fewer partitions, `fuse: true`, or several topics with a metric each",
+        )
+        yield Limit(
+            STATE,
+            found.largest_state,
+            limits.STATE_BYTES,
+            "bytes",
+            f"{more}, a shorter retention or key_ttl",
+        )
+        yield Limit(WORKER, busiest * found.skew, 1.0, "of a core", f"{more}, a larger batch")
+        most = fullest(load.sessions / layout.topics, found.pulsar_partitions, load.spread)
+        yield Limit(
+            FEEDER_CPU,
+            found.feeder_cores / feeders * most,
+            1.0,
+            "of a core",
+            "more feeders, a larger batch",
+        )
+        yield Limit(
+            FEEDER_SIGNALS,
+            found.feeder_signals / feeders,
+            limits.CONCURRENT_SIGNALS / limits.SIGNAL_SECONDS,
+            "signals/s",
+            "more feeders, a larger batch, fewer partitions",
+        )
+        yield Limit(
+            BUFFERED,
+            float(layout.feeders * limits.OUTSTANDING),
+            limits.BUFFERED_SIGNALS,
+            "signals",
+            "fewer feeders a topic: several topics",
+        )
+        yield Limit(
+            SIGNALLED,
+            max(one.heard for one in flow.flows),
+            limits.SIGNALS_PER_SECOND,
+            "signals/s",
+            "a larger batch; several topics, so that fewer feeders signal a leaf",
+            hard=False,
+        )
+        yield Limit("signals in a run", max(run.signals for run in runs), limits.RUN_SIGNALS, "signals", more)
+        yield Limit(
+            "events in a run's history", max(run.events for run in runs), limits.RUN_EVENTS, "events", more
+        )
+        yield Limit("bytes of a run's history", longest.bytes, limits.RUN_BYTES, "bytes", more)
+        yield Limit(
+            "runs of one worker", max(1 / run.seconds for run in runs), limits.RUNS_PER_SECOND, "runs/s", more
+        )
+        yield Limit("a message to a leaf", flow.leaf_message, limits.BLOB_BYTES, "bytes", "a smaller batch")
+        yield Limit(
+            "activities of a worker at once",
+            1.0,
+            limits.PENDING_ACTIVITIES,
+            "activities",
+            "nothing: one at a time",
+        )
+        yield Limit(
+            CLOUD,
+            found.actions,
+            limits.NAMESPACE_ACTIONS,
+            "actions/s",
+            "provisioned capacity, a unit for each such rate; `fuse: true`; a larger batch",
+            hard=False,
+        )
+
+
+def _depth(shape: Shape) -> int:
+    """How many workers are on the longest path."""
+    depth: list[int] = []
+    for _, inputs in shape.workers:
+        depth.append(1 + max((depth[child] for child in inputs), default=0))
+    return max(depth)
