@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from . import limits
-from .model import Need
+from .terms import Need
 
 Row = tuple[str, str]
 

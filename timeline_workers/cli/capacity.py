@@ -59,7 +59,8 @@ def capacity(
     Costs were measured on a small machine; docs/scale.md says how, and what the figures leave out.
     """
     from ..capacity.costs import measured, read
-    from ..capacity.model import Load, choose, need
+    from ..capacity.model import choose, need
+    from ..capacity.terms import Load
     from ..graph.plan import plan
 
     wanted = load_metric(metric)

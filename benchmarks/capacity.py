@@ -1,0 +1,336 @@
+"""The capacity model, simulated: real keys through the real planner, batches as the feeder makes them, and
+workers that do what ``workflows.processors`` does with them, in simulated time.
+
+Keys are random; what they cost and how long a workflow task takes are the measured costs. What is counted is
+held against the closed form (``timeline_workers.capacity``) and against the limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timeline_workers.capacity import limits
+from timeline_workers.capacity.costs import Costs, Engine
+from timeline_workers.capacity.model import PULSAR_PARTITIONS_PER_FEEDER, need
+from timeline_workers.capacity.shape import Shape
+from timeline_workers.capacity.terms import Layout, Load, Need
+from timeline_workers.capacity.traffic import EVENTS_PER_ACTIVITY, EVENTS_PER_TASK
+from timeline_workers.graph.plan import Plan, partition_of, plan
+from timeline_workers.metric import Metric
+
+Floats = NDArray[np.float64]
+_KEYS_AT_ONCE = 200_000
+_HEX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where the sessions are, by (topic, feeder, partition): ``count`` of them, ``rate`` events a second."""
+
+    count: NDArray[np.int64]
+    rate: Floats
+
+    def skew(self, axes: tuple[int, ...], weights: NDArray[np.generic]) -> float:
+        """The greatest sum over ``axes`` against the mean one."""
+        sums = weights.sum(axis=axes)
+        return float(sums.max() / sums.mean())
+
+
+def spread(metric: Metric, load: Load, layout: Layout, seed: int) -> Spread:
+    """Draw the sessions' keys and rates, and place them: on a topic; on a partition of it as Pulsar's
+    producer does, whose feeder is the partition's number modulo their number; on a partition of the metric.
+
+    Rates have a gamma distribution with the load's mean and spread.
+    """
+    drawn = np.random.default_rng(seed)
+    pulsar = layout.feeders * PULSAR_PARTITIONS_PER_FEEDER
+    source = metric.source.model_copy(update={"partitions": layout.partitions})
+    place = {f"p{number}": number for number in range(layout.partitions)}
+    shape = (layout.topics, layout.feeders, layout.partitions)
+    count, rate = np.zeros(shape, np.int64), np.zeros(shape)
+    for first in range(0, load.sessions, _KEYS_AT_ONCE):
+        many = min(_KEYS_AT_ONCE, load.sessions - first)
+        text = drawn.bytes(many * _HEX // 2).hex()
+        letters = np.frombuffer(text.encode(), np.uint8).reshape(many, _HEX)
+        keys = [text[start : start + _HEX] for start in range(0, len(text), _HEX)]
+        partition = np.fromiter((place[partition_of(key, source)] for key in keys), np.int64, many)
+        hashed = java_hash(letters)
+        # Another part of the hash, as somebody does who divides a stream into topics by key.
+        topic = (hashed // pulsar) % layout.topics
+        index = (topic, hashed % pulsar % layout.feeders, partition)
+        shape_of_rates = 1 / load.spread**2 if load.spread else None
+        mean = load.events / load.sessions
+        rates = (
+            np.full(many, mean)
+            if shape_of_rates is None
+            else drawn.gamma(shape_of_rates, mean / shape_of_rates, many)
+        )
+        np.add.at(count, index, 1)
+        np.add.at(rate, index, rates)
+    return Spread(count, rate)
+
+
+def java_hash(letters: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Java's hash of texts of one length, a row of ASCII letters each, without its sign: by which the client
+    of Pulsar chooses a partition.
+    """
+    found = np.zeros(len(letters), np.uint32)
+    for column in letters.T:
+        found = found * np.uint32(31) + column
+    return (found & np.uint32(0x7FFFFFFF)).astype(np.int64)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What workers have done. ``most_*``: of a single run, or of a single workflow task."""
+
+    signals: int = 0
+    told: int = 0
+    tasks: int = 0
+    history_events: float = 0.0
+    history_bytes: float = 0.0
+    runs: int = 0
+    most_events: float = 0.0
+    most_bytes: float = 0.0
+    most_signals: int = 0
+    most_waiting: int = 0
+    most_message: float = 0.0
+
+
+@dataclass(slots=True)
+class _Run:
+    """The run of a worker that is under way."""
+
+    events: float
+    bytes: float
+    signals: int = 0
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker: ``state`` packed bytes, ``subscribers`` of them. ``begun``: how far its first run has come,
+    as a share, for workers do not begin at one instant.
+    """
+
+    costs: Costs
+    engine: Engine
+    leaf: bool
+    subscribers: int
+    state: float
+    begun: float
+    tally: Tally
+    inline: bool = field(init=False)
+    handover: int = field(init=False)
+    run: _Run = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = min(self.state, limits.STATE_BYTES)
+        self.inline = self.state <= limits.INLINE_STATE_BYTES
+        parts = 0 if self.inline else int(-(-self.state // limits.STATE_PART_BYTES))
+        self.handover = parts * EVENTS_PER_ACTIVITY
+        self._begin()
+        enough = max(limits.SUGGESTED_BYTES, 0 if self.inline else self._enough())
+        self.run.bytes += self.begun * (enough - self.run.bytes)
+
+    def _begin(self) -> None:
+        self.run = _Run(EVENTS_PER_TASK + self.handover, self.costs.history_per_run + self.state)
+
+    def _enough(self) -> float:
+        return min(limits.WORK_PER_STATE * self.state, limits.HISTORY_LIMIT_BYTES - self.state)
+
+    def hear(self, at: Floats, events: Floats, drawn: np.random.Generator) -> tuple[Floats, Floats]:
+        """Take messages that come at ``at`` and tell of ``events`` each; when its subscribers are told, and
+        of how many events.
+        """
+        times, about = at.tolist(), events.tolist()
+        ends: list[float] = []
+        told: list[float] = []
+        end, place = -1.0, 0
+        while place < len(times):
+            at_rest = end < times[place]
+            start = times[place] if at_rest else end
+            first = place
+            place += 1
+            while not at_rest and place < len(times) and times[place] <= start:
+                place += 1
+            end = start + self.costs.round_seconds * drawn.uniform(0.5, 1.5)
+            self._task(about[first:place])
+            ends.append(end)
+            told.append(sum(about[first:place]))
+        return np.array(ends), np.array(told)
+
+    def _task(self, about: Sequence[float]) -> None:
+        tally, run, weights, overhead = self.tally, self.run, self.engine.bytes, self.costs.history_per_event
+        if self.leaf:
+            per_event, each = weights.leaf_per_event / self.engine.leaves, weights.leaf_per_message
+        else:
+            per_event, each = weights.edge_per_event / self.engine.edges, weights.edge_per_message
+        size = sum(about) * per_event + len(about) * each
+        events = len(about) + EVENTS_PER_TASK + self.subscribers
+        run.events += events
+        run.bytes += size + events * overhead
+        run.signals += len(about)
+        tally.signals += len(about) * self.leaf
+        tally.told += self.subscribers
+        tally.tasks += 1
+        tally.history_events += events
+        tally.history_bytes += size + events * overhead
+        tally.most_waiting = max(tally.most_waiting, len(about))
+        tally.most_message = max(tally.most_message, max(about) * per_event + each)
+        suggested = run.events >= limits.SUGGESTED_EVENTS or run.bytes >= limits.SUGGESTED_BYTES
+        worked = self.inline or run.bytes >= self._enough() or run.events >= limits.LONGEST_HISTORY
+        if suggested and worked:
+            self._continue_as_new()
+
+    def _continue_as_new(self) -> None:
+        tally, run = self.tally, self.run
+        run.events += self.handover
+        run.bytes += 0.0 if self.inline else self.state
+        tally.runs += 1
+        tally.most_events = max(tally.most_events, run.events)
+        tally.most_bytes = max(tally.most_bytes, run.bytes)
+        tally.most_signals = max(tally.most_signals, run.signals)
+        tally.history_events += self.handover
+        tally.history_bytes += 0.0 if self.inline else self.state
+        self._begin()
+        tally.history_events += self.run.events
+        tally.history_bytes += self.run.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One figure, by the model and by the simulation; ``within``: by how much they may differ."""
+
+    name: str
+    model: float
+    simulated: float
+    within: float
+
+    @property
+    def ratio(self) -> float:
+        """The simulation's of the model's."""
+        return self.simulated / self.model if self.model else 1.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether they differ by no more."""
+        return abs(self.ratio - 1) <= self.within
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """``checks``: the model against the simulation of ``seconds`` of the topic with most events; ``skews``:
+    the fullest against the mean; ``tally``: what the workers have done.
+    """
+
+    need: Need
+    seconds: float
+    skews: dict[str, float]
+    tally: Tally
+    checks: tuple[Check, ...]
+
+    def broken(self) -> list[str]:
+        """Limits that were passed by some run, task or message of the simulation, in words."""
+        most = {
+            "events in a run's history": (self.tally.most_events, limits.RUN_EVENTS),
+            "bytes of a run's history": (self.tally.most_bytes, limits.RUN_BYTES),
+            "signals in a run": (self.tally.most_signals, limits.RUN_SIGNALS),
+            "signals that wait for one workflow task": (self.tally.most_waiting, limits.BUFFERED_SIGNALS),
+            "bytes of a message": (self.tally.most_message, limits.BLOB_BYTES),
+        }
+        return [f"{name}: {got:,.0f}, at most {end:,}" for name, (got, end) in most.items() if got > end]
+
+
+def simulate(planned: Plan, load: Load, layout: Layout, costs: Costs, *, seconds: float, seed: int) -> Result:
+    """Draw the sessions, and let the workers of the topic with most events run for ``seconds``."""
+    by_model = need(planned, load, layout, costs)
+    found = spread(planned.metric, load, layout, seed)
+    topic = int(found.rate.sum(axis=(1, 2)).argmax())
+    rate, count = found.rate[topic], found.count[topic].sum(axis=0)
+    tally = _replay(planned, load, layout, costs, rate, count, by_model, seconds, seed)
+
+    def of_topic(value: float) -> float:
+        return value * rate.sum() / load.events
+
+    per_second = {
+        "signals to leaves": (by_model.feeder_signals, tally.signals, 0.1),
+        "messages between workers": (by_model.edge_messages, tally.told, 0.15),
+        "workflow tasks": (by_model.tasks, tally.tasks, 0.1),
+        "history events": (by_model.history_events, tally.history_events, 0.1),
+        "bytes of history": (by_model.history_bytes, tally.history_bytes, 0.1),
+        "new runs": (by_model.runs, tally.runs, 0.15),
+    }
+    skew = float(count.max() / count.mean())
+    checks = [
+        Check(f"{name} a second", of_topic(model), done / seconds, within)
+        for name, (model, done, within) in per_second.items()
+    ]
+    checks.append(Check("events of the fullest partition", by_model.skew, found.skew((1,), found.rate), 0.05))
+    skews = {
+        "sessions of a partition": skew,
+        "events of a partition": found.skew((1,), found.rate),
+        "events of a feeder": found.skew((2,), found.rate),
+        "events of a topic": found.skew((1, 2), found.rate),
+    }
+    return Result(by_model, seconds, skews, tally, tuple(checks))
+
+
+def _replay(
+    planned: Plan,
+    load: Load,
+    layout: Layout,
+    costs: Costs,
+    rate: Floats,
+    count: NDArray[np.int64],
+    by_model: Need,
+    seconds: float,
+    seed: int,
+) -> Tally:
+    """Of one topic: ``rate`` by (feeder, partition), ``count`` sessions by partition."""
+    drawn = np.random.default_rng([seed, 1])
+    engine = costs.fused if planned.metric.fuse else costs.separate
+    source = planned.metric.source.model_copy(update={"partitions": layout.partitions})
+    metric = planned.metric.model_copy(update={"source": source})
+    shape = Shape.of(plan(metric))
+    batches = [_batches(rate[feeder], layout, seconds, drawn) for feeder in range(layout.feeders)]
+    tally = Tally()
+    share = load.sessions / (layout.topics * layout.partitions)
+    for partition in range(layout.partitions):
+        arrivals = np.concatenate([times for times, _ in batches])
+        events = np.concatenate([cells[:, partition] for _, cells in batches]).astype(float)
+        order = np.argsort(arrivals, kind="stable")
+        arrivals, events = arrivals[order][events[order] > 0], events[order][events[order] > 0]
+        said: list[tuple[Floats, Floats]] = []
+        for number, (_, inputs) in enumerate(shape.workers):
+            worker = Worker(
+                costs,
+                engine,
+                not inputs,
+                sum(number in of for _, of in shape.workers),
+                by_model.states[number] * count[partition] / share,
+                drawn.random(),
+                tally,
+            )
+            if inputs:
+                times = np.concatenate([said[child][0] for child in inputs])
+                about = np.concatenate([said[child][1] for child in inputs])
+                order = np.argsort(times, kind="stable")
+                said.append(worker.hear(times[order], about[order], drawn))
+            else:
+                said.append(worker.hear(arrivals, events, drawn))
+    return tally
+
+
+def _batches(
+    rates: Floats, layout: Layout, seconds: float, drawn: np.random.Generator
+) -> tuple[Floats, NDArray[np.int64]]:
+    """A feeder's batches: when each is sent, and its events by partition."""
+    total = float(rates.sum())
+    size = min(layout.batch, max(1, round(total * layout.wait)))
+    every = size / total
+    times = np.arange(drawn.random() * every, seconds, every)
+    return times, drawn.multinomial(size, rates / total, len(times))
