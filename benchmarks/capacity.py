@@ -7,20 +7,24 @@ held against the closed form (``timeline_workers.capacity``) and against the lim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from timeline_workers.capacity import limits
-from timeline_workers.capacity.costs import Costs, Engine
-from timeline_workers.capacity.model import PULSAR_PARTITIONS_PER_FEEDER, need
+from timeline_workers.capacity.costs import Costs, measured
+from timeline_workers.capacity.model import PULSAR_PARTITIONS_PER_FEEDER, choose, need
 from timeline_workers.capacity.shape import Shape
 from timeline_workers.capacity.terms import Layout, Load, Need
-from timeline_workers.capacity.traffic import EVENTS_PER_ACTIVITY, EVENTS_PER_TASK
 from timeline_workers.graph.plan import Plan, partition_of, plan
-from timeline_workers.metric import Metric
+from timeline_workers.metric import Metric, load_metric
+
+from .simulated_worker import Tally, Worker
 
 Floats = NDArray[np.float64]
 _KEYS_AT_ONCE = 200_000
@@ -84,123 +88,6 @@ def java_hash(letters: NDArray[np.uint8]) -> NDArray[np.int64]:
     return (found & np.uint32(0x7FFFFFFF)).astype(np.int64)
 
 
-@dataclass(slots=True)
-class Tally:
-    """What workers have done. ``most_*``: of a single run, or of a single workflow task."""
-
-    signals: int = 0
-    told: int = 0
-    tasks: int = 0
-    history_events: float = 0.0
-    history_bytes: float = 0.0
-    runs: int = 0
-    most_events: float = 0.0
-    most_bytes: float = 0.0
-    most_signals: int = 0
-    most_waiting: int = 0
-    most_message: float = 0.0
-
-
-@dataclass(slots=True)
-class _Run:
-    """The run of a worker that is under way."""
-
-    events: float
-    bytes: float
-    signals: int = 0
-
-
-@dataclass(slots=True)
-class Worker:
-    """One worker: ``state`` packed bytes, ``subscribers`` of them. ``begun``: how far its first run has come,
-    as a share, for workers do not begin at one instant.
-    """
-
-    costs: Costs
-    engine: Engine
-    leaf: bool
-    subscribers: int
-    state: float
-    begun: float
-    tally: Tally
-    inline: bool = field(init=False)
-    handover: int = field(init=False)
-    run: _Run = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.state = min(self.state, limits.STATE_BYTES)
-        self.inline = self.state <= limits.INLINE_STATE_BYTES
-        parts = 0 if self.inline else int(-(-self.state // limits.STATE_PART_BYTES))
-        self.handover = parts * EVENTS_PER_ACTIVITY
-        self._begin()
-        enough = max(limits.SUGGESTED_BYTES, 0 if self.inline else self._enough())
-        self.run.bytes += self.begun * (enough - self.run.bytes)
-
-    def _begin(self) -> None:
-        self.run = _Run(EVENTS_PER_TASK + self.handover, self.costs.history_per_run + self.state)
-
-    def _enough(self) -> float:
-        return min(limits.WORK_PER_STATE * self.state, limits.HISTORY_LIMIT_BYTES - self.state)
-
-    def hear(self, at: Floats, events: Floats, drawn: np.random.Generator) -> tuple[Floats, Floats]:
-        """Take messages that come at ``at`` and tell of ``events`` each; when its subscribers are told, and
-        of how many events.
-        """
-        times, about = at.tolist(), events.tolist()
-        ends: list[float] = []
-        told: list[float] = []
-        end, place = -1.0, 0
-        while place < len(times):
-            at_rest = end < times[place]
-            start = times[place] if at_rest else end
-            first = place
-            place += 1
-            while not at_rest and place < len(times) and times[place] <= start:
-                place += 1
-            end = start + self.costs.round_seconds * drawn.uniform(0.5, 1.5)
-            self._task(about[first:place])
-            ends.append(end)
-            told.append(sum(about[first:place]))
-        return np.array(ends), np.array(told)
-
-    def _task(self, about: Sequence[float]) -> None:
-        tally, run, weights, overhead = self.tally, self.run, self.engine.bytes, self.costs.history_per_event
-        if self.leaf:
-            per_event, each = weights.leaf_per_event / self.engine.leaves, weights.leaf_per_message
-        else:
-            per_event, each = weights.edge_per_event / self.engine.edges, weights.edge_per_message
-        size = sum(about) * per_event + len(about) * each
-        events = len(about) + EVENTS_PER_TASK + self.subscribers
-        run.events += events
-        run.bytes += size + events * overhead
-        run.signals += len(about)
-        tally.signals += len(about) * self.leaf
-        tally.told += self.subscribers
-        tally.tasks += 1
-        tally.history_events += events
-        tally.history_bytes += size + events * overhead
-        tally.most_waiting = max(tally.most_waiting, len(about))
-        tally.most_message = max(tally.most_message, max(about) * per_event + each)
-        suggested = run.events >= limits.SUGGESTED_EVENTS or run.bytes >= limits.SUGGESTED_BYTES
-        worked = self.inline or run.bytes >= self._enough() or run.events >= limits.LONGEST_HISTORY
-        if suggested and worked:
-            self._continue_as_new()
-
-    def _continue_as_new(self) -> None:
-        tally, run = self.tally, self.run
-        run.events += self.handover
-        run.bytes += 0.0 if self.inline else self.state
-        tally.runs += 1
-        tally.most_events = max(tally.most_events, run.events)
-        tally.most_bytes = max(tally.most_bytes, run.bytes)
-        tally.most_signals = max(tally.most_signals, run.signals)
-        tally.history_events += self.handover
-        tally.history_bytes += 0.0 if self.inline else self.state
-        self._begin()
-        tally.history_events += self.run.events
-        tally.history_bytes += self.run.bytes
-
-
 @dataclass(frozen=True, slots=True)
 class Check:
     """One figure, by the model and by the simulation; ``within``: by how much they may differ."""
@@ -233,16 +120,23 @@ class Result:
     tally: Tally
     checks: tuple[Check, ...]
 
-    def broken(self) -> list[str]:
-        """Limits that were passed by some run, task or message of the simulation, in words."""
-        most = {
+    def most(self) -> dict[str, tuple[float, int]]:
+        """The greatest run, task and message of the simulation, each with its limit."""
+        return {
             "events in a run's history": (self.tally.most_events, limits.RUN_EVENTS),
             "bytes of a run's history": (self.tally.most_bytes, limits.RUN_BYTES),
             "signals in a run": (self.tally.most_signals, limits.RUN_SIGNALS),
             "signals that wait for one workflow task": (self.tally.most_waiting, limits.BUFFERED_SIGNALS),
             "bytes of a message": (self.tally.most_message, limits.BLOB_BYTES),
         }
-        return [f"{name}: {got:,.0f}, at most {end:,}" for name, (got, end) in most.items() if got > end]
+
+    def broken(self) -> list[str]:
+        """Limits that were passed, in words."""
+        return [
+            f"{name}: {found:,.0f}, at most {end:,}"
+            for name, (found, end) in self.most().items()
+            if found > end
+        ]
 
 
 def simulate(planned: Plan, load: Load, layout: Layout, costs: Costs, *, seconds: float, seed: int) -> Result:
@@ -311,7 +205,7 @@ def _replay(
                 engine,
                 not inputs,
                 sum(number in of for _, of in shape.workers),
-                by_model.states[number] * count[partition] / share,
+                float(by_model.states[number] * count[partition] / share),
                 drawn.random(),
                 tally,
             )
@@ -334,3 +228,61 @@ def _batches(
     every = size / total
     times = np.arange(drawn.random() * every, seconds, every)
     return times, drawn.multinomial(size, rates / total, len(times))
+
+
+def run(
+    metric: Path,
+    *,
+    sessions: int,
+    events: float,
+    seconds: float,
+    topics: int | None,
+    seed: int,
+    json_file: Path | None,
+) -> bool:
+    """Simulate and print; whether the simulation agrees with the model and passes no limit."""
+    planned, load, costs = plan(load_metric(metric)), Load(sessions, events), measured()
+    layout = choose(planned, load, topics=topics)
+    result = simulate(planned, load, layout, costs, seconds=seconds, seed=seed)
+    console = Console(highlight=False)
+    console = Console(width=max(110, console.width), highlight=False)
+    console.print("\n".join(told(result)), markup=False)
+    if json_file is not None:
+        data = {
+            "seed": seed,
+            "seconds": seconds,
+            "layout": asdict(layout),
+            "load": asdict(load),
+            "skews": result.skews,
+            "tally": asdict(result.tally),
+            "checks": [asdict(check) | {"holds": check.holds} for check in result.checks],
+            "broken": result.broken(),
+        }
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")
+    return not result.broken() and all(check.holds for check in result.checks)
+
+
+def told(result: Result) -> Iterator[str]:
+    """The result, a line each."""
+    load, layout, tally = result.need.load, result.need.layout, result.tally
+    yield (
+        f"{load.sessions:,} sessions, {load.events:,.0f} events/s; {layout.topics} topics, {layout.feeders} "
+        f"feeders and {layout.partitions} partitions each; {result.seconds:,.0f} s of the topic with most"
+    )
+    yield ""
+    yield f"{'':40}{'model':>14}{'simulated':>14}{'ratio':>8}{'may differ':>12}"
+    for check in result.checks:
+        good = "" if check.holds else "  differs"
+        yield (
+            f"{check.name:40}{check.model:>14,.4g}{check.simulated:>14,.4g}{check.ratio:>8.3f}"
+            f"{check.within:>11.0%}{good}"
+        )
+    yield ""
+    yield f"{'fullest against the mean':40}{'simulated':>14}"
+    for name, skew in result.skews.items():
+        yield f"{name:40}{skew:>14.3f}"
+    yield ""
+    yield f"{'most in the simulation':40}{'found':>14}{'limit':>14}"
+    for name, (found, end) in result.most().items():
+        yield f"{name:40}{found:>14,.0f}{end:>14,}"
+    yield f"{tally.runs:,} runs ended"

@@ -274,3 +274,25 @@ def _written(home: Path) -> list[float]:
         text=True,
     )
     return [float(number) for number in done.stdout.split()]
+
+
+def run(
+    *,
+    events: int,
+    sessions: int,
+    batches: Sequence[int],
+    seed: int,
+    tell: Tell,
+    json_file: Path | None,
+    runs_file: Path | None,
+) -> None:
+    """Measure, and print or write. Raises ClusterUnavailableError."""
+    costs, kept = measure(events=events, sessions=sessions, batches=batches, seed=seed, tell=tell)
+    written = msgspec.json.format(msgspec.json.encode(costs), indent=1) + b"\n"
+    if runs_file is not None:
+        runs_file.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    if json_file is None:
+        print(written.decode(), end="")
+    else:
+        json_file.write_bytes(written)
+        tell(f"written to {json_file}")
