@@ -148,12 +148,12 @@ def simulate(planned: Plan, load: Load, layout: Layout, costs: Costs, *, seconds
     tally = _replay(planned, load, layout, costs, rate, count, by_model, seconds, seed)
 
     def of_topic(value: float) -> float:
-        return value * rate.sum() / load.events
+        return float(value * rate.sum() / load.events)
 
     per_second = {
         "signals to leaves": (by_model.feeder_signals, tally.signals, 0.1),
         "messages between workers": (by_model.edge_messages, tally.told, 0.15),
-        "workflow tasks": (by_model.tasks, tally.tasks, 0.1),
+        "workflow tasks": (by_model.tasks, tally.tasks, 0.15),
         "history events": (by_model.history_events, tally.history_events, 0.1),
         "bytes of history": (by_model.history_bytes, tally.history_bytes, 0.1),
         "new runs": (by_model.runs, tally.runs, 0.15),
@@ -256,6 +256,7 @@ def run(
             "skews": result.skews,
             "tally": asdict(result.tally),
             "checks": [asdict(check) | {"holds": check.holds} for check in result.checks],
+            "most": result.most(),
             "broken": result.broken(),
         }
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")

@@ -24,6 +24,7 @@ from timeline_workers.runtime.departing import depart, leave
 from timeline_workers.runtime.worker import NodeWorker
 
 from . import stack, workloads
+from .contenders import job
 
 MESSAGE_BYTES = 256 * 1024
 CHUNK_BYTES = 448 * 1024
@@ -127,7 +128,7 @@ def session_ids(count: int, seed: int) -> list[str]:
 
 def _lines(data: workloads.Data, names: Sequence[str]) -> Iterator[bytes]:
     numbered = data.lines(slice(0, len(data.time)))
-    known = [name.encode() for name in workloads.names(data.keys)]
+    known = [name.encode() for name in job.names(data.keys)]
     for key, line in zip(data.key.tolist(), numbered, strict=True):
         yield line.replace(known[key], names[key].encode(), 1)
 

@@ -174,7 +174,7 @@ class _Model:
         archived = new_sessions * bytes_.archived * len(shape.workers) / self.engine.workers
         if self.metric.key_ttl is None:
             archived = 0.0
-        skew = fullest(sessions / topics, partitions, load.spread)
+        skew = fullest(load.sessions, all_partitions, load.spread)
         transactions = tasks * work.transactions_per_task
         shard_writes = limits.SHARD_BUSY / limits.WRITE_SECONDS
         shards = max(limits.LEAST_SHARDS, 2 ** math.ceil(math.log2(max(1.0, transactions / shard_writes))))
@@ -214,6 +214,7 @@ class _Model:
             fuse=self.metric.fuse,
             workers=workers,
             pulsar_partitions=feeders * PULSAR_PARTITIONS_PER_FEEDER,
+            topic_bytes=load.events * load.event_bytes,
             skew=skew,
             leaf_rate=flow.leaf_rate,
             batch=batch,
@@ -223,6 +224,7 @@ class _Model:
             tasks=tasks,
             history_events=history_events,
             history_bytes=history_bytes,
+            payload_bytes=all_partitions * sum(one.bytes for one in flow.flows),
             runs=runs_rate,
             actions=actions,
             transactions=transactions,
@@ -270,7 +272,7 @@ class _Model:
             f"{more}, a shorter retention or key_ttl",
         )
         yield Limit(WORKER, busiest * found.skew, 1.0, "of a core", f"{more}, a larger batch")
-        most = fullest(load.sessions / layout.topics, found.pulsar_partitions, load.spread)
+        most = fullest(load.sessions, feeders, load.spread)
         yield Limit(
             FEEDER_CPU,
             found.feeder_cores / feeders * most,

@@ -19,7 +19,7 @@ def rows(need: Need) -> Iterator[Row]:
         "feeders",
         (f"{layout.feeders}{several}: `--batch {layout.batch} --wait-ms {round(1e3 * layout.wait)}`"),
     )
-    yield "Pulsar partitions", f"{number(need.pulsar_partitions)} in all"
+    yield "Pulsar", f"{number(need.pulsar_partitions)} partitions in all, {size(need.topic_bytes)}/s come in"
     yield "partitions of the metric", f"{layout.partitions}{several}"
     yield (
         "workers (workflows)",

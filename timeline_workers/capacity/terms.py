@@ -15,7 +15,8 @@ class Load:
     """``sessions`` at a time, ``events`` a second of them all; a session lasts ``session_seconds``.
 
     ``queries``: questions a second about one key each. ``spread``: the standard deviation of sessions' rates
-    as a share of the mean. ``retention_days``: how long Temporal keeps closed runs.
+    as a share of the mean. ``retention_days``: how long Temporal keeps closed runs. ``event_bytes``: of an
+    event on the topic.
     """
 
     sessions: int
@@ -24,6 +25,7 @@ class Load:
     queries: float = 100.0
     spread: float = 1.0
     retention_days: float = 1.0
+    event_bytes: float = 150.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Limit:
 class Need:
     """What a load needs. Rates are a second, of all topics; sizes are bytes; costs are dollars a month.
 
-    ``states``: of each worker of a partition. ``leaf_rate``: signals to one leaf. ``cloud_actions`` and
+    ``payload_bytes``: those bytes of history that tell workers something. ``states``: of each worker of a
+    partition. ``leaf_rate``: signals to one leaf. ``cloud_actions`` and
     ``cloud_storage`` are instead of Temporal's and the database's share of ``self_hosted``.
     """
 
@@ -75,6 +78,7 @@ class Need:
     fuse: bool
     workers: int
     pulsar_partitions: int
+    topic_bytes: float
     skew: float
     leaf_rate: float
     batch: int
@@ -84,6 +88,7 @@ class Need:
     tasks: float
     history_events: float
     history_bytes: float
+    payload_bytes: float
     runs: float
     actions: float
     transactions: float
