@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from statistics import NormalDist
 
 from ..graph.plan import MAX_WORKERS, Plan
 from . import limits
@@ -45,13 +46,15 @@ REPLICAS = 3  # of the database's disks
 
 
 def fullest(balls: float, bins: int, spread: float = 0.0) -> float:
-    """The load of the fullest of ``bins`` as a multiple of the mean, when ``balls`` fall at random.
+    """The load to expect of the fullest of ``bins`` against the mean, when ``balls`` fall at random.
 
-    The usual estimate for many balls, from the tail of the normal distribution; ``spread`` as in ``Load``.
+    ``spread``: the balls' own, as in ``Load``. Loads are taken to be normal, which they are where many balls
+    fall into each, and the expected greatest of them is Blom's approximation.
     """
     if bins <= 1:
         return 1.0
-    return 1.0 + math.sqrt(2 * math.log(bins) * (1 + spread**2) * bins / balls)
+    deviation = math.sqrt((1 + spread**2) * bins / balls)
+    return 1.0 + deviation * NormalDist().inv_cdf((bins - 0.375) / (bins + 0.25))
 
 
 def need(plan: Plan, load: Load, layout: Layout, costs: Costs | None = None) -> Need:
