@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from ..errors import MetricError
 from ..language.durations import parse_duration
 from ..metric import load_metric
 from .output import Output, emit
+
+if TYPE_CHECKING:
+    from ..capacity.costs import Costs
 
 
 def capacity(
@@ -58,7 +62,7 @@ def capacity(
 
     Costs were measured on a small machine; docs/scale.md says how, and what the figures leave out.
     """
-    from ..capacity.costs import measured, read
+    from ..capacity.costs import measured
     from ..capacity.model import choose, need
     from ..capacity.terms import Load
     from ..graph.plan import plan
@@ -71,7 +75,7 @@ def capacity(
         )
     if fuse is not None:
         wanted = wanted.model_copy(update={"fuse": fuse})
-    known = measured() if costs is None else read(costs.read_bytes())
+    known = measured() if costs is None else _costs(costs)
     planned = plan(wanted)
     seconds = parse_duration(session_length) / 1e6
     load = Load(sessions, events_per_second, session_seconds=seconds, queries=queries_per_second)
@@ -90,6 +94,17 @@ def capacity(
         emit([{**asdict(found), "fits": found.fits}])
     else:
         _table(found)
+
+
+def _costs(file: Path) -> Costs:
+    from ..capacity.costs import read
+
+    try:
+        return read(file.read_bytes())
+    except msgspec.MsgspecError as error:
+        raise MetricError(
+            f"{file} is not what `python -m benchmarks constants` writes: {error}; measure again"
+        ) from None
 
 
 def _table(found: Any) -> None:
