@@ -238,6 +238,17 @@ def run_capacity(
         sys.exit(1)
 
 
+@app.command("steady")
+def run_steady(
+    rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 300.0,
+    seconds: Annotated[float, typer.Option(min=1, help="For how long.")] = 60.0,
+    seed: Seed = 7,
+    json: Json = None,
+) -> None:
+    """What a batch makes workers do at a steady rate, against what `timeline capacity` counts."""
+    steady.run(rate=rate, seconds=seconds, seed=seed, tell=tell, json_file=json)
+
+
 @app.command("columns")
 def run_columns(
     points: Annotated[
