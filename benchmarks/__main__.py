@@ -24,6 +24,7 @@ from . import (
     latency,
     peers,
     recovery,
+    steady,
     week,
     week_plot,
 )
