@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 PAGE = HERE / "scale.md"
 METRIC = HERE / "scale.yaml"
 SIMULATION = HERE / "scale-simulation.json"
+STEADY = HERE / "scale-steady.json"
 LOAD = Load(sessions=10_000_000, events=580_000.0)
 
 
@@ -78,7 +79,7 @@ have a standard deviation of {LOAD.spread:.0%} of the mean). Keys are UUIDs.
 """
     yield _table(found)
     yield f"""
-Everything is planned to be {BUSY:.0%} busy: processes, partitions and cores paid for are so many more. *Tasks* are workflow tasks. *Answers*: how
+Everything is planned to be {BUSY:.0%} busy: processes, partitions and cores paid for are so many more. *Tasks* are workflow tasks; transactions are those that read, too. *Answers*: how
 long after an event at full load they include it, mostly the time in which a batch fills. Not counted: Pulsar's brokers and bookies, the visibility
 store, networks between zones, and people.
 
@@ -149,6 +150,13 @@ through half an hour of simulated time: tasks that take different lengths, messa
 Small ones run with the tests, fused and not, also where a feeder keeps up with little and where messages come faster than workers take them.
 """
     yield _simulation()
+    yield f"""
+## Against real workers
+
+`python -m benchmarks steady` feeds the reference graph on Temporal's dev server at a rate that it keeps up with, and counts in the histories what a batch
+has made the workers do. {_steady_words()}
+"""
+    yield _steady()
     yield """
 ## What to doubt
 
@@ -206,7 +214,7 @@ def _table(found: dict[str, Need]) -> str:
             each("history events/s", lambda n: number(n.history_events)),
             each("history/s", lambda n: size(n.history_bytes)),
             each("new runs/s", lambda n: number(n.runs)),
-            each("history shards", lambda n: number(n.shards)),
+            each("history shards", lambda n: f"{n.shards:,}"),
             each("database transactions/s", lambda n: number(n.transactions)),
             each("rows written/s", lambda n: number(n.rows)),
             each("database's log/s", lambda n: size(n.database_log)),
@@ -294,6 +302,24 @@ def _simulation() -> str:
         f"{data['seconds']:,.0f} s, in which {tally['runs']:,} runs ended."
     )
     return "\n\n".join([head, _grid(checks), _grid(skews), _grid(most)])
+
+
+def _steady_words() -> str:
+    data = json.loads(STEADY.read_text())
+    return (
+        f"For each message to a leaf, at {data['rate']:,.0f} events/s, with a load average of {data['machine']['load_average']} on "
+        f"{data['machine']['cores']} cores. Where tasks wait for a processor, more messages meet, and there are fewer than the model counts."
+    )
+
+
+def _steady() -> str:
+    rows = [["", "model", "counted", "ratio"]]
+    for one in json.loads(STEADY.read_text())["found"]:
+        for name, model in one["model"].items():
+            counted = one["counted"][name]
+            fused = ", fused" if one["fuse"] else ""
+            rows.append([name + fused, f"{model:.2f}", f"{counted:.2f}", f"{counted / model:.3f}"])
+    return _grid(rows)
 
 
 if __name__ == "__main__":

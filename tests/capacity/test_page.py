@@ -41,3 +41,12 @@ def test_the_simulation_on_the_page_is_of_this_model(page: ModuleType) -> None:
     assert said["events of the fullest partition"] == pytest.approx(found.skew)
     assert all(check["holds"] for check in data["checks"])
     assert data["broken"] == []
+
+
+def test_real_workers_do_no_more_than_the_model_counts() -> None:
+    """What was measured at a steady rate, for docs/scale.md: python -m benchmarks steady."""
+    found = json.loads((TOP / "docs/scale-steady.json").read_text(encoding="utf-8"))["found"]
+    assert [one["fuse"] for one in found] == [False, True]
+    for one in found:
+        for name, model in one["model"].items():
+            assert 0.5 * model < one["counted"][name] < 1.1 * model, name

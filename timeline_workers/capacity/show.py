@@ -38,7 +38,7 @@ def rows(need: Need) -> Iterator[Row]:
     yield "workflow tasks", f"{number(need.tasks)}/s"
     yield "history", f"{number(need.history_events)} events/s, {size(need.history_bytes)}/s"
     yield "new runs", f"{number(need.runs)}/s"
-    yield "history shards", number(need.shards)
+    yield "history shards", f"{need.shards:,}"
     yield (
         "database",
         (
