@@ -105,6 +105,10 @@ costs {number(_per_task(costs.fused) / 1e3)} ms of all processors together, as m
 - **`fuse: true`** saves {1 - least.cores / found[names[2]].cores:.0%} of the cores and {1 - least.actions / found[names[2]].actions:.0%} of the actions of {names[2]}.
 - **A smaller state.** {1 - _payload_share(least, costs):.0%} of the bytes of history are not what workers were told, but their own state on its way to
   the next run, and the frames of events. A shorter retention, lateness or `key_ttl` shrinks it.
+- **Archives only grow**, as long as the metric is there: every session that has ended stays answerable. They take
+  {size(365 * least.archive_bytes_a_day)} a year, which is in none of the figures above; Temporal Cloud would ask {money(_archives_month(least))} a month for those of the
+  first thirty days. Without `key_ttl` the sessions stay in the workers, which is worse. Archives end with their metric: give each month
+  a topic of its own, with its metric, and delete the old one when it is not asked any more.
 - **Temporal Cloud** asks for {number(least.actions / limits.NAMESPACE_ACTIONS)} times the {limits.NAMESPACE_ACTIONS} actions a second that a namespace begins with, and the list price of actions is
   far above that of cores: at {money(best.cloud_actions)} a month for the cheapest layout, against {money(best.self_hosted)} for everything of our own.
 
@@ -180,6 +184,11 @@ def _per_event(engine: Engine) -> float:
     return engine.work.worker_per_event + engine.work.feeder_per_event
 
 
+def _archives_month(found: Need) -> float:
+    """What Temporal Cloud asks a month for the archives of thirty days."""
+    return 30 * found.archive_bytes_a_day / 1e9 * limits.Prices().active * limits.HOURS_A_MONTH
+
+
 def _payload_share(found: Need, costs: Costs) -> float:
     """How much of the bytes of history is what workers were told."""
     return found.payload_bytes / found.history_bytes
@@ -221,7 +230,8 @@ def _table(found: dict[str, Need]) -> str:
             each("database holds", lambda n: size(n.open_bytes + n.retained_bytes)),
             each("state, packed", lambda n: size(n.state)),
             each("the largest worker's", lambda n: size(n.largest_state)),
-            each("archives a day", lambda n: size(n.archive_bytes_a_day)),
+            each("archives a day, workflows", lambda n: number(n.archives_a_day)),
+            each("their bytes", lambda n: size(n.archive_bytes_a_day)),
             each("worker processes", lambda n: number(n.worker_processes)),
             each("their memory", lambda n: size(n.memory)),
             each("cores busy: feeders", lambda n: number(n.feeder_cores)),

@@ -173,10 +173,11 @@ class _Model:
         packed = all_partitions * sum(
             one.state / run.seconds for one, run in zip(flow.flows, runs, strict=True)
         )
-        new_sessions = load.sessions / load.session_seconds
-        archived = new_sessions * bytes_.archived * len(shape.workers) / self.engine.workers
-        if self.metric.key_ttl is None:
-            archived = 0.0
+        left, archived = 0.0, 0.0  # a day
+        if self.metric.key_ttl is not None:
+            new_sessions = load.sessions / load.session_seconds * limits.SECONDS_A_DAY
+            left = new_sessions * len(shape.workers)
+            archived = left * bytes_.archived / self.engine.workers
         skew = fullest(load.sessions, all_partitions, load.spread)
         transactions = tasks * work.transactions_per_task
         shard_writes = limits.SHARD_BUSY / limits.WRITE_SECONDS
@@ -238,7 +239,8 @@ class _Model:
             states=tuple(state),
             largest_state=max(state) * skew,
             memory=memory,
-            archive_bytes_a_day=archived * limits.SECONDS_A_DAY,
+            archives_a_day=max(left / limits.ARCHIVE_KEYS, archived / limits.ARCHIVE_BYTES),
+            archive_bytes_a_day=archived,
             open_bytes=open_bytes,
             retained_bytes=retained,
             feeder_cores=feeder,

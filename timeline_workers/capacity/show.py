@@ -49,7 +49,10 @@ def rows(need: Need) -> Iterator[Row]:
     yield "state, packed", f"{size(need.state)}; largest {size(need.largest_state)}"
     yield "memory of worker processes", size(need.memory)
     if need.archive_bytes_a_day:
-        yield "archives", f"{size(need.archive_bytes_a_day)} a day"
+        yield (
+            "archives",
+            f"{number(need.archives_a_day)} workflows and {size(need.archive_bytes_a_day)} a day, kept",
+        )
     yield (
         "cores, busy",
         (

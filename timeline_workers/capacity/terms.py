@@ -99,6 +99,7 @@ class Need:
     states: tuple[float, ...]
     largest_state: float
     memory: float
+    archives_a_day: float
     archive_bytes_a_day: float
     open_bytes: float
     retained_bytes: float
