@@ -20,6 +20,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from statistics import NormalDist
+from typing import NamedTuple
 
 from ..graph.plan import MAX_WORKERS, Plan
 from . import limits
@@ -122,6 +123,15 @@ def _divided(plan: Plan, partitions: int) -> Plan:
     return plan.model_copy(update={"metric": plan.metric.model_copy(update={"source": source})})
 
 
+class _Cores(NamedTuple):
+    """Processors that are kept busy, by whom."""
+
+    feeder: float
+    worker: float
+    server: float
+    database: float
+
+
 class _Model:
     """The steps of ``need``."""
 
@@ -183,35 +193,20 @@ class _Model:
         shard_writes = limits.SHARD_BUSY / limits.WRITE_SECONDS
         shards = max(limits.LEAST_SHARDS, 2 ** math.ceil(math.log2(max(1.0, transactions / shard_writes))))
         actions = signals + told + telling + runs_rate + load.queries
-        feeder = (load.events * work.feeder_per_event * self.leaves + signals * work.feeder_per_signal) / 1e6
-        events_work = load.events * work.worker_per_event * self.nodes
-        worker = (
-            events_work + tasks * work.worker_per_task + packed * costs.pack_us_per_byte
-        ) / 1e6 + load.queries * work.query / 1e6
-        server = tasks * work.server_per_task / 1e6
-        database = tasks * work.database_per_task / 1e6
+        cores = self._cores(signals, tasks, packed)
         whole_state = all_partitions * sum(state)
         workers = topics * (len(shape.workers) * partitions + shape.aggregates)
-        processes = max(math.ceil(worker / BUSY), math.ceil(workers / (BUSY * limits.CACHED_WORKFLOWS)))
+        processes = max(math.ceil(cores.worker / BUSY), math.ceil(workers / (BUSY * limits.CACHED_WORKFLOWS)))
         memory = whole_state * costs.memory_per_byte + processes * costs.process_bytes
         open_bytes = all_partitions * sum(run.bytes for run in runs) / 2
         retained = history_bytes * load.retention_days * limits.SECONDS_A_DAY
         feeders = topics * layout.feeders
-        depth = _depth(shape)
-        month = limits.HOURS_A_MONTH * 3_600
+        fill = batch * feeders / load.events
         prices = limits.Prices()
-        cores = (feeder + worker + server + database) / BUSY
-        cores = max(cores, memory / 2**30 / prices.core_gib)
+        paid = max(sum(cores) / BUSY, memory / 2**30 / prices.core_gib)
         disks = (open_bytes + retained) / 1e9 * REPLICAS * prices.disk
-        busiest = max(
-            (
-                one.tasks * work.worker_per_task
-                + load.events / all_partitions * work.worker_per_event * self.nodes / len(shape.workers)
-            )
-            / 1e6
-            for one in flow.flows
-        )
         stored = (open_bytes * prices.active + retained * prices.retained) / 1e9 * limits.HOURS_A_MONTH
+        millions = actions * limits.HOURS_A_MONTH * 3_600 / 1e6
         found = Need(
             load=load,
             layout=layout,
@@ -243,21 +238,37 @@ class _Model:
             archive_bytes_a_day=archived,
             open_bytes=open_bytes,
             retained_bytes=retained,
-            feeder_cores=feeder,
-            worker_cores=worker,
+            feeder_cores=cores.feeder,
+            worker_cores=cores.worker,
             worker_processes=processes,
-            server_cores=server,
-            database_cores=database,
-            fill_seconds=batch * feeders / load.events,
-            fresh_seconds=batch * feeders / load.events + depth * costs.round_seconds,
-            self_hosted=cores * prices.core * limits.HOURS_A_MONTH + disks,
-            cloud_actions=prices.of_actions(actions * month / 1e6) * (1 + prices.support),
+            server_cores=cores.server,
+            database_cores=cores.database,
+            fill_seconds=fill,
+            fresh_seconds=fill + _depth(shape) * costs.round_seconds,
+            self_hosted=paid * prices.core * limits.HOURS_A_MONTH + disks,
+            cloud_actions=prices.of_actions(millions) * (1 + prices.support),
             cloud_storage=stored * (1 + prices.support),
             limits=(),
         )
-        return replace(found, limits=tuple(self._limits(found, flow, runs, busiest)))
+        return replace(found, limits=tuple(self._limits(found, flow, runs)))
 
-    def _limits(self, found: Need, flow: Traffic, runs: list[Run], busiest: float) -> Iterator[Limit]:
+    def _cores(self, signals: float, tasks: float, packed: float) -> _Cores:
+        """What is kept busy by so many signals, tasks, and bytes of states to pack and to read, a second."""
+        load, work = self.load, self.engine.work
+        feeder = load.events * work.feeder_per_event * self.leaves + signals * work.feeder_per_signal
+        worker = load.events * work.worker_per_event * self.nodes + tasks * work.worker_per_task
+        worker += packed * self.costs.pack_us_per_byte + load.queries * work.query
+        server, database = tasks * work.server_per_task, tasks * work.database_per_task
+        return _Cores(feeder / 1e6, worker / 1e6, server / 1e6, database / 1e6)
+
+    def _busiest(self, flow: Traffic) -> float:
+        """Of a core, what the worker takes that has most tasks."""
+        work, layout = self.engine.work, self.layout
+        events = self.load.events / (layout.topics * layout.partitions)
+        computing = events * work.worker_per_event * self.nodes / len(self.shape.workers)
+        return (max(one.tasks for one in flow.flows) * work.worker_per_task + computing) / 1e6
+
+    def _limits(self, found: Need, flow: Traffic, runs: list[Run]) -> Iterator[Limit]:
         layout, load = self.layout, self.load
         feeders = layout.topics * layout.feeders
         longest = max(runs, key=lambda run: run.bytes)
@@ -276,7 +287,7 @@ class _Model:
             "bytes",
             f"{more}, a shorter retention or key_ttl",
         )
-        yield Limit(WORKER, busiest * found.skew, 1.0, "of a core", f"{more}, a larger batch")
+        yield Limit(WORKER, self._busiest(flow) * found.skew, 1.0, "of a core", f"{more}, a larger batch")
         most = fullest(load.sessions, feeders, load.spread)
         yield Limit(
             FEEDER_CPU,
