@@ -158,7 +158,7 @@ class _Model:
         load, layout, costs, shape = self.load, self.layout, self.costs, self.shape
         bytes_, work = self.engine.bytes, self.engine.work
         topics, partitions = layout.topics, layout.partitions
-        batch = layout.events_in_batch(load.events)
+        batch = layout.events_in_batch(load.events, shape.leaves)
         sessions, kept = self.held()
         flow = traffic(
             shape,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from . import limits
@@ -40,9 +41,18 @@ class Layout:
     topics: int = 1
     wait: float = WAIT_SECONDS
 
-    def events_in_batch(self, events: float) -> int:
+    def gather_seconds(self, leaves: int) -> float:
+        """For how long a batch that does not fill gathers: a feeder may leave it so many times as long as it
+        takes to deliver one to every partition of so many leaves.
+        """
+        at_once = math.ceil(self.partitions * leaves / limits.CONCURRENT_SIGNALS)
+        delivery = (at_once + 1) * limits.SIGNAL_SECONDS  # one leaf is told last
+        return min(self.wait, limits.GATHER_TIMES * delivery)
+
+    def events_in_batch(self, events: float, leaves: int) -> int:
         """How many events a batch has where so many come in a second, of all topics."""
-        return max(1, min(self.batch, round(events * self.wait / (self.topics * self.feeders))))
+        gathered = events * self.gather_seconds(leaves) / (self.topics * self.feeders)
+        return max(1, min(self.batch, round(gathered)))
 
 
 @dataclass(frozen=True, slots=True)
