@@ -13,7 +13,21 @@ import typer
 from timeline_workers.errors import TimelineError
 from timeline_workers.process import leave
 
-from . import column_library, cost, durable, figure9, kernel, latency, peers, recovery, week, week_plot
+from . import (
+    capacity,
+    column_library,
+    constants,
+    cost,
+    durable,
+    figure9,
+    kernel,
+    latency,
+    peers,
+    recovery,
+    steady,
+    week,
+    week_plot,
+)
 
 app = typer.Typer(
     help="Benchmarks of the engine against peers, measured in the same run; see benchmarks/README.md.",
@@ -175,6 +189,65 @@ def run_recovery(
     recovery.run(
         events=events, sessions=sessions, runs=runs, seed=seed, tell=tell, json_file=json, plot_file=plot
     )
+
+
+@app.command("constants")
+def run_constants(
+    events: Annotated[int, typer.Option(min=1_000, help="Events of each run.")] = 100_000,
+    sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 6_000,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Sizes of batches; 1,000, 4,000 and 20,000.")
+    ] = None,
+    seed: Seed = 7,
+    json: Json = None,
+    runs: Annotated[Path | None, typer.Option(help="Also write what each run used to this file.")] = None,
+) -> None:
+    """Measure what `timeline capacity` counts with, on Temporal's services over PostgreSQL."""
+    constants.run(
+        events=events,
+        sessions=sessions,
+        batches=batch or [1_000, 4_000, 20_000],
+        seed=seed,
+        tell=tell,
+        json_file=json,
+        runs_file=runs,
+    )
+
+
+@app.command("capacity")
+def run_capacity(
+    metric: Annotated[Path, typer.Argument(metavar="METRIC.yaml", help="A metric file.")],
+    sessions: Annotated[int, typer.Option(min=1, help="Keys that are busy at a time.")] = 10_000_000,
+    events_per_second: Annotated[float, typer.Option(min=1, help="Events a second.")] = 580_000.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Simulated time.")] = 1_800.0,
+    topics: Annotated[
+        int | None, typer.Option(min=1, help="As for `timeline capacity`.", show_default="as few as will do")
+    ] = None,
+    seed: Seed = 7,
+    json: Json = None,
+) -> None:
+    """Simulate what `timeline capacity` counts: real keys through the planner, workers in simulated time."""
+    if not capacity.run(
+        metric,
+        sessions=sessions,
+        events=events_per_second,
+        seconds=seconds,
+        topics=topics,
+        seed=seed,
+        json_file=json,
+    ):
+        sys.exit(1)
+
+
+@app.command("steady")
+def run_steady(
+    rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 300.0,
+    seconds: Annotated[float, typer.Option(min=1, help="For how long.")] = 60.0,
+    seed: Seed = 7,
+    json: Json = None,
+) -> None:
+    """What a batch makes workers do at a steady rate, against what `timeline capacity` counts."""
+    steady.run(rate=rate, seconds=seconds, seed=seed, tell=tell, json_file=json)
 
 
 @app.command("columns")

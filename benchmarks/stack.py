@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from temporalio.client import Client
 from producer.event import Event
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of
-from timeline_workers.embedded import Addresses, embedded
-from timeline_workers.graph.plan import Plan, partition_labels, plan, worker_id
+from timeline_workers.embedded import Addresses, embedded, guarded
+from timeline_workers.graph.plan import Plan, partition_labels, plan, worker_id, worker_name
 from timeline_workers.metric import Metric
 from timeline_workers.temporal_client import connect
 from workflows.ask import apply, ask
@@ -27,6 +27,11 @@ from workflows.ask import apply, ask
 POLL_SECONDS = 0.02
 STOP_SECONDS = 60
 TOPIC = "bench"
+Place = tuple[int, int]
+"""A place in the topic's one partition, as workers tell it in `status`: (major, minor)."""
+NOWHERE: Place = (-1, -1)
+ANYWHERE: Place = (0, 0)
+"""Reached with the first event."""
 
 
 def metric(
@@ -46,15 +51,20 @@ def metric(
 
 
 class Stack:
-    """Servers, and the programs started on them; ``close`` stops everything and removes the data."""
+    """Servers, and the programs started on them; ``close`` stops everything and removes the data.
 
-    def __init__(self) -> None:
+    ``temporal``: the address of a Temporal server that runs already; None: the embedded one.
+    """
+
+    def __init__(self, *, temporal: str | None = None) -> None:
         self._stack = ExitStack()
         scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="timeline-bench-"))
         self.home = Path(scratch)
         self.servers: Addresses = self._stack.enter_context(
             embedded(self.home / "data", temporal_port=0, ui_port=0, pulsar_port=0)
         )
+        if temporal is not None:
+            self.servers = self.servers.model_copy(update={"temporal": temporal})
         os.environ.update(environment_of(self.servers))
 
     async def client(self) -> Client:
@@ -62,11 +72,12 @@ class Stack:
         return await connect(self.servers.temporal)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Run ``python -m ARGUMENTS`` until ``close``; its output is in ``programs.log``."""
+        """Run ``python -m ARGUMENTS`` until ``close``, or until this process is gone, however it went; its
+        output is in ``programs.log``. The process is a guard's; ``kill`` kills the program itself.
+        """
+        command = guarded([sys.executable, "-m", *arguments], STOP_SECONDS / 2)
         with (self.home / "programs.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
         self._stack.callback(_stop, process)
         return process
 
@@ -79,14 +90,8 @@ class Stack:
         return self.start("feeder", *arguments)
 
     def publish(self, lines: Iterable[tuple[str, bytes]]) -> Stored:
-        """Send (key, JSON) to the topic and return where the last one is.
-
-        The last one is sent alone: the place of what is sent in a batch is that of the whole batch, which
-        would count as applied when its first event is.
-        """
-        events = [Event(key, 0.0, payload) for key, payload in lines]
-        to_pulsar(events[:-1], TOPIC)
-        return to_pulsar(events[-1:], TOPIC)
+        """Send (key, JSON) to the topic and return where the last one is."""
+        return to_pulsar((Event(key, 0.0, payload) for key, payload in lines), TOPIC)
 
     def close(self) -> None:
         """Stop everything."""
@@ -96,6 +101,18 @@ class Stack:
 def cores() -> int:
     """How many cores there are for us."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill (-9) a program that ``Stack.start`` has started."""
+    for pid in children(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -116,37 +133,34 @@ async def apply_metric(client: Client, wanted: Metric) -> Plan:
 
 def result_workers(planned: Plan) -> list[str]:
     """The workers that answer for the metric."""
-    return [worker_id(planned.result.name, label) for label in partition_labels(planned)]
+    name = worker_name(planned, planned.result)
+    return [worker_id(name, label) for label in partition_labels(planned)]
 
 
-async def reached(client: Client, planned: Plan) -> int:
-    """How far the result workers are: the (major, minor) in one number; -1 before the first event."""
+async def reached(client: Client, planned: Plan) -> Place:
+    """How far the result workers are; ``NOWHERE`` before the first event."""
     found = []
     for worker in result_workers(planned):
         status = await client.get_workflow_handle(worker).query("status")
-        found += [_place(p["major"], p["minor"] >> 16) for p in (status["state"] or {}).get("progress", [])]
-    return min(found, default=-1)
+        found += [(p["major"], p["minor"]) for p in (status["state"] or {}).get("progress", [])]
+    return min(found, default=NOWHERE)
 
 
-def _place(ledger: int, entry: int) -> int:
-    return (ledger << 40) + entry
-
-
-def place_of(stored: Stored) -> int:
+def place_of(stored: Stored) -> Place:
     """The place that ``reached`` gives when everything stored has been applied."""
-    return max(_place(*at) for at in stored.last.values())
+    return max(stored.last.values())
 
 
-async def until(client: Client, planned: Plan, place: int) -> None:
+async def until(client: Client, planned: Plan, place: Place) -> None:
     """Return when every result worker has applied everything up to ``place``."""
     while await reached(client, planned) < place:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def answers(client: Client, planned: Plan, keys: Sequence[str], at: int) -> list[tuple[str, int]]:
+async def answers(client: Client, planned: Plan, at: int) -> list[tuple[str, int]]:
     """The value of every key at ``at``, in microseconds."""
     asked = [{"at": at, "unit": "us"}]
-    found = []
-    async for answer in ask(client, planned, planned.result, "value_at", asked, keys=list(keys)):
-        found.append((str(answer["key"]), round(answer["value"] * 1_000_000)))
-    return found
+    return [
+        (str(answer["key"]), round(answer["value"] * 1_000_000))
+        async for answer in ask(client, planned, planned.result, "value_at", asked)
+    ]

@@ -39,7 +39,6 @@ class System:
         middle = len(listed) // 2
         self.half = self.stack.publish(listed[:middle])
         self.stored = self.stack.publish(listed[middle:])
-        self.present = sorted({key for key, _ in listed})
 
     async def connect(self) -> None:
         self.client: Client = await self.stack.client()
@@ -58,14 +57,13 @@ class System:
         arguments = ("--batch", "1") if self.job.options.get("each") else ()
         began = time.perf_counter()
         self.stack.start_feeder(*arguments)
-        await stack.until(self.client, self.planned, 0)
+        await stack.until(self.client, self.planned, stack.ANYWHERE)
         NOTES[FIRST] = time.perf_counter() - began
         if self.job.options.get("disturb") == "kill":
             await self.until(self.half)
             killed = time.perf_counter()
             for worker in self.workers:
-                worker.kill()
-                worker.wait()
+                stack.kill(worker)
             self.stack.start_workers()
             await self.until(self.stored)
             NOTES["seconds from kill to caught up"] = time.perf_counter() - killed
@@ -91,9 +89,7 @@ def prepare(job: Job) -> tuple[Run, Collect]:
         loop.run_until_complete(work())
 
     def collect(_: object) -> Iterable[tuple[int, int]]:
-        found = loop.run_until_complete(
-            stack.answers(system.client, system.planned, system.present, job.horizon)
-        )
+        found = loop.run_until_complete(stack.answers(system.client, system.planned, job.horizon))
         return ((number_of(key), value) for key, value in found)
 
     return run, collect

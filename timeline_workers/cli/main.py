@@ -24,6 +24,7 @@ from .output import EXIT_CODES, ExitCode, complain, discard_stdout
 _MODULES = {
     "eval": ("eval", "validate"),
     "graph": ("graph",),
+    "capacity": ("capacity",),
     "cluster": ("apply", "delete", "query"),
     "overview": ("get", "describe"),
     "worker": ("worker", "rollout"),
@@ -61,8 +62,8 @@ def build(command: str = "") -> typer.Typer:
     modules = [name for name, commands in _MODULES.items() if command in commands] or _MODULES
     for name in modules:
         module = import_module(f".{name}", __package__)
-        if name == "graph":
-            app.command("graph", no_args_is_help=True)(module.graph)
+        if name in ("graph", "capacity"):
+            app.command(name, no_args_is_help=True)(getattr(module, name))
         else:
             module.register(app)
     return app

@@ -1,0 +1,1 @@
+"""What a metric needs at a given load: a closed-form model over measured costs. Pure; talks to nothing."""

@@ -1,0 +1,131 @@
+"""``timeline capacity``: what a metric needs at a load, from measured costs. Talks to no server."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from ..errors import MetricError
+from ..language.durations import parse_duration
+from ..metric import load_metric
+from .output import Output, emit
+
+if TYPE_CHECKING:
+    from ..capacity.costs import Costs
+
+
+def capacity(
+    metric: Annotated[Path, typer.Argument(metavar="METRIC.yaml", help="A metric file.")],
+    sessions: Annotated[int, typer.Option(min=1, help="Keys that are busy at a time.")],
+    events_per_second: Annotated[float, typer.Option(min=0.001, help="Events a second, of all of them.")],
+    session_length: Annotated[str, typer.Option(help="How long a key is busy.")] = "30m",
+    queries_per_second: Annotated[float, typer.Option(min=0, help="Questions about one key each.")] = 100.0,
+    topics: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Topics that the events are divided into by key, each with a metric of its own.",
+            show_default="as few as will do",
+        ),
+    ] = None,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Of each metric.", show_default="as few as will do")
+    ] = None,
+    feeders: Annotated[
+        int | None, typer.Option(min=1, help="Of each topic.", show_default="as few as will do")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=50_000, help="The feeders' --batch.")] = 20_000,
+    wait_ms: Annotated[int, typer.Option(min=1, max=10_000, help="The feeders' --wait-ms.")] = 2_000,
+    fuse: Annotated[
+        bool | None,
+        typer.Option(
+            "--fuse/--no-fuse", help="Another `fuse` than the metric's.", show_default="the metric's"
+        ),
+    ] = None,
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measured costs (python -m benchmarks constants --json).",
+            show_default="those of the release",
+        ),
+    ] = None,
+    output: Annotated[
+        Output, typer.Option("-o", "--output", help="json: one object; table: for people.")
+    ] = Output.table,
+) -> None:
+    """Say what a metric needs at a load: feeders, workers, Temporal, database, cores and money.
+
+    Costs were measured on a small machine; docs/scale.md says how, and what the figures leave out.
+    """
+    from ..capacity.costs import measured
+    from ..capacity.model import choose, need
+    from ..capacity.terms import Load
+    from ..graph.plan import plan
+
+    wanted = load_metric(metric)
+    if wanted.source.partitions == "per-key":
+        raise MetricError(
+            f"metric {wanted.name!r} has 'partitions: per-key', a tree of workers for each key, for which "
+            "there is no model; write a number, such as 'partitions: 4'"
+        )
+    if fuse is not None:
+        wanted = wanted.model_copy(update={"fuse": fuse})
+    known = measured() if costs is None else _costs(costs)
+    planned = plan(wanted)
+    seconds = parse_duration(session_length) / 1e6
+    load = Load(sessions, events_per_second, session_seconds=seconds, queries=queries_per_second)
+    layout = choose(
+        planned,
+        load,
+        partitions=partitions,
+        feeders=feeders,
+        topics=topics,
+        batch=batch,
+        wait=wait_ms / 1e3,
+        costs=known,
+    )
+    found = need(planned, load, layout, known)
+    if output is Output.json:
+        emit([{**asdict(found), "fits": found.fits}])
+    else:
+        _table(found)
+
+
+def _costs(file: Path) -> Costs:
+    from ..capacity.costs import read
+
+    try:
+        return read(file.read_bytes())
+    except msgspec.MsgspecError as error:
+        raise MetricError(
+            f"{file} is not what `python -m benchmarks constants` writes: {error}; measure again"
+        ) from None
+
+
+def _table(found: Any) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..capacity.show import limit_rows, rows
+
+    console = Console(highlight=False)
+    console = Console(width=max(120, console.width), highlight=False)
+    needs = Table(box=SIMPLE_HEAD, show_header=False, pad_edge=False)
+    for row in rows(found):
+        needs.add_row(*row)
+    console.print(needs)
+    ends = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name, justify in (("limit", "left"), ("need", "right"), ("most", "right"), ("used", "right")):
+        ends.add_column(name, justify=justify)  # type: ignore[arg-type]
+    ends.add_column("what helps")
+    for line in limit_rows(found):
+        ends.add_row(*line)
+    console.print(ends)
+    if not found.fits:
+        console.print("It does not fit: see what is over 100 %.")
