@@ -2,22 +2,25 @@
 
 The common event, a small JSON object that breaks no rule, is parsed by msgspec into the few fields asked for
 and never touched again in Python. What it refuses is read a second time by the standard library, field by
-field, to say what is wrong.
+field, to say what is wrong. Of many events, those that are alike are not even parsed one by one (``bulk``).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+import numpy as np
 
 from ..algebra.values import Int64
 from ..errors import EventError
 from ..language.check import Alike
 from ..metric import ColumnSpec, Source
 from .batch import Positions
+from .bulk import FEW, Templates, columns as bulk_columns, parse_all
+from .lines import Lines
 from .not_json import DEEP, not_an_object, not_json
 from .paths import Shape
 from .raw import HugeInt, RawColumn
@@ -59,7 +62,10 @@ class Decoder:
             for name in self.rules.columns
         }
         self._shape = Shape([key, time, *self.paths.values()])
-        self._parse = msgspec.json.Decoder(self._shape.struct).decode
+        self._decoder = msgspec.json.Decoder(self._shape.struct)
+        self._parse = self._decoder.decode
+        self._all_paths = tuple(dict.fromkeys([key, time, *self.paths.values()]))
+        self.templates = Templates(self._shape, self._all_paths)
 
     @staticmethod
     def for_source(
@@ -94,25 +100,66 @@ class Decoder:
         ``publish_times`` (microseconds) and ``max_ahead`` together bound how far ahead a time may lie.
         """
         refusals: Refusals = {}
-        records: list[Any] = []
-        add = records.append
-        parse: Callable[[bytes], Any] = self._parse
-        limit = self.limits.event_bytes
-        for row, payload in enumerate(payloads):
-            try:
-                if type(payload) is bytes and len(payload) <= limit and payload.isascii():
-                    add(parse(payload))
-                else:
-                    add(self._read(payload))
-            except (msgspec.DecodeError, UnicodeError, RecursionError, EventError) as error:
-                add(self._read_again(row, payload, error, refusals))
-        key, time = (RawColumn.of(self._shape.read(path, records)) for path in (self.key, self.time))
-        columns = {name: RawColumn.of(self._shape.read(p, records)) for name, p in self.paths.items()}
+        if len(payloads) >= FEW and set(map(type, payloads)) == {bytes}:
+            found = self._many(cast(Sequence[bytes], payloads), refusals)
+        else:
+            records = self._each(payloads, range(len(payloads)), [None] * len(payloads), refusals)
+            found = {path: RawColumn.of(self._shape.read(path, records)) for path in self._all_paths}
+        key, time = found[self.key], found[self.time]
+        columns = {name: found[path] for name, path in self.paths.items()}
         batch, rows = self.rules.apply(
             key, time, columns, positions, refusals, publish_times=publish_times, max_ahead=max_ahead
         )
         rejects = [Reject(row, *refusals[row], payloads[row]) for row in sorted(refusals)]
         return Decoded(batch, rejects, rows)
+
+    def _each(
+        self, payloads: Sequence[Payload], rows: Iterable[int], parsed: list[Any], refusals: Refusals
+    ) -> list[Any]:
+        """Read those ``payloads``, which are events ``rows``, that are None in ``parsed``, one by one."""
+        parse: Callable[[bytes], Any] = self._parse
+        limit = self.limits.event_bytes
+        for place, row in enumerate(rows):
+            if parsed[place] is not None:
+                continue
+            payload = payloads[place]
+            try:
+                if type(payload) is bytes and len(payload) <= limit and payload.isascii():
+                    parsed[place] = parse(payload)
+                else:
+                    parsed[place] = self._read(payload)
+            except (msgspec.DecodeError, UnicodeError, RecursionError, EventError) as error:
+                parsed[place] = self._read_again(row, payload, error, refusals)
+        return parsed
+
+    def _many(self, payloads: Sequence[bytes], refusals: Refusals) -> dict[str, RawColumn]:
+        """Read texts by templates, and those that fit none by themselves."""
+        lines = Lines.of(payloads)
+        odd = np.diff(lines.bounds) > self.limits.event_bytes
+        not_text = lines.not_text()
+        if not_text is not None:
+            odd |= not_text
+        fitted, rest = self.templates.fit(lines, np.flatnonzero(~odd))
+        if odd.any():
+            rest = np.union1d(rest, np.flatnonzero(odd))
+        others = rest.tolist()
+        chosen = payloads if len(rest) == len(payloads) else [payloads[row] for row in others]
+        records = parse_all(chosen, self._decoder, self.limits.event_bytes) if others else []
+        records = self._each(chosen, others, records, refusals)
+        found = bulk_columns(lines, fitted, self._shape, self._all_paths, rest, records)
+
+        def value_at(path: str) -> Callable[[int], Any]:
+            def value(row: int) -> Any:
+                place = int(np.searchsorted(rest, row))
+                apart = place < len(rest) and rest[place] == row
+                record = records[place] if apart else self._parse(payloads[row])
+                return self._shape.read(path, [record])[0]
+
+            return value
+
+        for path, column in found.items():
+            column.value = value_at(path)
+        return found
 
     def _read(self, payload: Payload) -> Any:
         if isinstance(payload, Mapping):
