@@ -89,6 +89,12 @@ NASTY = [
     b'{"k":"s","t":1}{"k":"s","t":2}',
     b'{"k":"s","t":1}\n{"k":"s","t":2}',
     b'{"k":"s",\n"t":1}',
+    b'{"k":"s","t":1,"z":{"b":1}',
+    b'{"c":2}}',
+    b'{"k":"s","t":1,"a":{"n":1}',
+    b'{"m":2}}',
+    b'{"k":"s","t":1,"list":[{"n":1}',
+    b'{"m":2}]}',
     b'{"k":"s","t":1}\n',
     b'{"k":"s","t":1}\r\n\n',
     b'{"k":"s","t":1,"a":{"n":[1',
@@ -194,7 +200,38 @@ def test_nasty_events_between_usual_ones(end: bytes) -> None:
     payloads = [p for i, one in enumerate(NASTY) for p in (*usual[5 * i : 5 * i + 5], one)]
     check(payloads, cuts=[70, 71, 170])
     check(NASTY * 2)
-    check([*NASTY[10:12], *usual, b'{"k":"s","t":1},{"k":"s","t":2}'])
+
+
+TWO = [
+    b'{"k":"s","t":1}{"k":"s","t":2}',
+    b'{"k":"s","t":1},{"k":"s","t":2}',
+    b'{"k":"s","t":1} {"k":"s","t":2}',
+]
+
+
+@pytest.mark.parametrize("two", TWO)
+@pytest.mark.parametrize(
+    "one",
+    [
+        [b'{"k":"s","t":1,"z":{"b":1}', b'{"c":2}}'],
+        [b'{"k":"s","t":1,"a":{"n":1}', b'{"m":2}}'],
+        [b'{"k":"s","t":1,"list":[{"n":1}', b'{"m":2}]}'],
+        [b'{"k":"s","t":1', b"}"],
+        [b'{"k":"s","t":1,"a":', b'{"n":1}}'],
+        [b'{"k":"s","t":1,"state":"}', b'{"}'],
+        [b""],
+        [b" "],
+    ],
+)
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b" "])
+def test_two_values_in_a_text_do_not_make_up_for_a_value_in_two(
+    one: list[bytes], two: bytes, end: bytes
+) -> None:
+    """Nor for none at all."""
+    forms = [b'{"k":"s","t":1,"list":[%d]}' % i for i in range(2 * FEW)]  # these fit no template
+    every = [text + end for text in (*one, *forms, two, *forms)]
+    check(every)
+    check(every[::-1])
 
 
 def test_events_over_the_limit_are_refused_among_usual_ones() -> None:

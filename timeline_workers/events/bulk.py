@@ -122,12 +122,17 @@ def _parse_lines(
     if max(sizes) > limit:
         return None
     between = b"" if payloads[0].endswith(b"\n") else b"\n"
-    text = between.join(payloads)
-    # Each text ends where a line does, and no line ends within one. So when there are as many values as
-    # texts, each is all of its text: a value takes up a line at least, and what follows it there is space.
+    text = between.join(payloads) + between
     ends = np.cumsum(np.array(sizes) + len(between)) - 1
-    lines = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
-    if not np.array_equal(lines, ends[:-1] if between else ends):
+    data = np.frombuffer(text, np.uint8)
+    if not np.array_equal(np.flatnonzero(data == ord("\n")), ends):
+        return None
+    # The parser sees values, not lines. But each text begins with a brace, and the one before it ends with
+    # one: no value goes on from one to the other, as no grammar has these two next to each other within an
+    # object. So in each text there is a value at least, and in all of them there are as many as texts.
+    first, last = np.append(0, ends[:-1] + 1), data[ends - 1]
+    last = np.where(last == ord("\r"), data[ends - 2], last)
+    if (data[first] != ord("{")).any() or (last != ord("}")).any():
         return None
     try:
         if not text.isascii():
