@@ -13,12 +13,13 @@ import msgspec
 import numpy as np
 
 from ..algebra.values import STRING, UNKNOWN, Int64, StringTable
-from .lines import Lines, distinct
+from .lines import Lines, UInt64, distinct, strings
 from .paths import Shape
 from .raw import RawColumn
 from .template import Fitting, Template
 
-FEW: Final = 64  # so few texts are parsed sooner than compared
+FEW: Final = 64  # fewer texts are parsed sooner than compared
+PIECE: Final = 16_384  # texts looked at together: their bytes are to stay in a processor's cache
 _MOST_TEMPLATES: Final = 24
 _UNUSED: Final = 16  # batches after which a template that nothing fits is forgotten
 _RARE: Final = 64  # a template is worth keeping that fits one in so many texts
@@ -48,10 +49,10 @@ class Templates:
         fitted: list[Fitting] = []
         hits: dict[Template, int] = {}
         rest = rows
-        for template in list(self._known):
+        for template in self._known:
             found = template.fit(lines, rest)
             hits[template] = len(found.rows)
-            rest = _take(fitted, found, rest, lines)
+            rest = _take(fitted, found, rest)
         rest = self._learn(lines, rest, fitted, hits)
         unused = {t: 0 if n else self._known.get(t, 0) + 1 for t, n in hits.items()}
         best = sorted(hits, key=lambda t: -hits[t])[:_MOST_TEMPLATES]
@@ -66,14 +67,14 @@ class Templates:
         tried = 0
         enough = max(FEW, len(lines) // _RARE)
         while len(rest) >= enough and tried < _TRIES:
-            # A text from the middle: the first may be the odd one again and again.
+            # Not the first: it may be the odd one again and again.
             row = int(rest[(tried + 1) * len(rest) // (_TRIES + 1)])
             template = Template.of(lines.raw[lines.bounds[row] : lines.bounds[row + 1]], self._read)
             tried += 1
             if template is None:
                 continue
             found = template.fit(lines, rest)
-            rest = _take(fitted, found, rest, lines)
+            rest = _take(fitted, found, rest)
             if len(found.rows) >= enough:
                 hits[template] = len(found.rows)
                 tried = 0
@@ -88,16 +89,13 @@ class Templates:
         return {path: self._shape.read(path, [record])[0] for path in self._paths}
 
 
-def _take(fitted: list[Fitting], found: Fitting, rest: Int64, lines: Lines) -> Int64:
+def _take(fitted: list[Fitting], found: Fitting, rest: Int64) -> Int64:
     if not len(found.rows):
         return rest
     fitted.append(found)
-    if len(found.rows) == len(rest):
-        return rest[:0]
-    left = np.zeros(len(lines), np.bool_)
-    left[rest] = True
-    left[found.rows] = False
-    return np.flatnonzero(left)
+    left = np.ones(len(rest), np.bool_)
+    left[np.searchsorted(rest, found.rows)] = False
+    return rest[left]
 
 
 def parse_all(payloads: Sequence[bytes], parse_lines: msgspec.json.Decoder[Any], limit: int) -> Records:
@@ -143,54 +141,70 @@ def _parse_lines(
     return records if len(records) == len(payloads) else None
 
 
-def columns(
-    lines: Lines, fitted: Sequence[Fitting], shape: Shape, paths: Iterable[str], rest: Int64, records: Records
-) -> dict[str, RawColumn]:
-    """Put together, by path, what templates have found and what ``records`` say of the rows ``rest``.
+class Gathered:
+    """Columns of ``count`` events by path, as they are put together."""
 
-    ``value`` of the columns knows those rows only.
-    """
-    found = {}
-    for path in paths:
-        parsed = RawColumn.of(shape.read(path, records)) if len(rest) else None
-        found[path] = _column(lines, fitted, path, rest, parsed)
-    return found
+    def __init__(self, count: int, paths: Iterable[str]) -> None:
+        self._count = count
+        self._tags = {path: np.zeros(count, np.uint8) for path in paths}
+        self._bits = {path: np.zeros(count, np.int64) for path in paths}
+        self._packed: dict[str, list[UInt64]] = {path: [] for path in paths}
 
+    def take(self, fitting: Fitting, first: int) -> None:
+        """Add what fits a template; its rows count from ``first``."""
+        rows = fitting.rows + first
+        for path, tags in fitting.tags.items():
+            if tags is UNKNOWN:
+                continue
+            self._tags[path][rows] = tags
+            packed = fitting.strings.get(path)
+            if packed is None:
+                self._bits[path][rows] = fitting.bits[path]
+                continue
+            while len(self._packed[path]) < len(packed):
+                self._packed[path].append(np.zeros(self._count, np.uint64))
+            for into, word in zip(self._packed[path], packed, strict=False):
+                into[rows] = word
 
-def _column(
-    lines: Lines, fitted: Sequence[Fitting], path: str, rest: Int64, parsed: RawColumn | None
-) -> RawColumn:
-    count = len(lines)
-    tags, bits = np.zeros(count, np.uint8), np.zeros(count, np.int64)
-    start, size = np.empty((2, count), np.int64)
-    for one in fitted:
-        if one.tags[path] is not UNKNOWN:
-            tags[one.rows], bits[one.rows] = one.tags[path], one.bits[path]
-        if path in one.strings:
-            start[one.rows], size[one.rows] = one.strings[path]
-    rows = np.flatnonzero(tags == STRING)
-    start, size = start[rows], size[rows]
-    heads, codes = distinct(lines, start, size)
-    names = list(map(lines.string, start[heads].tolist(), size[heads].tolist()))
-    first = rows[heads]
-    if parsed is not None:
+    def columns(self, shape: Shape, rest: Int64, records: Records) -> dict[str, RawColumn]:
+        """The columns, with what ``records`` say of the rows ``rest``. ``value`` of them knows no row."""
+        found = {}
+        for path in self._tags:
+            parsed = RawColumn.of(shape.read(path, records)) if len(rest) else None
+            found[path] = self._column(path, rest, parsed)
+        return found
+
+    def _column(self, path: str, rest: Int64, parsed: RawColumn | None) -> RawColumn:
+        tags, bits, packed = self._tags[path], self._bits[path], self._packed[path]
+        names: list[str] = []
+        rows = first = codes = np.zeros(0, np.int64)
+        if packed:
+            rows = np.flatnonzero(tags == STRING)
+            if len(rows) < self._count:
+                packed = [word[rows] for word in packed]
+            heads, codes = distinct(packed)
+            names = strings([word[heads] for word in packed])
+            first = rows[heads]
+            bits[rows] = codes
+        if parsed is None:
+            return RawColumn(tags, bits, _table(names), _unknown)
         tags[rest], bits[rest] = parsed.tags, parsed.bits
-        if parsed.strings.names:
-            later = parsed.tags == STRING
-            met = np.empty(len(parsed.strings.names), np.int64)
-            met[parsed.bits[later][::-1]] = rest[later][::-1]
-            both = [*zip(first.tolist(), names, strict=True)]
-            both += zip(met.tolist(), parsed.strings.names, strict=True)
-            strings = StringTable()
-            for _, name in sorted(both):
-                strings.intern(name)
-            bits[rest[later]] = strings.intern_all(parsed.strings.names)[parsed.bits[later]]
-            bits[rows] = strings.intern_all(names)[codes]
-            return RawColumn(tags, bits, strings, _unknown)
-    bits[rows] = codes
-    return RawColumn(
-        tags, bits, StringTable(names, dict(zip(names, range(len(names)), strict=True))), _unknown
-    )
+        if not parsed.strings.names:
+            return RawColumn(tags, bits, _table(names), _unknown)
+        # In the order in which the strings are met first.
+        later = parsed.tags == STRING
+        met = np.empty(len(parsed.strings.names), np.int64)
+        met[parsed.bits[later][::-1]] = rest[later][::-1]
+        both = [*zip(first.tolist(), names, strict=True)]
+        both += zip(met.tolist(), parsed.strings.names, strict=True)
+        table = _table(list(dict.fromkeys(name for _, name in sorted(both))))
+        bits[rest[later]] = table.intern_all(parsed.strings.names)[parsed.bits[later]]
+        bits[rows] = table.intern_all(names)[codes]
+        return RawColumn(tags, bits, table, _unknown)
+
+
+def _table(names: list[str]) -> StringTable:
+    return StringTable(names, dict(zip(names, range(len(names)), strict=True)))
 
 
 def _unknown(row: int) -> Any:

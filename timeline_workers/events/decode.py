@@ -19,7 +19,7 @@ from ..errors import EventError
 from ..language.check import Alike
 from ..metric import ColumnSpec, Source
 from .batch import Positions
-from .bulk import FEW, Templates, columns as bulk_columns, parse_all
+from .bulk import FEW, PIECE, Gathered, Templates, parse_all
 from .lines import Lines
 from .not_json import DEEP, not_an_object, not_json
 from .paths import Shape
@@ -134,19 +134,23 @@ class Decoder:
 
     def _many(self, payloads: Sequence[bytes], refusals: Refusals) -> dict[str, RawColumn]:
         """Read texts by templates, and those that fit none by themselves."""
-        lines = Lines.of(payloads)
-        odd = np.diff(lines.bounds) > self.limits.event_bytes
-        not_text = lines.not_text()
-        if not_text is not None:
-            odd |= not_text
-        fitted, rest = self.templates.fit(lines, np.flatnonzero(~odd))
-        if odd.any():
-            rest = np.union1d(rest, np.flatnonzero(odd))
+        gathered = Gathered(len(payloads), self._all_paths)
+        left = []
+        for first in range(0, len(payloads), PIECE):
+            lines = Lines.of(payloads[first : first + PIECE])
+            usable = lines.texts() & (np.diff(lines.bounds) <= self.limits.event_bytes)
+            fitted, unfit = self.templates.fit(lines, np.flatnonzero(usable))
+            for fitting in fitted:
+                gathered.take(fitting, first)
+            if not usable.all():
+                unfit = np.union1d(unfit, np.flatnonzero(~usable))
+            left.append(unfit + first)
+        rest = np.concatenate(left)
         others = rest.tolist()
         chosen = payloads if len(rest) == len(payloads) else [payloads[row] for row in others]
         records = parse_all(chosen, self._decoder, self.limits.event_bytes) if others else []
         records = self._each(chosen, others, records, refusals)
-        found = bulk_columns(lines, fitted, self._shape, self._all_paths, rest, records)
+        found = gathered.columns(self._shape, rest, records)
 
         def value_at(path: str) -> Callable[[int], Any]:
             def value(row: int) -> Any:

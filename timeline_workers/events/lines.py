@@ -54,6 +54,7 @@ class Lines:
     words: UInt64
     bounds: Int64
     special: Int64
+    specials: Int64
     begin: Int64
 
     @staticmethod
@@ -68,26 +69,40 @@ class Lines:
         bounds[1:] += len(_MARGIN)
         inner = text[bounds[0] : bounds[-1]]
         special = np.flatnonzero((inner == ord('"')) | (inner == ord("\\")) | (inner < ord(" "))) + bounds[0]
-        return Lines(raw, text, words, bounds, special, np.searchsorted(special, bounds))
+        begin = np.searchsorted(special, bounds)
+        return Lines(raw, text, words, bounds, special, np.diff(begin), begin[:-1])
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
-    def not_text(self) -> Bools | None:
-        """The texts that may be no UTF-8; None: all are, provided that each begins and ends with ASCII."""
-        inner = memoryview(self.raw)[self.bounds[0] : self.bounds[-1]]
-        if self.raw.isascii():
-            return None
-        try:
-            str(inner, "utf-8")
-        except UnicodeDecodeError:
-            places = np.flatnonzero(self.text >= 0x80)
-            return np.diff(np.searchsorted(places, self.bounds)) > 0
-        return None
+    def texts(self) -> Bools:
+        """Which of them are UTF-8 for sure, if they begin and end with ASCII."""
+        usable = np.ones(len(self), np.bool_)
+        if not self.raw.isascii():
+            try:
+                self.raw.decode()
+            except UnicodeDecodeError:
+                places = np.flatnonzero(self.text >= 0x80)
+                usable = np.diff(np.searchsorted(places, self.bounds)) == 0
+        return usable
 
-    def string(self, start: int, size: int) -> str:
-        """The text of ``size`` bytes at ``start``."""
-        return self.raw[start : start + size].decode()
+    def packed(self, start: Int64, size: Int64) -> list[UInt64]:
+        """Strings of ``size`` bytes at ``start``, eight bytes of each in an array, filled up with zeros."""
+        longest = max(int(size.max(initial=0)), 1)
+        return [
+            (self.words[start + at] & _LOW[np.minimum(np.maximum(size - at, 0), 8)]).astype("<u8", copy=False)
+            for at in range(0, longest, 8)
+        ]
+
+
+def strings(packed: Sequence[UInt64]) -> list[str]:
+    """The strings of which ``packed`` has the bytes; they hold no character 0."""
+    raw = np.ascontiguousarray(np.stack(packed, axis=1)).view(f"S{8 * len(packed)}").ravel()
+    try:
+        texts: list[str] = raw.astype(f"U{8 * len(packed)}").tolist()
+    except UnicodeDecodeError:  # not all of it is ASCII
+        texts = [one.decode() for one in raw.tolist()]
+    return texts
 
 
 def numbers(lines: Lines, start: Int64, end: Int64, wanted: bool) -> tuple[Bools, UInt8, Int64]:
@@ -103,7 +118,9 @@ def numbers(lines: Lines, start: Int64, end: Int64, wanted: bool) -> tuple[Bools
     if not len(dots):
         value, good = _digits(lines, end, end - first, _INT_DIGITS)
         good &= (lines.text[first] != ord("0")) | ((end - first == 1) & ~negative)
-        return good, np.full(len(start), INT, np.uint8), np.where(negative, -value, value)
+        if negative.any():
+            value = np.where(negative, -value, value)
+        return good, np.full(len(start), INT, np.uint8), value
     dots += int(start.min())
     dot = np.append(dots, lines.bounds[-1])[np.searchsorted(dots, first)]
     fraction = dot < end
@@ -145,40 +162,43 @@ def _digits(lines: Lines, end: Int64, count: Int64, most: int) -> tuple[Int64, B
     return value.view(np.int64), good
 
 
-def distinct(lines: Lines, start: Int64, size: Int64) -> tuple[Int64, Int64]:
+def distinct(packed: Sequence[UInt64]) -> tuple[Int64, Int64]:
     """Return the rows at which a string is met for the first time, ascending, and of each row the number of
-    its string in that list. Strings have at most ``STRING_BYTES`` bytes, none of them 0.
+    its string in that list. ``packed``: see ``Lines.packed``.
     """
-    count = len(start)
-    words: list[UInt64] = []
+    count = len(packed[0])
     mixed = np.zeros(count, np.uint64)
-    for at in range(0, max(int(size.max(initial=0)), 1), 8):
-        word = lines.words[start + at] & _LOW[np.minimum(np.maximum(size - at, 0), 8)]
-        words.append(word)
+    for word in packed:
         mixed = (mixed ^ word) * _MIX
         mixed ^= mixed >> _U(29)
     mixed *= _MIX
     bits = max(count, 8).bit_length() + 1
     table = np.empty(1 << bits, np.int64)
-    heads = np.empty(count, np.int64)
-    rest = np.arange(count)
+    heads = rest = np.arange(count)
+    words = packed
     for _ in range(_ROUNDS):
-        if not len(rest):
-            break
         slot = (mixed >> _U(64 - bits)).astype(np.intp)
         table[slot[::-1]] = rest[::-1]  # of the rows of a slot the first stays
         head = table[slot]
-        same = np.ones(len(rest), np.bool_)
-        for word in words:
-            same &= word[head] == word[rest]
-        heads[rest[same]] = head[same]
-        rest, mixed = rest[~same], mixed[~same]
+        other = np.zeros(len(rest), np.uint64)
+        for all_of_it, word in zip(packed, words, strict=True):
+            other |= all_of_it[head] ^ word
+        same = other == 0
+        if len(rest) == count:
+            heads = head
+        else:
+            heads[rest[same]] = head[same]
+        if same.all():
+            break
+        left = ~same
+        rest, mixed, words = rest[left], mixed[left], [word[left] for word in words]
         mixed = (mixed ^ (mixed >> _U(31))) * _MIX
-    if len(rest):  # strings made to meet in every round
+    else:  # strings made to meet in every round
         known: dict[Any, int] = {}
-        for row in rest.tolist():
-            begin = int(start[row])
-            heads[row] = known.setdefault(lines.raw[begin : begin + int(size[row])], row)
+        for row, value in zip(
+            rest.tolist(), zip(*(word.tolist() for word in words), strict=True), strict=True
+        ):
+            heads[row] = known.setdefault(value, row)
     is_head = heads == np.arange(count)
     numbered = np.cumsum(is_head) - 1
     return np.flatnonzero(is_head), numbered[heads]

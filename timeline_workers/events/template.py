@@ -47,15 +47,14 @@ class _Constant:
     special: int | None
     offset: int
 
-    def words(self) -> list[tuple[int, np.uint64, np.uint64]]:
-        """What to compare: (bytes into it, the eight bytes there, which of them count)."""
-        every = range(0, max(len(self.data) - 7, 1), 8)
-        last = {max(len(self.data) - 8, 0)} - set(every)
-        found = []
-        for at in [*every, *last]:
-            part = self.data[at : at + 8]
-            mask = (1 << 8 * len(part)) - 1
-            found.append((at, np.uint64(int.from_bytes(part, "little")), np.uint64(mask)))
+    def words(self) -> list[tuple[int, np.uint64, np.uint64 | None]]:
+        """What to compare: (bytes into it, the eight bytes there, which of them count; None: all)."""
+        size = len(self.data)
+        if size < 8:
+            return [(0, np.uint64(int.from_bytes(self.data, "little")), np.uint64((1 << 8 * size) - 1))]
+        found: list[tuple[int, np.uint64, np.uint64 | None]] = []
+        for at in sorted({*range(0, size - 7, 8), size - 8}):
+            found.append((at, np.uint64(int.from_bytes(self.data[at : at + 8], "little")), None))
         return found
 
 
@@ -73,13 +72,13 @@ Places = Mapping[str, bool | _Place | None]
 @dataclass(frozen=True, slots=True)
 class Fitting:
     """Rows that fit a template, and by path what they have there: tags, and bits or, where these are strings,
-    where in the lines they start and how many bytes they have.
+    their bytes (see ``Lines.packed``).
     """
 
     rows: Int64
     tags: dict[str, UInt8 | int]
     bits: dict[str, Int64 | int]
-    strings: dict[str, tuple[Int64, Int64]]
+    strings: dict[str, list[UInt64]]
 
 
 class Template:
@@ -134,22 +133,25 @@ class Template:
 
     def fit(self, lines: Lines, rows: Int64) -> Fitting:
         """Find those of ``rows`` that fit, and their values."""
-        rows = rows[lines.begin[rows + 1] - lines.begin[rows] == self.specials]
+        rows = rows[lines.specials[rows] == self.specials]
         begin = lines.begin[rows]
+        places: dict[int, Int64] = {}
         for index, words in self._compared:
-            at = self._place(index, lines, rows, begin)
+            at = places[index] = self._place(index, lines, rows, begin)
             wrong: UInt64 | None = None
             for offset, word, mask in words:
-                differ = (lines.words[at + offset] ^ word) & mask
+                differ = lines.words[at + offset] ^ word
+                if mask is not None:
+                    differ &= mask
                 wrong = differ if wrong is None else wrong | differ
             assert wrong is not None
             if wrong.any():
-                keep = wrong == 0
+                keep = np.flatnonzero(wrong == 0)
                 rows, begin = rows[keep], begin[keep]
-        places = [self._place(index, lines, rows, begin) for index in range(len(self._constants))]
-        ends = places[-1] + len(self._constants[-1].data)
+                places = {known: place[keep] for known, place in places.items()}
+        ends = places[len(places) - 1] + len(self._constants[-1].data)
         good: Bools = (places[0] == lines.bounds[rows]) & (ends == lines.bounds[rows + 1])
-        starts = [place + len(c.data) for place, c in zip(places, self._constants, strict=True)]
+        starts = [places[index] + len(constant.data) for index, constant in enumerate(self._constants)]
         read: dict[int, tuple[UInt8, Int64]] = {}
         for number, is_string in enumerate(self._are_strings):
             start, end = starts[number], places[number + 1]
@@ -166,9 +168,9 @@ class Template:
             if not isinstance(place, _Place):
                 fitting.tags[path], fitting.bits[path] = (UNKNOWN, 0) if place is None else _CONSTANTS[place]
             elif self._are_strings[place.number]:
-                start = starts[place.number]
+                start, end = starts[place.number][chosen], places[place.number + 1][chosen]
                 fitting.tags[path], fitting.bits[path] = STRING, 0
-                fitting.strings[path] = start[chosen], (places[place.number + 1] - start)[chosen]
+                fitting.strings[path] = lines.packed(start, end - start)
             else:
                 tags, bits = read[place.number]
                 fitting.tags[path], fitting.bits[path] = tags[chosen], bits[chosen]
