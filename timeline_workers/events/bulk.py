@@ -42,7 +42,7 @@ class Templates:
         self.fitted = 0
 
     def fit(self, lines: Lines, rows: Int64) -> tuple[list[Fitting], Int64]:
-        """Find templates that ``rows`` fit; return what they have, and those that fit none."""
+        """Find templates that ``rows`` fit; return what they have, and the rows, ascending, that fit none."""
         if self._paused:
             self._paused -= 1
             return [], rows
@@ -52,8 +52,9 @@ class Templates:
         for template in self._known:
             found = template.fit(lines, rest)
             hits[template] = len(found.rows)
-            rest = _take(fitted, found, rest)
-        rest = self._learn(lines, rest, fitted, hits)
+            fitted.append(found)
+            rest = found.left
+        rest = np.sort(self._learn(lines, rest, fitted, hits))
         unused = {t: 0 if n else self._known.get(t, 0) + 1 for t, n in hits.items()}
         best = sorted(hits, key=lambda t: -hits[t])[:_MOST_TEMPLATES]
         self._known = {t: unused[t] for t in best if unused[t] < _UNUSED}
@@ -74,7 +75,8 @@ class Templates:
             if template is None:
                 continue
             found = template.fit(lines, rest)
-            rest = _take(fitted, found, rest)
+            fitted.append(found)
+            rest = found.left
             if len(found.rows) >= enough:
                 hits[template] = len(found.rows)
                 tried = 0
@@ -87,15 +89,6 @@ class Templates:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return None
         return {path: self._shape.read(path, [record])[0] for path in self._paths}
-
-
-def _take(fitted: list[Fitting], found: Fitting, rest: Int64) -> Int64:
-    if not len(found.rows):
-        return rest
-    fitted.append(found)
-    left = np.ones(len(rest), np.bool_)
-    left[np.searchsorted(rest, found.rows)] = False
-    return rest[left]
 
 
 def parse_all(payloads: Sequence[bytes], parse_lines: msgspec.json.Decoder[Any], limit: int) -> Records:

@@ -67,8 +67,7 @@ class Lines:
         bounds[0] = len(_MARGIN)
         np.cumsum(np.fromiter(map(len, payloads), np.int64, len(payloads)), out=bounds[1:])
         bounds[1:] += len(_MARGIN)
-        inner = text[bounds[0] : bounds[-1]]
-        special = np.flatnonzero((inner == ord('"')) | (inner == ord("\\")) | (inner < ord(" "))) + bounds[0]
+        special = _special(raw, text, int(bounds[0]), int(bounds[-1]))
         begin = np.searchsorted(special, bounds)
         return Lines(raw, text, words, bounds, special, np.diff(begin), begin[:-1])
 
@@ -103,6 +102,17 @@ def strings(packed: Sequence[UInt64]) -> list[str]:
     except UnicodeDecodeError:  # not all of it is ASCII
         texts = [one.decode() for one in raw.tolist()]
     return texts
+
+
+def _special(raw: bytes, text: UInt8, first: int, last: int) -> Int64:
+    part = text[first:last]
+    if raw.find(b" ", first, last) < 0 and raw.find(b"!", first, last) < 0:
+        found = part <= ord('"')  # those two are all that is between control characters and the quote
+    else:
+        found = (part < ord(" ")) | (part == ord('"'))
+    if raw.find(b"\\", first, last) >= 0:
+        found |= part == ord("\\")
+    return np.flatnonzero(found) + first
 
 
 def numbers(lines: Lines, start: Int64, end: Int64, wanted: bool) -> tuple[Bools, UInt8, Int64]:

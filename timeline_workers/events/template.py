@@ -72,10 +72,11 @@ Places = Mapping[str, bool | _Place | None]
 @dataclass(frozen=True, slots=True)
 class Fitting:
     """Rows that fit a template, and by path what they have there: tags, and bits or, where these are strings,
-    their bytes (see ``Lines.packed``).
+    their bytes (see ``Lines.packed``). ``left``: those of the rows looked at that do not fit.
     """
 
     rows: Int64
+    left: Int64
     tags: dict[str, UInt8 | int]
     bits: dict[str, Int64 | int]
     strings: dict[str, list[UInt64]]
@@ -133,7 +134,9 @@ class Template:
 
     def fit(self, lines: Lines, rows: Int64) -> Fitting:
         """Find those of ``rows`` that fit, and their values."""
-        rows = rows[lines.specials[rows] == self.specials]
+        alike = lines.specials[rows] == self.specials
+        left = [rows[~alike]]
+        rows = rows[alike]
         begin = lines.begin[rows]
         places: dict[int, Int64] = {}
         for index, words in self._compared:
@@ -147,6 +150,7 @@ class Template:
             assert wrong is not None
             if wrong.any():
                 keep = np.flatnonzero(wrong == 0)
+                left.append(rows[wrong != 0])
                 rows, begin = rows[keep], begin[keep]
                 places = {known: place[keep] for known, place in places.items()}
         ends = places[len(places) - 1] + len(self._constants[-1].data)
@@ -162,8 +166,11 @@ class Template:
             fine, tags, bits = numbers(lines, start, np.maximum(end, start), number in self._wanted)
             good &= fine
             read[number] = tags, bits
-        chosen = slice(None) if good.all() else np.flatnonzero(good)
-        fitting = Fitting(rows[chosen], {}, {}, {})
+        chosen: slice | Int64 = slice(None)
+        if not good.all():
+            chosen = np.flatnonzero(good)
+            left.append(rows[~good])
+        fitting = Fitting(rows[chosen], np.concatenate(left), {}, {}, {})
         for path, place in self._found.items():
             if not isinstance(place, _Place):
                 fitting.tags[path], fitting.bits[path] = (UNKNOWN, 0) if place is None else _CONSTANTS[place]
