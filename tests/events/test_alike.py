@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from timeline_workers.events.batch import Positions
-from timeline_workers.events.bulk import FEW
 from timeline_workers.events.decode import Decoder
 from timeline_workers.events.rules import Decoded, Limits
 from timeline_workers.metric import ColumnSpec
@@ -26,8 +25,11 @@ COLUMNS = {
 }
 
 
-def decoder(unit: str = "s", **options: Any) -> Decoder:
-    return Decoder(key="k", time="t", time_unit=unit, columns=COLUMNS, **options)
+FEW = 64
+
+
+def decoder(unit: str = "s", many: int = FEW, **options: Any) -> Decoder:
+    return Decoder(key="k", time="t", time_unit=unit, columns=COLUMNS, many=many, **options)
 
 
 def assert_same(many: Decoded, single: Decoded) -> None:

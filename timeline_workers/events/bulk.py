@@ -1,4 +1,4 @@
-"""Many JSON texts to columns: those that are alike by templates, the others by the exact parser in bulk.
+"""Many JSON texts to columns: those that are alike by templates, the others as the exact parser reads them.
 
 Speed only. What comes out is what parsing every text by itself would give, bit for bit, the order of string
 tables included; what was seen before changes nothing but the time it takes.
@@ -18,14 +18,14 @@ from .paths import Shape
 from .raw import RawColumn
 from .template import Fitting, Template
 
-FEW: Final = 64  # fewer texts are parsed sooner than compared
+MANY: Final = 1_000  # fewer texts are parsed sooner than compared
 PIECE: Final = 16_384  # texts looked at together: their bytes are to stay in a processor's cache
 _MOST_TEMPLATES: Final = 24
 _UNUSED: Final = 16  # batches after which a template that nothing fits is forgotten
+_FEW: Final = 64  # texts that are not worth a template
 _RARE: Final = 64  # a template is worth keeping that fits one in so many texts
 _TRIES: Final = 3  # how many texts in a row may turn out to be rare
 _PAUSE: Final = 32  # at most so many batches are not looked at after one in which little fitted
-_ALONE: Final = 16  # so few texts, one of which is refused, are parsed one by one
 
 Records = list[Any]
 
@@ -66,7 +66,7 @@ class Templates:
 
     def _learn(self, lines: Lines, rest: Int64, fitted: list[Fitting], hits: dict[Template, int]) -> Int64:
         tried = 0
-        enough = max(FEW, len(lines) // _RARE)
+        enough = max(_FEW, len(lines) // _RARE)
         while len(rest) >= enough and tried < _TRIES:
             # Not the first: it may be the odd one again and again.
             row = int(rest[(tried + 1) * len(rest) // (_TRIES + 1)])
@@ -89,49 +89,6 @@ class Templates:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return None
         return {path: self._shape.read(path, [record])[0] for path in self._paths}
-
-
-def parse_all(payloads: Sequence[bytes], parse_lines: msgspec.json.Decoder[Any], limit: int) -> Records:
-    """Parse texts by the exact parser, many in one call; None for each that must be looked at by itself.
-
-    ``parse_lines``: a decoder of one text. ``limit``: the most bytes of a text.
-    """
-    if len(payloads) > _ALONE:
-        records = _parse_lines(payloads, parse_lines, limit)
-        if records is not None:
-            return records
-        half = len(payloads) // 2
-        first = parse_all(payloads[:half], parse_lines, limit)
-        return first + parse_all(payloads[half:], parse_lines, limit)
-    return [None] * len(payloads)
-
-
-def _parse_lines(
-    payloads: Sequence[bytes], parse_lines: msgspec.json.Decoder[Any], limit: int
-) -> Records | None:
-    sizes = list(map(len, payloads))
-    if max(sizes) > limit:
-        return None
-    between = b"" if payloads[0].endswith(b"\n") else b"\n"
-    text = between.join(payloads) + between
-    ends = np.cumsum(np.array(sizes) + len(between)) - 1
-    data = np.frombuffer(text, np.uint8)
-    if not np.array_equal(np.flatnonzero(data == ord("\n")), ends):
-        return None
-    # The parser sees values, not lines. But each text begins with a brace, and the one before it ends with
-    # one: no value goes on from one to the other, as no grammar has these two next to each other within an
-    # object. So in each text there is a value at least, and in all of them there are as many as texts.
-    first, last = np.append(0, ends[:-1] + 1), data[ends - 1]
-    last = np.where(last == ord("\r"), data[ends - 2], last)
-    if (data[first] != ord("{")).any() or (last != ord("}")).any():
-        return None
-    try:
-        if not text.isascii():
-            text.decode()  # fields that are skipped must be text, too
-        records = parse_lines.decode_lines(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    return records if len(records) == len(payloads) else None
 
 
 class Gathered:

@@ -19,7 +19,7 @@ from ..errors import EventError
 from ..language.check import Alike
 from ..metric import ColumnSpec, Source
 from .batch import Positions
-from .bulk import FEW, PIECE, Gathered, Templates, parse_all
+from .bulk import MANY, PIECE, Gathered, Templates
 from .lines import Lines
 from .not_json import DEEP, not_an_object, not_json
 from .paths import Shape
@@ -34,7 +34,8 @@ class Decoder:
 
     ``key``, ``time``: dotted paths; ``columns``: declared columns (None: of any type), or just names;
     ``requirements``, ``alike``: what an expression needs of undeclared columns. Every column given is
-    validated in every event, whether the expression uses it or not.
+    validated in every event, whether the expression uses it or not. ``many``: from how many texts on it is
+    worth looking for those that are alike.
 
     Guarantees: every event given is either in the batch or in the rejects, whatever bytes it is made of;
     values keep their types (an int of more than 64 bits is refused, never turned into a float; a column
@@ -51,19 +52,20 @@ class Decoder:
         requirements: Mapping[str, Requirement] | None = None,
         alike: Sequence[Alike] = (),
         limits: Limits | None = None,
+        many: int = MANY,
     ) -> None:
         declared = columns if isinstance(columns, Mapping) else dict.fromkeys(columns)
         self.key = key
         self.time = time
         self.limits = limits or Limits()
+        self._many_are = many
         self.rules = Rules(time_unit, declared, requirements or {}, alike, self.limits, key=key, time=time)
         self.paths = {
             name: spec.path if (spec := declared.get(name)) and spec.path else name
             for name in self.rules.columns
         }
         self._shape = Shape([key, time, *self.paths.values()])
-        self._decoder = msgspec.json.Decoder(self._shape.struct)
-        self._parse = self._decoder.decode
+        self._parse = msgspec.json.Decoder(self._shape.struct).decode
         self._all_paths = tuple(dict.fromkeys([key, time, *self.paths.values()]))
         self.templates = Templates(self._shape, self._all_paths)
 
@@ -100,10 +102,10 @@ class Decoder:
         ``publish_times`` (microseconds) and ``max_ahead`` together bound how far ahead a time may lie.
         """
         refusals: Refusals = {}
-        if len(payloads) >= FEW and set(map(type, payloads)) == {bytes}:
+        if len(payloads) >= self._many_are and set(map(type, payloads)) == {bytes}:
             found = self._many(cast(Sequence[bytes], payloads), refusals)
         else:
-            records = self._each(payloads, range(len(payloads)), [None] * len(payloads), refusals)
+            records = self._each(payloads, range(len(payloads)), refusals)
             found = {path: RawColumn.of(self._shape.read(path, records)) for path in self._all_paths}
         key, time = found[self.key], found[self.time]
         columns = {name: found[path] for name, path in self.paths.items()}
@@ -113,24 +115,21 @@ class Decoder:
         rejects = [Reject(row, *refusals[row], payloads[row]) for row in sorted(refusals)]
         return Decoded(batch, rejects, rows)
 
-    def _each(
-        self, payloads: Sequence[Payload], rows: Iterable[int], parsed: list[Any], refusals: Refusals
-    ) -> list[Any]:
-        """Read those ``payloads``, which are events ``rows``, that are None in ``parsed``, one by one."""
+    def _each(self, payloads: Sequence[Payload], rows: Iterable[int], refusals: Refusals) -> list[Any]:
+        """Parse ``payloads``, which are the events ``rows``, one by one."""
+        records: list[Any] = []
+        add = records.append
         parse: Callable[[bytes], Any] = self._parse
         limit = self.limits.event_bytes
-        for place, row in enumerate(rows):
-            if parsed[place] is not None:
-                continue
-            payload = payloads[place]
+        for row, payload in zip(rows, payloads, strict=True):
             try:
                 if type(payload) is bytes and len(payload) <= limit and payload.isascii():
-                    parsed[place] = parse(payload)
+                    add(parse(payload))
                 else:
-                    parsed[place] = self._read(payload)
+                    add(self._read(payload))
             except (msgspec.DecodeError, UnicodeError, RecursionError, EventError) as error:
-                parsed[place] = self._read_again(row, payload, error, refusals)
-        return parsed
+                add(self._read_again(row, payload, error, refusals))
+        return records
 
     def _many(self, payloads: Sequence[bytes], refusals: Refusals) -> dict[str, RawColumn]:
         """Read texts by templates, and those that fit none by themselves."""
@@ -147,9 +146,7 @@ class Decoder:
             left.append(unfit + first)
         rest = np.concatenate(left)
         others = rest.tolist()
-        chosen = payloads if len(rest) == len(payloads) else [payloads[row] for row in others]
-        records = parse_all(chosen, self._decoder, self.limits.event_bytes) if others else []
-        records = self._each(chosen, others, records, refusals)
+        records = self._each([payloads[row] for row in others], others, refusals)
         found = gathered.columns(self._shape, rest, records)
 
         def value_at(path: str) -> Callable[[int], Any]:
