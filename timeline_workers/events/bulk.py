@@ -6,7 +6,7 @@ tables included; what was seen before changes nothing but the time it takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +18,7 @@ from .paths import Shape
 from .raw import RawColumn
 from .template import Fitting, Template
 
-MANY: Final = 1_000  # fewer texts are parsed sooner than compared
+MANY: Final = 2_000  # fewer texts are parsed sooner than compared
 PIECE: Final = 16_384  # texts looked at together: their bytes are to stay in a processor's cache
 _MOST_TEMPLATES: Final = 24
 _UNUSED: Final = 16  # batches after which a template that nothing fits is forgotten
