@@ -59,7 +59,7 @@ class Templates:
         best = sorted(hits, key=lambda t: -hits[t])[:_MOST_TEMPLATES]
         self._known = {t: unused[t] for t in best if unused[t] < _UNUSED}
         self.fitted += len(rows) - len(rest)
-        little = len(rest) * 4 > len(rows) * 3
+        little = len(rest) * 2 > len(rows)
         self._pause = min(2 * self._pause + 1, _PAUSE) if little else 0
         self._paused = self._pause
         return fitted, rest
