@@ -242,6 +242,18 @@ def test_events_over_the_limit_are_refused_among_usual_ones() -> None:
     assert {r.reason for r in done.rejects} == {"too-large"}
 
 
+def test_a_column_that_is_an_object_in_some_events_is_refused_in_these() -> None:
+    columns: dict[str, ColumnSpec | None] = {"n": None, "n.x": None}
+    forms = ['"n":{"x":%d}', '"n":%d', '"m":%d', '"n":{"x":{"y":%d}}', '"n.x":%d,"n":{"x":5}']
+    texts = [(f'{{"k":"s","t":1,{form}}}' % i).encode() for form in forms for i in range(2 * FEW)]
+    places = Positions.in_input(0, len(texts))
+    many, each = (
+        Decoder(key="k", time="t", columns=columns, many=few).decode(texts, places) for few in (FEW, 10**9)
+    )
+    assert_same(many, each)
+    assert len(many.rejects) == 6 * FEW
+
+
 def test_a_name_that_is_no_text_is_no_template() -> None:
     check([*clean(100), *(b'{"k":"s","t":%d,"\xff":"x"}' % i for i in range(200)), *clean(100)])
 

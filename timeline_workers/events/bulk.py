@@ -21,11 +21,11 @@ from .template import Fitting, Template
 MANY: Final = 2_000  # fewer texts are parsed sooner than compared
 PIECE: Final = 16_384  # texts looked at together: their bytes are to stay in a processor's cache
 _MOST_TEMPLATES: Final = 24
-_UNUSED: Final = 16  # batches after which a template that nothing fits is forgotten
+_UNUSED: Final = 16  # pieces after which a template that nothing fits is forgotten
 _FEW: Final = 64  # texts that are not worth a template
 _RARE: Final = 64  # a template is worth keeping that fits one in so many texts
 _TRIES: Final = 3  # how many texts in a row may turn out to be rare
-_PAUSE: Final = 32  # at most so many batches are not looked at after one in which little fitted
+_PAUSE: Final = 32  # at most so many pieces are not looked at after one in which little fitted
 
 Records = list[Any]
 
@@ -37,15 +37,19 @@ class Templates:
         self._shape = shape
         self._paths = list(paths)
         self._parse = msgspec.json.Decoder(shape.struct).decode
-        self._known: dict[Template, int] = {}  # with the batches since one was last of use, best first
+        self._known: dict[Template, int] = {}  # with the pieces since one was last of use, best first
         self._pause = self._paused = 0
         self.fitted = 0
 
-    def fit(self, lines: Lines, rows: Int64) -> tuple[list[Fitting], Int64]:
-        """Find templates that ``rows`` fit; return what they have, and the rows, ascending, that fit none."""
+    def promise(self) -> bool:
+        """Whether it is worth looking at the next piece, going by those before it. Ask once for each."""
         if self._paused:
             self._paused -= 1
-            return [], rows
+            return False
+        return True
+
+    def fit(self, lines: Lines, rows: Int64) -> tuple[list[Fitting], Int64]:
+        """Find templates that ``rows`` fit; return what they have, and the rows, ascending, that fit none."""
         fitted: list[Fitting] = []
         hits: dict[Template, int] = {}
         rest = rows

@@ -58,7 +58,7 @@ class Decoder:
         self.key = key
         self.time = time
         self.limits = limits or Limits()
-        self._many_are = many
+        self._many_are = max(many, 1)
         self.rules = Rules(time_unit, declared, requirements or {}, alike, self.limits, key=key, time=time)
         self.paths = {
             name: spec.path if (spec := declared.get(name)) and spec.path else name
@@ -105,8 +105,7 @@ class Decoder:
         if len(payloads) >= self._many_are and set(map(type, payloads)) == {bytes}:
             found = self._many(cast(Sequence[bytes], payloads), refusals)
         else:
-            records = self._each(payloads, range(len(payloads)), refusals)
-            found = {path: RawColumn.of(self._shape.read(path, records)) for path in self._all_paths}
+            found = self._read_columns(self._each(payloads, range(len(payloads)), refusals))
         key, time = found[self.key], found[self.time]
         columns = {name: found[path] for name, path in self.paths.items()}
         batch, rows = self.rules.apply(
@@ -131,12 +130,19 @@ class Decoder:
                 add(self._read_again(row, payload, error, refusals))
         return records
 
+    def _read_columns(self, records: list[Any]) -> dict[str, RawColumn]:
+        return {path: RawColumn.of(self._shape.read(path, records)) for path in self._all_paths}
+
     def _many(self, payloads: Sequence[bytes], refusals: Refusals) -> dict[str, RawColumn]:
         """Read texts by templates, and those that fit none by themselves."""
         gathered = Gathered(len(payloads), self._all_paths)
         left = []
         for first in range(0, len(payloads), PIECE):
-            lines = Lines.of(payloads[first : first + PIECE])
+            piece = payloads[first : first + PIECE]
+            if not self.templates.promise():
+                left.append(np.arange(first, first + len(piece)))
+                continue
+            lines = Lines.of(piece)
             usable = lines.texts() & (np.diff(lines.bounds) <= self.limits.event_bytes)
             fitted, unfit = self.templates.fit(lines, np.flatnonzero(usable))
             for fitting in fitted:
@@ -147,6 +153,8 @@ class Decoder:
         rest = np.concatenate(left)
         others = rest.tolist()
         records = self._each([payloads[row] for row in others], others, refusals)
+        if len(records) == len(payloads):
+            return self._read_columns(records)
         found = gathered.columns(self._shape, rest, records)
 
         def value_at(path: str) -> Callable[[int], Any]:

@@ -21,6 +21,7 @@ from itertools import chain
 from typing import Any, Final
 
 import numpy as np
+from msgspec import UNSET
 
 from ..algebra.values import BOOL, STRING, UNKNOWN, Bools, Int64, UInt8
 from .lines import LINE_BYTES, STRING_BYTES, Lines, UInt64, numbers
@@ -117,8 +118,12 @@ class Template:
         for path, value in marked.items():
             if type(value) is bool:
                 found[path] = value
-            else:
-                found[path] = _Place(int(value) - _MARKER) if isinstance(value, int | str) else None
+            elif isinstance(value, int | str):
+                found[path] = _Place(int(value) - _MARKER)
+            elif value is None or value is UNSET:
+                found[path] = None
+            else:  # an object: such texts are refused
+                return None
         constants, before = [], 0
         for part in parts:
             first = _SPECIAL.search(part)
