@@ -340,3 +340,39 @@ def test_whatever_stands_between_usual_events_changes_none_of_them(
 def test_numbers_are_read_to_the_last_bit(numbers: list[str], field: str, unit: str) -> None:
     usual = [numbered(field, "1"), numbered(field, "1.5")] * FEW
     check([*usual, *(numbered(field, n) for n in numbers)], unit)
+
+
+_leaves = st.sampled_from([1, -2, 0.5, "x", "", True, False, None])
+_names = st.sampled_from(["k", "t", "a", "n", "x", "a.n", "n.x", "z", "1"])
+_forms = st.dictionaries(
+    _names,
+    st.recursive(
+        _leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_names, inner, max_size=2)
+    ),
+    max_size=4,
+)
+
+
+def varied(value: Any, i: int) -> Any:
+    """The same form with other values."""
+    if isinstance(value, dict):
+        return {name: varied(inner, i) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [varied(inner, i) for inner in value]
+    if isinstance(value, str):
+        return value + str(i % 5)
+    return value if isinstance(value, bool) or value is None else value * i
+
+
+@given(st.lists(_forms, min_size=1, max_size=3), st.sampled_from([None, (",", ":"), (" , ", " :\t")]))
+def test_events_of_any_form_are_decoded_as_each_by_itself(
+    forms: list[dict[str, Any]], separators: tuple[str, str] | None
+) -> None:
+    columns = {"a": None, "a.n": None, "n": None, "n.x": None, "x": ColumnSpec(type="float")}
+    events = [varied({"k": "s", "t": 1} | form, i) for i in range(FEW + 6) for form in forms]
+    texts = [json.dumps(event, separators=separators).encode() for event in events]
+    places = Positions.in_input(0, len(texts))
+    many, each = (
+        Decoder(key="k", time="t", columns=columns, many=few).decode(texts, places) for few in (FEW, 10**9)
+    )
+    assert_same(many, each)
