@@ -114,9 +114,9 @@ def _payload(rng: Random) -> bytes | str | dict[str, Any]:
     return data
 
 
-def _alike(rng: Random) -> list[Any]:
+def _alike(rng: Random, count: int) -> list[Any]:
     data = json.dumps(_event(rng)).encode()
-    return [mutate.flip(rng, data) if rng.random() < 0.2 else data for _ in range(150)]
+    return [mutate.flip(rng, data) if rng.random() < 0.2 else data for _ in range(count)]
 
 
 def _read(payload: bytes | str | dict[str, Any]) -> dict[str, Any] | None:
@@ -220,8 +220,9 @@ def run(rng: Random, count: int, report: Report) -> Counter[str]:
         unit = rng.choice(_UNITS)
         payloads = [_payload(rng) for _ in range(min(count, rng.choice((1, 3, 40, 200))))]
         if len(payloads) == 200:  # one form over and over, which is read at once, with odd ones between
-            payloads[:150] = _alike(rng)
-            rng.shuffle(payloads)
+            alike = _alike(rng, 200)
+            odd = [isinstance(payload, bytes) and rng.random() < 0.3 for payload in payloads]
+            payloads = [one if keep else other for one, other, keep in zip(payloads, alike, odd, strict=True)]
         count -= len(payloads)
         try:
             outcomes += _decode(payloads, unit, report)
