@@ -56,6 +56,7 @@ class Lines:
     special: Int64
     specials: Int64
     begin: Int64
+    dots: Int64
 
     @staticmethod
     def of(payloads: Sequence[bytes]) -> Lines:
@@ -69,7 +70,8 @@ class Lines:
         bounds[1:] += len(_MARGIN)
         special = _special(raw, text, int(bounds[0]), int(bounds[-1]))
         begin = np.searchsorted(special, bounds)
-        return Lines(raw, text, words, bounds, special, np.diff(begin), begin[:-1])
+        dots = np.flatnonzero(text == ord(".")) if b"." in raw else bounds[:0]
+        return Lines(raw, text, words, bounds, special, np.diff(begin), begin[:-1], dots)
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -124,16 +126,14 @@ def numbers(lines: Lines, start: Int64, end: Int64, wanted: bool) -> tuple[Bools
     """
     negative = lines.text[start] == ord("-")
     first = start + negative
-    dots = np.flatnonzero(lines.text[int(start.min()) : int(end.max())] == ord(".")) if len(start) else start
-    if not len(dots):
+    if not len(lines.dots):
         value, good = _digits(lines, end, end - first, _INT_DIGITS)
         good &= (lines.text[first] != ord("0")) | ((end - first == 1) & ~negative)
         if negative.any():
             value = np.where(negative, -value, value)
         return good, np.full(len(start), INT, np.uint8), value
-    dots += int(start.min())
-    dot = np.append(dots, lines.bounds[-1])[np.searchsorted(dots, first)]
-    fraction = dot < end
+    dot = lines.dots[np.minimum(np.searchsorted(lines.dots, first), len(lines.dots) - 1)]
+    fraction = (dot >= first) & (dot < end)
     whole_end = np.where(fraction, dot, end)
     whole = whole_end - first
     value, good = _digits(lines, whole_end, whole, _INT_DIGITS)
