@@ -7,14 +7,16 @@ several groups would share belongs to the first of them by metric name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timeline_workers.algebra import columns as column_tools
-from timeline_workers.algebra.leaves import LeafRouter, Progress
+from timeline_workers.algebra.leaves import LeafRouter, Progress, key_origins
 from timeline_workers.algebra.timelines import Key
 from timeline_workers.algebra.values import Bools, Int64
 from timeline_workers.events.batch import EventBatch, Positions
@@ -170,7 +172,6 @@ class Router:
 
     def __init__(self, group: Group, partitions: int = 1) -> None:
         self.clock = Clock(group.source.allowed_lateness, partitions)
-        self._labels: dict[Key, str] = {}
         self._sunk: dict[str, Sunk] = {}
         self.update(group)
 
@@ -179,6 +180,7 @@ class Router:
         self.group = group
         self.forget_sent()
         source = group.source
+        self._labels = _Labels(source)
         self._decoder = Decoder.for_source(
             source, only=source.columns or group.columns, requirements=group.requirements, alike=group.alike
         )
@@ -222,18 +224,31 @@ class Router:
     ) -> tuple[dict[str, list[Parcel]], dict[str, str]]:
         parcels: dict[str, list[Parcel]] = {}
         labels: dict[str, str] = {}
-        for label, chosen in self._by_label(batch, events):
 
-            def build(lo: int, hi: int, leaf: Leaf, chosen: NDArray[np.intp] = chosen) -> list[Parcel]:
-                # Messages lo..hi of the batch; the events among them that have this label.
-                within = chosen[np.searchsorted(rows[chosen], lo) : np.searchsorted(rows[chosen], hi)]
-                part = select(batch, within)
-                told = progress_of(messages.position, clocked, messages.published, np.arange(lo, hi))
-                # Of all partitions: a leaf worker that hears for the first time would take those that it is
-                # told of for all that there are, and final what the others may still change.
-                heard = {p.partition for p in told}
-                progress = (*told, *(p for p in standing if p.partition not in heard))
-                leaf_batch = leaf.router.batch(part, progress)
+        @cache
+        def told(lo: int, hi: int) -> tuple[Progress, ...]:
+            heard = progress_of(messages.position, clocked, messages.published, np.arange(lo, hi))
+            # Of all partitions: a leaf worker that hears for the first time would take those that it is
+            # told of for all that there are, and final what the others may still change.
+            known = {p.partition for p in heard}
+            return (*heard, *(p for p in standing if p.partition not in known))
+
+        for label, chosen in self._by_label(batch, events):
+            places = rows[chosen]
+
+            @cache
+            def share(
+                lo: int, hi: int, chosen: NDArray[np.intp] = chosen, places: NDArray[np.intp] = places
+            ) -> tuple[EventBatch, Int64]:
+                # Of the messages lo..hi of the batch, the events that have this label.
+                part = select(batch, chosen[slice(*np.searchsorted(places, (lo, hi)))])
+                return part, key_origins(part)
+
+            def build(
+                lo: int, hi: int, leaf: Leaf, share: Callable[[int, int], tuple[EventBatch, Int64]] = share
+            ) -> list[Parcel]:
+                part, origins = share(lo, hi)
+                leaf_batch = leaf.router.batch(part, told(lo, hi), origins)
                 sunk = self._sunk.get(leaf.node.name)
                 if sunk is not None:
                     leaf_batch = sunk.needed(leaf_batch)
@@ -241,7 +256,7 @@ class Router:
                 if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:
                     if sunk is not None:
                         sunk.sent(leaf_batch)
-                    return [Parcel(payload, len(leaf_batch.time), progress)]
+                    return [Parcel(payload, len(leaf_batch.time), leaf_batch.progress)]
                 middle = (lo + hi) // 2
                 return build(lo, middle, leaf) + build(middle, hi, leaf)
 
@@ -254,35 +269,69 @@ class Router:
     def _by_label(
         self, batch: EventBatch, events: NDArray[np.intp]
     ) -> Iterable[tuple[str, NDArray[np.intp]]]:
+        """The labels of ``events``, in the order of the batch's keys, and the events of each, ascending."""
         if not len(events):
             return
-        numbers: dict[str, int] = {}
-        of_key = np.fromiter(
-            (numbers.setdefault(self._label(key), len(numbers)) for key in batch.keys), np.int64
+        if self.group.source.partitions == 1:
+            yield self._labels.name(batch.keys[0]), events
+            return
+        # The labels met here are numbered anew, so that what was met before changes no order.
+        known, first, of_key = np.unique(
+            self._labels.numbers(batch.keys), return_index=True, return_inverse=True
         )
         of_event = of_key[batch.key[events]]
+        if len(known) < 2**15:
+            of_event = of_event.astype(np.int16)  # NumPy sorts these in linear time
         order = np.argsort(of_event, kind="stable")
-        bounds = np.searchsorted(of_event[order], np.arange(len(numbers) + 1))
-        for label, number in numbers.items():
+        bounds = np.searchsorted(of_event[order], np.arange(len(known) + 1))
+        for number in np.argsort(first).tolist():
             chosen = events[order[bounds[number] : bounds[number + 1]]]
             if len(chosen):
-                yield label, chosen
+                yield self._labels.name(batch.keys[first[number]]), chosen
 
-    def _label(self, key: Key) -> str:
-        label = self._labels.get(key)
-        if label is None:
-            if len(self._labels) >= _LABEL_CACHE:
-                self._labels.clear()
-            label = self._labels[key] = partition_of(key, self.group.source)
-        return label
+
+class _Labels:
+    """The partition labels of the keys of a source, remembered for a bounded number of keys."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._numbers = _Numbers(self.name)
+
+    def name(self, key: Key) -> str:
+        """The label of ``key``."""
+        return partition_of(key, self._source)
+
+    def numbers(self, keys: Sequence[Key]) -> Int64:
+        """A number for the label of each of ``keys``: equal for equal labels, within one call."""
+        if len(self._numbers) > _LABEL_CACHE:
+            self._numbers = _Numbers(self.name)
+        return np.fromiter(map(self._numbers.__getitem__, keys), np.int64, len(keys))
+
+
+class _Numbers(dict[Key, int]):
+    """Numbers the labels of keys as they come up."""
+
+    def __init__(self, name: Callable[[Key], str]) -> None:
+        super().__init__()
+        self._name = name
+        self._known: dict[str, int] = {}
+
+    def __missing__(self, key: Key) -> int:
+        number = self[key] = self._known.setdefault(self._name(key), len(self._known))
+        return number
 
 
 def select(batch: EventBatch, rows: NDArray[np.intp]) -> EventBatch:
     """Return the events of ``rows``, with only the keys that occur in them."""
-    used, key = np.unique(batch.key[rows], return_inverse=True)
+    codes = batch.key[rows]
+    used = np.zeros(len(batch.keys), np.bool_)
+    used[codes] = True
+    keys = batch.keys if used.all() else list(compress(batch.keys, used.tolist()))
+    if len(rows) == len(batch) and keys is batch.keys:
+        return batch
     return EventBatch(
-        [batch.keys[i] for i in used.tolist()],
-        key.astype(np.int32),
+        keys,
+        (np.cumsum(used, dtype=np.int32) - np.int32(1))[codes],
         batch.time[rows],
         batch.position.take(rows),
         {name: column_tools.take(column, rows) for name, column in batch.columns.items()},

@@ -7,6 +7,8 @@ change. Forgetting a key costs a row sent in vain, nothing else.
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import numpy as np
 
 from timeline_workers.algebra.leaves import LeafBatch, LeafRouter
@@ -34,12 +36,13 @@ class Sunk:
         """
         if not len(batch.time):
             return batch
-        first = np.fromiter((self._first.get(k, _NEVER_SENT) for k in batch.keys), np.int64, len(batch.keys))
         order = np.lexsort((batch.time, batch.key))
-        heads = np.append(True, np.diff(batch.key[order]) != 0)
-        keep = np.zeros(len(batch.time), np.bool_)
-        keep[order[heads]] = True
-        return batch.without(~(keep & (batch.time < first[batch.key])))
+        heads = order[np.append(True, np.diff(batch.key[order]) != 0)]  # the earliest of each key
+        names = map(batch.keys.__getitem__, batch.key[heads].tolist())
+        first = np.fromiter(map(self._first.get, names, repeat(_NEVER_SENT)), np.int64, len(heads))
+        dropped = np.ones(len(batch.time), np.bool_)
+        dropped[heads[batch.time[heads] < first]] = False
+        return batch.without(dropped)
 
     def sent(self, batch: LeafBatch) -> None:
         """Remember the rows of a batch that will be delivered before anything else is routed."""

@@ -33,7 +33,9 @@ from .questions import Group, Reader, in_order
 if TYPE_CHECKING:
     import pyarrow
 
-_BATCH = 50_000
+# A batch costs as much as it touches, and large ones touch every key once: a list, whose events are in memory
+# anyway, is taken in larger pieces than what an iterator makes.
+_OF_A_LIST, _OF_AN_ITERATOR = 500_000, 100_000
 
 
 @runtime_checkable
@@ -213,7 +215,8 @@ def evaluate(
     if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
         raise QuestionError(f"events are one {type(events).__name__}; give a list of events, or a table")
     source = iter(events)
-    while batch := list(islice(source, _BATCH)):
+    size = _OF_A_LIST if isinstance(events, list | tuple) else _OF_AN_ITERATOR
+    while batch := list(islice(source, size)):
         result.add(batch)
     return result
 

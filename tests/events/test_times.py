@@ -17,6 +17,7 @@ from timeline_workers.events.times import (
     floats_to_microseconds,
     from_microseconds,
     ints_to_microseconds,
+    iso_to_microseconds,
     question_time,
     read_time,
     to_microseconds,
@@ -114,6 +115,35 @@ def test_a_time_that_is_whole_in_its_unit_comes_back_as_an_int(unit: str, instan
     answer = from_microseconds(whole * int(PER_UNIT[unit]), unit)
     assert answer == whole
     assert type(answer) is int
+
+
+_common = st.datetimes().map(lambda t: t.isoformat() + "Z")
+
+
+@st.composite
+def _nearly_iso(draw: st.DrawFn) -> str:
+    text = draw(_common)
+    at = draw(st.integers(0, len(text) - 1))
+    other = draw(st.sampled_from([*"0123456789.:-TZ zt/+", "", "00", "\x00", "\u0661"]))
+    return text[:at] + other + text[at + 1 :]
+
+
+@given(st.lists(st.one_of(_common, _nearly_iso(), st.text(max_size=30))))
+@example(["2024-02-29T00:00:00Z", "2023-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2000-02-29T23:59:59.1Z"])
+@example(
+    ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0000-01-01T00:00:00Z", "2024-13-01T00:00:00Z"]
+)
+@example(["2024-05-01T12:30:60Z", "2024-05-01T24:00:00Z", "2024-05-01T12:60:00Z", "2024-05-01T12:30:00.Z"])
+@example(["2024-05-01T12:30:00.1234567Z", "2024-05-01T12:30:00.12Z\x00", "2024-05-00T12:30:00Z", "x" * 300])
+def test_iso_texts_convert_together_as_each_by_itself(texts: list[str]) -> None:
+    together, taken = iso_to_microseconds(texts)
+    for text, value, is_taken in zip(texts, together.tolist(), taken.tolist(), strict=True):
+        assert value == (to_microseconds(text, "iso") if is_taken else 0)
+
+
+def test_the_common_form_of_iso_texts_is_taken_together() -> None:
+    texts = ["2024-05-01T12:30:00Z", "2024-05-01T12:30:00.5Z", "2024-05-01T12:30:00.123456Z"]
+    assert iso_to_microseconds(texts)[1].all()
 
 
 @pytest.mark.parametrize(

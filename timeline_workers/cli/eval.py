@@ -20,7 +20,8 @@ from ..graph.plan import plan
 from ..metric import TimeUnit, load_metric
 from .output import ExitCode, Output, OutputOption, complain, emit
 
-_BATCH = 20_000
+_BATCH = 250_000  # the larger, the fewer times each key is looked at
+_BATCH_BYTES = 64 << 20
 _BIG_FILE = 16 << 20  # bytes from which a progress bar is worth looking at
 
 
@@ -161,7 +162,7 @@ def _batches(file: BinaryIO) -> Iterator[tuple[list[bytes], list[int], int]]:
         if not line.isspace():
             lines.append(line)
             numbers.append(number)
-        if len(lines) == _BATCH:
+        if len(lines) == _BATCH or size >= _BATCH_BYTES:
             yield lines, numbers, size
             lines, numbers, size = [], [], 0
     if lines:

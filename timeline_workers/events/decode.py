@@ -2,22 +2,25 @@
 
 The common event, a small JSON object that breaks no rule, is parsed by msgspec into the few fields asked for
 and never touched again in Python. What it refuses is read a second time by the standard library, field by
-field, to say what is wrong.
+field, to say what is wrong. Of many events, those that are alike are not even parsed one by one (``bulk``).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+import numpy as np
 
 from ..algebra.values import Int64
 from ..errors import EventError
 from ..language.check import Alike
 from ..metric import ColumnSpec, Source
 from .batch import Positions
+from .bulk import MANY, PIECE, Gathered, Templates
+from .lines import Lines
 from .not_json import DEEP, not_an_object, not_json
 from .paths import Shape
 from .raw import HugeInt, RawColumn
@@ -31,7 +34,8 @@ class Decoder:
 
     ``key``, ``time``: dotted paths; ``columns``: declared columns (None: of any type), or just names;
     ``requirements``, ``alike``: what an expression needs of undeclared columns. Every column given is
-    validated in every event, whether the expression uses it or not.
+    validated in every event, whether the expression uses it or not. ``many``: from how many texts on it is
+    worth looking for those that are alike.
 
     Guarantees: every event given is either in the batch or in the rejects, whatever bytes it is made of;
     values keep their types (an int of more than 64 bits is refused, never turned into a float; a column
@@ -48,11 +52,13 @@ class Decoder:
         requirements: Mapping[str, Requirement] | None = None,
         alike: Sequence[Alike] = (),
         limits: Limits | None = None,
+        many: int = MANY,
     ) -> None:
         declared = columns if isinstance(columns, Mapping) else dict.fromkeys(columns)
         self.key = key
         self.time = time
         self.limits = limits or Limits()
+        self._many_are = max(many, 1)
         self.rules = Rules(time_unit, declared, requirements or {}, alike, self.limits, key=key, time=time)
         self.paths = {
             name: spec.path if (spec := declared.get(name)) and spec.path else name
@@ -60,6 +66,8 @@ class Decoder:
         }
         self._shape = Shape([key, time, *self.paths.values()])
         self._parse = msgspec.json.Decoder(self._shape.struct).decode
+        self._all_paths = tuple(dict.fromkeys([key, time, *self.paths.values()]))
+        self.templates = Templates(self._shape, self._all_paths)
 
     @staticmethod
     def for_source(
@@ -94,11 +102,25 @@ class Decoder:
         ``publish_times`` (microseconds) and ``max_ahead`` together bound how far ahead a time may lie.
         """
         refusals: Refusals = {}
+        if len(payloads) >= self._many_are and set(map(type, payloads)) == {bytes}:
+            found = self._many(cast(Sequence[bytes], payloads), refusals)
+        else:
+            found = self._read_columns(self._each(payloads, range(len(payloads)), refusals))
+        key, time = found[self.key], found[self.time]
+        columns = {name: found[path] for name, path in self.paths.items()}
+        batch, rows = self.rules.apply(
+            key, time, columns, positions, refusals, publish_times=publish_times, max_ahead=max_ahead
+        )
+        rejects = [Reject(row, *refusals[row], payloads[row]) for row in sorted(refusals)]
+        return Decoded(batch, rejects, rows)
+
+    def _each(self, payloads: Sequence[Payload], rows: Iterable[int], refusals: Refusals) -> list[Any]:
+        """Parse ``payloads``, which are the events ``rows``, one by one."""
         records: list[Any] = []
         add = records.append
         parse: Callable[[bytes], Any] = self._parse
         limit = self.limits.event_bytes
-        for row, payload in enumerate(payloads):
+        for row, payload in zip(rows, payloads, strict=True):
             try:
                 if type(payload) is bytes and len(payload) <= limit and payload.isascii():
                     add(parse(payload))
@@ -106,13 +128,47 @@ class Decoder:
                     add(self._read(payload))
             except (msgspec.DecodeError, UnicodeError, RecursionError, EventError) as error:
                 add(self._read_again(row, payload, error, refusals))
-        key, time = (RawColumn.of(self._shape.read(path, records)) for path in (self.key, self.time))
-        columns = {name: RawColumn.of(self._shape.read(p, records)) for name, p in self.paths.items()}
-        batch, rows = self.rules.apply(
-            key, time, columns, positions, refusals, publish_times=publish_times, max_ahead=max_ahead
-        )
-        rejects = [Reject(row, *refusals[row], payloads[row]) for row in sorted(refusals)]
-        return Decoded(batch, rejects, rows)
+        return records
+
+    def _read_columns(self, records: list[Any]) -> dict[str, RawColumn]:
+        return {path: RawColumn.of(self._shape.read(path, records)) for path in self._all_paths}
+
+    def _many(self, payloads: Sequence[bytes], refusals: Refusals) -> dict[str, RawColumn]:
+        """Read texts by templates, and those that fit none by themselves."""
+        gathered = Gathered(len(payloads), self._all_paths)
+        left = []
+        for first in range(0, len(payloads), PIECE):
+            piece = payloads[first : first + PIECE]
+            if not self.templates.promise():
+                left.append(np.arange(first, first + len(piece)))
+                continue
+            lines = Lines.of(piece)
+            usable = lines.texts() & (np.diff(lines.bounds) <= self.limits.event_bytes)
+            fitted, unfit = self.templates.fit(lines, np.flatnonzero(usable))
+            for fitting in fitted:
+                gathered.take(fitting, first)
+            if not usable.all():
+                unfit = np.union1d(unfit, np.flatnonzero(~usable))
+            left.append(unfit + first)
+        rest = np.concatenate(left)
+        others = rest.tolist()
+        records = self._each([payloads[row] for row in others], others, refusals)
+        if len(records) == len(payloads):
+            return self._read_columns(records)
+        found = gathered.columns(self._shape, rest, records)
+
+        def value_at(path: str) -> Callable[[int], Any]:
+            def value(row: int) -> Any:
+                place = int(np.searchsorted(rest, row))
+                apart = place < len(rest) and rest[place] == row
+                record = records[place] if apart else self._parse(payloads[row])
+                return self._shape.read(path, [record])[0]
+
+            return value
+
+        for path, column in found.items():
+            column.value = value_at(path)
+        return found
 
     def _read(self, payload: Payload) -> Any:
         if isinstance(payload, Mapping):

@@ -7,6 +7,7 @@ events at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import compress, repeat
@@ -41,6 +42,7 @@ _TAG_OF_TYPE: Final[dict[type, int]] = {
     float: FLOAT,
     str: STRING,
 }
+_TEXT_OR_NOTHING: Final = {str, UnsetType, type(None)}
 
 
 class HugeInt:
@@ -70,6 +72,13 @@ class RawColumn:
     def of(values: Sequence[Any]) -> RawColumn:
         """Tag Python values; None and msgspec's UNSET are unknown."""
         count = len(values)
+        kinds = set(map(type, values))
+        if kinds <= _TEXT_OR_NOTHING:
+            return _of_texts(values)
+        if kinds == {int}:
+            with suppress(OverflowError):
+                bits = np.array(values, np.int64)
+                return RawColumn(np.full(count, INT, np.uint8), bits, StringTable(), values.__getitem__)
         tags = np.fromiter(map(_TAG_OF_TYPE.get, map(type, values), repeat(OTHER)), np.uint8, count)
         present = np.bincount(tags, minlength=OTHER + 1).tolist()
         bits = np.zeros(count, np.int64)
@@ -104,6 +113,15 @@ class RawColumn:
                 bits[rows] = [v if ok else 0 for v, ok in zip(some, fits.tolist(), strict=True)]
                 tags[rows] = np.where(fits, INT, HUGE)
         return RawColumn(tags, bits, strings, values.__getitem__)
+
+
+def _of_texts(values: Sequence[Any]) -> RawColumn:
+    """The column of values that are strings or unknown: no other kind, so that equal ones are the same."""
+    names = [name for name in dict.fromkeys(values) if type(name) is str]
+    index = dict(zip(names, range(len(names)), strict=True))
+    codes = np.fromiter(map(index.get, values, repeat(-1)), np.int64, len(values))
+    tags = np.where(codes < 0, UNKNOWN, STRING).astype(np.uint8)
+    return RawColumn(tags, np.maximum(codes, 0), StringTable(names, index), values.__getitem__)
 
 
 def float_bits(numbers: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Int64, UInt8]:

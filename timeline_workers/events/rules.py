@@ -23,7 +23,14 @@ from ..language.check import Alike
 from ..metric import ColumnSpec
 from .batch import EventBatch, Positions
 from .raw import HUGE, NOT_FINITE, TAG_NAMES, RawColumn
-from .times import EARLIEST, LATEST, floats_to_microseconds, ints_to_microseconds, to_microseconds
+from .times import (
+    EARLIEST,
+    LATEST,
+    floats_to_microseconds,
+    ints_to_microseconds,
+    iso_to_microseconds,
+    to_microseconds,
+)
 
 Requirement = Choice["bool", "number", "string"]
 Refusals = dict[int, tuple[str, str]]
@@ -247,11 +254,11 @@ def _times(time: RawColumn, unit: str, refusals: Refusals) -> Int64:
     result = np.zeros(len(time.tags), np.int64)
     one_by_one = time.tags != STRING if unit == "iso" else (time.tags != INT) & (time.tags != FLOAT)
     if unit == "iso":
-        known = np.zeros(len(time.strings.names), np.int64)
+        known, good = iso_to_microseconds(time.strings.names)
         wrong = np.zeros(len(known), np.bool_)
-        for code, text in enumerate(time.strings.names):
+        for code in np.flatnonzero(~good).tolist():
             try:
-                known[code] = to_microseconds(text, unit)
+                known[code] = to_microseconds(time.strings.names[code], unit)
             except EventError:
                 wrong[code] = True
         rows = np.flatnonzero(time.tags == STRING)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Final, get_args
@@ -35,6 +36,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _EXPONENT: Final = {"s": 6, "ms": 3, "us": 0, "ns": -3}  # a unit is 10**exponent microseconds
 _PER_UNIT: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds; a nanosecond is less than one
+_MARKS: Final = ((4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"))
+_SHORTEST, _LONGEST = len("2024-05-01T12:30:00Z"), len("2024-05-01T12:30:00.123456Z")
 # The standard library reads more than this, some of it wrongly: a fraction of a minute as one of a second.
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?\s?(?:[Zz]|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
@@ -108,6 +111,49 @@ def floats_to_microseconds(values: NDArray[np.float64], unit: str) -> tuple[Int6
         except EventError:
             good[i] = False
     return result, good
+
+
+def iso_to_microseconds(texts: Sequence[str]) -> tuple[Int64, Bools]:
+    """Return texts of the common form, ``2024-05-01T12:30:00Z`` with up to six digits of a fraction, in
+    microseconds, and which of them are: the others are 0, and for ``to_microseconds`` to judge.
+    """
+    result, taken = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.bool_)
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    likely = np.flatnonzero((sizes >= _SHORTEST) & (sizes <= _LONGEST)).tolist()
+    likely = [row for row in likely if texts[row].isascii()]
+    result[likely], taken[likely] = _common_iso([texts[row] for row in likely], sizes[likely])
+    return result, taken
+
+
+def _common_iso(texts: Sequence[str], size: Int64) -> tuple[Int64, Bools]:
+    table = np.array(texts, f"S{_LONGEST}").view(np.uint8).reshape(len(texts), _LONGEST)
+    digits = table - np.uint8(ord("0"))
+    good: Bools = table[np.arange(len(texts)), size - 1] == ord("Z")
+    for place, mark in _MARKS:
+        good &= table[:, place] == ord(mark)
+
+    def number(first: int, last: int) -> Int64:
+        value = np.zeros(len(texts), np.int64)
+        for place in range(first, last):
+            nonlocal good
+            good &= digits[:, place] <= 9
+            value = value * 10 + digits[:, place]
+        return value
+
+    year, month, day = number(0, 4), number(5, 7), number(8, 10)
+    hour, minute, second = number(11, 13), number(14, 16), number(17, 19)
+    good &= (year >= 1) & (month >= 1) & (month <= 12) & (hour <= 23) & (minute <= 59) & (second <= 59)
+    months = np.where(good, (year - 1970) * 12 + month - 1, 0)
+    first, following = ((months + more).astype("M8[M]").astype("M8[D]").astype(np.int64) for more in (0, 1))
+    good &= (day >= 1) & (day <= following - first)
+    result = (((first + day - 1) * 24 + hour) * 60 + minute) * 60 + second
+    fraction, behind = np.zeros(len(texts), np.int64), size - 1
+    good &= (behind == _SHORTEST - 1) | ((table[:, _SHORTEST - 1] == ord(".")) & (behind > _SHORTEST))
+    for place in range(_SHORTEST, _LONGEST - 1):
+        within = place < behind
+        good &= ~within | (digits[:, place] <= 9)
+        fraction = fraction * 10 + np.where(within, digits[:, place], 0)
+    return np.where(good, result * 1_000_000 + fraction, 0), good
 
 
 def from_microseconds(microseconds: int, unit: str) -> Time:

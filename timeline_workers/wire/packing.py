@@ -39,6 +39,7 @@ from ..errors import StateError
 from ..events.batch import Positions
 
 _WIDTHS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
+_LIMITS = (2**7, 2**15, 2**31, 2**63)
 STATE_BYTES = 1 << 30
 """The most bytes before compression: a worker's carried state may be many rows that compress well."""
 MESSAGE_BYTES = 1 << 26
@@ -132,7 +133,7 @@ def pack_ints(column: NDArray[np.integer]) -> list[Any]:
         return [count, 0, 0, first, b""]
     if high - low < 2**62:
         width = _width(low - first, high - first)
-        steps = np.diff(values)
+        steps = values[1:] - values[:-1]
         step_width = _width(int(steps.min()), int(steps.max()))
         if step_width < width:
             return [count, 2, step_width, first, steps.astype(_WIDTHS[step_width]).tobytes()]
@@ -164,9 +165,8 @@ def unpack_ints(packed: Sequence[Any], most: int = STATE_ROWS) -> Int64:
 
 
 def _width(low: int, high: int) -> int:
-    for index, kind in enumerate(_WIDTHS):
-        info = np.iinfo(kind)
-        if info.min <= low and high <= info.max:
+    for index, limit in enumerate(_LIMITS):
+        if -limit <= low and high < limit:
             return index
     raise StateError(f"{low}..{high} does not fit 64 bits")
 
