@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # A batch costs as much as it touches, and large ones touch every key once: a list, whose events are in memory
 # anyway, is taken in larger pieces than what an iterator makes.
-_OF_A_LIST, _OF_AN_ITERATOR = 500_000, 100_000
+_OF_A_LIST, _OF_AN_ITERATOR = 1_000_000, 100_000
 
 
 @runtime_checkable
