@@ -92,7 +92,9 @@ async def dev_server() -> AsyncIterator[Client]:
 
 @contextlib.asynccontextmanager
 async def cluster(cached: int = 1000) -> AsyncIterator[Client]:
-    async with dev_server() as client, build_worker(client, Settings(max_cached_workflows=cached)):
+    """A server and a worker whose workflows run in the sandbox."""
+    settings = Settings(max_cached_workflows=cached, sandbox=True)
+    async with dev_server() as client, build_worker(client, settings):
         yield client
 
 
