@@ -99,7 +99,7 @@ async def measure(sessions: int, events: int, seed: int) -> Sample:
         workers = [spec.worker_id for spec in all_workers(planned)]
         feeder = system.start_feeder()
 
-        async def put(data: workloads.Data) -> int:
+        async def put(data: workloads.Data) -> stack.Place:
             lines = data.lines(slice(0, len(data.time)))
             pairs = zip((known[key] for key in data.key.tolist()), lines, strict=True)
             return stack.place_of(await asyncio.to_thread(system.publish, pairs))

@@ -19,7 +19,7 @@ from producer.event import Event
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of
 from timeline_workers.embedded import Addresses, embedded
-from timeline_workers.graph.plan import Plan, partition_labels, plan, worker_id
+from timeline_workers.graph.plan import Plan, partition_labels, plan, worker_id, worker_name
 from timeline_workers.metric import Metric
 from timeline_workers.temporal_client import connect
 from workflows.ask import apply, ask
@@ -27,6 +27,11 @@ from workflows.ask import apply, ask
 POLL_SECONDS = 0.02
 STOP_SECONDS = 60
 TOPIC = "bench"
+Place = tuple[int, int]
+"""A place in the topic's one partition, as workers tell it in `status`: (major, minor)."""
+NOWHERE: Place = (-1, -1)
+ANYWHERE: Place = (0, 0)
+"""Reached with the first event."""
 
 
 def metric(
@@ -79,14 +84,8 @@ class Stack:
         return self.start("feeder", *arguments)
 
     def publish(self, lines: Iterable[tuple[str, bytes]]) -> Stored:
-        """Send (key, JSON) to the topic and return where the last one is.
-
-        The last one is sent alone: the place of what is sent in a batch is that of the whole batch, which
-        would count as applied when its first event is.
-        """
-        events = [Event(key, 0.0, payload) for key, payload in lines]
-        to_pulsar(events[:-1], TOPIC)
-        return to_pulsar(events[-1:], TOPIC)
+        """Send (key, JSON) to the topic and return where the last one is."""
+        return to_pulsar((Event(key, 0.0, payload) for key, payload in lines), TOPIC)
 
     def close(self) -> None:
         """Stop everything."""
@@ -116,28 +115,25 @@ async def apply_metric(client: Client, wanted: Metric) -> Plan:
 
 def result_workers(planned: Plan) -> list[str]:
     """The workers that answer for the metric."""
-    return [worker_id(planned.result.name, label) for label in partition_labels(planned)]
+    name = worker_name(planned, planned.result)
+    return [worker_id(name, label) for label in partition_labels(planned)]
 
 
-async def reached(client: Client, planned: Plan) -> int:
-    """How far the result workers are: the (major, minor) in one number; -1 before the first event."""
+async def reached(client: Client, planned: Plan) -> Place:
+    """How far the result workers are; ``NOWHERE`` before the first event."""
     found = []
     for worker in result_workers(planned):
         status = await client.get_workflow_handle(worker).query("status")
-        found += [_place(p["major"], p["minor"] >> 16) for p in (status["state"] or {}).get("progress", [])]
-    return min(found, default=-1)
+        found += [(p["major"], p["minor"]) for p in (status["state"] or {}).get("progress", [])]
+    return min(found, default=NOWHERE)
 
 
-def _place(ledger: int, entry: int) -> int:
-    return (ledger << 40) + entry
-
-
-def place_of(stored: Stored) -> int:
+def place_of(stored: Stored) -> Place:
     """The place that ``reached`` gives when everything stored has been applied."""
-    return max(_place(*at) for at in stored.last.values())
+    return max(stored.last.values())
 
 
-async def until(client: Client, planned: Plan, place: int) -> None:
+async def until(client: Client, planned: Plan, place: Place) -> None:
     """Return when every result worker has applied everything up to ``place``."""
     while await reached(client, planned) < place:
         await asyncio.sleep(POLL_SECONDS)

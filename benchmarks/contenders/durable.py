@@ -58,7 +58,7 @@ class System:
         arguments = ("--batch", "1") if self.job.options.get("each") else ()
         began = time.perf_counter()
         self.stack.start_feeder(*arguments)
-        await stack.until(self.client, self.planned, 0)
+        await stack.until(self.client, self.planned, stack.ANYWHERE)
         NOTES[FIRST] = time.perf_counter() - began
         if self.job.options.get("disturb") == "kill":
             await self.until(self.half)

@@ -1,4 +1,4 @@
-"""Every contender whose environment is there answers as `evaluate` does. Nothing here is timed."""
+"""Our own contenders answer as `evaluate` does, and that as the oracle. Nothing here is timed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from benchmarks import kernel, measure, workloads
-from benchmarks.peers import PEERS
 from tests.oracle.events import Event
 from tests.oracle.oracle import timelines, value_of
 from timeline_workers.language.parser import parse
@@ -17,15 +16,13 @@ from timeline_workers.language.parser import parse
 SEED = 3
 
 
-def installed() -> list[tuple[str, str, str]]:
-    """Contender, form and metric: those of ours, and of each peer that is installed."""
-    return [
-        (c.name, form, metric)
-        for form in kernel.FORMS
-        for c in kernel.contenders(form)
-        for metric in kernel.METRICS
-        if c.peer is None or PEERS[c.peer].installed
-    ]
+OURS = [
+    (c.name, form, metric)
+    for form in kernel.FORMS
+    for c in kernel.contenders(form)
+    for metric in kernel.METRICS
+    if c.peer is None
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +35,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.mark.parametrize(("name", "form", "metric"), installed())
+@pytest.mark.parametrize(("name", "form", "metric"), OURS)
 def test_a_contender_answers_as_evaluate_does(
     name: str, form: str, metric: str, folders: dict[str, Path]
 ) -> None:
