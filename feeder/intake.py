@@ -103,9 +103,15 @@ class Accepted:
 
     def note(self, batch: Sequence[Stored]) -> None:
         """Take messages that every leaf has been sent."""
-        for partition, at, message in batch:
-            known = self._last.get(partition)
-            if known is None or at > known[0]:
+        last: dict[int, Stored] = {}
+        for stored in batch:
+            partition, at, _ = stored
+            known = last.get(partition)
+            if known is None or at > known[1]:
+                last[partition] = stored
+        for partition, at, message in last.values():
+            held = self._last.get(partition)
+            if held is None or at > held[0]:
                 self._last[partition] = at, message.message_id()
 
     def acknowledge(self) -> None:

@@ -231,6 +231,9 @@ def advancing(position: Positions, after: Offset | None) -> tuple[Bools, Offset]
     major, minor = position.major, position.minor
     if after is not None:
         major, minor = np.append(after.major, major), np.append(after.minor, minor)
+    if ((major[1:] > major[:-1]) | ((major[1:] == major[:-1]) & (minor[1:] > minor[:-1]))).all():
+        # As messages come nearly always: each is new, and no sorting needed to see that.
+        return np.ones(len(position), np.bool_), Offset(int(major[-1]), int(minor[-1]))
     _, rank = np.unique(np.stack((major, minor), axis=1), axis=0, return_inverse=True)
     furthest = np.maximum.accumulate(rank)
     new = np.append(after is None, rank[1:] > furthest[:-1])
