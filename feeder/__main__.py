@@ -62,7 +62,12 @@ def main(
         int, typer.Option(min=1, max=50_000, help="Most messages in one batch.")
     ] = BATCH_MESSAGES,
     wait_ms: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Longest wait for a batch to fill, in milliseconds.")
+        int,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="Longest wait for a batch to fill, in milliseconds, while Temporal is busy.",
+        ),
     ] = BATCH_WAIT_MS,
 ) -> None:
     """Read events from Pulsar and signal them to the event-processor workers of the registered metrics.
