@@ -168,7 +168,7 @@ class TopicFeeder:
 
     async def _count_partitions(self, batch: Sequence[Stored]) -> None:
         """Raise TopicGrewError when the topic has more partitions than it had."""
-        count = max((partition + 1 for partition, _, _ in batch), default=0)
+        count = max({partition for partition, _, _ in batch}, default=-1) + 1
         if self._shared and monotonic() - self._counted >= PARTITIONS_SECONDS:
             with suppress(pulsar.PulsarException):  # the broker may be away for a moment
                 count = max(count, len(await self._history.partitions()))
@@ -236,6 +236,9 @@ class TopicFeeder:
         messages = await self._run(read, batch)
         while batch:
             cut = self._order.before_gap(messages)
+            if cut == len(batch):
+                await self._feed_piece(groups, batch, messages)
+                return
             await self._feed_piece(groups, batch[:cut], messages.take(np.arange(cut)))
             batch, messages = batch[cut:], messages.take(np.arange(cut, len(messages)))
 
