@@ -78,6 +78,7 @@ class BareNode:
 
 def build_worker(client: Client) -> Worker:
     """A worker of these workflows, set up as ours is."""
+    from timeline_workers.settings import Settings
     from workflows.worker import workflow_runner
 
     return Worker(
@@ -85,7 +86,7 @@ def build_worker(client: Client) -> Worker:
         task_queue=TASK_QUEUE,
         workflows=[BareNode],
         activities=[pass_on],
-        workflow_runner=workflow_runner(),
+        workflow_runner=workflow_runner(Settings.from_env()),
         max_concurrent_local_activities=200,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(minimum=1, maximum=16, initial=4),
     )

@@ -21,6 +21,7 @@ from .contenders.job import Job, names
 
 SECOND = 1_000_000
 START = 1_672_531_200 * SECOND
+MILLISECOND = 1_000
 SPREAD = 600 * SECOND  # the events' times
 HORIZON = 60 * SECOND
 SEEK_WINDOW = 5 * SECOND
@@ -134,7 +135,8 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """N events in order of time, no two at one instant. ``key``: int32[N]; ``time``: int64[N]."""
+    """N events in order of time, no two at one instant, nor, unless keys are few, two of a key within a
+    millisecond. ``key``: int32[N]; ``time``: int64[N]."""
 
     metric: Metric
     keys: int
@@ -196,7 +198,24 @@ def generate(metric: Metric, events: int, keys: int, seed: int) -> Data:
     # Instants of their own: a tie would be a question of position, which not every peer knows.
     rank = np.arange(events)
     time = np.maximum.accumulate(time - rank) + rank
+    if events <= keys * (SPREAD // MILLISECOND) // 10:
+        _part(random, key, time // MILLISECOND)
     return Data(metric, keys, key.astype(np.int32), time, metric.make(random, events))
+
+
+def _part(random: np.random.Generator, key: NDArray[np.int32], time: NDArray[np.int64]) -> None:
+    """Let events of one key at one ``time`` change keys with others, until there are none.
+
+    Flink SQL orders events by the millisecond.
+    """
+    while True:
+        order = np.lexsort((time, key))
+        tied = (np.diff(key[order]) == 0) & (np.diff(time[order]) == 0)
+        if not tied.any():
+            return
+        for row in order[1:][tied].tolist():
+            other = int(random.integers(len(key)))
+            key[row], key[other] = key[other], key[row]
 
 
 class Shares:

@@ -15,7 +15,7 @@ import typer
 from temporalio.service import RPCError
 
 from timeline_workers.errors import ConnectionFailedError, SettingsError, TimelineError
-from timeline_workers.process import leave, stop_signals
+from timeline_workers.process import collect_seldom, leave, stop_signals
 from timeline_workers.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.temporal_client import connect as connect_temporal
 
@@ -62,7 +62,12 @@ def main(
         int, typer.Option(min=1, max=50_000, help="Most messages in one batch.")
     ] = BATCH_MESSAGES,
     wait_ms: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Longest wait for a batch to fill, in milliseconds.")
+        int,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="Longest wait for a batch to fill, in milliseconds, while Temporal is busy.",
+        ),
     ] = BATCH_WAIT_MS,
 ) -> None:
     """Read events from Pulsar and signal them to the event-processor workers of the registered metrics.
@@ -111,6 +116,7 @@ async def _run(
     async with stop_signals() as stop, turn(url, subscription, stop) as mine:
         if not mine:
             return 0
+        collect_seldom()
         log.info("feeder started", pulsar=url, temporal=temporal.service_client.config.target_host)
         telling = asyncio.create_task(report(counts, leaves, stop))
 

@@ -1,7 +1,8 @@
 """One topic: receive a batch, route it, publish its dead letters, deliver it to the leaves, acknowledge it.
 
 Every partition has one feeder at a time and its messages come in order; the acknowledgement is cumulative per
-partition. While one batch is delivered the next is received. Nothing is ever negatively acknowledged: that
+partition. While one batch is delivered the next gathers; how large they get goes by how busy Temporal and the
+workers are (``pace``). Nothing is ever negatively acknowledged: that
 would break the order. What the leaves of a group need and the broker does not deliver any more is read from
 the past (``takeover``, ``backfill``); meanwhile the others go on.
 """
@@ -9,6 +10,7 @@ the past (``takeover``, ``backfill``); meanwhile the others go on.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,6 +35,7 @@ from .history import History
 from .intake import Accepted, Begin, Intake, Reading, Subscribed
 from .leaves import Leaves
 from .messages import Stored, ends_entry, offset_of, partitions_of, read
+from .pace import Pace
 from .past import knows_partitions
 from .progress import Offset, advancing
 from .refusals import Refusals
@@ -47,7 +50,8 @@ log = structlog.get_logger("feeder")
 
 SUBSCRIPTION = "timeline-feeder"
 BATCH_MESSAGES = 20_000
-BATCH_WAIT_MS = 20
+# For so long a batch that is not full is left to gather, at most (``pace``).
+BATCH_WAIT_MS = 500
 # How often it is looked whether partitions were added to the topic. (The client library looks once a minute.)
 PARTITIONS_SECONDS = 5.0
 # A topic that has brought nothing for so long since it was opened is quiet, not slow.
@@ -82,7 +86,8 @@ class TopicFeeder:
     ) -> None:
         self.topic = topic
         self._client, self._url, self._subscription = client, url, subscription
-        self._batch, self._wait_ms, self._begin = batch_messages, batch_wait_ms, begin
+        self._batch, self._begin = batch_messages, begin
+        self._pace, self._ready = Pace(batch_wait_ms / 1000), threading.Event()
         self._catalog, self._leaves, self._gaps, self._counts = catalog, leaves, gaps, counts
         try:
             self._partitions = max(1, check_broker(client, url, topic))
@@ -126,6 +131,9 @@ class TopicFeeder:
         self._opened = self._counted = monotonic()
         try:
             while not stop.is_set():
+                # A full batch does not wait to be due.
+                await asyncio.wait([receive], timeout=self._pace.left(monotonic()))
+                self._ready.set()
                 batch = await receive
                 if stop.is_set():
                     break  # not acknowledged: it comes again
@@ -151,6 +159,7 @@ class TopicFeeder:
         finally:
             for group in self._groups.values():
                 await self._backfill.stop(group)
+            self._ready.set()
             await asyncio.wait([receive])
             await self._run(self._close)
             self._history.close()
@@ -159,7 +168,7 @@ class TopicFeeder:
 
     async def _count_partitions(self, batch: Sequence[Stored]) -> None:
         """Raise TopicGrewError when the topic has more partitions than it had."""
-        count = max((partition + 1 for partition, _, _ in batch), default=0)
+        count = max({partition for partition, _, _ in batch}, default=-1) + 1
         if self._shared and monotonic() - self._counted >= PARTITIONS_SECONDS:
             with suppress(pulsar.PulsarException):  # the broker may be away for a moment
                 count = max(count, len(await self._history.partitions()))
@@ -168,20 +177,23 @@ class TopicFeeder:
             raise TopicGrewError(f"the topic has {count} partitions, and had {self._partitions}")
 
     def _receive(self) -> asyncio.Future[list[Stored]]:
-        return asyncio.get_running_loop().run_in_executor(self._receiving, self._intake.receive)
+        self._ready.clear()
+        run = asyncio.get_running_loop().run_in_executor
+        return run(self._receiving, self._intake.receive, self._ready)
 
     async def _run(self, call: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._working, call, *arguments)
 
     async def _open(self) -> Intake:
-        options: dict[str, int] = {"messages": self._batch, "wait_ms": self._wait_ms}
         if not self._shared:
             after = await self._where_the_leaves_are()
-            return await self._run(lambda: Reading(self._client, self._url, self.topic, after, **options))  # type: ignore[no-any-return]
+            return await self._run(  # type: ignore[no-any-return]
+                lambda: Reading(self._client, self._url, self.topic, after, messages=self._batch)
+            )
         begin = None if self._gaps.begun else self._begin
         subscribed = await self._run(
             lambda: Subscribed(
-                self._client, self._url, self.topic, self._subscription, **options, begin=begin
+                self._client, self._url, self.topic, self._subscription, messages=self._batch, begin=begin
             )
         )
         self._gaps.begun = True
@@ -224,6 +236,9 @@ class TopicFeeder:
         messages = await self._run(read, batch)
         while batch:
             cut = self._order.before_gap(messages)
+            if cut == len(batch):
+                await self._feed_piece(groups, batch, messages)
+                return
             await self._feed_piece(groups, batch[:cut], messages.take(np.arange(cut)))
             batch, messages = batch[cut:], messages.take(np.arange(cut, len(messages)))
 
@@ -249,9 +264,12 @@ class TopicFeeder:
             counts.events += routed.accepted
         self._silence.heard(firsts)
         await self._refusals.publish(batch, refused)
+        began = monotonic()
         async with asyncio.TaskGroup() as tasks:
             for live, routed in deliveries:
                 tasks.create_task(self._leaves.deliver(live, routed))
+        if deliveries:
+            self._pace.delivered(began, monotonic(), full=len(messages) >= self._batch)
         self._accepted.note(batch)
         self._gaps.arrived.update(firsts)
         if self._accepted.due:

@@ -10,6 +10,7 @@ needs to be acknowledged.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from .messages import Stored, place_of
 from .past import BATCH_BYTES, Past
 from .progress import Offset
 
+# For so long a first message is waited for, before there is time for other things.
+LISTEN_MS = 100
+# While a batch gathers it is looked this often whether more has come.
+GATHER_MS = 2
 # While messages flow, acknowledge this often; at once when none come.
 ACKNOWLEDGE_SECONDS = 1.0
 
@@ -74,8 +79,11 @@ class Intake(Protocol):
     shared: bool
     """Whether other feeders may have some of the partitions."""
 
-    def receive(self) -> list[Stored]:
-        """Return the next messages, in order within each partition; none when there are none for now."""
+    def receive(self, wanted: threading.Event) -> list[Stored]:
+        """Return the next messages, in order within each partition; none when there are none for now.
+
+        What is there is returned at once when it is ``wanted``. Until it is, it gathers, up to a full batch.
+        """
 
     def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
         """Note that everything up to these messages, one of a partition, need not come again."""
@@ -103,9 +111,15 @@ class Accepted:
 
     def note(self, batch: Sequence[Stored]) -> None:
         """Take messages that every leaf has been sent."""
-        for partition, at, message in batch:
-            known = self._last.get(partition)
-            if known is None or at > known[0]:
+        last: dict[int, Stored] = {}
+        for stored in batch:
+            partition, at, _ = stored
+            known = last.get(partition)
+            if known is None or at > known[1]:
+                last[partition] = stored
+        for partition, at, message in last.values():
+            held = self._last.get(partition)
+            if held is None or at > held[0]:
                 self._last[partition] = at, message.message_id()
 
     def acknowledge(self) -> None:
@@ -128,9 +142,9 @@ class Subscribed:
         subscription: str,
         *,
         messages: int,
-        wait_ms: int,
         begin: Begin | None = None,
     ) -> None:
+        self._messages = messages
         first = pulsar.InitialPosition.Latest if begin and begin.latest else pulsar.InitialPosition.Earliest
         with explained(url, topic):
             self._consumer = client.subscribe(
@@ -139,7 +153,7 @@ class Subscribed:
                 consumer_type=pulsar.ConsumerType.Failover,
                 initial_position=first,
                 receiver_queue_size=2 * messages,
-                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(messages, BATCH_BYTES, wait_ms),
+                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(messages, BATCH_BYTES, GATHER_MS),
             )
             if begin is not None:
                 self._move(begin)
@@ -152,9 +166,22 @@ class Subscribed:
         else:
             self._consumer.seek(begin.published // 1000)
 
-    def receive(self) -> list[Stored]:
+    def receive(self, wanted: threading.Event) -> list[Stored]:
         """See ``Intake``."""
-        return [_stored(message) for message in self._consumer.batch_receive()]
+        try:
+            # A batch is delivered when it is full or its time is over: the first message need not wait for
+            # that.
+            found = [_stored(self._consumer.receive(LISTEN_MS))]
+        except pulsar.Timeout:
+            return []
+        size = 0
+        while True:
+            more = [_stored(message) for message in self._consumer.batch_receive()]
+            found += more
+            size += sum(len(message.data()) for _, _, message in more)
+            if wanted.is_set() or len(found) >= self._messages or size >= BATCH_BYTES:
+                return found
+            wanted.wait(GATHER_MS / 1000)
 
     def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
         """See ``Intake``."""
@@ -181,14 +208,19 @@ class Reading:
         after: Mapping[int, Offset | None],
         *,
         messages: int,
-        wait_ms: int,
     ) -> None:
         self._past = Past(client, url, topic, after)
-        self._messages, self._wait_ms = messages, wait_ms
+        self._messages = messages
 
-    def receive(self) -> list[Stored]:
+    def receive(self, wanted: threading.Event) -> list[Stored]:
         """See ``Intake``."""
-        return self._past.read(self._messages, wait_ms=self._wait_ms)
+        found = self._past.read(self._messages, wait_ms=LISTEN_MS)
+        size = self._past.size
+        while found and not wanted.is_set() and len(found) < self._messages and size < BATCH_BYTES:
+            wanted.wait(GATHER_MS / 1000)
+            found += self._past.read(self._messages - len(found))
+            size += self._past.size
+        return found
 
     def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
         """Nothing to do: where to go on is what the leaves have."""

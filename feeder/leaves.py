@@ -25,7 +25,7 @@ from timeline_workers.graph.plan import worker_id, workers
 from workflows.start import ensure_workers
 
 from .progress import Offset, Reached, read_progress
-from .retry import persist
+from .retry import NotYet, persist
 from .route import Group, Leaf, Parcel, Routed, progress_parcel
 
 log = structlog.get_logger("feeder")
@@ -42,7 +42,7 @@ class LeafLostError(TimelineError):
     """A leaf worker that had been fed was gone, and has been started anew: it needs the past again."""
 
 
-class NotApplied(OSError):
+class NotApplied(NotYet):
     """A leaf has not yet applied what it was sent, or is still fetching its state: ask again."""
 
 

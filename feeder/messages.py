@@ -7,6 +7,7 @@ there; where it begins is told by the client library in the serialized form of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import pulsar
@@ -27,10 +28,10 @@ _FIRST_CHUNK_TAG = _FIRST_CHUNK << 3 | 2
 
 def place_of(at: pulsar.MessageId) -> Offset:
     """The place of a message within its partition."""
-    entry, index = at.entry_id(), at.batch_index()
-    if index < 0 and _first_chunk(at) is not None:
-        index = WHOLE_ENTRY
-    return Offset(at.ledger_id(), minor_of(entry, index))
+    index = at.batch_index()
+    if index < 0:
+        index = 0 if _first_chunk(at) is None else WHOLE_ENTRY
+    return Offset(at.ledger_id(), at.entry_id() * ENTRY_STEP + index)
 
 
 def begin_of(stored: Stored) -> Offset:
@@ -89,19 +90,19 @@ def _fields(data: bytes) -> dict[int, int | bytes]:
 
 
 def read(batch: Sequence[Stored]) -> Messages:
-    """Take payloads, positions and publish times out of the client library's messages."""
+    """Take payloads, positions and publish times out of the client library's messages, at least one."""
     count = len(batch)
-    partition = np.fromiter((p for p, _, _ in batch), np.int32, count)
-    major = np.fromiter((place.major for _, place, _ in batch), np.int64, count)
-    minor = np.fromiter((place.minor for _, place, _ in batch), np.int64, count)
-    published = np.fromiter((m.publish_timestamp() for _, _, m in batch), np.int64, count)
+    partitions, places, messages = zip(*batch, strict=True)
+    partition = np.fromiter(partitions, np.int32, count)
+    major, minor = np.fromiter(chain.from_iterable(places), np.int64, 2 * count).reshape(count, 2).T.copy()
+    published = np.fromiter(map(pulsar.Message.publish_timestamp, messages), np.int64, count)
     position, begin = Positions(partition, major, minor), None
     chunked = np.flatnonzero(minor % ENTRY_STEP == WHOLE_ENTRY).tolist()
     if chunked:
         begin = Positions(partition, major.copy(), minor.copy())
         for row in chunked:
             begin.major[row], begin.minor[row] = begin_of(batch[row])
-    return Messages([m.data() for _, _, m in batch], position, published * 1000, begin)
+    return Messages([message.data() for message in messages], position, published * 1000, begin)
 
 
 def offset_of(position: Positions, row: int) -> Offset:

@@ -41,14 +41,14 @@ def knows_partitions(client: pulsar.Client, partitions: Sequence[str]) -> bool:
 class Past:
     """The messages of a topic after given places, partition by partition in order, each once.
 
-    ``after``: per partition the place to begin after, None for the beginning. Blocks in every call; raises
-    pulsar.PulsarException. Close it.
+    ``after``: per partition the place to begin after, None for the beginning. ``size``: of what was read
+    last, in bytes. Blocks in every call; raises pulsar.PulsarException. Close it.
     """
 
     def __init__(
         self, client: pulsar.Client, url: str, topic: str, after: Mapping[int, Offset | None]
     ) -> None:
-        self._client, self._url = client, url
+        self._client, self._url, self.size = client, url, 0
         with explained(url, topic):
             names = client.get_topic_partitions(topic)
         if knows_partitions(client, names):
@@ -64,8 +64,9 @@ class Past:
         ``wait_ms`` for a first message.
         """
         found: list[Stored] = []
+        self.size = 0
         for tape in self._tapes:
-            tape.read(found, many, {} if limits is None else limits, wait_ms)
+            self.size += tape.read(found, many, {} if limits is None else limits, wait_ms)
         return found
 
     def at_end(self, partition: int) -> bool:
@@ -136,7 +137,8 @@ class _Tape:
             return pulsar.MessageId.earliest
         return pulsar.MessageId(partition, at.major, before, -1)
 
-    def read(self, found: list[Stored], many: int, limits: Mapping[int, Offset], wait_ms: int) -> None:
+    def read(self, found: list[Stored], many: int, limits: Mapping[int, Offset], wait_ms: int) -> int:
+        """Add to ``found``; returns the bytes of what was received."""
         held, self._held = self._held, []
         for stored in held:
             self._take(stored, found, limits)
@@ -150,7 +152,7 @@ class _Tape:
             except pulsar.Timeout:
                 self._waited += patience / 1000
                 if found or not self._stalled():
-                    return
+                    return size
                 continue
             self._heard, self._any, self._waited = monotonic(), True, 0.0
             at = message.message_id()
@@ -163,7 +165,8 @@ class _Tape:
             if self._whole:
                 self.is_current |= message.publish_timestamp() > self._opened_ms
                 if not found and monotonic() > until:
-                    return  # other partitions may bring messages without end
+                    return size  # other partitions may bring messages without end
+        return size
 
     def _take(self, stored: Stored, found: list[Stored], limits: Mapping[int, Offset]) -> None:
         partition, place, _ = stored

@@ -13,8 +13,10 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
+from tenacity.wait import wait_base
 
 log = structlog.get_logger("feeder")
 T = TypeVar("T")
@@ -30,6 +32,7 @@ _HOPELESS = frozenset(
     }
 )
 _QUIET_ATTEMPTS = 3
+_QUIET_LOOKS = 9  # some three quarters of a second
 
 
 def unavailable(error: BaseException) -> bool:
@@ -41,6 +44,21 @@ def unavailable(error: BaseException) -> bool:
     )
 
 
+class NotYet(OSError):
+    """Somebody is not as far as is waited for: nothing is wrong, ask again soon."""
+
+
+class _Pause(wait_base):
+    """Growing pauses. While somebody is waited for, each is half of the time that was waited so far."""
+
+    _usual = wait_exponential(multiplier=0.05, max=5.0) + wait_random(0, 0.05)
+    _soon = wait_exponential(multiplier=0.01, exp_base=1.5, max=5.0)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        error = None if retry_state.outcome is None else retry_state.outcome.exception()
+        return (self._soon if isinstance(error, NotYet) else self._usual)(retry_state)
+
+
 async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
     """Call until it succeeds, with growing pauses, for as long as the error may pass; any other error is
     raised.
@@ -49,14 +67,14 @@ async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
     """
 
     def tell(state: RetryCallState) -> None:
-        if state.attempt_number >= _QUIET_ATTEMPTS and state.outcome is not None:
-            log.warning(
-                f"{what}: trying again", attempt=state.attempt_number, error=str(state.outcome.exception())
-            )
+        error = None if state.outcome is None else state.outcome.exception()
+        quiet = _QUIET_LOOKS if isinstance(error, NotYet) else _QUIET_ATTEMPTS
+        if state.attempt_number >= quiet:
+            log.warning(f"{what}: trying again", attempt=state.attempt_number, error=str(error))
 
     async for attempt in AsyncRetrying(
         retry=retry_if_exception(unavailable),
-        wait=wait_exponential_jitter(initial=0.05, max=5.0, jitter=0.05),
+        wait=_Pause(),
         before_sleep=tell,
         reraise=True,
     ):

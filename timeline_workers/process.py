@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -16,6 +17,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn
+
+# New objects, less those that are gone: a few batches of the feeder.
+COLLECT_EVERY = 100_000
 
 
 def leave(code: int = 0) -> NoReturn:
@@ -26,6 +30,18 @@ def leave(code: int = 0) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def collect_seldom() -> None:
+    """Have the collector of reference cycles look seldom, and pass over what is there by now.
+
+    For processes that run long and handle many small objects at a time: by default each 700 of them have it
+    look through some, which took a third of the time in which the feeder receives a message. Memory that is
+    not in cycles is freed at once either way.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, 20, 50)
 
 
 @contextlib.asynccontextmanager

@@ -23,13 +23,16 @@ class Settings(FromEnvironment):
     ``build_id`` (``TIMELINE_DEPLOYMENT_NAME``, ``TIMELINE_BUILD_ID``): the worker deployment of Temporal that
     a worker process belongs to, and which build of it this is; both or neither. ``state_bytes``
     (``TIMELINE_STATE_BYTES``): how large the packed state of one timeline worker may get, at most 18 MiB: it
-    passes through the history of a run twice, which Temporal ends at 50 MiB.
+    passes through the history of a run twice, which Temporal ends at 50 MiB. ``sandbox``
+    (``TIMELINE_SANDBOX``): run workflows in Temporal's sandbox, which refuses what is not deterministic, as
+    tests do.
     """
 
     task_queue: Annotated[str, Field(min_length=1)] = "timeline"
     max_cached_workflows: Annotated[int, Field(ge=0)] = 1000
     message_bytes: Annotated[int, Field(ge=1024, le=480 * 1024)] = 256 * 1024
     state_bytes: Annotated[int, Field(ge=1024, le=18 * 1024 * 1024)] = 16 * 1024 * 1024
+    sandbox: bool = False
     deployment_name: Annotated[str, Field(pattern=r"^[^.]*$")] = ""
     build_id: str = ""
 

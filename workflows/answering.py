@@ -107,6 +107,7 @@ class Questions:
         except UnknownNameError as error:
             archives = self._shedding.archives
             hint = f"; {LEFT} for {archives[0]} to {archives[-1]}" if archives else ""
-            raise ApplicationError(f"{error}{hint}", type="UnknownNameError", non_retryable=True) from error
+            raise ApplicationError(f"{error}{hint}", type="UnknownNameError", non_retryable=True) from None
         except QuestionError as error:
-            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+            # Without a cause: it would be sent along with its stack, which says nothing to who asked.
+            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None

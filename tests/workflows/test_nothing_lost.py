@@ -22,7 +22,7 @@ from temporalio.worker import (
 from tests.workflows.cluster import apply, cluster, leaf_payloads, metric, worked_example
 from timeline_workers.temporal_client import DATA_CONVERTER
 from workflows.inbox import unpack
-from workflows.worker import WORKFLOWS, workflow_runner
+from workflows.worker import WORKFLOWS, sandbox
 
 pytestmark = pytest.mark.integration
 
@@ -111,7 +111,7 @@ async def test_a_signal_that_comes_as_a_run_ends_travels_to_the_next() -> None:
         events = await run_that_ended(client, spec.worker_id)
     CARRIED.clear()
     made = WorkflowHistory(spec.worker_id, with_a_signal_that_came_late(events))
-    runner = workflow_runner()
+    runner = sandbox()
     passed = runner.restrictions.with_passthrough_modules("tests")
     replayer = Replayer(
         workflows=WORKFLOWS,

@@ -10,11 +10,11 @@ from temporalio.worker import Replayer
 from tests.workflows.cluster import cluster
 from tests.workflows.record_histories import FOLDER, KINDS, read, record, recorded
 from timeline_workers.temporal_client import DATA_CONVERTER
-from workflows.worker import WORKFLOWS, workflow_runner
+from workflows.worker import WORKFLOWS, sandbox
 
 
 def replayer() -> Replayer:
-    return Replayer(workflows=WORKFLOWS, workflow_runner=workflow_runner(), data_converter=DATA_CONVERTER)
+    return Replayer(workflows=WORKFLOWS, workflow_runner=sandbox(), data_converter=DATA_CONVERTER)
 
 
 @pytest.mark.integration

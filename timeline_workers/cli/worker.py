@@ -16,7 +16,7 @@ from workflows.rollout import Moved, rollout as roll_out
 from workflows.worker import deployment, run_worker
 
 from ..errors import QuestionError
-from ..process import run_children, stop_signals
+from ..process import collect_seldom, run_children, stop_signals
 from ..settings import Settings
 from ..temporal_client import connect, temporal_target
 from .cluster import AddressOption, NamespaceOption, with_client
@@ -81,6 +81,7 @@ def worker(
     async def run() -> int:
         async with stop_signals() as stop:
             if processes == 1:
+                collect_seldom()
                 await run_worker(await connect(address, namespace), stop=stop, settings=settings)
                 return 0
             await connect(address, namespace)  # one error, not one from every process

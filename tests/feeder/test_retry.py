@@ -1,0 +1,43 @@
+"""How the feeder waits before it asks Temporal, or a worker, again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from feeder.leaves import NotApplied
+from feeder.retry import persist
+
+
+async def pauses_of(error: Exception, times: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses of a call that fails ``times`` times."""
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    left = iter(range(times))
+
+    async def call() -> str:
+        if next(left, None) is not None:
+            raise error
+        return "done"
+
+    assert await persist("asking", call) == "done"
+    return pauses
+
+
+async def test_a_worker_that_is_behind_is_asked_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was waited for too long in vain is never more than a part of the whole wait."""
+    pauses = await pauses_of(NotApplied("8 batches are not yet applied"), 12, monkeypatch)
+    assert pauses[0] <= 0.02
+    for number, pause in enumerate(pauses[1:], 1):
+        assert pause <= 0.01 + sum(pauses[:number]) / 2 + 1e-9
+
+
+async def test_a_server_that_is_away_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = await pauses_of(OSError("connection refused"), 12, monkeypatch)
+    assert pauses[0] >= 0.05
+    assert max(pauses) >= 4
