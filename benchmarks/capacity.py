@@ -192,9 +192,7 @@ def _replay(
     source = planned.metric.source.model_copy(update={"partitions": layout.partitions})
     metric = planned.metric.model_copy(update={"source": source})
     shape = Shape.of(plan(metric))
-    batches = [
-        _batches(rate[feeder], layout, shape.leaves, seconds, drawn) for feeder in range(layout.feeders)
-    ]
+    batches = [_batches(rate[feeder], layout, seconds, drawn) for feeder in range(layout.feeders)]
     tally = Tally()
     share = load.sessions / (layout.topics * layout.partitions)
     for partition in range(layout.partitions):
@@ -224,11 +222,11 @@ def _replay(
 
 
 def _batches(
-    rates: Floats, layout: Layout, leaves: int, seconds: float, drawn: np.random.Generator
+    rates: Floats, layout: Layout, seconds: float, drawn: np.random.Generator
 ) -> tuple[Floats, NDArray[np.int64]]:
     """A feeder's batches: when each is sent, and its events by partition."""
     total = float(rates.sum())
-    size = min(layout.batch, max(1, round(total * layout.gather_seconds(leaves))))
+    size = min(layout.batch, max(1, round(total * layout.wait)))
     every = size / total
     times = np.arange(drawn.random() * every, seconds, every)
     return times, drawn.multinomial(size, rates / total, len(times))

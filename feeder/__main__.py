@@ -69,6 +69,15 @@ def main(
             help="Longest wait for a batch to fill, in milliseconds, while Temporal is busy.",
         ),
     ] = BATCH_WAIT_MS,
+    gather_ms: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=10_000,
+            help="Let every batch gather for so long, in milliseconds: fewer and larger ones cost less, and "
+            "answers are so much older.",
+        ),
+    ] = 0,
 ) -> None:
     """Read events from Pulsar and signal them to the event-processor workers of the registered metrics.
 
@@ -82,7 +91,7 @@ def main(
     name = subscription or (SUBSCRIPTION if not only else f"{SUBSCRIPTION}-{_digest(only)}")
     try:
         begins = None if begin is None else Begin.parse(begin)
-        code = asyncio.run(_run(only, name, batch, wait_ms, begins))
+        code = asyncio.run(_run(only, name, batch, (wait_ms, gather_ms), begins))
     except (BeginError, SettingsError) as error:
         typer.echo(f"error: {error}", err=True)
         code = 2
@@ -104,7 +113,7 @@ def _digest(names: tuple[str, ...]) -> str:
 
 
 async def _run(
-    only: tuple[str, ...], subscription: str, batch: int, wait_ms: int, begin: Begin | None
+    only: tuple[str, ...], subscription: str, batch: int, waits: tuple[int, int], begin: Begin | None
 ) -> int:
     url = pulsar_url()
     await asyncio.to_thread(lambda: connect_pulsar(url).close())  # a wrong address ends the program
@@ -131,7 +140,8 @@ async def _run(
                 counts.setdefault(topic, Counts()),
                 subscription=subscription,
                 batch_messages=batch,
-                batch_wait_ms=wait_ms,
+                batch_wait_ms=waits[0],
+                gather_ms=waits[1],
                 begin=begin,
             )
 

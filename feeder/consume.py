@@ -82,12 +82,13 @@ class TopicFeeder:
         subscription: str = SUBSCRIPTION,
         batch_messages: int = BATCH_MESSAGES,
         batch_wait_ms: int = BATCH_WAIT_MS,
+        gather_ms: int = 0,
         begin: Begin | None = None,
     ) -> None:
         self.topic = topic
         self._client, self._url, self._subscription = client, url, subscription
         self._batch, self._begin = batch_messages, begin
-        self._pace, self._ready = Pace(batch_wait_ms / 1000), threading.Event()
+        self._pace, self._ready = Pace(batch_wait_ms / 1e3, gather_ms / 1e3), threading.Event()
         self._catalog, self._leaves, self._gaps, self._counts = catalog, leaves, gaps, counts
         try:
             self._partitions = max(1, check_broker(client, url, topic))

@@ -13,10 +13,12 @@ _WEIGHT = 0.5
 
 
 class Pace:
-    """When the next batch is due. ``longest``: it never has to wait for longer, in seconds."""
+    """When the next batch is due. ``longest``: what Temporal takes never makes it wait for longer;
+    ``shortest``: it waits for so long in any case, unless the one before was full. Both in seconds.
+    """
 
-    def __init__(self, longest: float) -> None:
-        self._longest = longest
+    def __init__(self, longest: float, shortest: float = 0.0) -> None:
+        self._longest, self._shortest = longest, shortest
         self._usual: float | None = None
         self._due = float("-inf")
 
@@ -29,7 +31,7 @@ class Pace:
             return
         took = max(0.0, ended - began)
         self._usual = took if self._usual is None else self._usual + _WEIGHT * (took - self._usual)
-        self._due = began + min(TIMES * self._usual, self._longest)
+        self._due = began + max(min(TIMES * self._usual, self._longest), self._shortest)
 
     def left(self, now: float) -> float:
         """For how long the next batch is still to gather; 0 when it is due."""

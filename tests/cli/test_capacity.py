@@ -43,7 +43,7 @@ def test_json_is_one_object_with_every_figure_and_limit() -> None:
 
 
 def test_what_is_given_is_kept() -> None:
-    given = ("--topics", "3", "--partitions", "5", "--feeders", "2", "--batch", "100", "--wait-ms", "500")
+    given = ("--topics", "3", "--partitions", "5", "--feeders", "2", "--batch", "100", "--gather-ms", "500")
     found = json.loads(run(*LOAD, *given, "--no-fuse", "-o", "json"))
     assert found["layout"] == {"topics": 3, "partitions": 5, "feeders": 2, "batch": 100, "wait": 0.5}
     assert found["fuse"] is False

@@ -27,6 +27,14 @@ def test_what_comes_seldom_does_not_wait() -> None:
     assert pace.left(101.0) == 0
 
 
+def test_every_batch_gathers_for_as_long_as_it_is_told_to() -> None:
+    pace = Pace(0.5, shortest=2.0)
+    pace.delivered(100.0, 100.001, full=False)
+    assert pace.left(100.5) == pytest.approx(1.5)
+    pace.delivered(102.0, 102.001, full=True)
+    assert pace.left(102.001) == 0
+
+
 def test_after_a_full_batch_the_next_is_due_at_once() -> None:
     """While there is a backlog, gathering would only lose time."""
     pace = Pace(0.5)

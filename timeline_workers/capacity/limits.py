@@ -5,7 +5,6 @@ Prices are list prices in US dollars, as read on 2026-11-22; they are an order o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 MIB = 2**20
@@ -18,9 +17,6 @@ CONCURRENT_SIGNALS = 32  # feeder.leaves: signals on their way at once
 PAYLOAD_BYTES = 400 * KIB  # feeder.route: a leaf message is split beyond
 MESSAGE_BYTES = 256 * KIB  # settings: a message between workers is split beyond
 BATCH = 20_000  # feeder.consume: most messages in one batch by default
-GATHER_TIMES = (
-    math.inf
-)  # how much longer than its delivery a feeder leaves a batch to gather, before --wait-ms
 STATE_BYTES = 16 * MIB  # settings: the packed state of one worker
 INLINE_STATE_BYTES = 448 * KIB  # workflows.carry: larger states go through the history
 STATE_PART_BYTES = 448 * KIB  # workflows.carry

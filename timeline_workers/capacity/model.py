@@ -7,7 +7,7 @@ How it counts, for one topic:
 * A worker takes what waits in one workflow task and tells each subscriber once for it. One with several
   inputs hears several messages for one batch. It begins no more tasks than it can end, so that messages are
   taken together when they come faster.
-* A feeder waits for its batch to fill, up to a time (`--wait-ms`), or is so far behind that it need not.
+* A feeder waits for its batch to fill, for a time (`--gather-ms`), or is so far behind that it need not.
 * A run ends when Temporal suggests it, or, where the state is large, when it has done three times as much
   work; the state then passes through the history twice.
 
@@ -158,7 +158,7 @@ class _Model:
         load, layout, costs, shape = self.load, self.layout, self.costs, self.shape
         bytes_, work = self.engine.bytes, self.engine.work
         topics, partitions = layout.topics, layout.partitions
-        batch = layout.events_in_batch(load.events, shape.leaves)
+        batch = layout.events_in_batch(load.events)
         sessions, kept = self.held()
         flow = traffic(
             shape,

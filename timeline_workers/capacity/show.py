@@ -17,7 +17,7 @@ def rows(need: Need) -> Iterator[Row]:
     several = "" if layout.topics == 1 else f" on each of {layout.topics} topics, a metric each"
     yield (
         "feeders",
-        (f"{layout.feeders}{several}: `--batch {layout.batch} --wait-ms {round(1e3 * layout.wait)}`"),
+        (f"{layout.feeders}{several}: `--batch {layout.batch} --gather-ms {round(1e3 * layout.wait)}`"),
     )
     yield "Pulsar", f"{number(need.pulsar_partitions)} partitions in all, {size(need.topic_bytes)}/s come in"
     yield "partitions of the metric", f"{layout.partitions}{several}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from . import limits
@@ -32,7 +31,7 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How it is laid out: ``partitions`` and ``feeders`` of each of ``topics`` topics; a feeder's batch has
-    ``batch`` events, or what comes in ``wait`` seconds.
+    ``batch`` events, or what comes in ``wait`` seconds, its ``--gather-ms``.
     """
 
     partitions: int
@@ -41,17 +40,9 @@ class Layout:
     topics: int = 1
     wait: float = WAIT_SECONDS
 
-    def gather_seconds(self, leaves: int) -> float:
-        """For how long a batch that does not fill gathers: a feeder may leave it so many times as long as it
-        takes to deliver one to every partition of so many leaves.
-        """
-        at_once = math.ceil(self.partitions * leaves / limits.CONCURRENT_SIGNALS)
-        delivery = (at_once + 1) * limits.SIGNAL_SECONDS  # one leaf is told last
-        return min(self.wait, limits.GATHER_TIMES * delivery)
-
-    def events_in_batch(self, events: float, leaves: int) -> int:
+    def events_in_batch(self, events: float) -> int:
         """How many events a batch has where so many come in a second, of all topics."""
-        gathered = events * self.gather_seconds(leaves) / (self.topics * self.feeders)
+        gathered = events * self.wait / (self.topics * self.feeders)
         return max(1, min(self.batch, round(gathered)))
 
 

@@ -40,7 +40,7 @@ def capacity(
         int | None, typer.Option(min=1, help="Of each topic.", show_default="as few as will do")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, max=50_000, help="The feeders' --batch.")] = 20_000,
-    wait_ms: Annotated[int, typer.Option(min=1, max=10_000, help="The feeders' --wait-ms.")] = 2_000,
+    gather_ms: Annotated[int, typer.Option(min=1, max=10_000, help="The feeders' --gather-ms.")] = 2_000,
     fuse: Annotated[
         bool | None,
         typer.Option(
@@ -86,7 +86,7 @@ def capacity(
         feeders=feeders,
         topics=topics,
         batch=batch,
-        wait=wait_ms / 1e3,
+        wait=gather_ms / 1e3,
         costs=known,
     )
     found = need(planned, load, layout, known)
