@@ -44,6 +44,8 @@ from timeline_workers.errors import TimelineError
 HOST = "127.0.0.1"
 PORT, ADMIN_PORT = 6650, 8080
 READY_SECONDS = 120.0
+STORES_SECONDS = 20.0  # for so long one that serves may take until it stores
+_STARTS = 3
 STOP_SECONDS = 30.0
 KEPT = {
     "defaultRetentionTimeInMinutes": "-1",
@@ -113,7 +115,21 @@ class Broker:
         return self._process
 
     def start(self) -> None:
-        """Start the broker, and return when it serves. Raises BrokerError when it does not come up."""
+        """Start the broker, and return when it serves and stores. Raises BrokerError if it does not.
+
+        One that was killed may come up without its storage: it has seen the end of the registration that the
+        killed process had left, which means the new one to it. Then it is started again.
+        """
+        for _ in range(_STARTS):
+            self._serve()
+            if self._stores():
+                return
+            self.kill()
+        raise BrokerError(
+            f"the broker does not store messages, {_STARTS} times started; its log is {self.log}"
+        )
+
+    def _serve(self) -> None:
         self.launch()
         outcome = Retrying(
             retry=retry_if_result(lambda found: found == "starting"),
@@ -126,6 +142,34 @@ class Broker:
             last = "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
             what = "ended at once" if outcome == "gone" else f"did not serve within {READY_SECONDS:.0f} s"
             raise BrokerError(f"the broker {what}; its log is {self.log} and ends with:\n{last}")
+
+    def _stores(self) -> bool:
+        """Whether a message can be stored and read, as the broker's own check of its health does."""
+        return bool(
+            Retrying(
+                retry=retry_if_result(lambda healthy: not healthy),
+                wait=wait_fixed(0.2),
+                stop=stop_after_delay(STORES_SECONDS),
+                retry_error_callback=lambda _: False,
+            )(self._healthy)
+        )
+
+    def _healthy(self) -> bool:
+        if self.pid is None:
+            return False
+        try:
+            with urllib.request.urlopen(self._request("GET", "brokers/health"), timeout=10) as answer:
+                return bool(answer.read() == b"ok")
+        except OSError:
+            return False
+
+    def _request(self, method: str, path: str, data: bytes | None = None) -> urllib.request.Request:
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        return urllib.request.Request(
+            f"{self.admin_url}/admin/v2/{path}", method=method, headers=headers, data=data
+        )
 
     def stop(self) -> None:
         """Stop the broker as an operator would (SIGTERM); nothing when it does not run."""
@@ -157,15 +201,7 @@ class Broker:
         """Send one request to the admin API, such as ``("GET", "persistent/public/default")``; return what it
         says, decoded from JSON. Raises BrokerError with the broker's reason.
         """
-        headers = {"Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        request = urllib.request.Request(
-            f"{self.admin_url}/admin/v2/{path}",
-            method=method,
-            headers=headers,
-            data=None if body is None else json.dumps(body).encode(),
-        )
+        request = self._request(method, path, None if body is None else json.dumps(body).encode())
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 text = answer.read()
