@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -45,7 +46,8 @@ HOST = "127.0.0.1"
 PORT, ADMIN_PORT = 6650, 8080
 READY_SECONDS = 120.0
 STORES_SECONDS = 20.0  # for so long one that serves may take until it stores
-_STARTS = 3
+_STARTS = 4
+_OFTEN = 50
 STOP_SECONDS = 30.0
 KEPT = {
     "defaultRetentionTimeInMinutes": "-1",
@@ -79,6 +81,7 @@ class Broker:
         self.log = data / "pulsar.log"
         self._token = token
         self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
 
     @property
     def process(self) -> subprocess.Popen[bytes] | None:
@@ -117,14 +120,19 @@ class Broker:
     def start(self) -> None:
         """Start the broker, and return when it serves and stores. Raises BrokerError if it does not.
 
-        One that was killed may come up without its storage: it has seen the end of the registration that the
-        killed process had left, which means the new one to it. Then it is started again.
+        One that was killed finds the registration of its storage that the killed process has left. It may
+        take that one's end for the end of its own, or register again and again without end, so that its
+        storage is missing at times. Then it is started again.
         """
         for _ in range(_STARTS):
             self._serve()
-            if self._stores():
+            if not self._stores():
+                self.kill()
+            elif self._killed and self._registers_again():
+                self.stop()
+            else:
+                self._killed = False
                 return
-            self.kill()
         raise BrokerError(
             f"the broker does not store messages, {_STARTS} times started; its log is {self.log}"
         )
@@ -153,6 +161,14 @@ class Broker:
                 retry_error_callback=lambda _: False,
             )(self._healthy)
         )
+
+    def _registers_again(self) -> bool:
+        """Whether the registration of the storage comes and goes: the log then says so all the time."""
+        size = self.log.stat().st_size
+        time.sleep(1.0)
+        with self.log.open("rb") as log:
+            log.seek(size)
+            return log.read().count(b"Failed to resolve network location") > _OFTEN
 
     def _healthy(self) -> bool:
         if self.pid is None:
@@ -188,6 +204,7 @@ class Broker:
         process = self._process
         if process is None or process.poll() is not None:
             return
+        self._killed = True
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if process.stdin:
