@@ -71,7 +71,7 @@ async def described(client: Client) -> None:
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(Exception),
         wait=wait_fixed(0.2),
-        stop=stop_after_delay(120),
+        stop=stop_after_delay(300),
         reraise=True,
     ):
         with attempt:
