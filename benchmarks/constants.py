@@ -25,7 +25,7 @@ from temporalio.client import Client
 
 from deploy.cluster import cluster
 from deploy.cluster_postgres import USER
-from timeline_workers.capacity.costs import Bytes, Costs, Engine, Work
+from timeline_workers.capacity.costs import Costs, Engine, Work
 from timeline_workers.capacity.shape import Shape
 from timeline_workers.graph.plan import Plan
 from workflows.start import all_workers
@@ -115,7 +115,7 @@ def measure(
             leaves=shape.leaves,
             workers=len(shape.workers),
             edges=shape.edges,
-            bytes=Bytes(**msgspec.structs.asdict(weights)),
+            bytes=weights,
             work=_work(runs, shape),
         )
         kept["fused" if fuse else "separate"] = msgspec.to_builtins(runs)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feeder.route import Messages, Router, groups_of
+from timeline_workers.capacity.costs import Bytes
 from timeline_workers.events.batch import Positions
 from timeline_workers.graph.plan import Plan, WorkerSpec, plan, workers
 from timeline_workers.runtime.departing import depart, leave
@@ -32,24 +33,6 @@ MINUTE = 60_000_000
 FAR = 2**52  # published so late that no event is ahead of it
 BATCHES = 8
 KEPT_EVENTS = 4
-
-
-class Weights(msgspec.Struct, frozen=True):
-    """Bytes. ``leaf_*`` of all leaf messages of one feeder batch together, ``edge_*`` of all messages between
-    workers that follow from it; ``*_per_message`` counts once for each message. ``idle``, ``kept``,
-    ``archived``: of all workers together, packed: of a session that has one final event, of each further
-    event that is kept, and of a session that has left for an archive; ``largest_*``: of the largest worker.
-    """
-
-    leaf_per_event: float
-    leaf_per_message: float
-    edge_per_event: float
-    edge_per_message: float
-    idle: float
-    largest_idle: float
-    kept: float
-    largest_kept: float
-    archived: float
 
 
 @dataclass
@@ -133,7 +116,7 @@ def _lines(data: workloads.Data, names: Sequence[str]) -> Iterator[bytes]:
         yield line.replace(known[key], names[key].encode(), 1)
 
 
-def weigh(metric: str, *, fuse: bool, sessions: int, batches: Sequence[int], seed: int) -> Weights:
+def weigh(metric: str, *, fuse: bool, sessions: int, batches: Sequence[int], seed: int) -> Bytes:
     """Weigh ``metric`` of ``workloads``. ``sessions``: how many; ``batches``: sizes of batches to fit to."""
     workload = workloads.METRICS[metric]
     names = session_ids(sessions, seed)
@@ -159,7 +142,7 @@ def weigh(metric: str, *, fuse: bool, sessions: int, batches: Sequence[int], see
         # What a worker has told of a key that left it, those above forget with the next message.
         archived += idle.let_idle_leave()
         idle.feed_all([_later(workload, idle.last + (late + 1) * MINUTE)])
-    return Weights(
+    return Bytes(
         leaf_per_event=leaf_event,
         leaf_per_message=leaf_message,
         edge_per_event=edge_event,

@@ -9,21 +9,22 @@ import pytest
 
 from benchmarks import processes, pure_costs
 from benchmarks.constants import Use
-from benchmarks.pure_costs import Weights, fit, session_ids, weigh
+from benchmarks.pure_costs import fit, session_ids, weigh
+from timeline_workers.capacity.costs import Bytes
 
 SMALL = {"sessions": 600, "batches": (50, 400), "seed": 3}
 
 
 @pytest.fixture(scope="module")
-def weights() -> dict[bool, Weights]:
+def weights() -> dict[bool, Bytes]:
     return {fuse: weigh("stalls", fuse=fuse, **SMALL) for fuse in (False, True)}  # type: ignore[arg-type]
 
 
-def test_weights_are_the_same_each_time(weights: dict[bool, Weights]) -> None:
+def test_weights_are_the_same_each_time(weights: dict[bool, Bytes]) -> None:
     assert weigh("stalls", fuse=True, **SMALL) == weights[True]  # type: ignore[arg-type]
 
 
-def test_fused_workers_hold_and_tell_less(weights: dict[bool, Weights]) -> None:
+def test_fused_workers_hold_and_tell_less(weights: dict[bool, Bytes]) -> None:
     separate, fused = weights[False], weights[True]
     assert fused.leaf_per_event == separate.leaf_per_event  # leaves are the same
     assert fused.idle < separate.idle
@@ -32,7 +33,7 @@ def test_fused_workers_hold_and_tell_less(weights: dict[bool, Weights]) -> None:
 
 
 @pytest.mark.parametrize("fuse", [False, True])
-def test_a_session_weighs_at_least_its_name_in_every_worker(fuse: bool, weights: dict[bool, Weights]) -> None:
+def test_a_session_weighs_at_least_its_name_in_every_worker(fuse: bool, weights: dict[bool, Bytes]) -> None:
     """A UUID has 122 random bits, which no compression takes away; every worker and archive names it."""
     workers, bits = (4, 122) if fuse else (8, 122)
     found = weights[fuse]
