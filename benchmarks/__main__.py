@@ -127,6 +127,9 @@ def run_figure9(
 def run_durable(
     events: Annotated[int, typer.Option(min=1, help="Number of events.")] = 1_000_000,
     sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
+    real_broker: Annotated[
+        bool, typer.Option("--real-broker", help="On Apache Pulsar itself, standalone (needs Java).")
+    ] = False,
     runs: Runs = 5,
     seed: Seed = 7,
     only: Only = None,
@@ -138,6 +141,7 @@ def run_durable(
         events=events,
         sessions=sessions,
         only=chosen(only, durable.NAMES, "contender") if only else [],
+        real_broker=real_broker,
         runs=runs,
         seed=seed,
         tell=tell,

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from deploy.pulsar_archive import VERSION
 from timeline_workers.metric import Metric
 
 from . import workloads
@@ -45,6 +47,12 @@ CONTENDERS = (
         "the same batches of bytes through workflows that compute nothing, from the first signal on",
     ),
     Contender(
+        "topic-transport",
+        "transport",
+        "the same, each batch sent when its messages have been received from the topic",
+        options={"receive": True},
+    ),
+    Contender(
         "signal-each",
         "durable",
         f"one signal per event and leaf; {_OURS}",
@@ -60,14 +68,20 @@ def run(
     events: int,
     sessions: int,
     only: Sequence[str],
+    real_broker: bool,
     runs: int,
     seed: int,
     tell: Tell,
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Measure and print. Raises WrongAnswerError."""
-    taking = available([c for c in CONTENDERS if not only or c.name in only], tell)
+    """Measure and print; ``real_broker``: with the standalone broker of the Apache distribution in place of
+    the embedded one. Raises WrongAnswerError.
+    """
+    chosen = [c for c in CONTENDERS if not only or c.name in only]
+    if real_broker:
+        chosen = [c if c.peer else replace(c, options={**c.options, "real_broker": True}) for c in chosen]
+    taking = available(chosen, tell)
     with tempfile.TemporaryDirectory(prefix="timeline-bench-") as scratch:
         data = workloads.Shares(Path(scratch), METRIC, events, sessions, seed, lines=True)
         # Two processes of ours and Flink's threads have all cores, so nothing is bound to one.
@@ -76,7 +90,12 @@ def run(
         f"durable: {events:,} events of {sessions:,} sessions",
         "durable",
         "events",
-        {"expression": workloads.METRICS[METRIC].expression, "runs": runs, "seed": seed},
+        {
+            "expression": workloads.METRICS[METRIC].expression,
+            "broker": f"Apache Pulsar {VERSION}, standalone" if real_broker else "embedded",
+            "runs": runs,
+            "seed": seed,
+        },
         results,
     )
     say(comparison)

@@ -15,6 +15,7 @@ from typing import Any
 
 from temporalio.client import Client
 
+from deploy.pulsar_standalone import standalone
 from producer.event import Event
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of
@@ -54,10 +55,12 @@ def metric(
 class Stack:
     """Servers, and the programs started on them; ``close`` stops everything and removes the data.
 
-    ``temporal``: the address of a Temporal server that runs already; None: the embedded one.
+    ``temporal``: the address of a Temporal server that runs already; None: the embedded one. ``real_broker``:
+    the standalone broker of the Apache distribution in place of the embedded one. Raises
+    PulsarUnavailableError when there is none to be had.
     """
 
-    def __init__(self, *, temporal: str | None = None) -> None:
+    def __init__(self, *, temporal: str | None = None, real_broker: bool = False) -> None:
         self._stack = ExitStack()
         scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="timeline-bench-"))
         self.home = Path(scratch)
@@ -66,6 +69,9 @@ class Stack:
         )
         if temporal is not None:
             self.servers = self.servers.model_copy(update={"temporal": temporal})
+        if real_broker:
+            broker = self._stack.enter_context(standalone(self.home / "pulsar"))
+            self.servers = self.servers.model_copy(update={"pulsar": broker.url})
         os.environ.update(environment_of(self.servers))
 
     async def client(self) -> Client:

@@ -49,7 +49,7 @@ from .turn import PastTurn
 log = structlog.get_logger("feeder")
 
 SUBSCRIPTION = "timeline-feeder"
-BATCH_MESSAGES = 20_000
+BATCH_MESSAGES = 40_000
 # For so long a batch that is not full is left to gather, at most (``pace``).
 BATCH_WAIT_MS = 500
 # How often it is looked whether partitions were added to the topic. (The client library looks once a minute.)
@@ -100,6 +100,7 @@ class TopicFeeder:
         self._groups: dict[str, FedGroup] = {}
         self._version = catalog.version
         self._order = Order()
+        self._reads_after: dict[int, Offset | None] = {}
         # Blocking calls to the client library get threads of their own: receiving must not wait for
         # publishing, nor either for the reading of the past.
         self._receiving, self._working = (
@@ -115,7 +116,16 @@ class TopicFeeder:
             history, leaves, self._refusals, counts, seen, turn_of, at_once=batch_messages, begin=begin
         )
         self._takeover = Takeover(
-            history, leaves, self._backfill, self._silence, gaps, counts, seen, begin=begin, shared=shared
+            history,
+            leaves,
+            self._backfill,
+            self._silence,
+            gaps,
+            counts,
+            seen,
+            begin=begin,
+            shared=shared,
+            read_from=self._read_from,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -187,7 +197,7 @@ class TopicFeeder:
 
     async def _open(self) -> Intake:
         if not self._shared:
-            after = await self._where_the_leaves_are()
+            after = self._reads_after = await self._where_the_leaves_are()
             return await self._run(  # type: ignore[no-any-return]
                 lambda: Reading(self._client, self._url, self.topic, after, messages=self._batch)
             )
@@ -199,6 +209,11 @@ class TopicFeeder:
         )
         self._gaps.begun = True
         return subscribed  # type: ignore[no-any-return]
+
+    def _read_from(self, partition: int) -> tuple[Offset, Offset | None] | None:
+        if partition not in self._reads_after or partition not in self._order.heads:
+            return None
+        return self._order.heads[partition], self._reads_after[partition]
 
     async def _where_the_leaves_are(self) -> dict[int, Offset | None]:
         """Per partition the least place after which some group must be fed. Groups that have nothing yet read

@@ -22,6 +22,10 @@ from .route import Group, Router
 
 log = structlog.get_logger("feeder")
 
+# Messages of a partition that another feeder may have are not read from the past before they have lain there
+# for so long and its leaves have not moved; where they move it is looked ever less often.
+UNFED_SECONDS, LONGEST_UNFED_SECONDS = 2.0, 30.0
+
 
 @dataclass
 class Waiting:
@@ -32,6 +36,20 @@ class Waiting:
     heard: object = None
     """What the leaves had heard when it was last looked whether anybody feeds them, at ``looked``."""
     looked: float = field(default_factory=monotonic)
+
+
+@dataclass
+class Undelivered:
+    """Partitions that hold messages which the leaves have not had and this feeder was not given, with where
+    the leaves were; it is looked ``again`` (a monotonic time) after ``pause`` seconds.
+    """
+
+    places: dict[int, Offset | None]
+    pause: float = UNFED_SECONDS
+    again: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.again = monotonic() + self.pause
 
 
 @dataclass
@@ -46,6 +64,7 @@ class FedGroup:
     """Of each partition, the leaves that are known to have what the others have."""
     replays: list[Replay] = field(default_factory=list)
     waiting: Waiting | None = None
+    undelivered: Undelivered | None = None
     woken: bool = False
     """Whether partitions that bring nothing have been looked at."""
     admitted: bool = False
@@ -113,8 +132,21 @@ class FedGroup:
         """Know nothing any more of the leaves: they have been started anew."""
         self._router = None
         self.woken = self.admitted = False
+        self.undelivered = None
         self.skip.clear()
         self.level.clear()
+
+    def may_be_fed(self, places: dict[int, Offset | None]) -> bool:
+        """Whether another feeder may be about to feed what partitions hold after these places, where the
+        leaves are now: not when the leaves were in the same place when this was asked last.
+        """
+        last, self.undelivered = self.undelivered, None
+        before = {} if last is None else last.places
+        if not places or any(p in before and before[p] == at for p, at in places.items()):
+            return False
+        pause = UNFED_SECONDS if last is None else min(2 * last.pause, LONGEST_UNFED_SECONDS)
+        self.undelivered = Undelivered(places, pause)
+        return True
 
     def start(self, partition: int, found: Reached | None) -> None:
         """Go on in ``partition`` where the leaves are."""

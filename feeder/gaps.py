@@ -32,6 +32,7 @@ class Order:
 
     def __init__(self) -> None:
         self._seen: dict[int, Offset] = {}
+        self._heads: dict[int, Offset] = {}
         # Whether what was seen last is the end of its entry: else another feeder may have fed the rest.
         self._ended: dict[int, bool] = {}
 
@@ -39,6 +40,11 @@ class Order:
     def seen(self) -> Mapping[int, Offset]:
         """How far each partition was received; grows."""
         return self._seen
+
+    @property
+    def heads(self) -> Mapping[int, Offset]:
+        """The first that was received of each partition; grows."""
+        return self._heads
 
     def before_gap(self, messages: Messages) -> int:
         """How many of ``messages`` come before the first gap within a partition; at least one."""
@@ -69,6 +75,7 @@ class Order:
             if seen is None or not (first <= seen or self._goes_on(partition, seen, first)):
                 fresh.add(partition)
             firsts[partition] = first
+            self._heads.setdefault(partition, first)
             last = self._seen[partition] = advancing(position.take(rows), seen)[1]
             for row in reversed(rows.tolist()):
                 if offset_of(position, row) == last:

@@ -49,10 +49,11 @@ class NotYet(OSError):
 
 
 class _Pause(wait_base):
-    """Growing pauses. While somebody is waited for, each is half of the time that was waited so far."""
+    """Growing pauses. While somebody is waited for, each is half of the time that was waited
+    so far, half a second at most."""
 
     _usual = wait_exponential(multiplier=0.05, max=5.0) + wait_random(0, 0.05)
-    _soon = wait_exponential(multiplier=0.01, exp_base=1.5, max=5.0)
+    _soon = wait_exponential(multiplier=0.01, exp_base=1.5, max=0.5)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = None if retry_state.outcome is None else retry_state.outcome.exception()

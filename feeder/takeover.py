@@ -5,8 +5,9 @@ What the broker holds between there and what it delivers is read from the past f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from time import monotonic
 
 import pulsar
 
@@ -25,8 +26,8 @@ class Takeover:
     """Takes up the partitions of one topic, for one group after the other.
 
     ``seen``: how far each partition was received, which grows; ``begin``: what was published before is left
-    out; ``shared``: other feeders may have some of the
-    partitions.
+    out; ``shared``: other feeders may have some of the partitions; ``read_from``: of a partition that a
+    Reader of this feeder's own reads, the first message received, with where it began after (None: at first).
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class Takeover:
         *,
         begin: Begin | None,
         shared: bool,
+        read_from: Callable[[int], tuple[Offset, Offset | None] | None],
     ) -> None:
         self._history, self._leaves, self._backfill, self._silence = history, leaves, backfill, silence
         self._gaps, self._counts, self._seen = gaps, counts, seen
-        self._begin, self._shared = begin, shared
+        self._begin, self._shared, self._read_from = begin, shared, read_from
 
     async def before(self, fed: FedGroup, firsts: Mapping[int, Offset], fresh: set[int]) -> bool:
         """Take up where the leaves are before messages are fed that begin with ``firsts``: in partitions that
@@ -89,8 +91,10 @@ class Takeover:
 
     async def in_silence(self, fed: FedGroup) -> None:
         """Take up where the leaves are in partitions that have brought nothing here, as after a restart, and
-        read what they hold that the leaves have not had.
+        read what they hold that the leaves have not had, unless another feeder may be about to feed it.
         """
+        if fed.undelivered is not None and monotonic() < fed.undelivered.again:
+            return
         fed.woken = True
         live = fed.live
         progress = await self._leaves.progress(live)
@@ -100,6 +104,8 @@ class Takeover:
         progress = await self._silence.admit(fed, progress)
         known = stand(live, progress)
         past = False
+        silent: set[int] = set()
+        undelivered: dict[int, Offset | None] = {}
         for partition in range(fed.partitions):
             if partition in fed.reached:
                 continue
@@ -107,15 +113,21 @@ class Takeover:
             after = place(found)
             if after is None and self._begin is not None and self._begin.latest:
                 continue
-            fed.start(partition, found)
+            silent.add(partition)
             if partition in self._seen:
                 # What was received here does not come again; what follows it does.
                 past |= found is None or found.offset < self._seen[partition]
                 continue
             with suppress(pulsar.Timeout):  # then it is delivered, sooner or later
-                past |= await self._history.first_after(partition, after) is not None
+                if await self._history.first_after(partition, after) is not None:
+                    undelivered[partition] = after
+        if self._shared and fed.may_be_fed(undelivered):
+            fed.woken = False  # to look again
+            return
+        for partition in silent:
+            fed.start(partition, known.get(partition))
         await self._backfill.those_behind(fed, progress)
-        if past:
+        if past or undelivered:
             await self._backfill.all_of(fed)
 
     async def after_waiting(self, fed: FedGroup) -> None:
@@ -144,6 +156,11 @@ class Takeover:
         same_entry = after is not None and first.major == after.major and first.minor % ENTRY_STEP > 0
         if after is not None and (after >= first or (same_entry and after.is_next(first))):
             return False
+        if (reading := self._read_from(partition)) is not None:
+            head, since = reading
+            if first == head and (since is None or (after is not None and since <= after)):
+                # Nothing lies between. The embedded broker would be asked by reading all of it again.
+                return False
         moved = self._begin is not None and self._shared and partition not in self._gaps.arrived
         if moved and (after is not None or (self._begin is not None and self._begin.latest)):
             return False  # what the moved subscription leaves out is left out

@@ -8,9 +8,12 @@ once, as a failure of type ``WorkerGone``; everything else is taken for passing 
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
+from cachetools import TTLCache
 from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
@@ -27,7 +30,12 @@ DEFAULT_STATE_BYTES: int = Settings.model_fields["state_bytes"].default
 _HISTORY_PAGE = 32
 
 
-def state_activity_id(index: int) -> str:
+# Parts are asked for one after the other, first to last, and found in a history from its end: those that were
+# passed on the way to the first wait here for their turn. cachetools bounds them by size and by age.
+_kept: TTLCache[tuple[str, str, int], bytes] = TTLCache(64 * 1024 * 1024, ttl=60, getsizeof=len)
+
+
+def state_activity_id(index: int | str) -> str:
     """The id of the activity whose input is part ``index`` of a run's kept state."""
     return f"state-{index}"
 
@@ -109,8 +117,24 @@ async def kept_state(workflow_id: str, run_id: str, index: int) -> bytes:
 
     Raises ApplicationError when the run's history does not hold it (it may have passed its retention).
     """
+    run = (workflow_id, run_id)
+    if (part := _kept.pop((*run, index), None)) is not None:
+        return part
+    async with aclosing(_kept_parts(*run, index)) as parts:
+        async for found, part in parts:
+            if found == index:
+                return part
+            _kept[(*run, found)] = part
+    raise ApplicationError(
+        f"run {run_id} of worker {workflow_id} does not hold part {index} of its state; has its "
+        "history passed the namespace's retention?"
+    )
+
+
+async def _kept_parts(workflow_id: str, run_id: str, least: int) -> AsyncGenerator[tuple[int, bytes], None]:
+    """The parts that a run has kept, from part ``least`` on, last kept first."""
     client = activity.client()
-    wanted = state_activity_id(index)
+    prefix = state_activity_id("")
     request = GetWorkflowExecutionHistoryReverseRequest(
         namespace=client.namespace,
         execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
@@ -121,14 +145,13 @@ async def kept_state(workflow_id: str, run_id: str, index: int) -> bytes:
         page = await client.workflow_service.get_workflow_execution_history_reverse(request)
         for event in page.history.events:
             scheduled = event.activity_task_scheduled_event_attributes
-            if scheduled.activity_id == wanted and scheduled.activity_type.name == "keep_state":
-                (part,) = await client.data_converter.decode(list(scheduled.input.payloads), [bytes])
-                return bytes(part)
+            if scheduled.activity_type.name == "keep_state" and scheduled.activity_id.startswith(prefix):
+                index = int(scheduled.activity_id.removeprefix(prefix))
+                if index >= least:
+                    (part,) = await client.data_converter.decode(list(scheduled.input.payloads), [bytes])
+                    yield index, bytes(part)
         if not page.next_page_token:
-            raise ApplicationError(
-                f"run {run_id} of worker {workflow_id} does not hold part {index} of its state; has its "
-                "history passed the namespace's retention?"
-            )
+            return
         request.next_page_token = page.next_page_token
 
 

@@ -6,6 +6,7 @@ ends, as inputs of activities that do nothing (``keep``), and the next run fetch
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -20,6 +21,9 @@ with workflow.unsafe.imports_passed_through():
 # Temporal warns of an input beyond 512 KiB, and refuses one beyond 2 MiB.
 INLINE_STATE_BYTES = 448 * 1024
 STATE_PART_BYTES = 448 * 1024
+# Temporal takes 4 MiB from a workflow task at most.
+PARTS_AT_ONCE = 6
+KEPT_TOGETHER = "state-kept-together"
 # Temporal ends a run whose history passes 50 MiB.
 HISTORY_LIMIT_BYTES = 46 * 1024 * 1024
 # A run whose state came through its history has that much history already: let it do some work before the
@@ -31,15 +35,23 @@ _LONGEST_HISTORY = 40_000
 async def keep(entries: Iterable[Entry], carried: CarriedState | None = None) -> CarriedState:
     """Leave ``entries`` in this run's history, after those of ``carried``; returns where they are."""
     kept, size = (0, 0) if carried is None else (carried.chunks, carried.size)
-    for part in map(pack, split(entries, STATE_PART_BYTES)):
-        await workflow.execute_activity(
-            activities.keep_state,
-            part,
-            activity_id=activities.state_activity_id(kept),
-            start_to_close_timeout=timedelta(seconds=60),
-        )
-        kept, size = kept + 1, size + len(part)
+    parts = [pack(part) for part in split(entries, STATE_PART_BYTES)]
+    # A run that was begun by release 0.2.0 may have kept some one by one.
+    at_once = PARTS_AT_ONCE if workflow.patched(KEPT_TOGETHER) else 1
+    for first in range(0, len(parts), at_once):
+        some = parts[first : first + at_once]
+        await asyncio.gather(*(_keep(kept + i, part) for i, part in enumerate(some)))
+        kept, size = kept + len(some), size + sum(map(len, some))
     return CarriedState(run_id=workflow.info().run_id, chunks=kept, size=size)
+
+
+async def _keep(index: int, part: bytes) -> None:
+    await workflow.execute_activity(
+        activities.keep_state,
+        part,
+        activity_id=activities.state_activity_id(index),
+        start_to_close_timeout=timedelta(seconds=60),
+    )
 
 
 async def fetch(carried: CarriedState) -> list[Entry]:

@@ -2,7 +2,8 @@
 
 Its time begins with the feeder's start and ends when the result worker has applied the last event, so that
 any question is answered with it. Every node is a workflow of its own, unless ``fuse`` is asked for. With
-``each`` the feeder sends one signal per event and leaf.
+``each`` the feeder sends one signal per event and leaf; with ``real_broker`` the topic is in the standalone
+broker of the Apache distribution.
 
 ``disturb`` ``kill``: every worker process is killed (-9) when half of the events are in, and started again.
 ``disturb`` ``backfill``: the metric has all events already; the time is that of a second one, with leaves of
@@ -30,7 +31,7 @@ class System:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.stack = stack.Stack()
+        self.stack = stack.Stack(real_broker=job.options.get("real_broker", False))
         AT_END.append(self.stack.close)
         self.workers = self.stack.start_workers()
         known = names(job.keys)

@@ -3,11 +3,15 @@ computes nothing (``benchmarks.bare``).
 
 Leaf batches are encoded before. Its time begins with the first signal and ends when the last workflow has
 taken the last batch. Nothing is answered, so its answers are the engine's own.
+
+``receive``: the events are in a topic, and a batch is sent when its messages have been received from there,
+with which nothing is done: all that has to be carried from the topic to the workflows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,21 +19,26 @@ import numpy as np
 
 from benchmarks import bare, stack, workloads
 from feeder.consume import BATCH_MESSAGES
+from feeder.intake import Intake, Reading, Subscribed
 from feeder.route import Messages, Router, groups_of
 from timeline_workers.events.batch import Positions
 from timeline_workers.graph.plan import Plan, plan
+from timeline_workers.pulsar_client import connect
 from workflows.start import all_workers
 
-from .job import AT_END, Collect, Job, Run, main
+from .job import AT_END, Collect, Job, Run, main, names
 
 AHEAD = 8
 POLL_SECONDS = 0.01
+_AT_ONCE = threading.Event()
+_AT_ONCE.set()
 
 
 def prepare(job: Job) -> tuple[Run, Collect]:
     planned = plan(stack.metric("bench", job.expression, job.values))
     leaves, batches = _batches(job, planned)
-    system = stack.Stack()
+    real_broker = job.options.get("real_broker", False)
+    system = stack.Stack(real_broker=real_broker)
     AT_END.append(system.close)
     for _ in range(stack.cores()):
         system.start("benchmarks.bare")
@@ -40,8 +49,19 @@ def prepare(job: Job) -> tuple[Run, Collect]:
     # The workers' first workflow tasks are not within the time, as they are not within ours.
     loop.run_until_complete(result.query("taken"))
 
+    receives: bool = job.options.get("receive", False)
+    if receives:
+        known = names(job.keys)
+        pairs = zip((known[key] for key in job.key), job.lines(), strict=True)
+        system.publish(pairs)
+
     async def send() -> None:
+        intake = await asyncio.to_thread(_intake, system, real_broker) if receives else None
+        received = 0
         for number, parcels in enumerate(batches):
+            until = min((number + 1) * BATCH_MESSAGES, job.events)
+            while intake is not None and received < until:
+                received += len(await asyncio.to_thread(intake.receive, _AT_ONCE))
             while number - await result.query("taken") >= AHEAD:
                 await asyncio.sleep(POLL_SECONDS)
             handles = (client.get_workflow_handle(leaf) for leaf in leaves)
@@ -58,6 +78,13 @@ def prepare(job: Job) -> tuple[Run, Collect]:
         return enumerate(workloads.expected(Path(job.folder), job.events).tolist())
 
     return run, collect
+
+
+def _intake(system: stack.Stack, real_broker: bool) -> Intake:
+    client, url = connect(system.servers.pulsar), system.servers.pulsar
+    if real_broker:
+        return Subscribed(client, url, stack.TOPIC, "transport", messages=BATCH_MESSAGES)
+    return Reading(client, url, stack.TOPIC, {0: None}, messages=BATCH_MESSAGES)
 
 
 def tree(planned: Plan) -> list[tuple[str, int, list[str]]]:

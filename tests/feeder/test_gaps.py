@@ -90,3 +90,13 @@ def test_a_partition_goes_on_only_where_nobody_can_have_fed_anything_in_between(
 )
 def test_the_last_message_of_an_entry_is_known_by_the_size_of_its_batch(data: bytes, ends: bool) -> None:
     assert ends_entry(pulsar.MessageId.deserialize(data)) is ends
+
+
+def test_the_first_that_was_received_of_a_partition_is_remembered() -> None:
+    order = Order()
+    for places in ([at(7, 3), at(7, 4)], [at(7, 1), at(7, 2)]):
+        position = Positions(
+            np.full(2, 5, np.int32), np.array([o.major for o in places]), np.array([o.minor for o in places])
+        )
+        order.take(Messages([b""] * 2, position, np.zeros(2, np.int64)), lambda row: True)
+    assert dict(order.heads) == {5: at(7, 3)}
