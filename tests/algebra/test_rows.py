@@ -80,3 +80,15 @@ def test_rows_that_have_begun_are_counted(keys: list[list[int]], at: list[int]) 
     asked = np.array(at[: len(keys)], np.int64)
     found = rows.search(offsets, times, np.arange(len(keys)), asked)
     assert found.tolist() == [sum(t <= a for t in own) for own, a in zip(keys, at, strict=False)]
+
+
+def test_a_search_looks_everywhere_in_a_run() -> None:
+    """In runs long enough for each of its steps."""
+    starts = np.arange(0, 80, 2)
+    times = np.arange(-1, 81)
+    for run in (1, 2, 3, 4, 5, 6, 7, 9, 19, 40):
+        offsets = np.append(np.arange(0, 40, run), 40)
+        for key in range(len(offsets) - 1):
+            own = starts[offsets[key] : offsets[key + 1]]
+            found = rows.search(offsets, starts, np.full(len(times), key), times)
+            assert found.tolist() == [int((own <= time).sum()) for time in times]

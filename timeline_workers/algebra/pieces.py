@@ -171,13 +171,7 @@ def refine(timelines: Sequence[Timeline]) -> Refined:
         offsets = np.zeros(len(everywhere) + 1, np.int64)
         offsets[everyone + 1] = lengths
         return Refined(np.cumsum(offsets), refined.starts, rows)
-    # All rows from before the last of them begins stand at that instant, where the last one counts.
-    firsts = [t.starts[t.offsets[:-1]] for t in timelines]
-    begins = np.maximum.reduce(firsts)
-    starts = [
-        t.starts if bool((first == begins).all()) else np.maximum(t.starts, np.repeat(begins, count))
-        for t, first, count in zip(timelines, firsts, counts, strict=True)
-    ]
+    starts = begun_together(timelines, counts)
     which, last = merged([t.offsets for t in timelines], starts)
     picked = np.flatnonzero(last)
     rows = []
@@ -187,6 +181,20 @@ def refine(timelines: Sequence[Timeline]) -> Refined:
         rows.append(row)
     offsets = kept_offsets(np.add.reduce([t.offsets for t in timelines]), last)
     return Refined(offsets, np.maximum.reduce([s[row] for s, row in zip(starts, rows, strict=True)]), rows)
+
+
+def begun_together(timelines: Sequence[Timeline], counts: Sequence[Int64]) -> list[Int64]:
+    """The starts of ``timelines`` that have rows of every key, ``counts`` of them, where none begins before
+    the last.
+
+    Rows from before a key's last timeline begins stand at that instant, where the last of them counts.
+    """
+    firsts = [timeline.starts[timeline.offsets[:-1]] for timeline in timelines]
+    begins = np.maximum.reduce(firsts)
+    return [
+        t.starts if bool((first == begins).all()) else np.maximum(t.starts, np.repeat(begins, count))
+        for t, first, count in zip(timelines, firsts, counts, strict=True)
+    ]
 
 
 def where_they_part(old: Timeline, new: Timeline) -> tuple[Bools, Int64]:

@@ -176,7 +176,8 @@ def search(offsets: Int64, starts: Int64, keys: Int64, times: Int64) -> Int64:
 def search_runs(first: Int64, counts: Int64, starts: Int64, times: Int64) -> Int64:
     """For each run of ``counts`` rows from ``first`` on: the number of its rows with start <= time.
 
-    A vectorised binary search that first looks at the end, where in-order questions are.
+    A vectorised binary search that first looks at the end, where in-order questions are, and then at the
+    beginning, where those about a key's origin are.
     """
     if len(starts) == 0 or len(first) == 0:
         return np.zeros(len(first), np.int64)
@@ -191,6 +192,15 @@ def search_runs(first: Int64, counts: Int64, starts: Int64, times: Int64) -> Int
         hi -= 1
         done = (hi == lo) | (starts[hi - 1] <= wanted)
         low[active[done]] = hi[done]
+        rest = ~done
+        active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
+    for _ in range(2):
+        if not len(active):
+            break
+        done = starts[lo] > wanted  # `lo` is what was found so far
+        lo = np.where(done, lo, lo + 1)
+        done |= lo >= hi
+        low[active[done]] = lo[done]
         rest = ~done
         active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
     while len(active):
