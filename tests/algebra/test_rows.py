@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from timeline_workers.algebra import rows
 from timeline_workers.algebra.values import Int64
@@ -92,3 +92,26 @@ def test_a_search_looks_everywhere_in_a_run() -> None:
             own = starts[offsets[key] : offsets[key + 1]]
             found = rows.search(offsets, starts, np.full(len(times), key), times)
             assert found.tolist() == [int((own <= time).sum()) for time in times]
+
+
+@given(
+    st.integers(0, 2**32), st.sampled_from([2**7, 2**12, 2**20, 2**31, 2**40]), st.integers(-(2**62), 2**62)
+)
+@settings(max_examples=30)
+def test_numbers_read_in_no_order(seed: int, span: int, low: int) -> None:
+    """Many and few of them, whatever the bytes that hold them."""
+    random = np.random.default_rng(seed)
+    numbers = low + random.integers(0, span, 40_000)
+    numbers[:2] = low, low + span - 1
+    for count in (0, 5, 33_000, 100_000):
+        taken = random.integers(0, len(numbers), count)
+        assert (rows.gathered(numbers, taken) == numbers[taken]).all()
+
+
+@given(KEYED)
+def test_offsets_from_the_keys_of_rows(keys: list[list[int]]) -> None:
+    offsets, _ = column(keys)
+    of_rows = rows.row_keys(offsets)
+    same = of_rows[1:] == of_rows[:-1]
+    assert rows.offsets_of_runs(of_rows, same, len(keys)).tolist() == offsets.tolist()
+    assert rows.offsets_of(of_rows, len(keys)).tolist() == offsets.tolist()

@@ -51,18 +51,16 @@ class Evaluation:
         """Take in a batch of events."""
         needs = {leaf: router.wanted(batch) for leaf, router in self._routers.items()}
         for group in in_groups(batch, self.keys.intern_all(batch.keys)):
-            self._add(group, batch, needs)
+            self._add(group, needs)
         if self._aggregate is not None:
             self._aggregate.advance()
 
-    def _add(
-        self, group: Group, batch: EventBatch, needs: Mapping[Expression, tuple[Bools, Tagged | None]]
-    ) -> None:
+    def _add(self, group: Group, needs: Mapping[Expression, tuple[Bools, Tagged | None]]) -> None:
         revisions = {}
         for expression in self._order:
             node = self._nodes[expression]
             if isinstance(node, EventNode):
-                leaf = self._routers[expression].of_group(group, batch, *needs[expression])
+                leaf = self._routers[expression].of_group(group, *needs[expression])
                 revisions[expression] = node.ingest(leaf, group.numbers)
                 continue
             for slot, child in enumerate(inputs_of(expression)):

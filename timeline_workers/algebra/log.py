@@ -8,7 +8,7 @@ import numpy as np
 
 from ..events.batch import Positions
 from . import columns
-from .rows import FOREVER, offsets_of, order, row_keys, search_runs
+from .rows import FOREVER, offsets_of, offsets_of_runs, order, row_keys, search_runs
 from .rowstore import Array, RowStore
 from .values import Bools, Int64, StringTable, Tagged
 
@@ -35,8 +35,9 @@ class EventLog:
 
 def sorted_log(keys: int, key: Int64, times: Int64, positions: Positions, values: Tagged | None) -> EventLog:
     """Build a log from events in any order, dropping repeated positions."""
-    if _is_sorted(key, times):
-        return EventLog(offsets_of(key, keys), times, positions, values)
+    same_key = key[1:] == key[:-1]
+    if bool(((key[1:] > key[:-1]) | (same_key & (times[1:] > times[:-1]))).all()):  # no two at one instant
+        return EventLog(offsets_of_runs(key, same_key, keys), times, positions, values)
     if not positions_ascend(positions):
         rows = np.lexsort((positions.minor, positions.major, positions.partition))
         key, times, positions = key[rows], times[rows], positions.take(rows)
@@ -56,12 +57,6 @@ def sorted_log(keys: int, key: Int64, times: Int64, positions: Positions, values
         key, times, positions = key[stay], times[stay], positions.take(stay)
         values = None if values is None else columns.take(values, stay)
     return EventLog(offsets_of(key, keys), times, positions, values)
-
-
-def _is_sorted(key: Int64, times: Int64) -> bool:
-    """Whether the rows stand in the order of a log already, no two of a key at one instant."""
-    same_key = key[1:] == key[:-1]
-    return bool(((key[1:] > key[:-1]) | (same_key & (times[1:] > times[:-1]))).all())
 
 
 def positions_ascend(positions: Positions) -> bool:

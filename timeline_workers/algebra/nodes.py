@@ -115,7 +115,7 @@ class EventNode(_Node):
         froms = np.where(origins < had, origins, FOREVER)
         self.origins[touched] = np.minimum(had, origins)
         if len(batch.time):
-            rows_of = place[batch.key]
+            rows_of = batch.key if touched is number else place[batch.key]
             if self.operator.keeps_first:
                 first = self._keep_first(touched, rows_of, batch)
             else:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .values import Bools, Int64
 
 FOREVER = 2**63 - 1
+_MANY = 2**15  # so many numbers do not stay in the fastest cache
 
 
 def row_keys(offsets: Int64) -> Int64:
@@ -67,10 +68,31 @@ def order(keys: Int64, times: Int64) -> NDArray[np.intp]:
 
 
 def _sorted_rows(values: Int64, bits: int) -> NDArray[np.intp]:
-    packed = (values << bits) | np.arange(len(values), dtype=np.int64)
+    packed = values << bits
+    packed |= np.arange(len(values), dtype=np.int64)
     packed.sort()
-    rows: NDArray[np.intp] = packed & ((1 << bits) - 1)
-    return rows
+    packed &= (1 << bits) - 1
+    return packed
+
+
+def gathered(column: Int64, rows: Int64) -> Int64:
+    """``column[rows]``, for ``rows`` in no order.
+
+    Reading here and there costs by what it touches. So many rows are read from a copy of the column, less its
+    least number, in as few bytes as hold it.
+    """
+    if len(rows) < _MANY or 4 * len(rows) < len(column):
+        return column[rows]
+    low = int(column.min())
+    span = int(column.max()) - low
+    if span >= 2**32:
+        return column.take(rows)
+    kind = np.uint8 if span < 2**8 else np.uint16 if span < 2**16 else np.uint32
+    narrow = np.empty(len(column), kind)
+    np.subtract(column, low, out=narrow, casting="unsafe")
+    found: Int64 = narrow.take(rows).astype(np.int64)
+    found += low
+    return found
 
 
 def merged(offsets: Sequence[Int64], starts: Sequence[Int64]) -> tuple[Int64, Bools]:
@@ -116,11 +138,21 @@ def led(offsets: Int64, needed: Bools) -> tuple[Int64, Int64, Int64]:
     return grown, grown[:-1][needed], others
 
 
+def offsets_of_runs(keys: Int64, same: Bools, count: int) -> Int64:
+    """The offsets of ``count`` keys from the ascending key of every row; ``same``: whether each row but the
+    first is of the key of the row before it."""
+    offsets = np.zeros(count + 1, np.int64)
+    if len(keys):
+        first = np.append(0, np.flatnonzero(~same) + 1)
+        offsets[keys[first] + 1] = np.diff(first, append=len(keys))
+    return np.cumsum(offsets, out=offsets)
+
+
 def kept_offsets(offsets: Int64, stay: Bools) -> Int64:
     """The offsets when only the rows that ``stay`` are left."""
-    kept = np.zeros(len(stay) + 1, np.int64)
-    np.cumsum(stay, out=kept[1:])
-    left: Int64 = kept[offsets]
+    kept = np.zeros(len(stay) + 1, np.int32 if len(stay) < 2**31 else np.int64)
+    np.cumsum(stay, dtype=kept.dtype, out=kept[1:])
+    left: Int64 = kept[offsets].astype(np.int64)
     return left
 
 
