@@ -26,7 +26,7 @@ from .operators import Window, event_operator, inputs_of, timeline_operator
 from .revisions import KeySet, Revision, above, take_in
 from .rows import FOREVER, distinct, earliest
 from .timelines import KeyTable, Timeline
-from .timelinestore import TimelineStore
+from .timelinestore import Place, TimelineStore
 from .values import Bools, Flags, Int64, StringTable, Tagged, Values
 
 
@@ -59,26 +59,19 @@ class _Node:
         """The node's own timeline of ``keys`` (ascending, in their domain) from ``froms`` on."""
         return Revision(keys, froms, self.output.cut(keys, froms))
 
-    def _window(self, keys: Int64, froms: Int64, fresh: Bools) -> Window:
-        if bool(fresh.all()):
-            return Window(froms, fresh, None)
-        _, before = self.output.before(keys, froms)
-        return Window(froms, fresh, before)
+    def _place(self, keys: Int64, froms: Int64) -> Place | None:
+        """Where ``froms`` lie in the node's timeline; None when it has nothing of ``keys``."""
+        return None if self.output.has_none(keys) else self.output.place(keys, froms)
 
-    def _replace(self, keys: Int64, froms: Int64, computed: Timeline) -> Revision:
-        """Take ``computed`` as the node's timeline from ``froms`` on; return what really changed."""
+    def _replace(self, keys: Int64, froms: Int64, place: Place | None, computed: Timeline) -> Revision:
+        """Take ``computed`` as the node's timeline from ``froms`` on, which lie at ``place`` in it; return
+        what really changed."""
         computed = pieces.clip(computed, froms)
-        if not self.output.has_none(keys):
-            changed, since = pieces.where_they_part(self.output.cut(keys, froms), computed)
-        else:
-            changed, since = np.ones(len(keys), np.bool_), froms
-        if bool(changed.all()):
-            news = Revision(keys, since, pieces.clip(computed, since))
-        else:
-            rows = np.flatnonzero(changed)
-            news = Revision(keys[rows], since[rows], pieces.cut(computed, rows, since[rows]))
-        self.output.replace_suffix(news.keys, news.froms, news.suffix)
-        return news
+        if place is None:
+            self.output.put_rows(keys, computed)
+            return Revision(keys, froms, computed)
+        rows, since, news = self.output.replace_from(place, computed)
+        return Revision(keys if len(rows) == len(keys) else keys[rows], since, news)
 
 
 class EventNode(_Node):
@@ -126,9 +119,9 @@ class EventNode(_Node):
             return self.revision(need, need)
         keys, froms = touched[need], froms[need]
         events = self.log.since(keys, froms - max(self.operator.lookback - 1, 0))
-        return self._replace(
-            keys, froms, self.operator.apply(events, self._window(keys, froms, froms <= self.origins[keys]))
-        )
+        at = self._place(keys, froms)
+        window = _window(froms, froms <= self.origins[keys], at)
+        return self._replace(keys, froms, at, self.operator.apply(events, window))
 
     def _in_time(self, batch: LeafBatch) -> LeafBatch:
         """``batch`` without what the leaf, having folded, could not take into account."""
@@ -255,9 +248,9 @@ class EventNode(_Node):
         self.seen[keys] = np.maximum(origins[keys], self.log.last_times(keys))
         if len(keys):
             events = self.log.since(keys, np.full(len(keys), -FOREVER, np.int64))
-            fresh = np.ones(len(keys), np.bool_)
-            window = self._window(keys, origins[keys], fresh)
-            self._replace(keys, origins[keys], self.operator.apply(events, window))
+            window = Window(origins[keys], np.ones(len(keys), np.bool_), None)
+            at = self._place(keys, origins[keys])
+            self._replace(keys, origins[keys], at, self.operator.apply(events, window))
 
     def _coded(self, values: Tagged | None) -> Tagged | None:
         if values is None or self.log.strings is None:
@@ -391,8 +384,16 @@ class DerivedNode(_Node):
         froms = np.maximum(since, begins)
         reach = froms - self.operator.lookback
         suffixes = [timeline.covering(keys, reach) for timeline in held]
-        window = self._window(keys, froms, froms <= begins)
-        return self._replace(keys, since, pieces.clip(self.operator.apply(suffixes, window), froms))
+        place = self._place(keys, froms)
+        window = _window(froms, froms <= begins, place)
+        computed = pieces.clip(self.operator.apply(suffixes, window), froms)
+        if place is not None and bool((since != froms).any()):
+            place = self.output.place(keys, since)
+        return self._replace(keys, since, place, computed)
+
+
+def _window(froms: Int64, fresh: Bools, place: Place | None) -> Window:
+    return Window(froms, fresh, None if place is None or bool(fresh.all()) else place.carried)
 
 
 def _no_events(like: EventLog, keys: int) -> EventLog:

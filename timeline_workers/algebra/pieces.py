@@ -197,8 +197,21 @@ def begun_together(timelines: Sequence[Timeline], counts: Sequence[Int64]) -> li
     ]
 
 
-def where_they_part(old: Timeline, new: Timeline) -> tuple[Bools, Int64]:
-    """For each key: whether two suffixes differ, and the first instant from which they do."""
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """Of each key of two suffixes: whether they differ, from which instant on (FOREVER where they do not),
+    and how many rows they begin with that are the same; ``goes_on``: whether no row of the new one starts
+    at that instant.
+    """
+
+    differs: Bools
+    since: Int64
+    rows: Int64
+    goes_on: Bools
+
+
+def part(old: Timeline, new: Timeline) -> Parted:
+    """Where two suffixes of the same keys part."""
     old_count, new_count = np.diff(old.offsets), np.diff(new.offsets)
     common = np.minimum(old_count, new_count)
     left = ranges(old.offsets[:-1], common)
@@ -213,7 +226,8 @@ def where_they_part(old: Timeline, new: Timeline) -> tuple[Bools, Int64]:
     differs = (first < common) | (old_count != new_count)
     at_old = _start_or_forever(old, first, old_count)
     at_new = _start_or_forever(new, first, new_count)
-    return differs, np.minimum(at_old, at_new)
+    since = np.minimum(at_old, at_new)
+    return Parted(differs, since, first, at_new > since)
 
 
 def _start_or_forever(timeline: Timeline, place: Int64, counts: Int64) -> Int64:

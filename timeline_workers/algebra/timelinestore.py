@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from . import columns, pieces
@@ -9,6 +11,20 @@ from .rows import FOREVER, search_runs
 from .rowstore import Array, RowStore
 from .timelines import Timeline
 from .values import Bools, Flags, Int64, Linear, StringTable, Tagged, Values
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an instant lies among the rows of each of ``keys``: how many of them start ``before`` it, and
+    with those at it, how many have ``begun``. ``carried``: the value of the last one before it, carried
+    forward to it; arbitrary where there is none.
+    """
+
+    keys: Int64
+    times: Int64
+    before: Int64
+    begun: Int64
+    carried: Values
 
 
 class TimelineStore:
@@ -67,12 +83,25 @@ class TimelineStore:
 
         Where there is none the value is arbitrary. The store must hold some row.
         """
-        counts = self._began(keys, times - 1)
-        found = counts > 0
-        rows = self._rows.low[keys] + counts - 1
-        rows = np.where(found, rows, rows[found][0] if found.any() else 0)
-        gap = np.where(found, times - self._rows.column(0)[rows], 0)
-        return found, columns.advance(self._values(rows), gap)
+        place = self.place(keys, times)
+        return place.before > 0, place.carried
+
+    def place(self, keys: Int64, times: Int64) -> Place:
+        """Where each of ``times`` lies among the rows of its key. The store must hold some row."""
+        starts = self._rows.column(0)
+        low, count = self._rows.low[keys], self._rows.count[keys]
+        before = search_runs(low, count, starts, times - 1)
+        after = low + before
+        begun = before + ((before < count) & (starts[np.minimum(after, len(starts) - 1, out=after)] == times))
+        found = before > 0
+        rows = low + before
+        rows -= 1
+        if not found.all():
+            rows = np.where(found, rows, rows[found][0] if found.any() else 0)
+        carried = self._values(rows)
+        if isinstance(carried, Linear):
+            carried = columns.advance(carried, np.where(found, times - starts[rows], 0))
+        return Place(keys, times, before, begun, carried)
 
     def covering(self, keys: Int64, times: Int64) -> Timeline:
         """The rows of each key from the one that holds at ``times`` on, with their own starts."""
@@ -91,9 +120,44 @@ class TimelineStore:
         if not len(keys):
             return
         self.ensure_keys(int(keys.max()) + 1)
-        self._timeline = None
         keep = self._began(keys, times - 1)
-        suffix = self._without_continued(keys, keep, suffix)
+        self._put(keys, keep, self._without_continued(keys, keep, suffix))
+
+    def replace_from(self, place: Place, suffix: Timeline) -> tuple[Int64, Int64, Timeline]:
+        """Replace what is held from ``place`` on, of its distinct keys, by their timelines in ``suffix``,
+        none of which begins earlier or has neighbours that say the same.
+
+        Returns what this changed: of which keys (as places among those of ``place``), from which instants on,
+        and their timelines from there on.
+        """
+        first_row = np.maximum(place.begun - 1, 0)
+        offsets, rows = self._rows.rows_from(place.keys, first_row)
+        held = Timeline(offsets, self._rows.column(0)[rows], self._values(rows))
+        parted = pieces.part(pieces.clip(held, place.times), suffix)
+        keep = np.where(parted.rows > 0, first_row + parted.rows, place.before)
+        differs = np.flatnonzero(parted.differs)
+        news, since = suffix, parted.since
+        if len(differs) < len(keep):
+            keep, since = keep[differs], since[differs]
+            news = pieces.cut(suffix, differs, since)
+        else:
+            news = pieces.clip(suffix, since)
+        if len(differs):
+            # What says the same as the row that is kept before it is not stored as a row of its own.
+            led = parted.rows[differs] > 0
+            continued = led & parted.goes_on[differs]
+            heads = np.flatnonzero(~led & (keep > 0) & (np.diff(news.offsets) > 0))
+            if len(heads):
+                first = news.offsets[heads]
+                gap = news.starts[first] - since[heads]
+                carried = columns.advance(columns.take(place.carried, differs[heads]), gap)
+                continued[heads] = columns.same_columns(carried, columns.take(news.values, first))
+            gone = news.offsets[:-1][continued]
+            self._put(place.keys[differs], keep, pieces.without_rows(news, gone) if len(gone) else news)
+        return differs, since, news
+
+    def _put(self, keys: Int64, keep: Int64, suffix: Timeline) -> None:
+        self._timeline = None
         values = self._in_own_table(suffix.values)
         self._rows.replace(keys, keep, suffix.offsets, [suffix.starts, *_columns_of(values)])
 
