@@ -208,42 +208,27 @@ def search(offsets: Int64, starts: Int64, keys: Int64, times: Int64) -> Int64:
 def search_runs(first: Int64, counts: Int64, starts: Int64, times: Int64) -> Int64:
     """For each run of ``counts`` rows from ``first`` on: the number of its rows with start <= time.
 
-    A vectorised binary search that first looks at the end, where in-order questions are, and then at the
-    beginning, where those about a key's origin are.
+    A vectorised search that looks at the end first, where in-order questions are, then at the beginning,
+    where those about a key's origin are, and from there on in steps that double, back from the end.
     """
     if len(starts) == 0 or len(first) == 0:
         return np.zeros(len(first), np.int64)
     high = first + counts
     at_end = (counts > 0) & (starts[np.maximum(high - 1, 0)] <= times)
     low = np.where(at_end, high, first)
-    active = np.flatnonzero(high > low)
-    lo, hi, wanted = low[active], high[active], times[active]
-    for _ in range(2):  # what is almost in order is just before the end
-        if not len(active):
-            break
-        hi -= 1
-        done = (hi == lo) | (starts[hi - 1] <= wanted)
-        low[active[done]] = hi[done]
-        rest = ~done
-        active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
-    for _ in range(2):
-        if not len(active):
-            break
-        done = starts[lo] > wanted  # `lo` is what was found so far
-        lo = np.where(done, lo, lo + 1)
-        done |= lo >= hi
-        low[active[done]] = lo[done]
-        rest = ~done
-        active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
+    active = np.flatnonzero(low < high)
+    lo, hi, wanted = low[active], high[active] - 1, times[active]
+    rounds = 0
     while len(active):
-        middle = (lo + hi) >> 1
-        right = starts[middle] <= wanted
-        lo = np.where(right, middle + 1, lo)
-        hi = np.where(right, hi, middle)
-        done = lo >= hi
-        if done.any():
-            low[active[done]] = lo[done]
-            rest = ~done
+        rest = np.flatnonzero(lo < hi)
+        if len(rest) < len(active):
+            low[active] = lo
             active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
+        # Within the last step taken, half the way is nearer than the next step.
+        back = 1 << max(rounds - 2, 0)
+        probe = lo if rounds in (1, 2) else np.maximum(hi - back, (lo + hi) >> 1)
+        right = starts[probe] <= wanted
+        lo, hi = np.where(right, probe + 1, lo), np.where(right, hi, probe)
+        rounds += 1
     found: Int64 = low - first
     return found
