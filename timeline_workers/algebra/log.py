@@ -59,6 +59,13 @@ def sorted_log(keys: int, key: Int64, times: Int64, positions: Positions, values
     return EventLog(offsets_of(key, keys), times, positions, values)
 
 
+def no_events(like: EventLog, keys: int) -> EventLog:
+    """Nothing of ``keys`` keys, in the layout of another log."""
+    none = np.zeros(0, np.int64)
+    values = None if like.values is None else columns.empty_like(like.values)
+    return EventLog(np.zeros(keys + 1, np.int64), none, like.positions.take(none), values)
+
+
 def positions_ascend(positions: Positions) -> bool:
     """Whether no position lies before the one before it."""
     p, a, b = positions.partition, positions.major, positions.minor
@@ -88,10 +95,11 @@ class LogStore:
         """The events of each of ``keys`` at or after ``times``, renumbered ``0..M-1``."""
         return self._log(*self._rows.rows_from(keys, self._before(keys, times)))
 
-    def add(self, keys: Int64, froms: Int64, new: EventLog) -> None:
-        """Add ``new``, over the ascending ``keys``, none earlier than its ``froms``."""
+    def add(self, keys: Int64, froms: Int64, new: EventLog) -> EventLog:
+        """Add ``new``, over the ascending ``keys``, none earlier than its ``froms``. Returns all events from
+        there on, as ``since`` does."""
         if not len(keys):
-            return
+            return new
         self._rows.ensure_keys(int(keys.max()) + 1)
         keep = self._before(keys, froms)
         tail = self._log(*self._rows.rows_from(keys, keep))
@@ -107,6 +115,7 @@ class LogStore:
                 values,
             )
         self._rows.replace(keys, keep, new.offsets, self._columns(new))
+        return new
 
     def log(self, keys: int) -> EventLog:
         """Everything, of ``keys`` keys."""

@@ -86,7 +86,12 @@ def origins(timeline: Timeline, keys: Int64) -> Int64:
 def covering(timeline: Timeline, keys: Int64, times: Int64) -> Timeline:
     """The rows of each key from the one that holds at ``times`` on, with their own starts."""
     rows = locate(timeline, keys, times)
-    low = np.where(rows >= 0, rows, timeline.offsets[keys])
+    return after(timeline, keys, np.where(rows >= 0, rows - timeline.offsets[keys], 0))
+
+
+def after(timeline: Timeline, keys: Int64, skip: Int64) -> Timeline:
+    """The rows of each of ``keys`` after its first ``skip``."""
+    low = timeline.offsets[keys] + skip
     lengths = timeline.offsets[keys + 1] - low
     picked = ranges(low, lengths)
     offsets = np.zeros(len(keys) + 1, np.int64)
@@ -200,14 +205,14 @@ def begun_together(timelines: Sequence[Timeline], counts: Sequence[Int64]) -> li
 @dataclass(frozen=True, slots=True)
 class Parted:
     """Of each key of two suffixes: whether they differ, from which instant on (FOREVER where they do not),
-    and how many rows they begin with that are the same; ``goes_on``: whether no row of the new one starts
-    at that instant.
+    and how many rows they begin with that are the same; ``holding``: which row of the new one holds at that
+    instant, its first if it begins later.
     """
 
     differs: Bools
     since: Int64
     rows: Int64
-    goes_on: Bools
+    holding: Int64
 
 
 def part(old: Timeline, new: Timeline) -> Parted:
@@ -227,7 +232,7 @@ def part(old: Timeline, new: Timeline) -> Parted:
     at_old = _start_or_forever(old, first, old_count)
     at_new = _start_or_forever(new, first, new_count)
     since = np.minimum(at_old, at_new)
-    return Parted(differs, since, first, at_new > since)
+    return Parted(differs, since, first, np.maximum(first - (at_new > since), 0))
 
 
 def _start_or_forever(timeline: Timeline, place: Int64, counts: Int64) -> Int64:

@@ -208,8 +208,8 @@ def search(offsets: Int64, starts: Int64, keys: Int64, times: Int64) -> Int64:
 def search_runs(first: Int64, counts: Int64, starts: Int64, times: Int64) -> Int64:
     """For each run of ``counts`` rows from ``first`` on: the number of its rows with start <= time.
 
-    A vectorised search that looks at the end first, where in-order questions are, then at the beginning,
-    where those about a key's origin are, and from there on in steps that double, back from the end.
+    A vectorised search that goes back from the end, where in-order questions are, in steps that double; and
+    after some looks at the beginning, where those about a key's origin are.
     """
     if len(starts) == 0 or len(first) == 0:
         return np.zeros(len(first), np.int64)
@@ -225,10 +225,11 @@ def search_runs(first: Int64, counts: Int64, starts: Int64, times: Int64) -> Int
             low[active] = lo
             active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
         # Within the last step taken, half the way is nearer than the next step.
-        back = 1 << max(rounds - 2, 0)
-        probe = lo if rounds in (1, 2) else np.maximum(hi - back, (lo + hi) >> 1)
+        probe = lo.copy() if rounds in (3, 4) else np.maximum(hi - (1 << rounds), (lo + hi) >> 1)
         right = starts[probe] <= wanted
-        lo, hi = np.where(right, probe + 1, lo), np.where(right, hi, probe)
-        rounds += 1
+        np.copyto(hi, probe, where=~right)
+        probe += 1
+        np.copyto(lo, probe, where=right)
+        rounds = min(rounds + 1, 62)
     found: Int64 = low - first
     return found

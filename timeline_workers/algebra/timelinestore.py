@@ -64,10 +64,6 @@ class TimelineStore:
         starts = self._rows.column(0)
         return np.where(self._rows.count[keys] > 0, starts[self._rows.low[keys]], FOREVER)
 
-    def has_none(self, keys: Int64) -> bool:
-        """Whether none of ``keys`` is known."""
-        return not self._rows.live or not self._rows.count[keys].any()
-
     def earliest(self) -> int:
         """The least start of all keys; FOREVER when no key is known."""
         known = np.flatnonzero(self._rows.count)
@@ -83,11 +79,16 @@ class TimelineStore:
 
         Where there is none the value is arbitrary. The store must hold some row.
         """
-        place = self.place(keys, times)
+        place = self._place(keys, times)
         return place.before > 0, place.carried
 
-    def place(self, keys: Int64, times: Int64) -> Place:
-        """Where each of ``times`` lies among the rows of its key. The store must hold some row."""
+    def place(self, keys: Int64, times: Int64) -> Place | None:
+        """Where each of ``times`` lies among the rows of its key; None when none of ``keys`` is known."""
+        if not self._rows.live or not self._rows.count[keys].any():
+            return None
+        return self._place(keys, times)
+
+    def _place(self, keys: Int64, times: Int64) -> Place:
         starts = self._rows.column(0)
         low, count = self._rows.low[keys], self._rows.count[keys]
         before = search_runs(low, count, starts, times - 1)
@@ -103,9 +104,16 @@ class TimelineStore:
             carried = columns.advance(carried, np.where(found, times - starts[rows], 0))
         return Place(keys, times, before, begun, carried)
 
-    def covering(self, keys: Int64, times: Int64) -> Timeline:
-        """The rows of each key from the one that holds at ``times`` on, with their own starts."""
-        offsets, rows = self._rows.rows_from(keys, np.maximum(self._began(keys, times) - 1, 0))
+    def covering(self, keys: Int64, times: Int64, origins: Int64 | None = None) -> Timeline:
+        """The rows of each key from the one that holds at ``times`` on, with their own starts.
+
+        ``origins``: those of the keys, when they are known already.
+        """
+        if origins is not None and bool((times <= origins).all()):
+            skip = np.zeros(len(keys), np.int64)
+        else:
+            skip = np.maximum(self._began(keys, times) - 1, 0)
+        offsets, rows = self._rows.rows_from(keys, skip)
         return Timeline(offsets, self._rows.column(0)[rows], self._values(rows))
 
     def cut(self, keys: Int64, times: Int64) -> Timeline:
@@ -136,16 +144,15 @@ class TimelineStore:
         parted = pieces.part(pieces.clip(held, place.times), suffix)
         keep = np.where(parted.rows > 0, first_row + parted.rows, place.before)
         differs = np.flatnonzero(parted.differs)
-        news, since = suffix, parted.since
-        if len(differs) < len(keep):
-            keep, since = keep[differs], since[differs]
-            news = pieces.cut(suffix, differs, since)
-        else:
-            news = pieces.clip(suffix, since)
+        keep, since = keep[differs], parted.since[differs]
+        news, skip = suffix, parted.holding[differs]
+        if len(differs) < suffix.keys or skip.any():
+            news = pieces.after(suffix, differs, skip)
+        news = pieces.clip(news, since)
         if len(differs):
             # What says the same as the row that is kept before it is not stored as a row of its own.
             led = parted.rows[differs] > 0
-            continued = led & parted.goes_on[differs]
+            continued = led & (parted.holding < parted.rows)[differs]
             heads = np.flatnonzero(~led & (keep > 0) & (np.diff(news.offsets) > 0))
             if len(heads):
                 first = news.offsets[heads]
