@@ -99,7 +99,8 @@ class EventNode(_Node):
             return self.revision(touched, touched)
         batch = self._in_time(batch)
         self.prepare(int(touched[-1]) + 1)
-        origins, had = earliest(len(touched), place, batch.origins), self.origins[touched]
+        had = self.origins[touched]
+        origins = batch.origins if touched is number else earliest(len(touched), place, batch.origins)
         np.maximum.at(self.seen, number, batch.origins)
         froms = np.where(origins < had, origins, FOREVER)
         self.origins[touched] = np.minimum(had, origins)

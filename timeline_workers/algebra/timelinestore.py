@@ -79,18 +79,16 @@ class TimelineStore:
 
         Where there is none the value is arbitrary. The store must hold some row.
         """
-        place = self._place(keys, times)
+        place = self._place(keys, times, self._rows.count[keys])
         return place.before > 0, place.carried
 
     def place(self, keys: Int64, times: Int64) -> Place | None:
         """Where each of ``times`` lies among the rows of its key; None when none of ``keys`` is known."""
-        if not self._rows.live or not self._rows.count[keys].any():
-            return None
-        return self._place(keys, times)
+        count = self._rows.count[keys] if self._rows.live else np.zeros(0, np.int64)
+        return self._place(keys, times, count) if count.any() else None
 
-    def _place(self, keys: Int64, times: Int64) -> Place:
-        starts = self._rows.column(0)
-        low, count = self._rows.low[keys], self._rows.count[keys]
+    def _place(self, keys: Int64, times: Int64, count: Int64) -> Place:
+        starts, low = self._rows.column(0), self._rows.low[keys]
         before = search_runs(low, count, starts, times - 1)
         after = low + before
         begun = before + ((before < count) & (starts[np.minimum(after, len(starts) - 1, out=after)] == times))
