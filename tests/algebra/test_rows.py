@@ -115,3 +115,10 @@ def test_offsets_from_the_keys_of_rows(keys: list[list[int]]) -> None:
     same = of_rows[1:] == of_rows[:-1]
     assert rows.offsets_of_runs(of_rows, same, len(keys)).tolist() == offsets.tolist()
     assert rows.offsets_of(of_rows, len(keys)).tolist() == offsets.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1) | st.integers(0, 3)), max_size=5))
+def test_ranges_follow_one_another(pairs: list[tuple[int, int]]) -> None:
+    starts, lengths = (np.array([pair[place] for pair in pairs], np.int64) for place in (0, 1))
+    expected = [number for start, length in pairs for number in range(start, start + length)]
+    assert rows.ranges(starts, lengths).tolist() == expected

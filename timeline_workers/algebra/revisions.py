@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import pieces
-from .rows import FOREVER
+from .rows import FOREVER, first_of_runs
 from .timelines import Timeline
 from .timelinestore import TimelineStore
 from .values import Int64
@@ -51,9 +51,10 @@ class KeySet:
         if not self._added:
             return np.zeros(0, np.int64)
         keys = self._added[0] if len(self._added) == 1 else np.concatenate(self._added)
-        keys = keys[self._froms[keys] != FOREVER]
         if not bool((keys[1:] > keys[:-1]).all()):
-            keys = np.unique(keys)
+            keys = np.sort(keys)
+            keys = keys[np.flatnonzero(first_of_runs(keys))]
+        keys = keys[np.flatnonzero(self._froms[keys] != FOREVER)]
         self._added = [keys] if len(keys) else []
         return keys
 

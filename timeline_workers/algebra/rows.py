@@ -33,6 +33,8 @@ def ranges(starts: Int64, lengths: Int64) -> Int64:
     total = int(lengths.sum())
     if total == 0:
         return np.zeros(0, np.int64)
+    if int(lengths.max()) == 1:
+        return starts if total == len(starts) else starts[np.flatnonzero(lengths)]
     ends = np.cumsum(lengths)
     rows: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
     return rows
