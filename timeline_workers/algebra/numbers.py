@@ -101,10 +101,7 @@ def compare(operator: CompareOperator, a: Tagged, b: Tagged) -> Bools:
 def _is_text(values: Tagged, code: np.int64, wanted: bool) -> Bools:
     """Where a value is the string of that code or, unless ``wanted``, another string."""
     result: Bools = values.bits == code if wanted else values.bits != code
-    if values.tags.strides != (0,):
-        result &= values.tags == STRING
-    elif values.tags[0] != STRING:  # one tag, held once
-        result[:] = False
+    result &= values.tags == STRING
     return result
 
 
