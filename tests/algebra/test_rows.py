@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from timeline_workers.algebra import rows
 from timeline_workers.algebra.values import Int64
@@ -80,3 +80,45 @@ def test_rows_that_have_begun_are_counted(keys: list[list[int]], at: list[int]) 
     asked = np.array(at[: len(keys)], np.int64)
     found = rows.search(offsets, times, np.arange(len(keys)), asked)
     assert found.tolist() == [sum(t <= a for t in own) for own, a in zip(keys, at, strict=False)]
+
+
+def test_a_search_looks_everywhere_in_a_run() -> None:
+    """In runs long enough for each of its steps."""
+    starts = np.arange(0, 80, 2)
+    times = np.arange(-1, 81)
+    for run in (1, 2, 3, 4, 5, 6, 7, 9, 19, 40):
+        offsets = np.append(np.arange(0, 40, run), 40)
+        for key in range(len(offsets) - 1):
+            own = starts[offsets[key] : offsets[key + 1]]
+            found = rows.search(offsets, starts, np.full(len(times), key), times)
+            assert found.tolist() == [int((own <= time).sum()) for time in times]
+
+
+@given(
+    st.integers(0, 2**32), st.sampled_from([2**7, 2**12, 2**20, 2**31, 2**40]), st.integers(-(2**62), 2**62)
+)
+@settings(max_examples=30)
+def test_numbers_read_in_no_order(seed: int, span: int, low: int) -> None:
+    """Many and few of them, whatever the bytes that hold them."""
+    random = np.random.default_rng(seed)
+    numbers = low + random.integers(0, span, 40_000)
+    numbers[:2] = low, low + span - 1
+    for count in (0, 5, 33_000, 100_000):
+        taken = random.integers(0, len(numbers), count)
+        assert (rows.gathered(numbers, taken) == numbers[taken]).all()
+
+
+@given(KEYED)
+def test_offsets_from_the_keys_of_rows(keys: list[list[int]]) -> None:
+    offsets, _ = column(keys)
+    of_rows = rows.row_keys(offsets)
+    same = of_rows[1:] == of_rows[:-1]
+    assert rows.offsets_of_runs(of_rows, same, len(keys)).tolist() == offsets.tolist()
+    assert rows.offsets_of(of_rows, len(keys)).tolist() == offsets.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1) | st.integers(0, 3)), max_size=5))
+def test_ranges_follow_one_another(pairs: list[tuple[int, int]]) -> None:
+    starts, lengths = (np.array([pair[place] for pair in pairs], np.int64) for place in (0, 1))
+    expected = [number for start, length in pairs for number in range(start, start + length)]
+    assert rows.ranges(starts, lengths).tolist() == expected

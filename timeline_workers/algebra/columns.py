@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from .rows import gathered
 from .values import (
     FLOAT,
     INT,
@@ -38,6 +39,16 @@ def take(values: V, rows: Rows) -> V:
     else:
         taken = Linear(values.known[rows], values.num[rows], values.slope[rows])
     return cast(V, taken)
+
+
+def take_mixed(values: Tagged, rows: Int64) -> Tagged:
+    """The values at ``rows``, which are many in no order."""
+    if is_constant(values) or not len(rows):
+        return take(values, rows)
+    tag = values.tags.min()
+    alike = bool(tag == values.tags.max())
+    tags = np.full(len(rows), tag, np.uint8) if alike else values.tags.take(rows)
+    return Tagged(tags, gathered(values.bits, rows), values.strings)
 
 
 def in_table(values: Tagged, strings: StringTable) -> Tagged:

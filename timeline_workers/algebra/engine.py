@@ -3,7 +3,8 @@ events."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..events.batch import EventBatch
 from ..language.tree import Aggregate, Expression
@@ -11,8 +12,23 @@ from .aggregate import AggregateNode
 from .leaves import Group, LeafRouter, in_groups
 from .nodes import DerivedNode, EventNode
 from .operators import inputs_of, is_leaf
+from .revisions import Revision
 from .timelines import KeyTable, Timeline
 from .values import Bools, Scalar, Tagged
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    node: EventNode
+    router: LeafRouter
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """``inputs``: the places of its inputs among the steps of the evaluation."""
+
+    node: DerivedNode
+    inputs: list[int]
 
 
 class Evaluation:
@@ -25,13 +41,15 @@ class Evaluation:
         self.expression = expression
         self.keys = KeyTable()
         self._nodes: dict[Expression, EventNode | DerivedNode] = {}
-        self._order: list[Expression] = []
-        self._routers: dict[Expression, LeafRouter] = {}
+        # Children first. The places of inputs are found once: looking an expression up hashes all of it.
+        self._steps: list[_Leaf | _Derived] = []
         self._aggregate: AggregateNode | None = None
+        self._aggregated: list[int] = []
         for child in inputs_of(expression) if isinstance(expression, Aggregate) else (expression,):
             self._plan(child)
         if isinstance(expression, Aggregate):
             self._aggregate = AggregateNode(expression, self.keys)
+            self._aggregated = self._places(expression)
 
     def _plan(self, expression: Expression) -> None:
         if expression in self._nodes:
@@ -39,38 +57,41 @@ class Evaluation:
         for child in inputs_of(expression):
             self._plan(child)
         if is_leaf(expression):
-            self._nodes[expression] = EventNode(expression, self.keys)
-            self._routers[expression] = LeafRouter(expression)
+            leaf = self._nodes[expression] = EventNode(expression, self.keys)
+            self._steps.append(_Leaf(leaf, LeafRouter(expression)))
         else:
-            node = self._nodes[expression] = DerivedNode(expression, self.keys)
+            node = DerivedNode(expression, self.keys)
             for slot, child in enumerate(inputs_of(expression)):
                 node.share(slot, self._nodes[child].output)
-        self._order.append(expression)
+            self._steps.append(_Derived(node, self._places(expression)))
+            self._nodes[expression] = node
+
+    def _places(self, expression: Expression) -> list[int]:
+        """The places of the inputs of ``expression`` among the steps."""
+        planned = list(self._nodes)
+        return [planned.index(child) for child in inputs_of(expression)]
 
     def add(self, batch: EventBatch) -> None:
         """Take in a batch of events."""
-        needs = {leaf: router.wanted(batch) for leaf, router in self._routers.items()}
+        needs = [step.router.wanted(batch) if isinstance(step, _Leaf) else None for step in self._steps]
         for group in in_groups(batch, self.keys.intern_all(batch.keys)):
-            self._add(group, batch, needs)
+            self._add(group, needs)
         if self._aggregate is not None:
             self._aggregate.advance()
 
-    def _add(
-        self, group: Group, batch: EventBatch, needs: Mapping[Expression, tuple[Bools, Tagged | None]]
-    ) -> None:
-        revisions = {}
-        for expression in self._order:
-            node = self._nodes[expression]
-            if isinstance(node, EventNode):
-                leaf = self._routers[expression].of_group(group, batch, *needs[expression])
-                revisions[expression] = node.ingest(leaf, group.numbers)
+    def _add(self, group: Group, needs: Sequence[tuple[Bools, Tagged | None] | None]) -> None:
+        revisions: list[Revision] = []
+        for step, needed in zip(self._steps, needs, strict=True):
+            if isinstance(step, _Leaf):
+                assert needed is not None
+                revisions.append(step.node.ingest(step.router.of_group(group, *needed), group.numbers))
                 continue
-            for slot, child in enumerate(inputs_of(expression)):
-                node.receive(slot, revisions[child])
-            revisions[expression] = node.advance()
+            for slot, place in enumerate(step.inputs):
+                step.node.receive(slot, revisions[place])
+            revisions.append(step.node.advance())
         if self._aggregate is not None:
-            for slot, child in enumerate(inputs_of(self.expression)):
-                self._aggregate.receive(slot, revisions[child])
+            for slot, place in enumerate(self._aggregated):
+                self._aggregate.receive(slot, revisions[place])
 
     def timeline(self, node: Expression | None = None) -> Timeline:
         """The timeline of ``node`` (default: the whole expression) over ``keys``.

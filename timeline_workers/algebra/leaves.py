@@ -21,7 +21,7 @@ from ..language.tree import (
 from . import columns
 from .log import positions_ascend
 from .predicates import matches
-from .rows import earliest, first_of_runs, offsets_of, order, row_keys
+from .rows import earliest, first_of_runs, gathered, offsets_of, order, row_keys
 from .timelines import Key
 from .values import UNKNOWN, Bools, Int64, Tagged
 
@@ -50,10 +50,10 @@ class Progress:
 class LeafBatch:
     """One batch for one leaf.
 
-    ``keys``: all keys of the batch, also those without rows here; ``origins``: int64, the earliest event
-    time of each in this batch; ``key``, ``time``, ``position``, ``values``: the leaf's rows, ``key``
-    indexing ``keys``, values None for existence leaves; ``progress``: how far the source has been sent with
-    this batch.
+    ``keys``: all keys of the batch, also those without rows here; none where the leaf is given their
+    numbers; ``origins``: int64, the earliest event time of each in this batch; ``key``, ``time``,
+    ``position``, ``values``: the leaf's rows, ``key`` indexing ``keys``, values None for existence leaves;
+    ``progress``: how far the source has been sent with this batch.
     """
 
     keys: list[Key]
@@ -80,13 +80,14 @@ class LeafBatch:
 @dataclass(frozen=True, slots=True)
 class Group:
     """Some whole keys of a batch. ``numbers``: those of the keys in a key table, ascending; ``rows``: their
-    events, in the order of (key, time, position); ``key``: int64, of each of ``rows``, its key's place among
-    ``keys``; ``origins``: the earliest event time of each key.
+    events, in the order of (key, time, position), with their ``time`` and ``position``; ``key``: int64, of
+    each of ``rows``, its key's place among ``numbers``; ``origins``: the earliest event time of each key.
     """
 
-    keys: list[Key]
     numbers: Int64
     rows: Int64
+    time: Int64
+    position: Positions
     key: Int64
     origins: Int64
 
@@ -95,29 +96,31 @@ def in_groups(batch: EventBatch, numbers: Int64, at_once: int = GROUP_EVENTS) ->
     """Give ``batch``, the numbers of whose keys in a key table are ``numbers``, in groups of whole keys, of
     about ``at_once`` events. So it is sorted once for all leaves.
     """
-    key, names = batch.key.astype(np.int64), batch.keys
+    key = batch.key.astype(np.int64)
     if not bool((numbers[1:] > numbers[:-1]).all()):
         by_number = np.argsort(numbers)
         places = np.empty(len(numbers), np.int64)
         places[by_number] = np.arange(len(numbers))
         key, numbers = places[key], numbers[by_number]
-        names = [names[place] for place in by_number.tolist()]
-    if positions_ascend(batch.position):
+    successive = batch.position.ascend_by_one()
+    if successive or positions_ascend(batch.position):
         rows = order(key, batch.time)
     else:
         where = batch.position
         rows = np.lexsort((where.minor, where.major, where.partition, batch.time, key))
-    offsets = offsets_of(key, len(names))
+    offsets = offsets_of(key, len(numbers))
     first = 0
-    while first < len(names):
-        last = min(int(np.searchsorted(offsets, offsets[first] + at_once)), len(names))
+    while first < len(numbers):
+        last = min(int(np.searchsorted(offsets, offsets[first] + at_once)), len(numbers))
         last = max(last, first + 1)
         own = offsets[first : last + 1] - offsets[first]
         taken = rows[offsets[first] : offsets[last]]
         origins = np.full(last - first, 2**63 - 1, np.int64)
         known = np.flatnonzero(np.diff(own))
-        origins[known] = batch.time[taken[own[known]]]
-        yield Group(names[first:last], numbers[first:last], taken, row_keys(own), origins)
+        time = gathered(batch.time, taken)
+        origins[known] = time[own[known]]
+        position = batch.position.successive(taken) if successive else batch.position.take(taken)
+        yield Group(numbers[first:last], taken, time, position, row_keys(own), origins)
         first = last
 
 
@@ -168,18 +171,24 @@ class LeafRouter:
             progress,
         )
 
-    def of_group(self, group: Group, events: EventBatch, wanted: Bools, values: Tagged | None) -> LeafBatch:
-        """Return the leaf's batch of the events of ``group``, which is one of ``events``; ``wanted``,
-        ``values``: what the leaf needs of ``events``."""
-        mine = np.flatnonzero(wanted[group.rows])
-        if isinstance(self.leaf, HasExisted):
-            mine = mine[first_of_runs(group.key[mine])]  # nothing but a key's first is held
-        rows = group.rows[mine]
+    def of_group(self, group: Group, wanted: Bools, values: Tagged | None) -> LeafBatch:
+        """Return the leaf's batch of the events of ``group``, whose keys go by their numbers; ``wanted``,
+        ``values``: what the leaf needs of the batch that it is a group of."""
+        key, time, position, rows = group.key, group.time, group.position, group.rows
+        everything = bool(wanted.all())
+        if not everything or isinstance(self.leaf, HasExisted):
+            if everything:
+                mine = np.flatnonzero(first_of_runs(key))
+            else:
+                mine = np.flatnonzero(wanted[rows])
+                if isinstance(self.leaf, HasExisted):
+                    mine = mine[first_of_runs(key[mine])]  # nothing but a key's first is held
+            key, time, position, rows = key[mine], time[mine], position.take(mine), rows[mine]
         return LeafBatch(
-            group.keys,
+            [],
             group.origins,
-            group.key[mine],
-            events.time[rows],
-            events.position.take(rows),
-            None if values is None else columns.take(values, rows),
+            key,
+            time,
+            position,
+            None if values is None else columns.take_mixed(values, rows),
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..events.batch import Positions
 from . import columns
-from .rows import FOREVER, offsets_of, order, row_keys, search_runs
+from .rows import FOREVER, offsets_of, offsets_of_runs, order, row_keys, search_runs
 from .rowstore import Array, RowStore
 from .values import Bools, Int64, StringTable, Tagged
 
@@ -35,8 +35,9 @@ class EventLog:
 
 def sorted_log(keys: int, key: Int64, times: Int64, positions: Positions, values: Tagged | None) -> EventLog:
     """Build a log from events in any order, dropping repeated positions."""
-    if _is_sorted(key, times):
-        return EventLog(offsets_of(key, keys), times, positions, values)
+    same_key = key[1:] == key[:-1]
+    if bool(((key[1:] > key[:-1]) | (same_key & (times[1:] > times[:-1]))).all()):  # no two at one instant
+        return EventLog(offsets_of_runs(key, same_key, keys), times, positions, values)
     if not positions_ascend(positions):
         rows = np.lexsort((positions.minor, positions.major, positions.partition))
         key, times, positions = key[rows], times[rows], positions.take(rows)
@@ -58,10 +59,11 @@ def sorted_log(keys: int, key: Int64, times: Int64, positions: Positions, values
     return EventLog(offsets_of(key, keys), times, positions, values)
 
 
-def _is_sorted(key: Int64, times: Int64) -> bool:
-    """Whether the rows stand in the order of a log already, no two of a key at one instant."""
-    same_key = key[1:] == key[:-1]
-    return bool(((key[1:] > key[:-1]) | (same_key & (times[1:] > times[:-1]))).all())
+def no_events(like: EventLog, keys: int) -> EventLog:
+    """Nothing of ``keys`` keys, in the layout of another log."""
+    none = np.zeros(0, np.int64)
+    values = None if like.values is None else columns.empty_like(like.values)
+    return EventLog(np.zeros(keys + 1, np.int64), none, like.positions.take(none), values)
 
 
 def positions_ascend(positions: Positions) -> bool:
@@ -93,10 +95,11 @@ class LogStore:
         """The events of each of ``keys`` at or after ``times``, renumbered ``0..M-1``."""
         return self._log(*self._rows.rows_from(keys, self._before(keys, times)))
 
-    def add(self, keys: Int64, froms: Int64, new: EventLog) -> None:
-        """Add ``new``, over the ascending ``keys``, none earlier than its ``froms``."""
+    def add(self, keys: Int64, froms: Int64, new: EventLog) -> EventLog:
+        """Add ``new``, over the ascending ``keys``, none earlier than its ``froms``. Returns all events from
+        there on, as ``since`` does."""
         if not len(keys):
-            return
+            return new
         self._rows.ensure_keys(int(keys.max()) + 1)
         keep = self._before(keys, froms)
         tail = self._log(*self._rows.rows_from(keys, keep))
@@ -112,6 +115,7 @@ class LogStore:
                 values,
             )
         self._rows.replace(keys, keep, new.offsets, self._columns(new))
+        return new
 
     def log(self, keys: int) -> EventLog:
         """Everything, of ``keys`` keys."""

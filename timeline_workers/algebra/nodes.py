@@ -21,12 +21,12 @@ from ..language.tree import Expression
 from . import columns, pieces
 from .keyrows import DerivedRows, KeyRows, LeafRows
 from .leaves import LeafBatch
-from .log import EventLog, LogStore, sorted_log
+from .log import EventLog, LogStore, no_events, sorted_log
 from .operators import Window, event_operator, inputs_of, timeline_operator
 from .revisions import KeySet, Revision, above, take_in
 from .rows import FOREVER, distinct, earliest
 from .timelines import KeyTable, Timeline
-from .timelinestore import TimelineStore
+from .timelinestore import Place, TimelineStore
 from .values import Bools, Flags, Int64, StringTable, Tagged, Values
 
 
@@ -59,26 +59,15 @@ class _Node:
         """The node's own timeline of ``keys`` (ascending, in their domain) from ``froms`` on."""
         return Revision(keys, froms, self.output.cut(keys, froms))
 
-    def _window(self, keys: Int64, froms: Int64, fresh: Bools) -> Window:
-        if bool(fresh.all()):
-            return Window(froms, fresh, None)
-        _, before = self.output.before(keys, froms)
-        return Window(froms, fresh, before)
-
-    def _replace(self, keys: Int64, froms: Int64, computed: Timeline) -> Revision:
-        """Take ``computed`` as the node's timeline from ``froms`` on; return what really changed."""
+    def _replace(self, keys: Int64, froms: Int64, place: Place | None, computed: Timeline) -> Revision:
+        """Take ``computed`` as the node's timeline from ``froms`` on, which lie at ``place`` in it; return
+        what really changed."""
         computed = pieces.clip(computed, froms)
-        if not self.output.has_none(keys):
-            changed, since = pieces.where_they_part(self.output.cut(keys, froms), computed)
-        else:
-            changed, since = np.ones(len(keys), np.bool_), froms
-        if bool(changed.all()):
-            news = Revision(keys, since, pieces.clip(computed, since))
-        else:
-            rows = np.flatnonzero(changed)
-            news = Revision(keys[rows], since[rows], pieces.cut(computed, rows, since[rows]))
-        self.output.replace_suffix(news.keys, news.froms, news.suffix)
-        return news
+        if place is None:
+            self.output.put_rows(keys, computed)
+            return Revision(keys, froms, computed)
+        rows, since, news = self.output.replace_from(place, computed)
+        return Revision(keys if len(rows) == len(keys) else keys[rows], since, news)
 
 
 class EventNode(_Node):
@@ -110,25 +99,30 @@ class EventNode(_Node):
             return self.revision(touched, touched)
         batch = self._in_time(batch)
         self.prepare(int(touched[-1]) + 1)
-        origins, had = earliest(len(touched), place, batch.origins), self.origins[touched]
+        had = self.origins[touched]
+        origins = batch.origins if touched is number else earliest(len(touched), place, batch.origins)
         np.maximum.at(self.seen, number, batch.origins)
         froms = np.where(origins < had, origins, FOREVER)
         self.origins[touched] = np.minimum(had, origins)
+        events = None
         if len(batch.time):
-            rows_of = place[batch.key]
+            rows_of = batch.key if touched is number else place[batch.key]
             if self.operator.keeps_first:
                 first = self._keep_first(touched, rows_of, batch)
             else:
-                first = self._keep_all(touched, rows_of, batch)
+                first, events = self._keep_all(touched, rows_of, batch)
+                if self.operator.lookback or bool((froms < first).any()):
+                    events = None
             froms = np.minimum(froms, first)
         need = np.flatnonzero(froms != FOREVER)
         if not len(need):
             return self.revision(need, need)
         keys, froms = touched[need], froms[need]
-        events = self.log.since(keys, froms - max(self.operator.lookback - 1, 0))
-        return self._replace(
-            keys, froms, self.operator.apply(events, self._window(keys, froms, froms <= self.origins[keys]))
-        )
+        if events is None:
+            events = self.log.since(keys, froms - max(self.operator.lookback - 1, 0))
+        at = self.output.place(keys, froms)
+        window = _window(froms, froms <= self.origins[keys], at)
+        return self._replace(keys, froms, at, self.operator.apply(events, window))
 
     def _in_time(self, batch: LeafBatch) -> LeafBatch:
         """``batch`` without what the leaf, having folded, could not take into account."""
@@ -141,8 +135,9 @@ class EventNode(_Node):
         self.too_late += int(late.sum())
         return batch.without(late, origins)
 
-    def _keep_all(self, touched: Int64, rows_of: Int64, batch: LeafBatch) -> Int64:
-        """Hold all events. Returns each key's first instant, FOREVER where it has none."""
+    def _keep_all(self, touched: Int64, rows_of: Int64, batch: LeafBatch) -> tuple[Int64, EventLog]:
+        """Hold all events. Returns each key's first instant, FOREVER where it has none, and of the keys that
+        have one all events from there on."""
         new = sorted_log(len(touched), rows_of, batch.time, batch.position, self._coded(batch.values))
         first = np.full(len(touched), FOREVER, np.int64)
         with_rows = np.flatnonzero(new.offsets[1:] > new.offsets[:-1])
@@ -150,13 +145,10 @@ class EventNode(_Node):
         last = new.times[new.offsets[with_rows + 1] - 1]
         self.seen[touched[with_rows]] = np.maximum(self.seen[touched[with_rows]], last)
         if len(with_rows) == len(touched):
-            self.log.add(touched, first, new)
-            return first
+            return first, self.log.add(touched, first, new)
         offsets = new.offsets[np.append(with_rows, len(touched))]
-        self.log.add(
-            touched[with_rows], first[with_rows], EventLog(offsets, new.times, new.positions, new.values)
-        )
-        return first
+        new = EventLog(offsets, new.times, new.positions, new.values)
+        return first, self.log.add(touched[with_rows], first[with_rows], new)
 
     def _keep_first(self, touched: Int64, rows_of: Int64, batch: LeafBatch) -> Int64:
         """Hold each key's earliest event only. Returns its instant, FOREVER where an earlier one is held."""
@@ -211,7 +203,7 @@ class EventNode(_Node):
         """What was held of ``keys``; they keep their numbers, and are unknown from here on."""
         rows = self.copy_out(keys)
         self.origins[keys], self.seen[keys] = FOREVER, -FOREVER
-        self.log.replace(keys, _no_events(rows.log, len(keys)))
+        self.log.replace(keys, no_events(rows.log, len(keys)))
         self.output.put_rows(keys, pieces.empty(self.output.blank, len(keys)))
         return rows
 
@@ -255,9 +247,9 @@ class EventNode(_Node):
         self.seen[keys] = np.maximum(origins[keys], self.log.last_times(keys))
         if len(keys):
             events = self.log.since(keys, np.full(len(keys), -FOREVER, np.int64))
-            fresh = np.ones(len(keys), np.bool_)
-            window = self._window(keys, origins[keys], fresh)
-            self._replace(keys, origins[keys], self.operator.apply(events, window))
+            window = Window(origins[keys], np.ones(len(keys), np.bool_), None)
+            at = self.output.place(keys, origins[keys])
+            self._replace(keys, origins[keys], at, self.operator.apply(events, window))
 
     def _coded(self, values: Tagged | None) -> Tagged | None:
         if values is None or self.log.strings is None:
@@ -382,20 +374,25 @@ class DerivedNode(_Node):
         for timeline in held:
             timeline.ensure_keys(int(keys[-1]) + 1)
         self.output.ensure_keys(int(keys[-1]) + 1)
-        begins = np.maximum.reduce([timeline.origins(keys) for timeline in held])
-        keys, begins = keys[begins != FOREVER], begins[begins != FOREVER]
-        if not len(keys):
-            return self.revision(keys, keys)
+        origins = [timeline.origins(keys) for timeline in held]
+        begins = np.maximum.reduce(origins)
+        known = np.flatnonzero(begins != FOREVER)
+        if not len(known):
+            return self.revision(known, known)
+        if len(known) < len(keys):
+            keys, begins, origins = keys[known], begins[known], [one[known] for one in origins]
         # A child begun anew tells everything from before its origin on: what the node had there goes.
         since = self.stale.take(keys)
         froms = np.maximum(since, begins)
         reach = froms - self.operator.lookback
-        suffixes = [timeline.covering(keys, reach) for timeline in held]
-        window = self._window(keys, froms, froms <= begins)
-        return self._replace(keys, since, pieces.clip(self.operator.apply(suffixes, window), froms))
+        suffixes = [child.covering(keys, reach, first) for child, first in zip(held, origins, strict=True)]
+        place = self.output.place(keys, froms)
+        window = _window(froms, froms <= begins, place)
+        computed = pieces.clip(self.operator.apply(suffixes, window), froms)
+        if place is not None and bool((since != froms).any()):
+            place = self.output.place(keys, since)
+        return self._replace(keys, since, place, computed)
 
 
-def _no_events(like: EventLog, keys: int) -> EventLog:
-    none = np.zeros(0, np.int64)
-    values = None if like.values is None else columns.empty_like(like.values)
-    return EventLog(np.zeros(keys + 1, np.int64), none, like.positions.take(none), values)
+def _window(froms: Int64, fresh: Bools, place: Place | None) -> Window:
+    return Window(froms, fresh, None if place is None or bool(fresh.all()) else place.carried)

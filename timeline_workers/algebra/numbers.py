@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..language.tree import ArithmeticOperator, CompareOperator
-from .columns import in_table
+from .columns import in_table, is_constant
 from .values import (
     BOOL,
     FLOAT,
@@ -82,6 +82,8 @@ def is_number(values: Tagged) -> Bools:
 def compare(operator: CompareOperator, a: Tagged, b: Tagged) -> Bools:
     """Pointwise comparison; False where a side is unknown or the types do not compare."""
     b = in_table(b, a.strings)
+    if operator in ("==", "!=") and len(b) and is_constant(b) and b.tags[0] == STRING:
+        return _is_text(a, b.bits[0], operator == "==")
     result = np.zeros(len(a), np.bool_)
     strings = (a.tags == STRING) & (b.tags == STRING)
     if strings.any():
@@ -93,6 +95,13 @@ def compare(operator: CompareOperator, a: Tagged, b: Tagged) -> Bools:
     numbers = is_number(a) & is_number(b)
     if numbers.any():
         result |= numbers & holds(operator, _number_signs(a, b))
+    return result
+
+
+def _is_text(values: Tagged, code: np.int64, wanted: bool) -> Bools:
+    """Where a value is the string of that code or, unless ``wanted``, another string."""
+    result: Bools = values.bits == code if wanted else values.bits != code
+    result &= values.tags == STRING
     return result
 
 

@@ -86,7 +86,12 @@ def origins(timeline: Timeline, keys: Int64) -> Int64:
 def covering(timeline: Timeline, keys: Int64, times: Int64) -> Timeline:
     """The rows of each key from the one that holds at ``times`` on, with their own starts."""
     rows = locate(timeline, keys, times)
-    low = np.where(rows >= 0, rows, timeline.offsets[keys])
+    return after(timeline, keys, np.where(rows >= 0, rows - timeline.offsets[keys], 0))
+
+
+def after(timeline: Timeline, keys: Int64, skip: Int64) -> Timeline:
+    """The rows of each of ``keys`` after its first ``skip``."""
+    low = timeline.offsets[keys] + skip
     lengths = timeline.offsets[keys + 1] - low
     picked = ranges(low, lengths)
     offsets = np.zeros(len(keys) + 1, np.int64)
@@ -171,13 +176,7 @@ def refine(timelines: Sequence[Timeline]) -> Refined:
         offsets = np.zeros(len(everywhere) + 1, np.int64)
         offsets[everyone + 1] = lengths
         return Refined(np.cumsum(offsets), refined.starts, rows)
-    # All rows from before the last of them begins stand at that instant, where the last one counts.
-    firsts = [t.starts[t.offsets[:-1]] for t in timelines]
-    begins = np.maximum.reduce(firsts)
-    starts = [
-        t.starts if bool((first == begins).all()) else np.maximum(t.starts, np.repeat(begins, count))
-        for t, first, count in zip(timelines, firsts, counts, strict=True)
-    ]
+    starts = begun_together(timelines, counts)
     which, last = merged([t.offsets for t in timelines], starts)
     picked = np.flatnonzero(last)
     rows = []
@@ -189,8 +188,35 @@ def refine(timelines: Sequence[Timeline]) -> Refined:
     return Refined(offsets, np.maximum.reduce([s[row] for s, row in zip(starts, rows, strict=True)]), rows)
 
 
-def where_they_part(old: Timeline, new: Timeline) -> tuple[Bools, Int64]:
-    """For each key: whether two suffixes differ, and the first instant from which they do."""
+def begun_together(timelines: Sequence[Timeline], counts: Sequence[Int64]) -> list[Int64]:
+    """The starts of ``timelines`` that have rows of every key, ``counts`` of them, where none begins before
+    the last.
+
+    Rows from before a key's last timeline begins stand at that instant, where the last of them counts.
+    """
+    firsts = [timeline.starts[timeline.offsets[:-1]] for timeline in timelines]
+    begins = np.maximum.reduce(firsts)
+    return [
+        t.starts if bool((first == begins).all()) else np.maximum(t.starts, np.repeat(begins, count))
+        for t, first, count in zip(timelines, firsts, counts, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """Of each key of two suffixes: whether they differ, from which instant on (FOREVER where they do not),
+    and how many rows they begin with that are the same; ``holding``: which row of the new one holds at that
+    instant, its first if it begins later.
+    """
+
+    differs: Bools
+    since: Int64
+    rows: Int64
+    holding: Int64
+
+
+def part(old: Timeline, new: Timeline) -> Parted:
+    """Where two suffixes of the same keys part."""
     old_count, new_count = np.diff(old.offsets), np.diff(new.offsets)
     common = np.minimum(old_count, new_count)
     left = ranges(old.offsets[:-1], common)
@@ -205,7 +231,8 @@ def where_they_part(old: Timeline, new: Timeline) -> tuple[Bools, Int64]:
     differs = (first < common) | (old_count != new_count)
     at_old = _start_or_forever(old, first, old_count)
     at_new = _start_or_forever(new, first, new_count)
-    return differs, np.minimum(at_old, at_new)
+    since = np.minimum(at_old, at_new)
+    return Parted(differs, since, first, np.maximum(first - (at_new > since), 0))
 
 
 def _start_or_forever(timeline: Timeline, place: Int64, counts: Int64) -> Int64:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import pieces
-from .rows import FOREVER
+from .rows import FOREVER, first_of_runs
 from .timelines import Timeline
 from .timelinestore import TimelineStore
 from .values import Int64
@@ -32,6 +32,7 @@ class KeySet:
 
     def __init__(self) -> None:
         self._froms = np.zeros(0, np.int64)
+        self._added: list[Int64] = []  # all that are marked are among these
 
     def add(self, keys: Int64, froms: Int64) -> None:
         """Mark ``keys`` (distinct) from ``froms`` on."""
@@ -43,10 +44,19 @@ class KeySet:
             grown[: len(self._froms)] = self._froms
             self._froms = grown
         self._froms[keys] = np.minimum(self._froms[keys], froms)
+        self._added.append(keys)
 
     def marked(self) -> Int64:
-        """The marked keys, ascending."""
-        return np.flatnonzero(self._froms != FOREVER)
+        """The marked keys, ascending. This costs by how many were marked, not by the greatest."""
+        if not self._added:
+            return np.zeros(0, np.int64)
+        keys = self._added[0] if len(self._added) == 1 else np.concatenate(self._added)
+        if not bool((keys[1:] > keys[:-1]).all()):
+            keys = np.sort(keys)
+            keys = keys[np.flatnonzero(first_of_runs(keys))]
+        keys = keys[np.flatnonzero(self._froms[keys] != FOREVER)]
+        self._added = [keys] if len(keys) else []
+        return keys
 
     def take(self, keys: Int64) -> Int64:
         """Return the instants of ``keys`` and unmark them."""
@@ -69,6 +79,7 @@ class KeySet:
     def renumber(self, keep: Int64) -> None:
         """Key ``keep[i]`` becomes key ``i``; all others are unmarked."""
         self._froms = self.peek(keep)
+        self._added = [np.flatnonzero(self._froms != FOREVER)]
 
 
 def above(held: TimelineStore | None, revision: Revision, folded: int | None, floor: int | None) -> Revision:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .values import Bools, Int64
 
 FOREVER = 2**63 - 1
+_MANY = 2**15  # so many numbers do not stay in the fastest cache
 
 
 def row_keys(offsets: Int64) -> Int64:
@@ -32,6 +33,8 @@ def ranges(starts: Int64, lengths: Int64) -> Int64:
     total = int(lengths.sum())
     if total == 0:
         return np.zeros(0, np.int64)
+    if int(lengths.max()) == 1:
+        return starts if total == len(starts) else starts[np.flatnonzero(lengths)]
     ends = np.cumsum(lengths)
     rows: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
     return rows
@@ -67,10 +70,31 @@ def order(keys: Int64, times: Int64) -> NDArray[np.intp]:
 
 
 def _sorted_rows(values: Int64, bits: int) -> NDArray[np.intp]:
-    packed = (values << bits) | np.arange(len(values), dtype=np.int64)
+    packed = values << bits
+    packed |= np.arange(len(values), dtype=np.int64)
     packed.sort()
-    rows: NDArray[np.intp] = packed & ((1 << bits) - 1)
-    return rows
+    packed &= (1 << bits) - 1
+    return packed
+
+
+def gathered(column: Int64, rows: Int64) -> Int64:
+    """``column[rows]``, for ``rows`` in no order.
+
+    Reading here and there costs by what it touches. So many rows are read from a copy of the column, less its
+    least number, in as few bytes as hold it.
+    """
+    if len(rows) < _MANY or 4 * len(rows) < len(column):
+        return column[rows]
+    low = int(column.min())
+    span = int(column.max()) - low
+    if span >= 2**32:
+        return column.take(rows)
+    kind = np.uint8 if span < 2**8 else np.uint16 if span < 2**16 else np.uint32
+    narrow = np.empty(len(column), kind)
+    np.subtract(column, low, out=narrow, casting="unsafe")
+    found: Int64 = narrow.take(rows).astype(np.int64)
+    found += low
+    return found
 
 
 def merged(offsets: Sequence[Int64], starts: Sequence[Int64]) -> tuple[Int64, Bools]:
@@ -116,11 +140,21 @@ def led(offsets: Int64, needed: Bools) -> tuple[Int64, Int64, Int64]:
     return grown, grown[:-1][needed], others
 
 
+def offsets_of_runs(keys: Int64, same: Bools, count: int) -> Int64:
+    """The offsets of ``count`` keys from the ascending key of every row; ``same``: whether each row but the
+    first is of the key of the row before it."""
+    offsets = np.zeros(count + 1, np.int64)
+    if len(keys):
+        first = np.append(0, np.flatnonzero(~same) + 1)
+        offsets[keys[first] + 1] = np.diff(first, append=len(keys))
+    return np.cumsum(offsets, out=offsets)
+
+
 def kept_offsets(offsets: Int64, stay: Bools) -> Int64:
     """The offsets when only the rows that ``stay`` are left."""
-    kept = np.zeros(len(stay) + 1, np.int64)
-    np.cumsum(stay, out=kept[1:])
-    left: Int64 = kept[offsets]
+    kept = np.zeros(len(stay) + 1, np.int32 if len(stay) < 2**31 else np.int64)
+    np.cumsum(stay, dtype=kept.dtype, out=kept[1:])
+    left: Int64 = kept[offsets].astype(np.int64)
     return left
 
 
@@ -176,32 +210,28 @@ def search(offsets: Int64, starts: Int64, keys: Int64, times: Int64) -> Int64:
 def search_runs(first: Int64, counts: Int64, starts: Int64, times: Int64) -> Int64:
     """For each run of ``counts`` rows from ``first`` on: the number of its rows with start <= time.
 
-    A vectorised binary search that first looks at the end, where in-order questions are.
+    A vectorised search that goes back from the end, where in-order questions are, in steps that double; and
+    after some looks at the beginning, where those about a key's origin are.
     """
     if len(starts) == 0 or len(first) == 0:
         return np.zeros(len(first), np.int64)
     high = first + counts
     at_end = (counts > 0) & (starts[np.maximum(high - 1, 0)] <= times)
     low = np.where(at_end, high, first)
-    active = np.flatnonzero(high > low)
-    lo, hi, wanted = low[active], high[active], times[active]
-    for _ in range(2):  # what is almost in order is just before the end
-        if not len(active):
-            break
-        hi -= 1
-        done = (hi == lo) | (starts[hi - 1] <= wanted)
-        low[active[done]] = hi[done]
-        rest = ~done
-        active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
+    active = np.flatnonzero(low < high)
+    lo, hi, wanted = low[active], high[active] - 1, times[active]
+    rounds = 0
     while len(active):
-        middle = (lo + hi) >> 1
-        right = starts[middle] <= wanted
-        lo = np.where(right, middle + 1, lo)
-        hi = np.where(right, hi, middle)
-        done = lo >= hi
-        if done.any():
-            low[active[done]] = lo[done]
-            rest = ~done
+        rest = np.flatnonzero(lo < hi)
+        if len(rest) < len(active):
+            low[active] = lo
             active, lo, hi, wanted = active[rest], lo[rest], hi[rest], wanted[rest]
+        # Within the last step taken, half the way is nearer than the next step.
+        probe = lo.copy() if rounds in (3, 4) else np.maximum(hi - (1 << rounds), (lo + hi) >> 1)
+        right = starts[probe] <= wanted
+        np.copyto(hi, probe, where=~right)
+        probe += 1
+        np.copyto(lo, probe, where=right)
+        rounds = min(rounds + 1, 62)
     found: Int64 = low - first
     return found

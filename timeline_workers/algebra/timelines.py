@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import filterfalse
+from itertools import repeat
 from typing import TypeAlias
 
 import numpy as np
@@ -58,13 +58,18 @@ class KeyTable:
 
     def intern_all(self, keys: Sequence[Key]) -> Int64:
         """Return the numbers of ``keys``, adding those that are new."""
-        try:
-            return np.fromiter(map(self.index.__getitem__, keys), np.int64, len(keys))
-        except KeyError:
-            new = list(dict.fromkeys(filterfalse(self.index.__contains__, keys)))
+        codes = np.fromiter(map(self.index.get, keys, repeat(-1)), np.int64, len(keys))
+        unknown = np.flatnonzero(codes < 0)
+        if len(unknown):
+            missing = [keys[place] for place in unknown.tolist()]
+            new = list(dict.fromkeys(missing))
             self.index.update(zip(new, range(len(self.names), len(self.names) + len(new)), strict=True))
             self.names.extend(new)
-            return np.fromiter(map(self.index.__getitem__, keys), np.int64, len(keys))
+            if len(new) == len(missing):
+                codes[unknown] = np.arange(len(self.names) - len(new), len(self.names))
+            else:
+                codes[unknown] = [self.index[key] for key in missing]
+        return codes
 
     def renumbered(self, keep: Int64) -> KeyTable:
         """A table in which key ``keep[i]`` of this one is key ``i``, and no other is known."""

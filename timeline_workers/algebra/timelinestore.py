@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from . import columns, pieces
@@ -9,6 +11,20 @@ from .rows import FOREVER, search_runs
 from .rowstore import Array, RowStore
 from .timelines import Timeline
 from .values import Bools, Flags, Int64, Linear, StringTable, Tagged, Values
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an instant lies among the rows of each of ``keys``: how many of them start ``before`` it, and
+    with those at it, how many have ``begun``. ``carried``: the value of the last one before it, carried
+    forward to it; arbitrary where there is none.
+    """
+
+    keys: Int64
+    times: Int64
+    before: Int64
+    begun: Int64
+    carried: Values
 
 
 class TimelineStore:
@@ -48,10 +64,6 @@ class TimelineStore:
         starts = self._rows.column(0)
         return np.where(self._rows.count[keys] > 0, starts[self._rows.low[keys]], FOREVER)
 
-    def has_none(self, keys: Int64) -> bool:
-        """Whether none of ``keys`` is known."""
-        return not self._rows.live or not self._rows.count[keys].any()
-
     def earliest(self) -> int:
         """The least start of all keys; FOREVER when no key is known."""
         known = np.flatnonzero(self._rows.count)
@@ -67,16 +79,39 @@ class TimelineStore:
 
         Where there is none the value is arbitrary. The store must hold some row.
         """
-        counts = self._began(keys, times - 1)
-        found = counts > 0
-        rows = self._rows.low[keys] + counts - 1
-        rows = np.where(found, rows, rows[found][0] if found.any() else 0)
-        gap = np.where(found, times - self._rows.column(0)[rows], 0)
-        return found, columns.advance(self._values(rows), gap)
+        place = self._place(keys, times, self._rows.count[keys])
+        return place.before > 0, place.carried
 
-    def covering(self, keys: Int64, times: Int64) -> Timeline:
-        """The rows of each key from the one that holds at ``times`` on, with their own starts."""
-        offsets, rows = self._rows.rows_from(keys, np.maximum(self._began(keys, times) - 1, 0))
+    def place(self, keys: Int64, times: Int64) -> Place | None:
+        """Where each of ``times`` lies among the rows of its key; None when none of ``keys`` is known."""
+        count = self._rows.count[keys] if self._rows.live else np.zeros(0, np.int64)
+        return self._place(keys, times, count) if count.any() else None
+
+    def _place(self, keys: Int64, times: Int64, count: Int64) -> Place:
+        starts, low = self._rows.column(0), self._rows.low[keys]
+        before = search_runs(low, count, starts, times - 1)
+        after = low + before
+        begun = before + ((before < count) & (starts[np.minimum(after, len(starts) - 1, out=after)] == times))
+        found = before > 0
+        rows = low + before
+        rows -= 1
+        if not found.all():
+            rows = np.where(found, rows, rows[found][0] if found.any() else 0)
+        carried = self._values(rows)
+        if isinstance(carried, Linear):
+            carried = columns.advance(carried, np.where(found, times - starts[rows], 0))
+        return Place(keys, times, before, begun, carried)
+
+    def covering(self, keys: Int64, times: Int64, origins: Int64 | None = None) -> Timeline:
+        """The rows of each key from the one that holds at ``times`` on, with their own starts.
+
+        ``origins``: those of the keys, when they are known already.
+        """
+        if origins is not None and bool((times <= origins).all()):
+            skip = np.zeros(len(keys), np.int64)
+        else:
+            skip = np.maximum(self._began(keys, times) - 1, 0)
+        offsets, rows = self._rows.rows_from(keys, skip)
         return Timeline(offsets, self._rows.column(0)[rows], self._values(rows))
 
     def cut(self, keys: Int64, times: Int64) -> Timeline:
@@ -91,9 +126,43 @@ class TimelineStore:
         if not len(keys):
             return
         self.ensure_keys(int(keys.max()) + 1)
-        self._timeline = None
         keep = self._began(keys, times - 1)
-        suffix = self._without_continued(keys, keep, suffix)
+        self._put(keys, keep, self._without_continued(keys, keep, suffix))
+
+    def replace_from(self, place: Place, suffix: Timeline) -> tuple[Int64, Int64, Timeline]:
+        """Replace what is held from ``place`` on, of its distinct keys, by their timelines in ``suffix``,
+        none of which begins earlier or has neighbours that say the same.
+
+        Returns what this changed: of which keys (as places among those of ``place``), from which instants on,
+        and their timelines from there on.
+        """
+        first_row = np.maximum(place.begun - 1, 0)
+        offsets, rows = self._rows.rows_from(place.keys, first_row)
+        held = Timeline(offsets, self._rows.column(0)[rows], self._values(rows))
+        parted = pieces.part(pieces.clip(held, place.times), suffix)
+        keep = np.where(parted.rows > 0, first_row + parted.rows, place.before)
+        differs = np.flatnonzero(parted.differs)
+        keep, since = keep[differs], parted.since[differs]
+        news, skip = suffix, parted.holding[differs]
+        if len(differs) < suffix.keys or skip.any():
+            news = pieces.after(suffix, differs, skip)
+        news = pieces.clip(news, since)
+        if len(differs):
+            # What says the same as the row that is kept before it is not stored as a row of its own.
+            led = parted.rows[differs] > 0
+            continued = led & (parted.holding < parted.rows)[differs]
+            heads = np.flatnonzero(~led & (keep > 0) & (np.diff(news.offsets) > 0))
+            if len(heads):
+                first = news.offsets[heads]
+                gap = news.starts[first] - since[heads]
+                carried = columns.advance(columns.take(place.carried, differs[heads]), gap)
+                continued[heads] = columns.same_columns(carried, columns.take(news.values, first))
+            gone = news.offsets[:-1][continued]
+            self._put(place.keys[differs], keep, pieces.without_rows(news, gone) if len(gone) else news)
+        return differs, since, news
+
+    def _put(self, keys: Int64, keep: Int64, suffix: Timeline) -> None:
+        self._timeline = None
         values = self._in_own_table(suffix.values)
         self._rows.replace(keys, keep, suffix.offsets, [suffix.starts, *_columns_of(values)])
 

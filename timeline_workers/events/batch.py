@@ -36,6 +36,20 @@ class Positions:
             np.arange(first, first + count, dtype=np.int64),
         )
 
+    def ascend_by_one(self) -> bool:
+        """Whether these are ``in_input(first, len(self))`` for some ``first``, and at least one."""
+        minor = self.minor
+        if not len(minor) or self.partition.strides != (0,) or self.major.strides != (0,):
+            return False
+        return bool(minor[-1] - minor[0] == len(minor) - 1 and (minor[1:] > minor[:-1]).all())
+
+    def successive(self, rows: Int64) -> Positions:
+        """The positions of ``rows``, where these ``ascend_by_one``: they need not be read."""
+        count = len(rows)
+        return Positions(
+            _taken(self.partition, rows, count), _taken(self.major, rows, count), rows + self.minor[0]
+        )
+
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Positions:
         """The positions of ``rows``."""
         minor = self.minor[rows]

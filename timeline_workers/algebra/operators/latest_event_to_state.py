@@ -35,6 +35,8 @@ class LatestEventToState:
         needed = np.ones(window.keys, np.bool_)
         begun = np.flatnonzero(np.diff(events.offsets))
         needed[begun] = events.times[events.offsets[begun]] > window.froms[begun]
+        if not needed.any():
+            return pieces.compact(events.offsets, events.times, events.values)
         offsets, heads, others = led(events.offsets, needed)
         starts, bits = (np.empty(int(offsets[-1]), np.int64) for _ in range(2))
         tags = np.empty(len(bits), np.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import pieces
+from ..flags import at_least
 from ..timelines import Timeline
 from ..values import Bools, Flags
 from .window import Window
@@ -23,10 +23,7 @@ class And:
 
     def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
         """See ``TimelineOperator``."""
-        common = pieces.refine(inputs)
-        left, right = common.rows
-        flags = _flags(inputs[0])[left] & _flags(inputs[1])[right]
-        return pieces.compact(common.offsets, common.starts, Flags(flags))
+        return at_least(len(inputs), inputs)
 
 
 class Or:
@@ -37,10 +34,7 @@ class Or:
 
     def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
         """See ``TimelineOperator``."""
-        common = pieces.refine(inputs)
-        left, right = common.rows
-        flags = _flags(inputs[0])[left] | _flags(inputs[1])[right]
-        return pieces.compact(common.offsets, common.starts, Flags(flags))
+        return at_least(1, inputs)
 
 
 class Not:
