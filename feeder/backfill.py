@@ -64,6 +64,15 @@ class Backfill:
         after = {p: place(fed.reached.get(p)) for p in range(fed.partitions)}
         await self._begin_replay(fed, live, router, after, lambda: dict(self._seen), whole=True)
 
+    async def wait_for_reader(self, fed: FedGroup) -> None:
+        """Have all leaves that are fed live wait when another feeder reads the past: it may be killed before
+        it is through.
+        """
+        if not await self._is_turn(fed):
+            fed.waiting = self._wait(fed.live, whole=True)
+        else:
+            await self.yield_turn(fed)
+
     async def those_behind(self, fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> None:
         """Have leaves that have not had what the others have had go through the past, when it is this
         feeder's turn. They are not fed live meanwhile.

@@ -164,6 +164,8 @@ class TopicFeeder:
                 else:
                     await self._rest(groups)
                 for group in groups:
+                    if group.undelivered is not None and not group.whole:
+                        await self._takeover.in_silence(group)
                     await self._silence.let_rise(group)
             for group in await self._current():
                 await group.tell(self._leaves)

@@ -22,9 +22,9 @@ from .route import Group, Router
 
 log = structlog.get_logger("feeder")
 
-# Messages of a partition that another feeder may have are not read from the past before they have lain there
-# for so long and its leaves have not moved; where they move it is looked ever less often.
-UNFED_SECONDS, LONGEST_UNFED_SECONDS = 2.0, 30.0
+# For so long messages of a partition that another feeder may have are left to it, before it is looked whether
+# the leaves have moved.
+UNFED_SECONDS = 2.0
 
 
 @dataclass
@@ -41,15 +41,11 @@ class Waiting:
 @dataclass
 class Undelivered:
     """Partitions that hold messages which the leaves have not had and this feeder was not given, with where
-    the leaves were; it is looked ``again`` (a monotonic time) after ``pause`` seconds.
+    the leaves were; ``again``: the monotonic time to look once more.
     """
 
-    places: dict[int, Offset | None]
-    pause: float = UNFED_SECONDS
-    again: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.again = monotonic() + self.pause
+    places: Mapping[int, Offset | None]
+    again: float = field(default_factory=lambda: monotonic() + UNFED_SECONDS)
 
 
 @dataclass
@@ -84,8 +80,8 @@ class FedGroup:
 
     @property
     def lacks_past(self) -> bool:
-        """Whether some leaf is not fed live, so that the broker must keep what it has."""
-        return bool(self.replays) or self.waiting is not None
+        """Whether some leaf is not fed live or may lack something: the broker must keep what it has."""
+        return bool(self.replays) or self.waiting is not None or self.undelivered is not None
 
     @property
     def live(self) -> Group:
@@ -136,18 +132,6 @@ class FedGroup:
         self.skip.clear()
         self.level.clear()
 
-    def may_be_fed(self, places: dict[int, Offset | None]) -> bool:
-        """Whether another feeder may be about to feed what partitions hold after these places, where the
-        leaves are now: not when the leaves were in the same place when this was asked last.
-        """
-        last, self.undelivered = self.undelivered, None
-        before = {} if last is None else last.places
-        if not places or any(p in before and before[p] == at for p, at in places.items()):
-            return False
-        pause = UNFED_SECONDS if last is None else min(2 * last.pause, LONGEST_UNFED_SECONDS)
-        self.undelivered = Undelivered(places, pause)
-        return True
-
     def start(self, partition: int, found: Reached | None) -> None:
         """Go on in ``partition`` where the leaves are."""
         self.router.clock.start(partition, found)
@@ -168,7 +152,8 @@ class FedGroup:
         """Tell the leaves that have heard nothing of late how far the source has come."""
         # A leaf that is new must be given the past before it is told how far the source is; and of a
         # partition that is new, it must be told at once that final answers stay so.
-        if self._router is not None and self.admitted and not self.whole and not self.unchecked:
+        known = self.admitted and self.undelivered is None and not self.unchecked
+        if self._router is not None and known and not self.whole:
             await leaves.settle(self.live, self.router.clock.progress())
 
 

@@ -116,7 +116,8 @@ class Silence:
     async def let_rise(self, fed: FedGroup) -> None:
         """Let the watermarks of silent partitions rise, as the source's idle policy says."""
         timeout = fed.group.source.idle_timeout
-        if timeout is None or fed.whole or not fed.admitted or fed.unchecked:
+        known = fed.admitted and fed.undelivered is None and not fed.unchecked
+        if timeout is None or fed.whole or not known:
             return
         idle = self._idle.setdefault(fed.group.signature, Idle(timeout))
         now = monotonic()

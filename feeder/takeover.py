@@ -12,12 +12,12 @@ from time import monotonic
 import pulsar
 
 from .backfill import Backfill
-from .fed_group import FedGroup, place, stand
+from .fed_group import FedGroup, Undelivered, place, stand
 from .gaps import Gaps
 from .history import History
 from .intake import Begin
 from .leaves import Leaves
-from .progress import ENTRY_STEP, Offset, Reached
+from .progress import ENTRY_STEP, SILENT, Offset, Reached
 from .report import Counts
 from .silence import Silence
 
@@ -91,7 +91,10 @@ class Takeover:
 
     async def in_silence(self, fed: FedGroup) -> None:
         """Take up where the leaves are in partitions that have brought nothing here, as after a restart, and
-        read what they hold that the leaves have not had, unless another feeder may be about to feed it.
+        read what they hold that the leaves have not had.
+
+        What another feeder may be about to feed is left to it at first, and read only where the leaves have
+        not moved when it is looked again.
         """
         if fed.undelivered is not None and monotonic() < fed.undelivered.again:
             return
@@ -103,8 +106,8 @@ class Takeover:
             fed.woken = True
         progress = await self._silence.admit(fed, progress)
         known = stand(live, progress)
-        past = False
-        silent: set[int] = set()
+        past = elsewhere = False
+        before = {} if fed.undelivered is None else fed.undelivered.places
         undelivered: dict[int, Offset | None] = {}
         for partition in range(fed.partitions):
             if partition in fed.reached:
@@ -113,22 +116,30 @@ class Takeover:
             after = place(found)
             if after is None and self._begin is not None and self._begin.latest:
                 continue
-            silent.add(partition)
             if partition in self._seen:
                 # What was received here does not come again; what follows it does.
                 past |= found is None or found.offset < self._seen[partition]
-                continue
-            with suppress(pulsar.Timeout):  # then it is delivered, sooner or later
-                if await self._history.first_after(partition, after) is not None:
+            elif await self._holds_more(partition, after):
+                if self._shared and partition not in before:
                     undelivered[partition] = after
-        if self._shared and fed.may_be_fed(undelivered):
-            fed.woken = False  # to look again
-            return
-        for partition in silent:
-            fed.start(partition, known.get(partition))
+                    continue
+                moved = self._shared and before[partition] != after
+                past, elsewhere = past or not moved, elsewhere or moved
+            fed.start(partition, found)
+        fed.undelivered = Undelivered(undelivered) if undelivered and not past else None
+        fed.woken = fed.undelivered is None
         await self._backfill.those_behind(fed, progress)
-        if past or undelivered:
+        if past:
+            for partition in undelivered:
+                fed.start(partition, known.get(partition))
             await self._backfill.all_of(fed)
+        elif elsewhere:
+            await self._backfill.wait_for_reader(fed)
+
+    async def _holds_more(self, partition: int, after: Offset | None) -> bool:
+        with suppress(pulsar.Timeout):  # then it is delivered, sooner or later
+            return await self._history.first_after(partition, after) is not None
+        return False
 
     async def after_waiting(self, fed: FedGroup) -> None:
         """Look anew what the leaves lack, where they have waited for another feeder to read the past and wait
@@ -158,7 +169,7 @@ class Takeover:
             return False
         if (reading := self._read_from(partition)) is not None:
             head, since = reading
-            if first == head and (since is None or (after is not None and since <= after)):
+            if first == head and (since in (None, SILENT.offset) or (after is not None and since <= after)):
                 # Nothing lies between. The embedded broker would be asked by reading all of it again.
                 return False
         moved = self._begin is not None and self._shared and partition not in self._gaps.arrived

@@ -7,7 +7,7 @@ ends, as inputs of activities that do nothing (``keep``), and the next run fetch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from temporalio import workflow
@@ -21,8 +21,8 @@ with workflow.unsafe.imports_passed_through():
 # Temporal warns of an input beyond 512 KiB, and refuses one beyond 2 MiB.
 INLINE_STATE_BYTES = 448 * 1024
 STATE_PART_BYTES = 448 * 1024
-# Temporal takes 4 MiB from a workflow task at most.
-PARTS_AT_ONCE = 6
+# Temporal takes 4 MiB from a workflow task at most; a part may be larger than STATE_PART_BYTES alone.
+AT_ONCE_BYTES = 6 * STATE_PART_BYTES
 KEPT_TOGETHER = "state-kept-together"
 # Temporal ends a run whose history passes 50 MiB.
 HISTORY_LIMIT_BYTES = 46 * 1024 * 1024
@@ -35,14 +35,24 @@ _LONGEST_HISTORY = 40_000
 async def keep(entries: Iterable[Entry], carried: CarriedState | None = None) -> CarriedState:
     """Leave ``entries`` in this run's history, after those of ``carried``; returns where they are."""
     kept, size = (0, 0) if carried is None else (carried.chunks, carried.size)
-    parts = [pack(part) for part in split(entries, STATE_PART_BYTES)]
     # A run that was begun by release 0.2.0 may have kept some one by one.
-    at_once = PARTS_AT_ONCE if workflow.patched(KEPT_TOGETHER) else 1
-    for first in range(0, len(parts), at_once):
-        some = parts[first : first + at_once]
+    most = AT_ONCE_BYTES if workflow.patched(KEPT_TOGETHER) else 0
+    for some in together((pack(part) for part in split(entries, STATE_PART_BYTES)), most):
         await asyncio.gather(*(_keep(kept + i, part) for i, part in enumerate(some)))
         kept, size = kept + len(some), size + sum(map(len, some))
     return CarriedState(run_id=workflow.info().run_id, chunks=kept, size=size)
+
+
+def together(parts: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+    """Cut ``parts`` into runs of at most ``most`` bytes each; a larger one is a run of its own."""
+    run: list[bytes] = []
+    for part in parts:
+        if run and sum(map(len, run)) + len(part) > most:
+            yield run
+            run = []
+        run.append(part)
+    if run:
+        yield run
 
 
 async def _keep(index: int, part: bytes) -> None:

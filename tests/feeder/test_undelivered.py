@@ -1,34 +1,124 @@
-"""Whether what a partition holds is read from the past, or is about to be fed by another feeder."""
+"""Whether what a partition holds is read from the past, or left to another feeder that may have it."""
 
 from __future__ import annotations
 
-from feeder.fed_group import LONGEST_UNFED_SECONDS, UNFED_SECONDS, FedGroup
-from feeder.progress import Offset
+from collections.abc import Mapping
+from typing import cast
+
+import pytest
+
+from feeder.backfill import Backfill
+from feeder.fed_group import FedGroup
+from feeder.gaps import Gaps
+from feeder.history import History
+from feeder.leaves import Leaves, workers_of
+from feeder.progress import SILENT, Offset, Reached
+from feeder.report import Counts
+from feeder.silence import Progresses, Silence
+from feeder.takeover import Takeover
 from tests.feeder.test_route import group
 
+Place = Offset | None
 HERE, THERE = Offset(1, 5), Offset(1, 9)
 
 
-def test_what_lies_where_the_leaves_do_not_move_is_not_about_to_be_fed() -> None:
-    fed = FedGroup(group(), 4)
-    assert fed.may_be_fed({1: HERE, 2: None})
-    assert not fed.may_be_fed({1: THERE, 2: None})
-    assert fed.undelivered is None
-    assert fed.may_be_fed({1: THERE}), "it is asked anew"
+class Neighbours:
+    """What a takeover asks, with plain answers: the topic's past, the leaves, and who reads the past."""
+
+    def __init__(self, fed: FedGroup) -> None:
+        self.fed, self.reached, self.holds = fed, dict[int, Place](), set[int]()
+        self.asked: list[str] = []
+
+    async def first_after(self, partition: int, after: Place) -> Place:
+        return THERE if partition in self.holds else None
+
+    async def progress(self, _: object) -> Mapping[str, Mapping[int, Reached]]:
+        at = {p: Reached(SILENT.offset if o is None else o, None) for p, o in self.reached.items()}
+        return {worker: at for worker, _ in workers_of(self.fed.group)}
+
+    async def admit(self, _: FedGroup, progress: Progresses) -> Progresses:
+        return progress
+
+    def forget(self, _: FedGroup) -> None: ...
+
+    async def those_behind(self, _: FedGroup, __: object) -> None: ...
+
+    async def all_of(self, _: FedGroup) -> None:
+        self.asked.append("read all")
+
+    async def wait_for_reader(self, _: FedGroup) -> None:
+        self.asked.append("wait for who reads")
 
 
-def test_where_the_leaves_move_it_is_looked_ever_less_often() -> None:
-    fed, pauses = FedGroup(group(), 1), []
-    for at in range(8):
-        assert fed.may_be_fed({0: Offset(1, at)})
-        assert fed.undelivered is not None
-        pauses.append(fed.undelivered.pause)
-    assert pauses == sorted(pauses)
-    assert (pauses[0], pauses[-1]) == (UNFED_SECONDS, LONGEST_UNFED_SECONDS)
+def setting(*, shared: bool = True, seen: Mapping[int, Offset] | None = None) -> tuple[Takeover, Neighbours]:
+    fed = FedGroup(group(), 3)
+    by = Neighbours(fed)
+    takeover = Takeover(
+        cast(History, by),
+        cast(Leaves, by),
+        cast(Backfill, by),
+        cast(Silence, by),
+        Gaps("t"),
+        Counts(),
+        seen or {},
+        begin=None,
+        shared=shared,
+        read_from=lambda _: None,
+    )
+    return takeover, by
 
 
-def test_nothing_undelivered_is_nothing_to_wait_for() -> None:
-    fed = FedGroup(group(), 2)
-    assert fed.may_be_fed({0: HERE})
-    assert not fed.may_be_fed({})
-    assert fed.may_be_fed({0: HERE}), "what was there before has been fed meanwhile"
+async def look(takeover: Takeover, by: Neighbours) -> None:
+    if by.fed.undelivered is not None:
+        by.fed.undelivered.again = float("-inf")
+    await takeover.in_silence(by.fed)
+
+
+async def test_what_lies_where_the_leaves_do_not_move_is_read() -> None:
+    takeover, by = setting()
+    by.reached, by.holds = {0: HERE, 1: None}, {0, 1}
+    await look(takeover, by)
+    assert (by.asked, by.fed.woken, by.fed.lacks_past) == ([], False, True)
+    assert set(by.fed.reached) <= {2}, "the others are not taken up yet"
+    await look(takeover, by)
+    assert (by.asked, by.fed.woken, by.fed.undelivered) == (["read all"], True, None)
+
+
+async def test_what_lies_where_the_leaves_move_is_fed_by_another() -> None:
+    takeover, by = setting()
+    by.reached, by.holds = {0: HERE}, {0}
+    await look(takeover, by)
+    by.reached = {0: THERE}
+    await look(takeover, by)
+    assert (by.asked, by.fed.woken, by.fed.lacks_past) == (["wait for who reads"], True, False)
+    assert by.fed.reached[0].offset == THERE
+
+
+async def test_it_is_not_looked_again_at_once() -> None:
+    takeover, by = setting()
+    by.reached, by.holds = {0: HERE}, {0}
+    await look(takeover, by)
+    pending = by.fed.undelivered
+    await takeover.in_silence(by.fed)
+    assert by.fed.undelivered is pending is not None
+
+
+@pytest.mark.parametrize(
+    ("shared", "seen"), [(False, None), (True, {1: THERE})], ids=["one feeder alone", "received here"]
+)
+async def test_what_nobody_else_is_given_is_read_at_once(
+    shared: bool, seen: dict[int, Offset] | None
+) -> None:
+    takeover, by = setting(shared=shared, seen=seen)
+    by.reached, by.holds = {0: HERE, 1: HERE}, {0}
+    await look(takeover, by)
+    assert (by.asked, by.fed.woken, by.fed.undelivered) == (["read all"], True, None)
+    assert {p: by.fed.reached[p].offset for p in (0, 1)} == {0: HERE, 1: HERE}, "it is read after these"
+
+
+async def test_where_nothing_is_held_the_leaves_places_are_taken_up() -> None:
+    takeover, by = setting()
+    by.reached = {0: HERE}
+    await look(takeover, by)
+    assert (by.asked, by.fed.woken, by.fed.lacks_past) == ([], True, False)
+    assert by.fed.reached[0].offset == HERE
