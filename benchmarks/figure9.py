@@ -6,6 +6,7 @@ PostgreSQL, PySpark and DuckDB in the SQL of ``contenders/sql.py``.
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,5 +71,17 @@ def run(
             )
         )
         say(comparisons[-1])
-    used = versions(["numpy"]) | {c.peer: PEERS[c.peer].version() for c in taking if c.peer}
+    used = (
+        versions(["numpy"])
+        | {"postgres": _postgres_version()}
+        | {c.peer: PEERS[c.peer].version() for c in taking if c.peer}
+    )
     finish("figure9", comparisons, used, json_file=json_file, plot_file=plot_file)
+
+
+def _postgres_version() -> str | None:
+    try:
+        said = subprocess.run(["psql", "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.strip().removeprefix("psql ")

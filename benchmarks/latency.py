@@ -41,11 +41,14 @@ _SLICE = 0.005  # seconds of the load's events that are sent at once
 
 
 class Latencies(msgspec.Struct):
-    """Seconds of every probe at one rate, and of the chain's probes of the same run."""
+    """Seconds of every probe at one rate, and of the chain's probes of the same run; ``sent``: how many events
+    were sent a second, in each round with a load of its own.
+    """
 
     rate: float
     seconds: list[float]
     chain: list[float]
+    sent: list[float] = msgspec.field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -101,18 +104,21 @@ class Probes:
         return True
 
     @contextmanager
-    def load(self, rate: float) -> Iterator[None]:
-        """Publish ``rate`` events a second for the length of the block."""
+    def load(self, rate: float, sent: list[float]) -> Iterator[None]:
+        """Publish ``rate`` events a second for the length of the block. To ``sent`` is added how many a
+        second the client library took, which waits while the broker is slower.
+        """
         ended = threading.Event()
 
         def send() -> None:
-            draw, began, sent = random.Random(1), time.perf_counter(), 0
+            draw, began, count = random.Random(1), time.perf_counter(), 0
             while not ended.wait(_SLICE):
                 due = int((time.perf_counter() - began) * rate)
-                for _ in range(due - sent):
+                for _ in range(due - count):
                     key = f"session-{draw.randrange(10_000):07d}"
                     self._load.send_async(_event(key, draw), None, partition_key=key)
-                sent = due
+                count = due
+            sent.append(count / (time.perf_counter() - began))
 
         thread = threading.Thread(target=send, daemon=True)
         thread.start()
@@ -198,7 +204,7 @@ async def measure(
             for latencies in found:
                 latencies.chain += await _spaced(chain.probe, probes, PROBES_A_SECOND)
                 alone = latencies.rate < PROBES_A_SECOND
-                with ours.load(0 if alone else latencies.rate):
+                with ours.load(0 if alone else latencies.rate, [] if alone else latencies.sent):
                     pace = latencies.rate if alone else PROBES_A_SECOND
                     latencies.seconds += await _spaced(ours.probe, probes, pace)
                 tell(
@@ -235,13 +241,22 @@ def run(
     found, length = asyncio.run(measure(rates, probes, rounds, tell))
     title = f"publish to answer, {probes * rounds} probes a rate; a chain of {length} bare workflows"
     table = Table(title=title, title_justify="left")
-    headings = ("events/s", "median ms", "p99 ms", "chain median ms", "chain p99 ms", "ratio of medians")
+    headings = (
+        "events/s",
+        "sent/s",
+        "median ms",
+        "p99 ms",
+        "chain median ms",
+        "chain p99 ms",
+        "ratio of medians",
+    )
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for latencies in found:
         times = (latencies.seconds, latencies.chain)
         values = [value * 1e3 for seconds in times for value in (statistics.median(seconds), p99(seconds))]
-        table.add_row(f"{latencies.rate:,g}", *(f"{v:,.0f}" for v in values), f"{latencies.ratio:.2f}")
+        sent = f"{min(latencies.sent):,.0f}" if latencies.sent else "probes"
+        table.add_row(f"{latencies.rate:,g}", sent, *(f"{v:,.0f}" for v in values), f"{latencies.ratio:.2f}")
     console = Console(width=max(110, Console().width))
     console.print(table)
     console.print(

@@ -31,7 +31,8 @@ _HISTORY_PAGE = 32
 
 
 # Parts are asked for one after the other, first to last, and found in a history from its end: those that were
-# passed on the way to the first wait here for their turn. cachetools bounds them by size and by age.
+# passed on the way to the first wait here for their turn, those for another process in vain. cachetools drops
+# the oldest beyond this size, and those beyond this age when others come.
 _kept: TTLCache[tuple[str, str, int], bytes] = TTLCache(64 * 1024 * 1024, ttl=60, getsizeof=len)
 
 

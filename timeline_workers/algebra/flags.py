@@ -38,6 +38,7 @@ def _of_all(needed: int, timelines: Sequence[Timeline], counts: Sequence[Int64])
     are True. Counted on from key to key, that number needs to know neither which timeline a row is from nor
     what the others said last.
     """
+    assert len(timelines) < 128, "their number must fit 8 bits"
     starts = pieces.begun_together(timelines, counts)
     low = min(int(column.min()) for column in starts)
     width = (max(int(column.max()) for column in starts) - low).bit_length()

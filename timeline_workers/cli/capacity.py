@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from ..capacity.limits import BATCH
 from ..errors import MetricError
 from ..language.durations import parse_duration
 from ..metric import load_metric
@@ -39,7 +40,7 @@ def capacity(
     feeders: Annotated[
         int | None, typer.Option(min=1, help="Of each topic.", show_default="as few as will do")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=50_000, help="The feeders' --batch.")] = 20_000,
+    batch: Annotated[int, typer.Option(min=1, max=50_000, help="The feeders' --batch.")] = BATCH,
     gather_ms: Annotated[int, typer.Option(min=1, max=10_000, help="The feeders' --gather-ms.")] = 2_000,
     fuse: Annotated[
         bool | None,
