@@ -41,8 +41,8 @@ _SLICE = 0.005  # seconds of the load's events that are sent at once
 
 
 class Latencies(msgspec.Struct):
-    """Seconds of every probe at one rate, and of the chain's probes of the same run; ``sent``: how many events
-    were sent a second, in each round with a load of its own.
+    """Seconds of every probe at one rate, and of the chain's probes of the same run; ``sent``: how many
+    events were sent a second, in each round with a load of its own.
     """
 
     rate: float
