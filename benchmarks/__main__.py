@@ -36,6 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Runs = Annotated[int, typer.Option(min=1, help="Timed runs of each contender, in turns.")]
+RealBroker = Annotated[
+    bool, typer.Option("--real-broker", help="On Apache Pulsar itself, standalone (needs Java).")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the generated data.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw this SVG (a PNG beside it) or PNG.")]
@@ -127,9 +130,7 @@ def run_figure9(
 def run_durable(
     events: Annotated[int, typer.Option(min=1, help="Number of events.")] = 1_000_000,
     sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
-    real_broker: Annotated[
-        bool, typer.Option("--real-broker", help="On Apache Pulsar itself, standalone (needs Java).")
-    ] = False,
+    real_broker: RealBroker = False,
     runs: Runs = 5,
     seed: Seed = 7,
     only: Only = None,
@@ -171,13 +172,22 @@ def run_cost(
         list[int] | None, typer.Option(min=1, help="Numbers of sessions; 1,000, 10,000 and 100,000.")
     ] = None,
     events: Annotated[int, typer.Option(min=1, help="Events of the busy phase.")] = 1_000_000,
+    real_broker: RealBroker = False,
     seed: Seed = 7,
     json: Json = None,
     plot: Plot = None,
 ) -> None:
     """What events and sessions cost: Temporal's actions and history, processor time, state."""
     numbers = sessions or [1_000, 10_000, 100_000]
-    cost.run(sessions=numbers, events=events, seed=seed, tell=tell, json_file=json, plot_file=plot)
+    cost.run(
+        sessions=numbers,
+        events=events,
+        real_broker=real_broker,
+        seed=seed,
+        tell=tell,
+        json_file=json,
+        plot_file=plot,
+    )
 
 
 @app.command("recovery")
@@ -200,7 +210,7 @@ def run_constants(
     events: Annotated[int, typer.Option(min=1_000, help="Events of each run.")] = 100_000,
     sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 6_000,
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Sizes of batches; 1,000, 4,000 and 20,000.")
+        list[int] | None, typer.Option(min=1, help="Sizes of batches; 1,000, 4,000 and 40,000.")
     ] = None,
     seed: Seed = 7,
     json: Json = None,
@@ -210,7 +220,7 @@ def run_constants(
     constants.run(
         events=events,
         sessions=sessions,
-        batches=batch or [1_000, 4_000, 20_000],
+        batches=batch or [1_000, 4_000, 40_000],
         seed=seed,
         tell=tell,
         json_file=json,

