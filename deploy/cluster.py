@@ -46,6 +46,10 @@ RETENTION = "72h"
 _DATABASES = {"temporal": "temporal", "temporal_visibility": "visibility"}
 
 
+# A service ends where PostgreSQL does not answer yet, as after a crash of both.
+PATIENCE_SECONDS = 120.0
+
+
 class ClusterError(TimelineError):
     """The cluster does not come up: the message says which part, and where its log is."""
 
@@ -124,7 +128,7 @@ def cluster(directory: Path) -> Iterator[Cluster]:
                 f"a cluster runs in {directory} already; use it, or another directory"
             ) from None
         made = prepare(directory)
-        supervisor = Supervisor(tell=lambda line: typer.echo(line, err=True))
+        supervisor = Supervisor(tell=lambda line: typer.echo(line, err=True), patience=PATIENCE_SECONDS)
         try:
             for service in made.services:
                 supervisor.start(Job(service.name, service.command, service.log))

@@ -1,9 +1,9 @@
 """Keeping a few child processes running side by side: what `timeline dev` and the quick test stand on.
 
 A child that ends by itself is started again at once, unless it does so again and again within seconds: then
-all are stopped and its exit code is reported. Stopping sends SIGTERM in reverse order of starting, each
-child having left before the next is asked, and SIGKILL to what does not leave in time. No child outlives
-``stop``.
+all are stopped and its exit code is reported. One that has run before may be given longer (``patience``):
+what it needs may be on its way up, too. Stopping sends SIGTERM in reverse order of starting, each child
+having left before the next is asked, and SIGKILL to what does not leave in time. No child outlives ``stop``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .embedded import guarded
 GRACE_SECONDS = 30.0
 QUICK_SECONDS = 5.0
 QUICK_FAILURES = 3
+PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,31 @@ class _Running:
     process: subprocess.Popen[bytes]
     began: float
     failures: int = 0
+    ran: bool = False
+    failing_since: float = 0.0
+
+    def gives_up(self, now: float, patience: float) -> bool:
+        """Note that the process has ended ``now``; whether it is not to be started again."""
+        if now - self.began >= QUICK_SECONDS:
+            self.failures, self.ran = 0, True
+            return False
+        if self.failures == 0:
+            self.failing_since = self.began
+        self.failures += 1
+        patient = self.ran and now - self.failing_since < patience
+        return self.failures >= QUICK_FAILURES and not patient
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs jobs with ``environment`` on top of ours; ``tell`` is given a line about each unexpected end."""
+    """Runs jobs with ``environment`` on top of ours; ``tell`` is given a line about each unexpected end.
+
+    ``patience``: for so many seconds one that has run is started again though it keeps ending.
+    """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     tell: Callable[[str], object] = lambda line: None
+    patience: float = 0.0
     _running: dict[str, _Running] = field(default_factory=dict)
     _stopping: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -95,13 +113,16 @@ class Supervisor:
             with self._lock:
                 if self._stopping:
                     return
-                quick = monotonic() - running.began < QUICK_SECONDS
-                running.failures = running.failures + 1 if quick else 0
-                if running.failures >= QUICK_FAILURES:
+                if running.gives_up(monotonic(), self.patience):
                     self.failed = (running.job.name, code)
                     break
                 self._tell(f"{running.job.name} ended with {_described(code)}; starting it again")
                 _let_go(running.process)
+            if running.failures >= QUICK_FAILURES:
+                self.ended.wait(PAUSE_SECONDS)
+            with self._lock:
+                if self._stopping:
+                    return
                 running.process = self._spawn(running.job)
                 running.began = monotonic()
         self._tell(f"{running.job.name} keeps ending with {_described(code)}")
