@@ -1,8 +1,8 @@
 """Keeping a few child processes running side by side: what `timeline dev` and the quick test stand on.
 
 A child that ends by itself is started again at once, unless it does so again and again within seconds: then
-all are stopped and its exit code is reported. One that has run before may be given longer (``patience``):
-what it needs may be on its way up, too. Stopping sends SIGTERM in reverse order of starting, each child
+all are stopped and its exit code is reported. It may be given longer (``patience``): what it needs may be on
+its way up, too. Stopping sends SIGTERM in reverse order of starting, each child
 having left before the next is asked, and SIGKILL to what does not leave in time. No child outlives ``stop``.
 """
 
@@ -41,26 +41,24 @@ class _Running:
     process: subprocess.Popen[bytes]
     began: float
     failures: int = 0
-    ran: bool = False
     failing_since: float = 0.0
 
     def gives_up(self, now: float, patience: float) -> bool:
         """Note that the process has ended ``now``; whether it is not to be started again."""
         if now - self.began >= QUICK_SECONDS:
-            self.failures, self.ran = 0, True
+            self.failures = 0
             return False
         if self.failures == 0:
             self.failing_since = self.began
         self.failures += 1
-        patient = self.ran and now - self.failing_since < patience
-        return self.failures >= QUICK_FAILURES and not patient
+        return self.failures >= QUICK_FAILURES and now - self.failing_since >= patience
 
 
 @dataclass(slots=True)
 class Supervisor:
     """Runs jobs with ``environment`` on top of ours; ``tell`` is given a line about each unexpected end.
 
-    ``patience``: for so many seconds one that has run is started again though it keeps ending.
+    ``patience``: for so many seconds one is started again though it keeps ending.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 async def under_chaos(seed: int, directory: Path) -> Report:
     # Workers continue as new all the time, as long ones do now and then.
-    options = Options(seed, seconds=12, events=9_000, kills=6, feeders=1, drain=120, hand_over=10)
+    options = Options(seed, seconds=12, events=9_000, kills=6, feeders=1, drain=120, hand_over=4)
     return await run(options, stack_of(directory, real_broker=False, cluster=False), "embedded servers")
 
 
