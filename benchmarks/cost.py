@@ -23,9 +23,10 @@ from workflows.ask import ask_worker
 from workflows.start import all_workers
 
 from . import stack, workloads
-from .contenders.job import descendants_seconds, names
+from .contenders.job import names
 from .histories import Cost, cost_of
 from .measure import Tell
+from .processes import seconds_by_kind
 from .report import finish, versions
 
 METRIC = "stalls"
@@ -44,17 +45,22 @@ class State(msgspec.Struct):
 
 
 class Sample(msgspec.Struct):
-    """Of ``events`` busy events of ``sessions`` sessions: seconds, processor seconds of servers, workers and
-    feeder, cost in Temporal, and the state of all workers after the idle phase and at the end.
+    """Of ``events`` busy events of ``sessions`` sessions: seconds, processor seconds by kind of process, cost
+    in Temporal, and the state of all workers after the idle phase and at the end.
     """
 
     sessions: int
     events: int
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: dict[str, float]
     cost: Cost
     idle: State
     busy: State
+
+    @property
+    def cpu(self) -> float:
+        """Microseconds of all processors per event."""
+        return sum(self.cpu_seconds.values()) / self.events * MILLION
 
     def row(self, first: Sample) -> dict[str, float]:
         """What the table shows."""
@@ -63,8 +69,9 @@ class Sample(msgspec.Struct):
             "sessions": self.sessions,
             "events": self.events,
             "events/s": self.events / self.seconds,
-            "us of cpu per event": self.cpu_seconds / self.events * 1e6,
-            "cpu ratio": self.cpu_seconds / self.events / (first.cpu_seconds / first.events),
+            "us of cpu per event": self.cpu,
+            "cpu ratio": self.cpu / first.cpu,
+            **{f"  of it {kind}": used / self.events * MILLION for kind, used in self.cpu_seconds.items()},
             "actions per million": self.cost.actions * share,
             "history events per million": self.cost.events * share,
             "history MiB per million": self.cost.bytes * share / 2**20,
@@ -111,12 +118,13 @@ async def measure(sessions: int, events: int, seed: int, *, real_broker: bool) -
         feeder.wait()
         place = await put(busy)
         before = await cost_of(client, workers)
-        began, cpu = time.perf_counter(), descendants_seconds()
+        began, cpu = time.perf_counter(), seconds_by_kind()
         system.start_feeder()
         await stack.until(client, planned, place)
-        seconds, cpu = time.perf_counter() - began, descendants_seconds() - cpu
+        seconds, used = time.perf_counter() - began, seconds_by_kind()
+        used.subtract(cpu)
         cost = (await cost_of(client, workers)).minus(before)
-        return Sample(sessions, events, seconds, cpu, cost, at_rest, await state_of(client, workers))
+        return Sample(sessions, events, seconds, dict(sorted(used.items())), cost, at_rest, await state_of(client, workers))
     finally:
         system.close()
 

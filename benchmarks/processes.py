@@ -12,6 +12,7 @@ KINDS = {
     "timeline_workers worker": "worker",
     "-m feeder": "feeder",
     "pulsar-lite": "broker",
+    "org.apache.pulsar": "broker",
     "server start-dev": "server",
     "--service history": "history",
     "--service matching": "matching",

@@ -4,7 +4,7 @@ Modules, from the pure to the connected::
 
     progress    positions of messages, watermarks, and where to go on after a restart
     route       a batch of messages → late and bad events, and one payload per leaf worker (no I/O)
-    sunk        what a leaf need not be sent again (no I/O)
+    told        what a leaf need not be told again (no I/O)
     idle        the watermarks of partitions that bring nothing (no I/O)
     gaps        messages that the broker should have delivered and did not
     catalog     which metrics are registered, and so which topics are read and how

@@ -30,11 +30,10 @@ from timeline_workers.metric import Source
 from timeline_workers.wire.leaf import encode_leaf_batch
 
 from .progress import Clock, Clocked, progress_of
-from .sunk import Sunk
+from .told import KeyNumbers, Told
 
 PAYLOAD_BYTES = 400 * 1024
 JOURNAL_LABEL = "journal"
-_LABEL_CACHE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,28 +171,35 @@ class Router:
 
     def __init__(self, group: Group, partitions: int = 1) -> None:
         self.clock = Clock(group.source.allowed_lateness, partitions)
-        self._sunk: dict[str, Sunk] = {}
+        self._told: dict[str, Told] = {}
         self.update(group)
 
     def update(self, group: Group) -> None:
         """Go on with other metrics of the same signature; watermarks and positions stay."""
         self.group = group
-        self.forget_sent()
+        self._forget_keys()
         source = group.source
-        self._labels = _Labels(source)
         self._decoder = Decoder.for_source(
             source, only=source.columns or group.columns, requirements=group.requirements, alike=group.alike
         )
 
     def forget_sent(self) -> None:
         """Forget what the leaves were sent: they may have been started anew."""
-        self._sunk = {name: Sunk() for name, leaf in self.group.leaves.items() if Sunk.applies(leaf.router)}
+        self._told = {name: Told(leaf.router) for name, leaf in self.group.leaves.items()}
+
+    def _forget_keys(self) -> None:
+        self._numbers = KeyNumbers(self._label)
+        self.forget_sent()
+
+    def _label(self, key: Key) -> str:
+        return partition_of(key, self.group.source)
 
     def route(self, messages: Messages, late: Bools | None = None) -> Routed:
         """Decode, judge and divide ``messages``; advances the watermarks. ``late``: see ``Clock.advance``.
 
         Guarantees that every message is either in ``refused`` or in the parcels of every leaf that needs
-        it, and that the result depends only on the messages and the watermarks before them.
+        it, and that the result depends only on the messages, the watermarks before them and what the leaves
+        have been sent since ``forget_sent``.
         """
         source = self.group.source
         standing = self.clock.progress()
@@ -233,29 +239,32 @@ class Router:
             known = {p.partition for p in heard}
             return (*heard, *(p for p in standing if p.partition not in known))
 
-        for label, chosen in self._by_label(batch, events):
+        if self._numbers.full:
+            self._forget_keys()
+        numbers = self._numbers.of(batch.keys)
+        for label, chosen in self._by_label(batch, numbers, events):
             places = rows[chosen]
 
             @cache
             def share(
                 lo: int, hi: int, chosen: NDArray[np.intp] = chosen, places: NDArray[np.intp] = places
-            ) -> tuple[EventBatch, Int64]:
+            ) -> tuple[EventBatch, Int64, Int64]:
                 # Of the messages lo..hi of the batch, the events that have this label.
-                part = select(batch, chosen[slice(*np.searchsorted(places, (lo, hi)))])
-                return part, key_origins(part)
+                part, keys = select(batch, chosen[slice(*np.searchsorted(places, (lo, hi)))])
+                return part, numbers[keys], key_origins(part)
 
             def build(
-                lo: int, hi: int, leaf: Leaf, share: Callable[[int, int], tuple[EventBatch, Int64]] = share
+                lo: int,
+                hi: int,
+                leaf: Leaf,
+                share: Callable[[int, int], tuple[EventBatch, Int64, Int64]] = share,
             ) -> list[Parcel]:
-                part, origins = share(lo, hi)
-                leaf_batch = leaf.router.batch(part, told(lo, hi), origins)
-                sunk = self._sunk.get(leaf.node.name)
-                if sunk is not None:
-                    leaf_batch = sunk.needed(leaf_batch)
+                part, keys, origins = share(lo, hi)
+                known = self._told[leaf.node.name]
+                leaf_batch, named = known.needed(leaf.router.batch(part, told(lo, hi), origins), keys)
                 payload = encode_leaf_batch(leaf_batch)
                 if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:
-                    if sunk is not None:
-                        sunk.sent(leaf_batch)
+                    known.sent(leaf_batch, named)
                     return [Parcel(payload, len(leaf_batch.time), leaf_batch.progress)]
                 middle = (lo + hi) // 2
                 return build(lo, middle, leaf) + build(middle, hi, leaf)
@@ -267,17 +276,18 @@ class Router:
         return parcels, labels
 
     def _by_label(
-        self, batch: EventBatch, events: NDArray[np.intp]
+        self, batch: EventBatch, numbers: Int64, events: NDArray[np.intp]
     ) -> Iterable[tuple[str, NDArray[np.intp]]]:
-        """The labels of ``events``, in the order of the batch's keys, and the events of each, ascending."""
+        """The labels of ``events``, in the order of the batch's keys, and the events of each, ascending;
+        ``numbers``: those of the batch's keys."""
         if not len(events):
             return
         if self.group.source.partitions == 1:
-            yield self._labels.name(batch.keys[0]), events
+            yield self._label(batch.keys[0]), events
             return
         # The labels met here are numbered anew, so that what was met before changes no order.
         known, first, of_key = np.unique(
-            self._labels.numbers(batch.keys), return_index=True, return_inverse=True
+            self._numbers.labels(numbers), return_index=True, return_inverse=True
         )
         of_event = of_key[batch.key[events]]
         if len(known) < 2**15:
@@ -287,55 +297,27 @@ class Router:
         for number in np.argsort(first).tolist():
             chosen = events[order[bounds[number] : bounds[number + 1]]]
             if len(chosen):
-                yield self._labels.name(batch.keys[first[number]]), chosen
+                yield self._label(batch.keys[first[number]]), chosen
 
 
-class _Labels:
-    """The partition labels of the keys of a source, remembered for a bounded number of keys."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._numbers = _Numbers(self.name)
-
-    def name(self, key: Key) -> str:
-        """The label of ``key``."""
-        return partition_of(key, self._source)
-
-    def numbers(self, keys: Sequence[Key]) -> Int64:
-        """A number for the label of each of ``keys``: equal for equal labels, within one call."""
-        if len(self._numbers) > _LABEL_CACHE:
-            self._numbers = _Numbers(self.name)
-        return np.fromiter(map(self._numbers.__getitem__, keys), np.int64, len(keys))
-
-
-class _Numbers(dict[Key, int]):
-    """Numbers the labels of keys as they come up."""
-
-    def __init__(self, name: Callable[[Key], str]) -> None:
-        super().__init__()
-        self._name = name
-        self._known: dict[str, int] = {}
-
-    def __missing__(self, key: Key) -> int:
-        number = self[key] = self._known.setdefault(self._name(key), len(self._known))
-        return number
-
-
-def select(batch: EventBatch, rows: NDArray[np.intp]) -> EventBatch:
-    """Return the events of ``rows``, with only the keys that occur in them."""
+def select(batch: EventBatch, rows: NDArray[np.intp]) -> tuple[EventBatch, NDArray[np.intp]]:
+    """Return the events of ``rows``, with only the keys that occur in them, and the places of these keys in
+    the batch's."""
     codes = batch.key[rows]
     used = np.zeros(len(batch.keys), np.bool_)
     used[codes] = True
-    keys = batch.keys if used.all() else list(compress(batch.keys, used.tolist()))
+    places = np.flatnonzero(used)
+    keys = batch.keys if len(places) == len(used) else list(compress(batch.keys, used.tolist()))
     if len(rows) == len(batch) and keys is batch.keys:
-        return batch
-    return EventBatch(
+        return batch, places
+    part = EventBatch(
         keys,
         (np.cumsum(used, dtype=np.int32) - np.int32(1))[codes],
         batch.time[rows],
         batch.position.take(rows),
         {name: column_tools.take(column, rows) for name, column in batch.columns.items()},
     )
+    return part, places
 
 
 def progress_parcel(leaf: Leaf, progress: Sequence[Progress]) -> Parcel:

@@ -50,8 +50,9 @@ class Progress:
 class LeafBatch:
     """One batch for one leaf.
 
-    ``keys``: all keys of the batch, also those without rows here; none where the leaf is given their
-    numbers; ``origins``: int64, the earliest event time of each in this batch; ``key``, ``time``,
+    ``keys``: keys of the batch, also those without rows here whose origins the leaf does not know; none where
+    the leaf is given their numbers; ``origins``: int64, the earliest event time of each in this batch, or any
+    instant between that and an origin which the leaf knows; ``key``, ``time``,
     ``position``, ``values``: the leaf's rows, ``key`` indexing ``keys``, values None for existence leaves;
     ``progress``: how far the source has been sent with this batch.
     """

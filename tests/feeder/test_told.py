@@ -1,4 +1,4 @@
-"""Leaves of ``has_existed`` are sent each key's earliest match, and later ones as seldom as can be."""
+"""Leaves are not told again what they know: keys without rows, origins, matches after the first."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from feeder import sunk as sunk_module
-from feeder.route import Router
+from feeder import told as told_module
+from feeder.route import Group, Router
 from tests.feeder.test_route import group, leaf_named, messages, metric, received, rows
 from timeline_workers.algebra.leaves import LeafBatch
+from timeline_workers.graph.plan import plan, workers
+from timeline_workers.runtime.worker import NodeWorker
 
 EXISTED = metric(expression="has_existed(size > 5)")
 EVENTS = st.lists(
@@ -53,11 +55,11 @@ def test_the_earliest_match_of_every_key_is_sent_whatever_is_left_out(
     batches: list[Batch], remembered: int
 ) -> None:
     """Over any batches, some of their events late, also when there is room to remember one key only."""
-    limit, sunk_module.KEYS = sunk_module.KEYS, remembered
+    limit, told_module.KEYS = told_module.KEYS, remembered
     try:
         got = routed(batches)
     finally:
-        sunk_module.KEYS = limit
+        told_module.KEYS = limit
     everything = routed(batches, forget=True)
     assert firsts(got) == firsts(everything)
     assert Counter(got) <= Counter(everything)
@@ -71,14 +73,17 @@ def test_a_later_match_is_not_sent_and_an_earlier_one_is() -> None:
     def existed(time: int, start: int) -> list[tuple[str, int]]:
         routed = router.route(messages([{"id": "a", "t": time, "size": 9, "state": "on"}], start=start))
         [parcels] = [p for worker, p in received(routed).items() if worker.startswith(leaf)]
-        assert all(b.keys == ["a"] for b in parcels)  # a key, and its origin, are always told
+        named.extend(key for b in parcels for key in b.keys)
         return sent(parcels)
+
+    named: list[Any] = []
 
     assert existed(50, 0) == [("a", 50)]
     assert existed(51, 1) == []
     assert existed(50, 2) == []
     assert existed(45, 3) == [("a", 45)]
     assert existed(47, 4) == []
+    assert named == ["a", "a"]
     router.forget_sent()
     assert existed(48, 5) == [("a", 48)]
 
@@ -97,3 +102,72 @@ def test_of_equal_times_one_is_sent() -> None:
         ("a", 7),
         ("b", 7),
     ]
+
+
+MIXED = metric(
+    expression="has_existed(size > 5) && has_existed_within(size > 7, 5s)"
+    ' && latest_event_to_state(state) == "on"'
+)
+MIXED_BATCH = st.lists(
+    st.fixed_dictionaries(
+        {"id": st.sampled_from("abc"), "t": st.integers(1000, 1009)},
+        optional={"size": st.integers(5, 9), "state": st.sampled_from(["on", "off"])},
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(st.lists(MIXED_BATCH, min_size=1, max_size=5), st.sampled_from([1, 2, 100]))
+def test_leaves_that_are_not_told_again_what_they_know_hold_the_same(
+    batches: list[list[dict[str, Any]]], remembered: int
+) -> None:
+    """The same origins and timelines as leaves that are told everything with every batch."""
+    fed = group(MIXED)
+    limit, told_module.KEYS = told_module.KEYS, remembered
+    try:
+        assert held(fed, batches, forget=False) == held(fed, batches, forget=True)
+    finally:
+        told_module.KEYS = limit
+
+
+def held(fed: Group, batches: list[list[dict[str, Any]]], *, forget: bool) -> dict[str, Any]:
+    """By worker and key what its leaf answers after the batches."""
+    router = Router(fed)
+    nodes: dict[str, NodeWorker] = {}
+    for number, batch in enumerate(batches):
+        if forget:
+            router.forget_sent()
+        routed = router.route(messages(list(batch), start=100 * number))
+        for worker, parcels in routed.parcels.items():
+            if worker not in nodes:
+                specs = {spec.worker_id: spec for spec in workers(plan(MIXED), routed.labels[worker])}
+                nodes[worker] = NodeWorker(specs[worker])
+            for parcel in parcels:
+                nodes[worker].ingest(parcel.payload)
+    return {
+        f"{worker} {key}": node.spans({"key": key, "start": 990, "end": 1030})
+        for worker, node in nodes.items()
+        for key in node.keys({"after": 0, "limit": 10})["keys"]
+    }
+
+
+def test_a_key_without_rows_is_named_when_its_origin_is_news() -> None:
+    fed = group(metric(expression="has_existed_within(size > 5, 5s)"))
+    router = Router(fed)
+
+    def told(event: dict[str, Any]) -> list[tuple[list[Any], list[int]]]:
+        routed = router.route(messages([event], start=event["t"]))
+        return [
+            (b.keys, [origin // 1_000_000 for origin in b.origins.tolist()])
+            for parcels in received(routed).values()
+            for b in parcels
+        ]
+
+    assert told({"id": "a", "t": 50}) == [(["a"], [50])]
+    assert told({"id": "a", "t": 51}) == [([], [])]
+    assert told({"id": "a", "t": 49}) == [(["a"], [49])]
+    assert told({"id": "a", "t": 52, "size": 9}) == [(["a"], [49])]
+    assert told({"id": "a", "t": 53}) == [([], [])]
+    router.forget_sent()
+    assert told({"id": "a", "t": 54}) == [(["a"], [54])]
