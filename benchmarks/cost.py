@@ -124,7 +124,15 @@ async def measure(sessions: int, events: int, seed: int, *, real_broker: bool) -
         seconds, used = time.perf_counter() - began, seconds_by_kind()
         used.subtract(cpu)
         cost = (await cost_of(client, workers)).minus(before)
-        return Sample(sessions, events, seconds, dict(sorted(used.items())), cost, at_rest, await state_of(client, workers))
+        return Sample(
+            sessions,
+            events,
+            seconds,
+            dict(sorted(used.items())),
+            cost,
+            at_rest,
+            await state_of(client, workers),
+        )
     finally:
         system.close()
 

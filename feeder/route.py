@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timeline_workers.algebra import columns as column_tools
+from timeline_workers.algebra.keytable import Key
 from timeline_workers.algebra.leaves import LeafRouter, Progress, key_origins
-from timeline_workers.algebra.timelines import Key
 from timeline_workers.algebra.values import Bools, Int64
 from timeline_workers.events.batch import EventBatch, Positions
 from timeline_workers.events.decode import Decoder

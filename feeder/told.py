@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from timeline_workers.algebra.keytable import Key, KeyTable
 from timeline_workers.algebra.leaves import LeafBatch, LeafRouter
-from timeline_workers.algebra.timelines import Key, KeyTable
 from timeline_workers.algebra.values import Int64
 from timeline_workers.language.tree import HasExisted
 

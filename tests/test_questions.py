@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from timeline_workers.algebra.timelines import KeyTable, Timeline
+from timeline_workers.algebra.keytable import KeyTable
+from timeline_workers.algebra.timelines import Timeline
 from timeline_workers.algebra.values import Flags, Linear, Tagged, Values
 from timeline_workers.answers import KindName
 from timeline_workers.errors import QuestionError, UnknownNameError

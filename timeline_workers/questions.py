@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .algebra.timelines import KeyTable, Timeline
+from .algebra.keytable import KeyTable
+from .algebra.timelines import Timeline
 from .algebra.values import INT64_MAX, INT64_MIN, Flags, Int64, Linear, Tagged
 from .answers import Change, KindName, SecondsByValue, Span, Spans, Value, ValueAt
 from .errors import MetricError, QuestionError, UnknownNameError

@@ -20,7 +20,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.algebra.timelines import Key
+from timeline_workers.algebra.keytable import Key
 from timeline_workers.errors import StateError
 from timeline_workers.runtime.archive import fingerprint
 

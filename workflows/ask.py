@@ -17,7 +17,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.algebra.timelines import Key
+from timeline_workers.algebra.keytable import Key
 from timeline_workers.errors import (
     ConnectionFailedError,
     QuestionError,

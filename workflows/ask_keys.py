@@ -12,7 +12,7 @@ from typing import Any
 
 from temporalio.client import Client
 
-from timeline_workers.algebra.timelines import Key
+from timeline_workers.algebra.keytable import Key
 from timeline_workers.errors import QuestionError, UnknownNameError
 
 from .archive_activities import archive_id

@@ -9,11 +9,11 @@ import numpy as np
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
 from timeline_workers.algebra import columns
+from timeline_workers.algebra.keytable import Key
 from timeline_workers.algebra.leaves import LeafRouter
 from timeline_workers.algebra.nodes import DerivedNode, EventNode
 from timeline_workers.algebra.operators import inputs_of, is_leaf
 from timeline_workers.algebra.revisions import Revision
-from timeline_workers.algebra.timelines import Key
 from timeline_workers.algebra.values import Int64
 
 

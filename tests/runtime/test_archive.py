@@ -13,8 +13,8 @@ from hypothesis import given, settings, strategies as st
 
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
+from timeline_workers.algebra.keytable import Key
 from timeline_workers.algebra.leaves import LeafRouter, Progress
-from timeline_workers.algebra.timelines import Key
 from timeline_workers.errors import QuestionError, StateError, UnknownNameError
 from timeline_workers.graph.plan import WorkerSpec, plan, workers
 from timeline_workers.language.parser import parse

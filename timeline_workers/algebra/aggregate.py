@@ -13,10 +13,11 @@ from ..language.tree import Aggregate
 from . import columns, pieces
 from .extremes import extreme
 from .keyrows import AggregateRows
+from .keytable import KeyTable
 from .operators import inputs_of, is_exact
 from .revisions import Revision, above, take_in
 from .rows import FOREVER, first_of_runs
-from .timelines import KeyTable, Timeline
+from .timelines import Timeline
 from .timelinestore import TimelineStore
 from .totals import Contributions, count, mean, total
 from .values import FLOAT, INT, UNKNOWN, Int64, Scalar, StringTable, Tagged

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from ..events.batch import EventBatch
 from ..language.tree import Aggregate, Expression
 from .aggregate import AggregateNode
+from .keytable import KeyTable
 from .leaves import Group, LeafRouter, in_groups
 from .nodes import DerivedNode, EventNode
 from .operators import inputs_of, is_leaf
 from .revisions import Revision
-from .timelines import KeyTable, Timeline
+from .timelines import Timeline
 from .values import Bools, Scalar, Tagged
 
 

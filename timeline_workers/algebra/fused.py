@@ -15,11 +15,11 @@ import numpy as np
 from ..language.tree import Expression
 from . import pieces
 from .keyrows import FusedRows, KeyRows
+from .keytable import KeyTable
 from .nodes import DerivedNode
 from .operators import event_operator, inputs_of, is_leaf
 from .revisions import Revision, above
 from .rows import FOREVER
-from .timelines import KeyTable
 from .timelinestore import TimelineStore
 from .values import Int64, StringTable
 

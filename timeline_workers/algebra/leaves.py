@@ -19,10 +19,10 @@ from ..language.tree import (
     LatestEventToState,
 )
 from . import columns
+from .keytable import Key
 from .log import positions_ascend
 from .predicates import matches
 from .rows import earliest, first_of_runs, gathered, offsets_of, order, row_keys
-from .timelines import Key
 from .values import UNKNOWN, Bools, Int64, Tagged
 
 GROUP_EVENTS = 1 << 22

@@ -20,12 +20,13 @@ import numpy as np
 from ..language.tree import Expression
 from . import columns, pieces
 from .keyrows import DerivedRows, KeyRows, LeafRows
+from .keytable import KeyTable
 from .leaves import LeafBatch
 from .log import EventLog, LogStore, no_events, sorted_log
 from .operators import Window, event_operator, inputs_of, timeline_operator
 from .revisions import KeySet, Revision, above, take_in
 from .rows import FOREVER, distinct, earliest
-from .timelines import KeyTable, Timeline
+from .timelines import Timeline
 from .timelinestore import Place, TimelineStore
 from .values import Bools, Flags, Int64, StringTable, Tagged, Values
 

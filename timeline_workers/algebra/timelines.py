@@ -9,16 +9,9 @@ rows of a key never say the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import repeat
-from typing import TypeAlias
-
-import numpy as np
+from dataclasses import dataclass
 
 from .values import Int64, Values
-
-Key: TypeAlias = str | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +29,3 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self.starts)
-
-
-@dataclass(slots=True)
-class KeyTable:
-    """An append-only numbering of keys: ``names[i]`` is key ``i``. ``"1"`` and ``1`` are different keys."""
-
-    names: list[Key] = field(default_factory=list)
-    index: dict[Key, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def intern(self, key: Key) -> int:
-        """Return the number of ``key``, adding it when it is new."""
-        code = self.index.get(key)
-        if code is None:
-            code = self.index[key] = len(self.names)
-            self.names.append(key)
-        return code
-
-    def intern_all(self, keys: Sequence[Key]) -> Int64:
-        """Return the numbers of ``keys``, adding those that are new."""
-        codes = np.fromiter(map(self.index.get, keys, repeat(-1)), np.int64, len(keys))
-        unknown = np.flatnonzero(codes < 0)
-        if len(unknown):
-            missing = [keys[place] for place in unknown.tolist()]
-            new = list(dict.fromkeys(missing))
-            self.index.update(zip(new, range(len(self.names), len(self.names) + len(new)), strict=True))
-            self.names.extend(new)
-            if len(new) == len(missing):
-                codes[unknown] = np.arange(len(self.names) - len(new), len(self.names))
-            else:
-                codes[unknown] = [self.index[key] for key in missing]
-        return codes
-
-    def renumbered(self, keep: Int64) -> KeyTable:
-        """A table in which key ``keep[i]`` of this one is key ``i``, and no other is known."""
-        names = [self.names[number] for number in keep.tolist()]
-        return KeyTable(names, {name: number for number, name in enumerate(names)})

@@ -40,13 +40,21 @@ class StringTable:
     """An append-only dictionary of strings; a code, once given, keeps its meaning."""
 
     names: list[str] = field(default_factory=list)
-    index: dict[str, int] = field(default_factory=dict)
+    _index: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def index(self) -> dict[str, int]:
+        """The code of every string; not to be changed. Many a table is never asked for it."""
+        if len(self._index) < len(self.names):
+            self._index.update(zip(self.names, range(len(self.names)), strict=True))
+        return self._index
 
     def intern(self, name: str) -> int:
         """Return the code of ``name``, adding it when it is new."""
-        code = self.index.get(name)
+        index = self.index
+        code = index.get(name)
         if code is None:
-            code = self.index[name] = len(self.names)
+            code = index[name] = len(self.names)
             self.names.append(name)
         return code
 

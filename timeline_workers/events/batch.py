@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algebra.timelines import Key
+from ..algebra.keytable import Key
 from ..algebra.values import Int64, Tagged
 
 

@@ -141,24 +141,20 @@ class Gathered:
             first = rows[heads]
             bits[rows] = codes
         if parsed is None:
-            return RawColumn(tags, bits, _table(names), _unknown)
+            return RawColumn(tags, bits, StringTable(names), _unknown)
         tags[rest], bits[rest] = parsed.tags, parsed.bits
         if not parsed.strings.names:
-            return RawColumn(tags, bits, _table(names), _unknown)
+            return RawColumn(tags, bits, StringTable(names), _unknown)
         # In the order in which the strings are met first.
         later = parsed.tags == STRING
         met = np.empty(len(parsed.strings.names), np.int64)
         met[parsed.bits[later][::-1]] = rest[later][::-1]
         both = [*zip(first.tolist(), names, strict=True)]
         both += zip(met.tolist(), parsed.strings.names, strict=True)
-        table = _table(list(dict.fromkeys(name for _, name in sorted(both))))
+        table = StringTable(list(dict.fromkeys(name for _, name in sorted(both))))
         bits[rest[later]] = table.intern_all(parsed.strings.names)[parsed.bits[later]]
         bits[rows] = table.intern_all(names)[codes]
         return RawColumn(tags, bits, table, _unknown)
-
-
-def _table(names: list[str]) -> StringTable:
-    return StringTable(names, dict(zip(names, range(len(names)), strict=True)))
 
 
 def _unknown(row: int) -> Any:

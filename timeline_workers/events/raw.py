@@ -102,7 +102,6 @@ class RawColumn:
         if present[STRING]:
             rows, some = rows_of(STRING)
             strings.names.extend(dict.fromkeys(some))
-            strings.index.update(zip(strings.names, range(len(strings.names)), strict=True))
             bits[rows] = np.fromiter(map(strings.index.__getitem__, some), np.int64, len(some))
         if present[INT]:
             rows, some = rows_of(INT)
@@ -121,7 +120,7 @@ def _of_texts(values: Sequence[Any]) -> RawColumn:
     index = dict(zip(names, range(len(names)), strict=True))
     codes = np.fromiter(map(index.get, values, repeat(-1)), np.int64, len(values))
     tags = np.where(codes < 0, UNKNOWN, STRING).astype(np.uint8)
-    return RawColumn(tags, np.maximum(codes, 0), StringTable(names, index), values.__getitem__)
+    return RawColumn(tags, np.maximum(codes, 0), StringTable(names), values.__getitem__)
 
 
 def float_bits(numbers: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Int64, UInt8]:

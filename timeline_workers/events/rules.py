@@ -16,7 +16,7 @@ from typing import Any, Final, Literal as Choice
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algebra.timelines import Key
+from ..algebra.keytable import Key
 from ..algebra.values import BOOL, FLOAT, INT, STRING, UNKNOWN, Bools, Int64, StringTable, Tagged
 from ..errors import EventError
 from ..language.check import Alike
@@ -182,8 +182,8 @@ class Rules:
             else:
                 message = f"key {_short(key.value(row))} is {TAG_NAMES[tag]}; a key is a string or an int"
                 refusals.setdefault(row, ("wrong-key-type", message))
-        empty = key.strings.index.get("")
-        if empty is not None:
+        if "" in key.strings.names:
+            empty = key.strings.index[""]
             for row in np.flatnonzero((key.tags == STRING) & (key.bits == empty)).tolist():
                 refusals.setdefault(row, ("missing-key", f"the key, field {self.key!r}, is the empty string"))
         return _check_strings(key, self.limits.key_bytes, "the key", refusals)
@@ -319,7 +319,7 @@ def _tagged(column: RawColumn, keep: Bools | slice, to_float: bool, prune: bool)
         names, codes = _used(strings.names, bits[texts])
         bits = bits.copy()
         bits[texts] = codes
-        strings = StringTable(names, {name: i for i, name in enumerate(names)})
+        strings = StringTable(names)
     return Tagged(tags, bits, strings)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal as Choice
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..algebra.timelines import Key
+from ..algebra.keytable import Key
 from ..errors import MetricError
 from ..language import tree as t
 from ..language.canonical import canonical, slug, to_text

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..algebra.timelines import Key, KeyTable
+from ..algebra.keytable import Key, KeyTable
 from ..errors import QuestionError, StateError, UnknownNameError
 from ..graph.plan import WorkerSpec
 from ..questions import Reader
@@ -202,8 +202,7 @@ class Archive:
     def _opened(self, number: int) -> Segment:
         if number not in self._open:
             self._open[number] = segment = unpack_segment(self._packed[number])
-            index = {name: place for place, name in enumerate(segment.names)}
-            self._tables[number] = KeyTable(segment.names, index)
+            self._tables[number] = KeyTable(segment.names)
             if len(self._open) > _OPEN_SEGMENTS:
                 oldest, _ = self._open.popitem(last=False)
                 del self._tables[oldest]

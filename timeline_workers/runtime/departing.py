@@ -24,9 +24,9 @@ import numpy as np
 from ..algebra.aggregate import AggregateNode
 from ..algebra.anynode import AnyNode
 from ..algebra.fused import FusedNode
+from ..algebra.keytable import Key
 from ..algebra.nodes import DerivedNode, EventNode
 from ..algebra.rows import FOREVER
-from ..algebra.timelines import Key
 from ..algebra.values import Int64
 from ..errors import StateError
 from ..wire.edges import BEGINNING, OutboundEdge
@@ -162,7 +162,6 @@ def unknown(worker: NodeWorker, payloads: Iterable[bytes]) -> list[Key]:
     not hold, each once. A payload that cannot be read names none.
     """
     field = "keys" if isinstance(worker.node, EventNode) else "new_keys"
-    held = worker.node.keys.index
     names: dict[Key, None] = {}
     for payload in payloads:
         try:
@@ -170,8 +169,10 @@ def unknown(worker: NodeWorker, payloads: Iterable[bytes]) -> list[Key]:
         except StateError:
             continue
         if isinstance(named, list):
-            names.update((name, None) for name in named if isinstance(name, str | int) and name not in held)
-    return list(names)
+            names.update((name, None) for name in named if isinstance(name, str | int))
+    some = list(names)
+    held = worker.node.keys.find_all(some)
+    return [some[place] for place in np.flatnonzero(held < 0).tolist()]
 
 
 def recall(worker: NodeWorker, segments: Iterable[bytes], life: str) -> int:

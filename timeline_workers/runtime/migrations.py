@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..algebra.anynode import everything, make_node
+from ..algebra.keytable import KeyTable
 from ..algebra.nodes import EventNode
 from ..algebra.revisions import Revision
-from ..algebra.timelines import KeyTable, Timeline
+from ..algebra.timelines import Timeline
 from ..errors import StateError
 from ..graph.plan import WorkerSpec
 from ..language.parser import parse
@@ -51,7 +52,7 @@ def migrated(message: dict[str, Any], spec: WorkerSpec) -> dict[str, Any]:
 def _from_1(message: dict[str, Any], spec: WorkerSpec) -> dict[str, Any]:
     names = message["keys"]
     node = make_node(parse(spec.node.expression))
-    node.keys = KeyTable(names, {name: number for number, name in enumerate(names)})
+    node.keys = KeyTable(names)
     if isinstance(node, EventNode):
         node.rebuild(unpack_log(message["log"]), unpack_ints(message["origins"]))
     else:

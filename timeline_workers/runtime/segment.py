@@ -17,9 +17,10 @@ import numpy as np
 
 from ..algebra import columns, pieces
 from ..algebra.keyrows import DerivedRows, FusedRows, KeyRows, LeafRows
+from ..algebra.keytable import Key
 from ..algebra.log import EventLog
 from ..algebra.rows import FOREVER, ranges
-from ..algebra.timelines import Key, Timeline
+from ..algebra.timelines import Timeline
 from ..algebra.values import Int64
 from ..errors import StateError
 from ..wire.keyrows import pack_rows, unpack_derived_rows, unpack_fused_rows, unpack_leaf_rows

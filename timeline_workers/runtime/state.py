@@ -15,8 +15,8 @@ import numpy as np
 from ..algebra.aggregate import AggregateNode
 from ..algebra.anynode import AnyNode, everything
 from ..algebra.fused import FusedNode
+from ..algebra.keytable import Key, KeyTable
 from ..algebra.nodes import EventNode
-from ..algebra.timelines import Key, KeyTable
 from ..errors import StateError
 from ..wire.edges import InboundEdge, OutboundEdge
 from ..wire.keyrows import (
@@ -74,7 +74,7 @@ def unpack_state(worker: NodeWorker, data: bytes) -> None:
 def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
     node = worker.node
     names: list[Key] = message["keys"]
-    node.keys = KeyTable(names, {name: number for number, name in enumerate(names)})
+    node.keys = KeyTable(names)
     worker.progress = unpack_progress(message["progress"])
     worker.repeated = message["repeated"]
     worker.inputs_taken = message["inputs_taken"]

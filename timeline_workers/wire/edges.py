@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 
 from ..algebra import columns, pieces
+from ..algebra.keytable import Key, KeyTable
 from ..algebra.leaves import Progress
 from ..algebra.revisions import KeySet, Revision
 from ..algebra.rows import ranges
-from ..algebra.timelines import Key, KeyTable, Timeline
+from ..algebra.timelines import Timeline
 from ..algebra.timelinestore import TimelineStore
 from ..algebra.values import Int64
 from ..errors import StateError
@@ -323,6 +324,18 @@ def _all_of(*numbers: Int64) -> Int64:
     return np.flatnonzero(named)
 
 
+def _twice(numbers: Int64) -> bool:
+    """Whether one of ``numbers``, none below 0, is there twice."""
+    if len(numbers) < 2 or bool((numbers[1:] > numbers[:-1]).all()):
+        return False
+    top = int(numbers.max())
+    if top > MESSAGE_ROWS:
+        return len(np.unique(numbers)) < len(numbers)
+    there = np.zeros(top + 1, np.bool_)
+    there[numbers] = True
+    return int(np.count_nonzero(there)) < len(numbers)
+
+
 def _check_first(message: dict[str, Any], known: int) -> None:
     if message["first_key"] > known:
         raise StateError(
@@ -357,7 +370,7 @@ def open_message(payload: bytes) -> dict[str, Any]:
         raise StateError("a message tells of a key that it does not name")
     offsets, starts = message["suffix"].offsets, message["suffix"].starts
     told = np.flatnonzero(np.diff(offsets))
-    if len(np.unique(keys)) < len(keys) or (starts[offsets[told]] < message["froms"][told]).any():
+    if _twice(keys) or (starts[offsets[told]] < message["froms"][told]).any():
         raise StateError("a message tells of a key twice, or of a time before the one it says it begins with")
     return message
 

@@ -246,7 +246,7 @@ def unpack_values(packed: Sequence[Any], most: int = STATE_ROWS) -> Values:
             raise StateError("a packed column has a tag that is none")
         if len(strings) and not 0 <= int(strings.min()) <= int(strings.max()) < len(names):
             raise StateError("a packed column names a string that it does not list")
-        table = StringTable(names, {name: code for code, name in enumerate(names)})
+        table = StringTable(names)
         return Tagged(tags.astype(np.uint8), bits, table)
 
 
