@@ -13,7 +13,7 @@ import dataclasses
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Client, HeaderCodecBehavior
+from temporalio.client import Client, GrpcCompression, HeaderCodecBehavior
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -79,7 +79,8 @@ async def connect(
     target = temporal_target(address, namespace)
     keys = CodecAccess.from_env().read()
     converter = data_converter(keys)
-    options = dict(target.options)
+    # What is large in a request is compressed already, and once more would cost all three sides dear.
+    options = {"grpc_compression": GrpcCompression.NONE, **target.options}
     if keys:
         options["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         options["interceptors"] = [SealedRefusals(converter)]
