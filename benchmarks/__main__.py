@@ -172,6 +172,7 @@ def run_cost(
         list[int] | None, typer.Option(min=1, help="Numbers of sessions; 1,000, 10,000 and 100,000.")
     ] = None,
     events: Annotated[int, typer.Option(min=1, help="Events of the busy phase.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1, help="How often, in turns; medians are shown.")] = 3,
     real_broker: RealBroker = False,
     seed: Seed = 7,
     json: Json = None,
@@ -182,6 +183,7 @@ def run_cost(
     cost.run(
         sessions=numbers,
         events=events,
+        rounds=rounds,
         real_broker=real_broker,
         seed=seed,
         tell=tell,

@@ -8,6 +8,7 @@ For every number of sessions a stack of its own: first each session has one even
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,10 @@ class Sample(msgspec.Struct):
             "events/s": self.events / self.seconds,
             "us of cpu per event": self.cpu,
             "cpu ratio": self.cpu / first.cpu,
-            **{f"  of it {kind}": used / self.events * MILLION for kind, used in self.cpu_seconds.items()},
+            **{
+                f"  of it {kind}": self.cpu_seconds.get(kind, 0.0) / self.events * MILLION
+                for kind in ("broker", "feeder", "server", "worker")
+            },
             "actions per million": self.cost.actions * share,
             "history events per million": self.cost.events * share,
             "history MiB per million": self.cost.bytes * share / 2**20,
@@ -160,29 +164,45 @@ def run(
     *,
     sessions: Sequence[int],
     events: int,
+    rounds: int,
     real_broker: bool,
     seed: int,
     tell: Tell,
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Measure every number of sessions and print."""
-    samples: list[Sample] = []
-    for count in sessions:
-        samples.append(asyncio.run(measure(count, events, seed, real_broker=real_broker)))
-        tell(f"{count:,} sessions: {events:,} events in {samples[-1].seconds:.1f} s")
-    rows = [sample.row(samples[0]) for sample in samples]
-    table = Table(title=f"cost of {events:,} events, eight nodes", title_justify="left")
+    """Measure every number of sessions ``rounds`` times, in turns, and print the medians."""
+    samples: list[list[Sample]] = []
+    for number in range(rounds):
+        samples.append([])
+        for count in sessions:
+            sample = asyncio.run(measure(count, events, seed, real_broker=real_broker))
+            samples[-1].append(sample)
+            tell(
+                f"round {number + 1} of {rounds}: {count:,} sessions: {events:,} events in "
+                f"{sample.seconds:.1f} s, {sample.cpu:.1f} us of cpu per event"
+            )
+    # A ratio is taken within a round: what else the machine does changes from one to the next.
+    each = [[sample.row(turn[0]) for sample in turn] for turn in samples]
+    rows = [
+        {name: statistics.median(turn[place][name] for turn in each) for name in each[0][place]}
+        for place in range(len(sessions))
+    ]
+    table = Table(
+        title=f"cost of {events:,} events, eight nodes, medians of {rounds} rounds", title_justify="left"
+    )
     table.add_column("", no_wrap=True)
     for count in sessions:
         table.add_column(f"{count:,} sessions", justify="right", no_wrap=True)
     for name in rows[0]:
         if name != "sessions":
-            digits = 2 if "ratio" in name else 0
+            digits = 2 if "ratio" in name else 1 if "cpu" in name or "of it" in name else 0
             table.add_row(name, *(f"{row[name]:,.{digits}f}" for row in rows))
+    ratios = [[turn[place]["cpu ratio"] for turn in each] for place in range(len(sessions))]
+    table.add_row("  least, greatest cpu ratio", *(f"{min(some):.2f}, {max(some):.2f}" for some in ratios))
     console = Console(width=max(110, Console().width))
     console.print(table)
-    for sample in samples:
+    for sample in samples[-1]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(sample.cost.by_kind.items()))
         console.print(
             f"  {sample.sessions:,} sessions: {sample.cost.workflow_tasks:,} workflow tasks, "

@@ -185,7 +185,9 @@ class Router:
 
     def forget_sent(self) -> None:
         """Forget what the leaves were sent: they may have been started anew."""
-        self._told = {name: Told(leaf.router) for name, leaf in self.group.leaves.items()}
+        # The one key of a per-key worker is named every time: it may be started anew beside all others.
+        told = self.group.leaves if self.group.source.partitions != "per-key" else {}
+        self._told = {name: Told(leaf.router) for name, leaf in told.items()}
 
     def _forget_keys(self) -> None:
         self._numbers = KeyNumbers(self._label)
@@ -260,11 +262,14 @@ class Router:
                 share: Callable[[int, int], tuple[EventBatch, Int64, Int64]] = share,
             ) -> list[Parcel]:
                 part, keys, origins = share(lo, hi)
-                known = self._told[leaf.node.name]
-                leaf_batch, named = known.needed(leaf.router.batch(part, told(lo, hi), origins), keys)
+                leaf_batch = leaf.router.batch(part, told(lo, hi), origins)
+                known = self._told.get(leaf.node.name)
+                if known is not None:
+                    leaf_batch, keys = known.needed(leaf_batch, keys)
                 payload = encode_leaf_batch(leaf_batch)
                 if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:
-                    known.sent(leaf_batch, named)
+                    if known is not None:
+                        known.sent(leaf_batch, keys)
                     return [Parcel(payload, len(leaf_batch.time), leaf_batch.progress)]
                 middle = (lo + hi) // 2
                 return build(lo, middle, leaf) + build(middle, hi, leaf)
