@@ -34,6 +34,7 @@ METRIC = "stalls"
 MILLION = 1_000_000
 MINUTE = 60 * MILLION
 POLL_SECONDS = 0.05
+KINDS = ("broker", "feeder", "server", "worker")
 
 
 class State(msgspec.Struct):
@@ -63,6 +64,10 @@ class Sample(msgspec.Struct):
         """Microseconds of all processors per event."""
         return sum(self.cpu_seconds.values()) / self.events * MILLION
 
+    def _by_kind(self) -> dict[str, float]:
+        named = {kind: self.cpu_seconds.get(kind, 0.0) for kind in KINDS}
+        return {**named, "other": sum(self.cpu_seconds.values()) - sum(named.values())}
+
     def row(self, first: Sample) -> dict[str, float]:
         """What the table shows."""
         share = MILLION / self.events
@@ -72,10 +77,7 @@ class Sample(msgspec.Struct):
             "events/s": self.events / self.seconds,
             "us of cpu per event": self.cpu,
             "cpu ratio": self.cpu / first.cpu,
-            **{
-                f"  of it {kind}": self.cpu_seconds.get(kind, 0.0) / self.events * MILLION
-                for kind in ("broker", "feeder", "server", "worker")
-            },
+            **{f"  of it {kind}": used / self.events * MILLION for kind, used in self._by_kind().items()},
             "actions per million": self.cost.actions * share,
             "history events per million": self.cost.events * share,
             "history MiB per million": self.cost.bytes * share / 2**20,
@@ -174,14 +176,16 @@ def run(
     """Measure every number of sessions ``rounds`` times, in turns, and print the medians."""
     samples: list[list[Sample]] = []
     for number in range(rounds):
-        samples.append([])
-        for count in sessions:
+        turn: dict[int, Sample] = {}
+        first = number % len(sessions)  # whatever comes first in a round finds other conditions
+        for count in (*sessions[first:], *sessions[:first]):
             sample = asyncio.run(measure(count, events, seed, real_broker=real_broker))
-            samples[-1].append(sample)
+            turn[count] = sample
             tell(
                 f"round {number + 1} of {rounds}: {count:,} sessions: {events:,} events in "
                 f"{sample.seconds:.1f} s, {sample.cpu:.1f} us of cpu per event"
             )
+        samples.append([turn[count] for count in sessions])
     # A ratio is taken within a round: what else the machine does changes from one to the next.
     each = [[sample.row(turn[0]) for sample in turn] for turn in samples]
     rows = [
@@ -202,6 +206,7 @@ def run(
     table.add_row("  least, greatest cpu ratio", *(f"{min(some):.2f}, {max(some):.2f}" for some in ratios))
     console = Console(width=max(110, Console().width))
     console.print(table)
+    console.print("  medians each by itself: parts need not add up; the last round:", highlight=False)
     for sample in samples[-1]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(sample.cost.by_kind.items()))
         console.print(

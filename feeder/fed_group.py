@@ -133,7 +133,8 @@ class FedGroup:
         self.level.clear()
 
     def start(self, partition: int, found: Reached | None) -> None:
-        """Go on in ``partition`` where the leaves are."""
+        """Go on in ``partition`` where the leaves are, which may not be where this feeder left them."""
+        self.router.forget_sent()
         self.router.clock.start(partition, found)
         self.skip[partition] = SILENT.offset if found is None else found.offset
         if place(found) is not None and found is not None:

@@ -34,6 +34,7 @@ from .told import KeyNumbers, Told
 
 PAYLOAD_BYTES = 400 * 1024
 JOURNAL_LABEL = "journal"
+FORGET_MICROSECONDS = 600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ class Router:
     def __init__(self, group: Group, partitions: int = 1) -> None:
         self.clock = Clock(group.source.allowed_lateness, partitions)
         self._told: dict[str, Told] = {}
+        self._forgotten = 0
         self.update(group)
 
     def update(self, group: Group) -> None:
@@ -186,8 +188,8 @@ class Router:
     def forget_sent(self) -> None:
         """Forget what the leaves were sent: they may have been started anew."""
         # The one key of a per-key worker is named every time: it may be started anew beside all others.
-        told = self.group.leaves if self.group.source.partitions != "per-key" else {}
-        self._told = {name: Told(leaf.router) for name, leaf in told.items()}
+        leaves = self.group.leaves if self.group.source.partitions != "per-key" else {}
+        self._told = {n: Told(leaf.router, leaf.plan.metric.key_ttl) for n, leaf in leaves.items()}
 
     def _forget_keys(self) -> None:
         self._numbers = KeyNumbers(self._label)
@@ -200,10 +202,15 @@ class Router:
         """Decode, judge and divide ``messages``; advances the watermarks. ``late``: see ``Clock.advance``.
 
         Guarantees that every message is either in ``refused`` or in the parcels of every leaf that needs
-        it, and that the result depends only on the messages, the watermarks before them and what the leaves
-        have been sent since ``forget_sent``.
+        it, and that the result depends only on the messages, the watermarks before them and what was routed
+        since ``forget_sent``. The parcels must be delivered before those of later messages.
         """
         source = self.group.source
+        latest = int(messages.published.max(initial=0))
+        if latest - self._forgotten >= FORGET_MICROSECONDS:
+            # Another feeder may have started a leaf anew, which this one is not told.
+            self._forgotten = latest
+            self.forget_sent()
         standing = self.clock.progress()
         decoded = self._decoder.decode(
             messages.payloads, messages.position, messages.published, source.max_ahead
@@ -234,7 +241,7 @@ class Router:
         labels: dict[str, str] = {}
 
         @cache
-        def told(lo: int, hi: int) -> tuple[Progress, ...]:
+        def reached(lo: int, hi: int) -> tuple[Progress, ...]:
             heard = progress_of(messages.position, clocked, messages.published, np.arange(lo, hi))
             # Of all partitions: a leaf worker that hears for the first time would take those that it is
             # told of for all that there are, and final what the others may still change.
@@ -262,14 +269,14 @@ class Router:
                 share: Callable[[int, int], tuple[EventBatch, Int64, Int64]] = share,
             ) -> list[Parcel]:
                 part, keys, origins = share(lo, hi)
-                leaf_batch = leaf.router.batch(part, told(lo, hi), origins)
-                known = self._told.get(leaf.node.name)
-                if known is not None:
-                    leaf_batch, keys = known.needed(leaf_batch, keys)
+                leaf_batch = leaf.router.batch(part, reached(lo, hi), origins)
+                told = self._told.get(leaf.node.name)
+                if told is not None:
+                    leaf_batch, keys = told.needed(leaf_batch, keys)
                 payload = encode_leaf_batch(leaf_batch)
                 if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:
-                    if known is not None:
-                        known.sent(leaf_batch, keys)
+                    if told is not None:
+                        told.sent(leaf_batch, keys)
                     return [Parcel(payload, len(leaf_batch.time), leaf_batch.progress)]
                 middle = (lo + hi) // 2
                 return build(lo, middle, leaf) + build(middle, hi, leaf)

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from feeder import told as told_module
-from feeder.route import Group, Router
-from tests.feeder.test_route import group, leaf_named, messages, metric, received, rows
+from feeder.route import Group, Messages, Router
+from tests.feeder.test_route import SOURCE, group, leaf_named, messages, metric, received, rows
 from timeline_workers.algebra.leaves import LeafBatch
-from timeline_workers.graph.plan import plan, workers
+from timeline_workers.graph.plan import partition_of, plan, workers
+from timeline_workers.runtime.departing import idle_keys
 from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.wire.leaf import decode_leaf_batch
 
 EXISTED = metric(expression="has_existed(size > 5)")
 EVENTS = st.lists(
@@ -171,3 +173,43 @@ def test_a_key_without_rows_is_named_when_its_origin_is_news() -> None:
     assert told({"id": "a", "t": 53}) == [([], [])]
     router.forget_sent()
     assert told({"id": "a", "t": 54}) == [(["a"], [54])]
+
+
+@pytest.mark.parametrize("expression", ["has_existed(size > 5)", "has_existed_within(size > 5, 1s)"])
+def test_a_key_with_events_that_a_leaf_does_not_need_is_not_idle_there(expression: str) -> None:
+    kept = metric(expression=expression).model_copy(update={"key_ttl": 80_000_000})
+    fed = group(kept)
+    router = Router(fed)
+    [leaf] = fed.leaves
+    workers_of = {label: workers(plan(kept), label) for label in fed.labels}
+    nodes = {
+        s.worker_id: NodeWorker(s) for specs in workers_of.values() for s in specs if s.node.name == leaf
+    }
+    named: list[Any] = []
+
+    def idle(*events: dict[str, Any]) -> list[Any]:
+        routed = router.route(messages(list(events), start=events[0]["t"]))
+        for worker, parcels in routed.parcels.items():
+            for parcel in parcels:
+                named.extend(decode_leaf_batch(parcel.payload).keys)
+                nodes[worker].ingest(parcel.payload)
+        return [n.node.keys.names[i] for n in nodes.values() for i in idle_keys(n).tolist()]
+
+    assert idle({"id": "a", "t": 1000, "size": 9}) == []
+    assert [idle({"id": "a", "t": t, "size": 1}) for t in range(1001, 1400)] == [[]] * 399
+    assert 1 + 399 // 10 <= len(named) <= 2 + 399 // 10
+    # Beside a key of the same worker that goes on; the watermark is ten seconds behind it.
+    other = next(k for k in map(str, range(99)) if partition_of(k, SOURCE) == partition_of("a", SOURCE))
+    assert idle({"id": other, "t": 1399 + 80}) == []
+    assert idle({"id": other, "t": 1399 + 91}) == ["a"]
+
+
+def test_what_leaves_were_told_is_forgotten_after_ten_minutes() -> None:
+    """Another feeder may have started one anew."""
+    router = Router(group(metric(expression="has_existed(size > 5)")))
+    named = []
+    for number, minutes in enumerate([0, 5, 9, 10, 11, 21]):
+        made = messages([{"id": "a", "t": 100 + number}], start=number)
+        later = Messages(made.payloads, made.position, made.published + minutes * 60_000_000)
+        named.append([b.keys for parcels in received(router.route(later)).values() for b in parcels])
+    assert named == [[["a"]], [[]], [[]], [["a"]], [[]], [["a"]]]

@@ -27,7 +27,7 @@ _LONGEST = 8 * _WORDS
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
 _FIRST_BITS = 12
-_ROUNDS = 64
+_ROUNDS = 128
 
 
 class KeyTable:
@@ -129,8 +129,8 @@ class _Packed:
     def find(self, keys: Sequence[Key], names: list[Key]) -> Int64 | None:
         """The numbers of ``keys`` in ``names``, -1 for those that it does not have; None when it cannot be
         told."""
-        words = _packed(keys, len(self._columns))
-        if words is None or not self._usable:
+        words = _packed(keys, len(self._columns)) if self._usable else None
+        if words is None:
             return None
         if self._count < len(names) or len(words) > len(self._columns) or not self._bits:
             self._take(names, len(words))
@@ -160,7 +160,7 @@ class _Packed:
 
     def _take(self, names: list[Key], width: int) -> None:
         """Look at the names that are new, and have ``width`` columns at least."""
-        first, self._count = self._count, len(names)
+        first = self._count
         new = names[first:] if first else names
         numbers = np.arange(first, len(names))
         had = len(self._columns)
@@ -185,6 +185,7 @@ class _Packed:
             self._bits = bits
             self._slots = np.full(1 << bits, -1, np.int32)
         self._insert(numbers)
+        self._count = len(names)
 
     def _insert(self, numbers: Int64) -> None:
         slots = self._first_slots([column[numbers] for column in self._columns])
@@ -195,7 +196,8 @@ class _Packed:
             if not len(on):
                 return
             numbers, slots = numbers[on], (slots[on] + 1) & (len(self._slots) - 1)
-        self._usable = False  # keys that were made to meet
+        # Keys that were made to meet.
+        self._usable, self._columns, self._slots = False, self._columns[:0], self._slots[:0]
 
     def _first_slots(self, words: Columns) -> NDArray[np.intp]:
         mixed = np.zeros(len(words[0]), np.uint64)

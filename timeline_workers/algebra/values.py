@@ -41,12 +41,15 @@ class StringTable:
 
     names: list[str] = field(default_factory=list)
     _index: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _indexed: int = field(default=0, init=False, repr=False, compare=False)
 
     @property
     def index(self) -> dict[str, int]:
         """The code of every string; not to be changed. Many a table is never asked for it."""
-        if len(self._index) < len(self.names):
-            self._index.update(zip(self.names, range(len(self.names)), strict=True))
+        first, count = self._indexed, len(self.names)
+        if first < count:
+            self._index.update(zip(self.names[first:], range(first, count), strict=True))
+            self._indexed = count
         return self._index
 
     def intern(self, name: str) -> int:

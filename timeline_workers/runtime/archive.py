@@ -3,7 +3,7 @@
 An archive is told segments in any order, perhaps several times, and gives the same answers: of each key the
 segment with the greatest stamp counts. It answers as the worker does. Its answers are final below the
 watermark that the worker had when the key left, or below a later one that the question names: as long as the
-worker does not hold the key again, nothing has come for it since.
+worker does not hold the key again, nothing that it needs has come for it since.
 """
 
 from __future__ import annotations

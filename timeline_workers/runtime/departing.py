@@ -7,8 +7,8 @@ A key may leave when nothing has happened to it for long, and nobody is waiting 
 * no edge has anything pending about it, and no inbound edge has a number for it: the workers below have sent
   it away before, and will name it when they tell of it again.
 
-So everything it ever said is final, and known to every subscriber; and if an event arrives after all, its
-payload names the key, and ``unknown`` says so before the payload is applied. With the key's rows put back
+So everything it ever said is final, and known to every subscriber; and if an event arrives after all that the
+worker needs, its payload names the key, and ``unknown`` says so before the payload is applied. With the key's rows put back
 (``recall``) the worker is as if the key had never left.
 
 Aggregates keep every key, and so does a worker that has one key only (``partitions: per-key``).
@@ -189,7 +189,7 @@ def recall(worker: NodeWorker, segments: Iterable[bytes], life: str) -> int:
             raise StateError(
                 f"keys of {segment.worker_id} ({segment.life}) are not {worker.spec.worker_id}'s"
             )
-        new = [i for i, name in enumerate(segment.names) if name not in node.keys.index]
+        new = np.flatnonzero(node.keys.find_all(segment.names) < 0).tolist()
         if not new:
             continue
         back = segment.of(new)

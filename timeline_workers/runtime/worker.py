@@ -36,7 +36,7 @@ from . import answering, fused
 from .answering import Answers
 from .state import pack_state, unpack_state
 
-_BYTES_PER_KEY = 200  # about what CPython takes for a name in the key table
+_BYTES_PER_KEY = 200  # about what a name takes in the key table and one of its indexes
 
 
 class NodeWorker:

@@ -329,7 +329,7 @@ def _twice(numbers: Int64) -> bool:
     if len(numbers) < 2 or bool((numbers[1:] > numbers[:-1]).all()):
         return False
     top = int(numbers.max())
-    if top > MESSAGE_ROWS:
+    if top > 16 * len(numbers):
         return len(np.unique(numbers)) < len(numbers)
     there = np.zeros(top + 1, np.bool_)
     there[numbers] = True
