@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn
 
 # New objects, less those that are gone: a few batches of the feeder.
-COLLECT_EVERY = 100_000
+COLLECT_EVERY = 500_000
 
 
 def leave(code: int = 0) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A graph that the previous release has begun, with its own worker and feeder, is finished by this one."""
+"""A graph that a previous release has begun, with its own worker and feeder, is finished by this one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from workflows.start import all_workers
 pytestmark = pytest.mark.integration
 
 RELEASES = Path(__file__).parent / "releases"
-PREVIOUS = "0.1.0"
+EARLIER, PREVIOUS = "0.1.0", "0.2.0"
 SECOND = 1_000_000
 CIRR = """duration_where(
     latest_event_to_state(playerStateChange) == "buffer" && has_existed(playerStateChange == "play")
@@ -67,10 +67,11 @@ def questions() -> list[Question]:
 
 
 @pytest.fixture(scope="module")
-def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the previous release's packages."""
-    folder = tmp_path_factory.mktemp("release") / PREVIOUS
-    (wheel,) = RELEASES.glob(f"*-{PREVIOUS}-*.whl")
+def previous(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the packages of the previous release, or of another that the test names."""
+    release = getattr(request, "param", PREVIOUS)
+    folder = tmp_path_factory.mktemp("release") / release
+    (wheel,) = RELEASES.glob(f"*-{release}-*.whl")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
     subprocess.run([*install, str(folder), str(wheel)], check=True)
     return folder
@@ -173,6 +174,7 @@ def parts(count: int) -> list[list[Event]]:
     return [EVENTS[start : start + size] for start in range(0, len(EVENTS), size)]
 
 
+@pytest.mark.parametrize("previous", [EARLIER, PREVIOUS], indirect=True)
 async def test_a_graph_of_the_previous_release_is_finished_on_this_one(stack: Stack, previous: Path) -> None:
     """Its workers, fed half of the events and carried to new runs by the previous release, go on with this
     release's worker and feeder: every answer is right before and after, also of what was sent in between,
