@@ -125,7 +125,8 @@ def weigh(metric: str, *, fuse: bool, sessions: int, batches: Sequence[int], see
         data = workloads.generate(workload, sessions + BATCHES * size, sessions, seed)
         data = replace(data, key=np.append(_shuffled(sessions, seed), data.key[sessions:]))
         lines = list(_lines(data, names))
-        part = _partition(workload, data, fuse, lateness="1s")
+        # Keys leave so seldom that leaves need no signs of life.
+        part = _partition(workload, data, fuse, lateness="1s", key_ttl="1d")
         part.feed_all(lines[:sessions])
         part.leaf_bytes = part.leaf_messages = part.edge_bytes = part.edge_messages = 0
         part.feed_all(lines[sessions:], size)
@@ -184,8 +185,9 @@ def fit(runs: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
 
 def _partition(workload: workloads.Metric, data: workloads.Data, fuse: bool, **fields: str) -> Partition:
     fields = {"lateness": "1h", **fields}
-    more = {"key_ttl": "1s"} if fields["lateness"] == "1s" else {}
-    wanted = stack.metric("capacity", workload.expression, data.columns, fuse=fuse, **more, **fields)
+    if fields["lateness"] == "1s":
+        fields = {"key_ttl": "1s", **fields}
+    wanted = stack.metric("capacity", workload.expression, data.columns, fuse=fuse, **fields)
     return Partition(plan(wanted))
 
 

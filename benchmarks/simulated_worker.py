@@ -116,7 +116,8 @@ class Worker:
         tally.most_waiting = max(tally.most_waiting, len(about))
         tally.most_message = max(tally.most_message, max(about) * per_event + each)
         suggested = run.events >= limits.SUGGESTED_EVENTS or run.bytes >= limits.SUGGESTED_BYTES
-        worked = self.inline or run.bytes >= self._enough() or run.events >= limits.LONGEST_HISTORY
+        longest = run.events >= limits.LONGEST_HISTORY or run.signals >= limits.MOST_SIGNALS
+        worked = self.inline or run.bytes >= self._enough() or longest
         if suggested and worked:
             self._continue_as_new()
 

@@ -30,6 +30,9 @@ HISTORY_LIMIT_BYTES = 46 * 1024 * 1024
 # next.
 _WORK_PER_STATE = 3
 _LONGEST_HISTORY = 40_000
+# Temporal takes 10,000 signals in one run, and refuses more; some come while a run ends.
+_MOST_SIGNALS = 8_000
+_ENDS_BY_SIGNALS = "runs-end-by-signals"
 
 
 async def keep(entries: Iterable[Entry], carried: CarriedState | None = None) -> CarriedState:
@@ -79,10 +82,10 @@ async def fetch(carried: CarriedState) -> list[Entry]:
     return entries
 
 
-def has_worked_enough(carried: CarriedState | None, fed: int | None) -> bool:
-    """Whether a run that began with ``carried`` and was fed ``fed`` bytes of payloads should end, now that
-    Temporal suggests it. What it leaves in its history must still fit there: the state, grown by twice what
-    it was fed at most. ``fed`` None: judged as release 0.1.0 did.
+def has_worked_enough(carried: CarriedState | None, fed: int | None, signals: int = 0) -> bool:
+    """Whether a run that began with ``carried`` and was fed ``fed`` bytes of payloads in ``signals`` signals
+    should end, now that Temporal suggests it. What it leaves in its history must still fit there: the state,
+    grown by twice what it was fed at most. ``fed`` None: judged as release 0.1.0 did.
     """
     if carried is None:
         return True
@@ -90,4 +93,7 @@ def has_worked_enough(carried: CarriedState | None, fed: int | None) -> bool:
     size = info.get_current_history_size()
     room = HISTORY_LIMIT_BYTES - (2 * carried.size if fed is None else carried.size + 2 * fed)
     enough = min(_WORK_PER_STATE * carried.size, room)
-    return size >= enough or info.get_current_history_length() >= _LONGEST_HISTORY
+    if size >= enough or info.get_current_history_length() >= _LONGEST_HISTORY:
+        return True
+    # Runs that release 0.2.0 began went on.
+    return signals >= _MOST_SIGNALS and workflow.patched(_ENDS_BY_SIGNALS)

@@ -259,7 +259,9 @@ class _Processor(Questions):
         if info.is_target_worker_deployment_version_changed():
             return True  # another build is current: this worker's next run is its first there
         fed = None if self._input.state_bytes is None else self._fed
-        return info.is_continue_as_new_suggested() and carry.has_worked_enough(self._input.carried, fed)
+        return info.is_continue_as_new_suggested() and carry.has_worked_enough(
+            self._input.carried, fed, self._applied
+        )
 
     async def _continue(self) -> None:
         assert self._edges is not None

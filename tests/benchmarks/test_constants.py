@@ -41,7 +41,8 @@ def test_a_session_weighs_at_least_its_name_in_every_worker(fuse: bool, weights:
     assert found.archived > workers * bits / 8
     assert found.largest_idle > bits / 8
     assert 0 < found.largest_kept <= found.kept
-    assert found.leaf_per_event > 3 * bits / 8
+    # Six events in ten have a state; what has nothing for a leaf does not name its session there.
+    assert found.leaf_per_event > 0.6 * bits / 8
 
 
 def test_session_ids_are_distinct_and_the_same_for_a_seed() -> None:

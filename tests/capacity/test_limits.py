@@ -24,6 +24,7 @@ def test_limits_of_ours_are_those_of_the_programs() -> None:
     assert limits.HISTORY_LIMIT_BYTES == carry.HISTORY_LIMIT_BYTES
     assert limits.WORK_PER_STATE == carry._WORK_PER_STATE
     assert limits.LONGEST_HISTORY == carry._LONGEST_HISTORY
+    assert limits.MOST_SIGNALS == carry._MOST_SIGNALS
     assert limits.ARCHIVE_KEYS == departing.ARCHIVE_KEYS
     assert limits.ARCHIVE_BYTES == departing.ARCHIVE_BYTES
     assert settings.state_bytes == limits.STATE_BYTES

@@ -1,12 +1,17 @@
-"""How carried state is cut for what one workflow task may send."""
+"""How carried state is cut for what one workflow task may send, and how long a run that has it goes on."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, strategies as st
+from temporalio import workflow
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
-from workflows.carry import AT_ONCE_BYTES, together
+from tests.workflows.cluster import dev_server
+from workflows.carry import AT_ONCE_BYTES, has_worked_enough, together
+from workflows.messages import CarriedState
 
 GRPC_BYTES = 4 * 1024 * 1024
 
@@ -28,3 +33,30 @@ def test_large_entries_of_an_archive_do_not_pass_what_a_task_may_send() -> None:
     runs = list(together([bytes(1024 * 1024)] * 5, AT_ONCE_BYTES))
     assert max(sum(map(len, run)) for run in runs) < GRPC_BYTES * 3 // 4
     assert len(runs) == 3
+
+
+@workflow.defn
+class Judged:
+    """Whether a run with a megabyte of carried state and hardly any history should end."""
+
+    @workflow.run
+    async def run(self, signals: int) -> bool:
+        return has_worked_enough(CarriedState(run_id="earlier", chunks=3, size=1 << 20), 0, signals)
+
+
+@pytest.mark.integration
+async def test_a_run_with_large_state_ends_before_temporal_takes_no_more_signals() -> None:
+    runner = UnsandboxedWorkflowRunner()
+    async with (
+        dev_server() as client,
+        Worker(client, task_queue="judged", workflows=[Judged], workflow_runner=runner),
+    ):
+        found = {}
+        for signals in (0, 7_999, 8_000, 9_999):
+            handle = await client.start_workflow(
+                "Judged", signals, id=f"judged-{signals}", task_queue="judged", result_type=bool
+            )
+            found[signals] = await handle.result()
+            history = await handle.fetch_history()
+            await Replayer(workflows=[Judged], workflow_runner=runner).replay_workflow(history)
+    assert found == {0: False, 7_999: False, 8_000: True, 9_999: True}

@@ -23,6 +23,7 @@ STATE_PART_BYTES = 448 * KIB  # workflows.carry
 HISTORY_LIMIT_BYTES = 46 * MIB  # workflows.carry: what a run may leave behind
 WORK_PER_STATE = 3  # workflows.carry: a run's history is so many times its state
 LONGEST_HISTORY = 40_000  # workflows.carry
+MOST_SIGNALS = 8_000  # workflows.carry: in a run with a large state
 CACHED_WORKFLOWS = 1_000  # settings: of a worker process
 ARCHIVE_KEYS = 100_000  # runtime.departing
 ARCHIVE_BYTES = 4 * MIB  # runtime.departing

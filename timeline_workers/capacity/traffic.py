@@ -128,7 +128,9 @@ def run_of(flow: Flow, costs: Costs) -> Run:
     seconds = min(until_bytes(limits.SUGGESTED_BYTES), until_events(limits.SUGGESTED_EVENTS))
     if not inline:
         enough = min(limits.WORK_PER_STATE * state, limits.HISTORY_LIMIT_BYTES - state)
-        seconds = min(max(seconds, until_bytes(enough)), until_events(limits.LONGEST_HISTORY))
+        until_signals = limits.MOST_SIGNALS / flow.heard if flow.heard else math.inf
+        longest = min(until_events(limits.LONGEST_HISTORY), until_signals)
+        seconds = min(max(seconds, until_bytes(enough)), longest)
     last = 0.0 if inline else state
     return Run(
         seconds,

@@ -8,8 +8,8 @@ A key may leave when nothing has happened to it for long, and nobody is waiting 
   it away before, and will name it when they tell of it again.
 
 So everything it ever said is final, and known to every subscriber; and if an event arrives after all that the
-worker needs, its payload names the key, and ``unknown`` says so before the payload is applied. With the key's rows put back
-(``recall``) the worker is as if the key had never left.
+worker needs, its payload names the key, and ``unknown`` says so before the payload is applied. With the
+key's rows put back (``recall``) the worker is as if the key had never left.
 
 Aggregates keep every key, and so does a worker that has one key only (``partitions: per-key``).
 """
