@@ -73,16 +73,17 @@ class KeyTable:
 
     def intern_all(self, keys: Sequence[Key]) -> Int64:
         """Return the numbers of ``keys``, adding those that are new."""
-        codes = self.find_all(keys)
+        codes = self.find_all(keys) if self.names else np.full(len(keys), -1, np.int64)
         unknown = np.flatnonzero(codes < 0)
         if len(unknown):
             missing = keys if len(unknown) == len(keys) else [keys[place] for place in unknown.tolist()]
+            new = dict.fromkeys(missing, -1)
             first = len(self.names)
-            new = dict(zip(dict.fromkeys(missing), range(first, first + len(missing)), strict=False))
             self.names.extend(new)
             if len(new) == len(missing):
                 codes[unknown] = np.arange(first, len(self.names))
             else:
+                new.update(zip(new, range(first, len(self.names)), strict=True))
                 codes[unknown] = [new[key] for key in missing]
         return codes
 
