@@ -207,7 +207,9 @@ class Router:
         """
         source = self.group.source
         latest = int(messages.published.max(initial=0))
-        if latest - self._forgotten >= FORGET_MICROSECONDS:
+        if (
+            abs(latest - self._forgotten) >= FORGET_MICROSECONDS
+        ):  # producers' clocks may be wrong, and set back
             # Another feeder may have started a leaf anew, which this one is not told.
             self._forgotten = latest
             self.forget_sent()

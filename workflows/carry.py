@@ -82,10 +82,10 @@ async def fetch(carried: CarriedState) -> list[Entry]:
     return entries
 
 
-def has_worked_enough(carried: CarriedState | None, fed: int | None, signals: int = 0) -> bool:
-    """Whether a run that began with ``carried`` and was fed ``fed`` bytes of payloads in ``signals`` signals
-    should end, now that Temporal suggests it. What it leaves in its history must still fit there: the state,
-    grown by twice what it was fed at most. ``fed`` None: judged as release 0.1.0 did.
+def has_worked_enough(carried: CarriedState | None, fed: int | None) -> bool:
+    """Whether a run that began with ``carried`` and was fed ``fed`` bytes of payloads should end, now that
+    Temporal suggests it. What it leaves in its history must still fit there: the state, grown by twice what
+    it was fed at most. ``fed`` None: judged as release 0.1.0 did.
     """
     if carried is None:
         return True
@@ -93,7 +93,12 @@ def has_worked_enough(carried: CarriedState | None, fed: int | None, signals: in
     size = info.get_current_history_size()
     room = HISTORY_LIMIT_BYTES - (2 * carried.size if fed is None else carried.size + 2 * fed)
     enough = min(_WORK_PER_STATE * carried.size, room)
-    if size >= enough or info.get_current_history_length() >= _LONGEST_HISTORY:
-        return True
+    return size >= enough or info.get_current_history_length() >= _LONGEST_HISTORY
+
+
+def has_had_enough_signals(signals: int) -> bool:
+    """Whether a run that has had ``signals`` signals should end, whatever state it began with. It leaves a
+    mark in the history, so no condition that is waited for may ask.
+    """
     # Runs that release 0.2.0 began went on.
     return signals >= _MOST_SIGNALS and workflow.patched(_ENDS_BY_SIGNALS)

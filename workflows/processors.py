@@ -122,7 +122,7 @@ class _Processor(Questions):
             assert self._edges is not None
             self._edges.wake()
             self._inputs.open()
-            if self._should_continue():
+            if self._should_continue() or carry.has_had_enough_signals(self._applied):
                 await self._continue()
             if self._is_paused():
                 await self._wait_while_paused(look)
@@ -259,9 +259,7 @@ class _Processor(Questions):
         if info.is_target_worker_deployment_version_changed():
             return True  # another build is current: this worker's next run is its first there
         fed = None if self._input.state_bytes is None else self._fed
-        return info.is_continue_as_new_suggested() and carry.has_worked_enough(
-            self._input.carried, fed, self._applied
-        )
+        return info.is_continue_as_new_suggested() and carry.has_worked_enough(self._input.carried, fed)
 
     async def _continue(self) -> None:
         assert self._edges is not None
