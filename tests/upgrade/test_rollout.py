@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.client import Client
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tests.workflows.cluster import (
     TASK_QUEUE,
@@ -111,11 +112,23 @@ async def test_a_run_that_gets_work_moves_by_itself() -> None:
 
 
 async def run_temporal(client: Client, *arguments: str) -> None:
-    """Temporal's own command line, as an operator would use it."""
-    process = await asyncio.create_subprocess_exec(
-        str(shutil.which("temporal")), *arguments, "--address", client.service_client.config.target_host
-    )
-    assert await process.wait() == 0
+    """Temporal's own command line, as an operator would use it: again while Temporal does not know all queues
+    of a build that has just begun to poll, and refuses to make it current.
+    """
+    address = client.service_client.config.target_host
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(AssertionError),
+        wait=wait_fixed(0.3),
+        stop=stop_after_delay(30),
+        reraise=True,
+    ):
+        with attempt:
+            process = await asyncio.create_subprocess_exec(
+                str(shutil.which("temporal")), *arguments, "--address", address,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            )  # fmt: skip
+            said, _ = await process.communicate()
+            assert process.returncode == 0, said.decode()
 
 
 async def test_a_build_that_does_not_run_is_refused() -> None:
