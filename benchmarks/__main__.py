@@ -196,6 +196,7 @@ def run_cost(
 def run_recovery(
     events: Annotated[int, typer.Option(min=2, help="Number of events.")] = 1_000_000,
     sessions: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
+    real_broker: RealBroker = False,
     runs: Runs = 5,
     seed: Seed = 7,
     json: Json = None,
@@ -203,7 +204,14 @@ def run_recovery(
 ) -> None:
     """Catching up after every worker process was killed, and backfilling a new metric."""
     recovery.run(
-        events=events, sessions=sessions, runs=runs, seed=seed, tell=tell, json_file=json, plot_file=plot
+        events=events,
+        sessions=sessions,
+        real_broker=real_broker,
+        runs=runs,
+        seed=seed,
+        tell=tell,
+        json_file=json,
+        plot_file=plot,
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+
+from deploy.pulsar_archive import VERSION
 
 from . import workloads
 from .measure import Contender, Tell, compare
@@ -31,21 +34,31 @@ def run(
     *,
     events: int,
     sessions: int,
+    real_broker: bool,
     runs: int,
     seed: int,
     tell: Tell,
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Measure and print. Raises WrongAnswerError."""
+    """Measure and print. ``real_broker``: the topic is in the standalone broker of the Apache distribution.
+
+    Raises WrongAnswerError.
+    """
+    contenders = [replace(c, options={**c.options, "real_broker": real_broker}) for c in CONTENDERS]
     with tempfile.TemporaryDirectory(prefix="timeline-bench-") as scratch:
         data = workloads.Shares(Path(scratch), METRIC, events, sessions, seed, lines=True)
-        results = compare(data, CONTENDERS, runs=runs, tell=tell, core=None)
+        results = compare(data, contenders, runs=runs, tell=tell, core=None)
     comparison = Comparison(
         f"recovery: {events:,} events of {sessions:,} sessions",
         "undisturbed",
         "events",
-        {"expression": workloads.METRICS[METRIC].expression, "runs": runs, "seed": seed},
+        {
+            "expression": workloads.METRICS[METRIC].expression,
+            "broker": f"Apache Pulsar {VERSION}, standalone" if real_broker else "embedded",
+            "runs": runs,
+            "seed": seed,
+        },
         results,
     )
     say(comparison)

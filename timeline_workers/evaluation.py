@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from .algebra.engine import Evaluation
+from .algebra.timelines import Timeline
 from .answers import Change, KindName, Spans, ValueAt
 from .errors import ExpressionError, QuestionError
 from .events.batch import Positions
@@ -164,14 +165,17 @@ class Result:
         """All pieces of all keys as a table; see ``export.to_table`` for its columns and types."""
         names = self._evaluation.groups if self.aggregates else self._evaluation.keys.names
         functions = self.aggregates or (None,)
-        return to_table([self._reader(f).timeline for f in functions], names, self.kind, functions)
+        return to_table([self._timeline(f) for f in functions], names, self.kind, functions)
+
+    def _timeline(self, function: str | None) -> Timeline:
+        return self._evaluation.aggregate(function) if function else self._evaluation.timeline()
 
     def _reader(self, aggregate: str | None) -> Reader:
         function = self._function(aggregate)
         if function not in self._readers:
             evaluation = self._evaluation
             self._readers[function] = Reader(
-                evaluation.aggregate(function) if function else evaluation.timeline(),
+                self._timeline(function),
                 evaluation.groups if function else evaluation.keys,
                 self.kind,
                 unit=self.time_unit,

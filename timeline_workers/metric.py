@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Hashable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal as Choice
 
@@ -35,6 +34,7 @@ from pydantic_core import ErrorDetails
 
 from .errors import MetricError
 from .language.durations import parse_duration
+from .nearest import nearest
 from .topics import topic_problem
 
 TimeUnit = Choice["s", "ms", "us", "ns", "iso"]
@@ -248,5 +248,5 @@ def _model_at(place: list[Any]) -> type[BaseModel]:
 
 
 def _nearest(word: str, known: list[str]) -> str:
-    near = get_close_matches(word, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(word, known)
+    return f"; did you mean {near}?" if near else ""

@@ -14,7 +14,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, NoReturn
@@ -23,17 +22,19 @@ import numpy as np
 
 from .algebra.keytable import KeyTable
 from .algebra.timelines import Timeline
+from .algebra.timelinestore import TimelineStore
 from .algebra.values import INT64_MAX, INT64_MIN, Flags, Int64, Linear, Tagged
 from .answers import Change, KindName, SecondsByValue, Span, Spans, Value, ValueAt
 from .errors import MetricError, QuestionError, UnknownNameError
 from .events.times import check_unit, from_microseconds, question_time
 from .language.durations import format_duration, parse_duration
+from .nearest import nearest
 
 Group = str | int | float | bool | None
 
 MILLION = 1_000_000
 MAX_INTERVALS = 100_000  # one question must not keep a worker busy for minutes
-_MAX_COMPARED = 20_000  # finding the nearest name among more would take longer than the answer
+_MAX_COMPARED = 20_000  # finding the nearest name among more would take longer than other answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ class Pieces:
     values: Flags | Tagged | Linear
 
     @staticmethod
-    def of(timeline: Timeline, row: int) -> Pieces:
+    def of(timeline: Timeline | TimelineStore, row: int) -> Pieces:
         """The pieces of key ``row``; none when it is outside its domain everywhere."""
+        if isinstance(timeline, TimelineStore):
+            timeline, row = timeline.one(row), 0
         if row >= timeline.keys:
             return Pieces(timeline.starts[:0], 0, timeline.values)
         low, high = int(timeline.offsets[row]), int(timeline.offsets[row + 1])
@@ -185,7 +188,8 @@ class Reader:
     """Answers questions about one node, by key, with times in one unit.
 
     ``names`` are the keys of the timeline's rows (a list, or the node's own table, which saves making an
-    index), or for an aggregate its groups, with ``aggregate`` the function's name.
+    index), or for an aggregate its groups, with ``aggregate`` the function's name. ``timeline``: of all of
+    them, or the store that keeps it up to date, of which a question reads its own keys' rows only.
 
     ``answerable_from`` (microseconds): below it pieces have been forgotten. A question about an instant of
     which nothing is kept is refused with a QuestionError that says so; ``retention`` is what was asked for.
@@ -193,7 +197,7 @@ class Reader:
 
     def __init__(
         self,
-        timeline: Timeline,
+        timeline: Timeline | TimelineStore,
         names: Sequence[Group] | KeyTable,
         kind: KindName,
         *,
@@ -204,7 +208,7 @@ class Reader:
         retention: int | None = None,
     ) -> None:
         check_unit(unit)
-        self.timeline = timeline
+        self._timeline = timeline
         self.names: Sequence[Group] = names.names if isinstance(names, KeyTable) else names
         self.kind = kind
         self.unit = unit
@@ -287,7 +291,7 @@ class Reader:
         row = self._row(key)
         if row is None:
             self.refuse(key)
-        return Pieces.of(self.timeline, row)
+        return Pieces.of(self._timeline, row)
 
     def refuse(self, key: Group) -> NoReturn:
         """Raise UnknownNameError for a key that is not known, with the nearest that is."""
@@ -308,9 +312,9 @@ class Reader:
             return f"no {what} {key!r}; did you mean {other!r} ({type(other).__name__})?"
         if not self.names:
             return f"no {what} {key!r}: there are none, as there was no valid event"
-        texts = [str(name) for name in self.names] if len(self.names) <= _MAX_COMPARED else []
-        if near := get_close_matches(str(key), texts, 1):
-            return f"no {what} {key!r}; did you mean {near[0]!r}?"
+        compared = self.names if len(self.names) <= _MAX_COMPARED else ()
+        if near := nearest(str(key), map(str, compared)):
+            return f"no {what} {key!r}; did you mean {near!r}?"
         some = ", ".join(repr(name) for name in self.names[:5])
         more = f" and {len(self.names) - 5:,} more" if len(self.names) > 5 else ""
         return f"no {what} {key!r}; there are {some}{more}"

@@ -6,7 +6,6 @@ Everything here raises ``timeline_workers.errors`` only: what is wrong, and what
 from __future__ import annotations
 
 import asyncio
-import difflib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
@@ -40,6 +39,7 @@ from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
 from timeline_workers.limits import refuse_oversized
 from timeline_workers.metric import Metric
+from timeline_workers.nearest import nearest
 from timeline_workers.questions import in_order
 from timeline_workers.settings import Settings
 
@@ -232,8 +232,8 @@ def find_node(planned: Plan, name: str | None) -> NodeSpec:
                 f"several nodes fit {name!r}: {', '.join(n.name for n in fits)}; write more of the name"
             )
     names = [n.name for n in planned.nodes]
-    near = difflib.get_close_matches(wanted, [*names, *(n.operator for n in planned.nodes)], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"its nodes are {', '.join(names)}"
+    near = nearest(wanted, [*names, *(n.operator for n in planned.nodes)])
+    hint = f"did you mean {near!r}?" if near else f"its nodes are {', '.join(names)}"
     raise UnknownNameError(f"metric {planned.metric.name!r} has no node {name!r}; {hint}")
 
 

@@ -8,7 +8,6 @@ is computed from the definitions and can never drift; the metric names that work
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -17,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from timeline_workers.metric import Metric
+    from timeline_workers.nearest import nearest
 
     from . import catalog_activities
     from .messages import (
@@ -127,8 +127,8 @@ class MetricCatalog:
 def unknown_metric(name: str, known: Iterable[str]) -> str:
     """The message for a metric that is not registered."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = nearest(name, names)
     if near:
-        return f"there is no metric {name!r}; did you mean {near[0]!r}?"
+        return f"there is no metric {name!r}; did you mean {near!r}?"
     listed = ", ".join(names) or "none; register one with `timeline apply`"
     return f"there is no metric {name!r}; registered: {listed}"

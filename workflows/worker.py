@@ -56,6 +56,7 @@ PASSTHROUGH = (
     "lark",
     "structlog",
     "yaml",
+    "rapidfuzz",
 )
 # A little less than the ten seconds after which the server gives the task to another process.
 DEADLOCK_SECONDS = 9

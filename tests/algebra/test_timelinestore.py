@@ -62,6 +62,9 @@ def test_what_was_read_does_not_change(seed: int, steps: list[str]) -> None:
     for timeline, then in held:
         assert shown(timeline) == then
     assert shown(read_from.timeline()) == shown(never_read.timeline())
+    for key in range(known):
+        assert shown(never_read.one(key)) == shown(never_read.rows_of(np.array([key])))
+    assert len(never_read.one(known)) == 0
 
 
 SPANS = st.lists(

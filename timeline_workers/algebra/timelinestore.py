@@ -174,6 +174,14 @@ class TimelineStore:
             self._timeline = Timeline(offsets, self._rows.column(0)[rows], self._values(rows))
         return self._timeline
 
+    def one(self, key: int) -> Timeline:
+        """The timeline of one key, by itself. Nothing is copied: read it before the store changes."""
+        low = count = 0
+        if key < self._keys:
+            low, count = int(self._rows.low[key]), int(self._rows.count[key])
+        rows = slice(low, low + count)
+        return Timeline(np.array([0, count]), self._rows.column(0)[rows], self._values(rows))
+
     def last_starts(self, keys: Int64) -> Int64:
         """The last start of each key, which may lie in the future; -FOREVER where the key is not known."""
         if not self._rows.live:

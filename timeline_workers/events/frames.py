@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from msgspec import UNSET
 
 from ..algebra.values import BOOL, INT, STRING, UNKNOWN, UInt8
 from ..errors import QuestionError
+from ..nearest import nearest
 from .batch import Positions
 from .decode import Decoder
 from .raw import HUGE, MOMENT, OTHER, RawColumn, float_bits
@@ -39,8 +39,8 @@ def decode_frame(decoder: Decoder, frame: Any, first_position: int = 0) -> Decod
     key, time = table.lookup(decoder.key), table.lookup(decoder.time)
     for path, found in ((decoder.key, key), (decoder.time, time)):
         if found is None:
-            near = get_close_matches(path, table.names, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(table.names[:20]) or 'none'}"
+            near = nearest(path, table.names)
+            hint = f"did you mean {near!r}?" if near else f"it has {', '.join(table.names[:20]) or 'none'}"
             raise QuestionError(f"the table has no column {path!r}; {hint}")
     columns = {name: table.raw(table.lookup(path)) for name, path in decoder.paths.items()}
     refusals: Refusals = {}

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import NoReturn
 
 from ..errors import ExpressionError
 from ..metric import ColumnType
+from ..nearest import nearest
 from . import tree as t
 from .canonical import fold, to_text
 from .depth import refuse_deep
@@ -241,9 +241,9 @@ class _Checker:
         variable = Variable()
         if self._declared is not None:
             if name not in self._declared:
-                near = get_close_matches(name, list(self._declared), n=1, cutoff=0.6)
+                near = nearest(name, self._declared)
                 known = ", ".join(sorted(self._declared)) or "none"
-                hint = f"did you mean {near[0]}?" if near else f"the source declares {known}"
+                hint = f"did you mean {near}?" if near else f"the source declares {known}"
                 self.fail(f"the source declares no column {_name(name)}", node, hint, column=name)
             declared = self._declared[name]
             variable.type = _TYPES[declared]

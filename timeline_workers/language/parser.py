@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from fractions import Fraction
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -20,6 +19,7 @@ from lark.exceptions import UnexpectedInput
 
 from ..algebra.values import INT64_MAX, INT64_MIN
 from ..errors import ExpressionError, MetricError
+from ..nearest import nearest
 from . import tree as t
 from .depth import MAX_DEPTH, refuse_deep, too_deep
 from .durations import MICROSECONDS, parse_duration
@@ -385,8 +385,8 @@ def _or_backticks(name: str) -> str:
 
 
 def _nearest(name: str, known: object) -> str:
-    near = get_close_matches(name, list(cast(dict[str, object], known)), n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else ""
+    near = nearest(name, cast(dict[str, object], known))
+    return f"did you mean {near}?" if near else ""
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,6 @@ that lags keeps no answer from being final that does not need it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from ..answers import KindName
 from ..errors import QuestionError, StateError
 from ..graph.plan import InnerNode, NodeSpec, WorkerSpec
 from ..language.canonical import to_text
+from ..nearest import nearest
 from ..questions import Reader
 from ..wire.progress import least, watermark
 from .segment import Segment
@@ -43,8 +43,8 @@ def check_name(spec: WorkerSpec, question: Mapping[str, Any]) -> None:
     name, known = question.get("node"), names(spec)
     if name is None or name in known:
         return
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it computes {', '.join(known[-10:])}"
+    near = nearest(str(name), known)
+    hint = f"did you mean {near!r}?" if near else f"it computes {', '.join(known[-10:])}"
     raise QuestionError(f"worker {spec.worker_id} has no node {name!r}; {hint}")
 
 
@@ -54,7 +54,7 @@ def reader(worker: NodeWorker, name: str | None, unit: str) -> Reader:
     place = place_of(spec, name)
     node = fused.nodes[place]
     return Reader(
-        node.output.timeline(),
+        node.output,
         fused.keys,
         spec.node.kind if place == len(spec.fused) else spec.fused[place].kind,
         unit=unit,

@@ -291,7 +291,7 @@ class NodeWorker:
             "retention": self.spec.retention,
         }
         if not isinstance(self.node, AggregateNode):
-            return Reader(self.node.output.timeline(), self.node.keys, kind, **limits)
+            return Reader(self.node.output, self.node.keys, kind, **limits)
         functions = list(self.node.outputs)
         function = question.get("aggregate", functions[0] if len(functions) == 1 else None)
         if function not in self.node.outputs:
