@@ -189,7 +189,8 @@ class Reader:
 
     ``names`` are the keys of the timeline's rows (a list, or the node's own table, which saves making an
     index), or for an aggregate its groups, with ``aggregate`` the function's name. ``timeline``: of all of
-    them, or the store that keeps it up to date, of which a question reads its own keys' rows only.
+    them, or the store that keeps it up to date, of which a question reads its own keys' rows only;
+    ``numbers``: of each name, its key in there (default: its place among the names).
 
     ``answerable_from`` (microseconds): below it pieces have been forgotten. A question about an instant of
     which nothing is kept is refused with a QuestionError that says so; ``retention`` is what was asked for.
@@ -204,11 +205,13 @@ class Reader:
         unit: str = "us",
         watermark: int | None = None,
         aggregate: str = "",
+        numbers: Sequence[int] | Int64 | None = None,
         answerable_from: int | None = None,
         retention: int | None = None,
     ) -> None:
         check_unit(unit)
         self._timeline = timeline
+        self._numbers = numbers
         self.names: Sequence[Group] = names.names if isinstance(names, KeyTable) else names
         self.kind = kind
         self.unit = unit
@@ -291,7 +294,7 @@ class Reader:
         row = self._row(key)
         if row is None:
             self.refuse(key)
-        return Pieces.of(self._timeline, row)
+        return Pieces.of(self._timeline, row if self._numbers is None else int(self._numbers[row]))
 
     def refuse(self, key: Group) -> NoReturn:
         """Raise UnknownNameError for a key that is not known, with the nearest that is."""

@@ -49,16 +49,17 @@ class AggregateNode:
     @property
     def groups(self) -> list[Scalar | None]:
         """The groups that ever have a key; None is the null group."""
-        return [self._group_values[number] for number in self._listed().tolist()]
+        return [self._group_values[number] for number in self.numbers.tolist()]
+
+    @property
+    def numbers(self) -> Int64:
+        """The keys that ``groups`` have in ``outputs``, ascending."""
+        # A late event can take a group's only key away again.
+        return next(iter(self.outputs.values())).known_keys()
 
     def output(self, function: str) -> Timeline:
         """The timeline of ``function`` over ``groups``. Raises KeyError for a function not asked for."""
-        listed = self._listed()
-        return self.outputs[function].covering(listed, np.full(len(listed), -FOREVER, np.int64))
-
-    def _listed(self) -> Int64:
-        # A late event can take a group's only key away again.
-        return next(iter(self.outputs.values())).known_keys()
+        return self.outputs[function].rows_of(self.numbers)
 
     def receive(self, slot: int, revision: Revision, floor: int | None = None) -> None:
         """Take a revision of the aggregated timeline (slot 0) or of the group column's state (slot 1);

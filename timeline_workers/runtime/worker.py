@@ -296,8 +296,8 @@ class NodeWorker:
         function = question.get("aggregate", functions[0] if len(functions) == 1 else None)
         if function not in self.node.outputs:
             raise QuestionError(f"aggregate {function!r} is not one of {', '.join(functions)}; say which")
-        timeline = self.node.output(function)
-        return Reader(timeline, self.node.groups, kind, aggregate=function, **limits)
+        held, numbers = self.node.outputs[function], self.node.numbers
+        return Reader(held, self.node.groups, kind, aggregate=function, numbers=numbers, **limits)
 
     # Carried state.
 
