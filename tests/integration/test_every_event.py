@@ -86,9 +86,14 @@ def letters(stack: Stack, topic: str, expected: int) -> list[pulsar.Message]:
         assert len({at.partition() for at in ends}) == len(client.get_topic_partitions(name))
         reader = client.create_reader(name, pulsar.MessageId.earliest)
         found: list[pulsar.Message] = []
+        read: set[bytes] = set()
         missing = len(ends)
         while missing:
             letter = reader.read_next(timeout_millis=30_000)
+            place = letter.message_id().serialize()
+            if place in read:
+                continue  # the embedded broker delivers some entries to a Reader twice
+            read.add(place)
             if letter.data() == b"the end of the test":
                 missing -= 1
             else:
