@@ -26,7 +26,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential,
+)
 
 from .errors import ConnectionFailedError, TimelineError
 
@@ -37,6 +44,7 @@ DEFAULT_TOPIC_PARTITIONS = 1
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
 LOOK_SECONDS = 0.2
+_ATTEMPTS = 3
 
 # One history shard, polled 20 times a second by default: a chain of external signals would take half a
 # second.
@@ -108,27 +116,23 @@ def embedded(
     Raises EmbeddedError when the directory is in use, a given port is taken, or a server does not come up.
     """
     directory = data_directory() if data_dir is None else data_dir.absolute()
+    wanted = ((temporal_port, TEMPORAL_PORT), (ui_port, UI_PORT), (pulsar_port, PULSAR_PORT))
     with ExitStack() as stack:
         stack.enter_context(_exclusive(directory))
-        ports = _choose_ports((temporal_port, TEMPORAL_PORT), (ui_port, UI_PORT), (pulsar_port, PULSAR_PORT))
-        temporal, ui, pulsar = ports
-        logs = directory / "logs"
         for sub in ("logs", "temporal", "pulsar", "storage"):
             (directory / sub).mkdir(exist_ok=True)
 
-        binary = _temporal_binary()
-        temporal_server = stack.enter_context(
-            _server(_temporal_command(binary, directory, temporal, ui), logs / "temporal.log")
-        )
-        pulsar_server = stack.enter_context(
-            _server(_pulsar_command(directory, pulsar, topic_partitions), logs / "pulsar.log")
-        )
-        stack.enter_context(_freed(pulsar_server, logs / "pulsar.log"))
-        _wait(pulsar_server, "the Pulsar broker", logs / "pulsar.log", lambda: _accepts(pulsar))
-        _wait(
-            temporal_server, "the Temporal server", logs / "temporal.log", lambda: _serves(binary, temporal)
-        )
+        def start() -> list[int]:
+            ports = _choose_ports(*wanted)
+            with ExitStack() as started:
+                _start(started, directory, ports, topic_partitions)
+                stack.push(started.pop_all())
+            return ports
 
+        # Until a server listens, anybody may take the port that was free for it, for a connection, too.
+        temporal, ui, pulsar = Retrying(
+            retry=retry_if_exception_type(_PortTakenError), stop=stop_after_attempt(_ATTEMPTS), reraise=True
+        )(start)
         addresses = Addresses(
             temporal=f"{HOST}:{temporal}",
             pulsar=f"pulsar://{HOST}:{pulsar}",
@@ -142,6 +146,25 @@ def embedded(
         partial.replace(record)
         stack.callback(record.unlink, missing_ok=True)
         yield addresses
+
+
+class _PortTakenError(EmbeddedError):
+    """A server did not come up because its port was taken meanwhile."""
+
+
+def _start(stack: ExitStack, directory: Path, ports: Sequence[int], topic_partitions: int) -> None:
+    """Start both servers, which end with ``stack``, and return when they answer."""
+    temporal, ui, pulsar = ports
+    logs, binary = directory / "logs", _temporal_binary()
+    temporal_server = stack.enter_context(
+        _server(_temporal_command(binary, directory, temporal, ui), logs / "temporal.log")
+    )
+    pulsar_server = stack.enter_context(
+        _server(_pulsar_command(directory, pulsar, topic_partitions), logs / "pulsar.log")
+    )
+    stack.enter_context(_freed(pulsar_server, logs / "pulsar.log"))
+    _wait(pulsar_server, "the Pulsar broker", logs / "pulsar.log", lambda: _accepts(pulsar))
+    _wait(temporal_server, "the Temporal server", logs / "temporal.log", lambda: _serves(binary, temporal))
 
 
 @contextmanager
@@ -374,14 +397,18 @@ def _wait(server: _Server, name: str, log: Path, ready: Callable[[], bool]) -> N
     )(state)
     if outcome == "ready":
         return
+    said = ""
     with suppress(OSError):
-        last = "\n".join(log.read_text(errors="replace").strip().splitlines()[-5:])
+        said = log.read_text(errors="replace").strip()
+    last = "\n".join(said.splitlines()[-5:])
+    taken = outcome == "gone" and "address already in use" in said.lower()
     happened = (
         f"left at once with exit code {server.process.returncode}"
         if outcome == "gone"
         else f"did not answer within {READY_SECONDS:.0f} s"
     )
-    raise EmbeddedError(f"{name} {happened}; its log is {log}" + (f" and ends with:\n{last}" if last else ""))
+    problem = _PortTakenError if taken else EmbeddedError
+    raise problem(f"{name} {happened}; its log is {log}" + (f" and ends with:\n{last}" if last else ""))
 
 
 def require_running(service: str) -> Addresses:

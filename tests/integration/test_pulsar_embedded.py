@@ -16,6 +16,7 @@ import pytest
 from producer.send import to_pulsar
 from tests.integration.listening import LOOPBACK, listening
 from tests.integration.stack import event
+from timeline_workers import embedded as embedded_module
 from timeline_workers.embedded import EmbeddedError, embedded, require_running, running_addresses
 from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.pulsar_client import check_broker, connect
@@ -85,6 +86,29 @@ def test_a_port_in_use_is_refused_by_its_number(tmp_path: Path) -> None:
             embedded(tmp_path, temporal_port=port),
         ):
             pytest.fail("it started")
+
+
+@pytest.mark.parametrize("server", ["temporal", "ui", "pulsar"])
+def test_a_port_that_is_taken_just_before_a_server_listens_is_not_missed(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's connection may have any port that was free a moment ago: another is chosen."""
+    choose = embedded_module._choose_ports
+    chosen: list[list[int]] = []
+
+    def and_lose_one(*wanted: tuple[int | None, int]) -> list[int]:
+        ports = choose(*wanted)
+        if not chosen:
+            other.bind((embedded_module.HOST, ports[["temporal", "ui", "pulsar"].index(server)]))
+        chosen.append(ports)
+        return ports
+
+    monkeypatch.setattr(embedded_module, "_choose_ports", and_lose_one)
+    with socket.socket() as other, embedded(tmp_path, temporal_port=0, ui_port=0, pulsar_port=0) as found:
+        assert len(chosen) == 2
+        assert [port_of(found.temporal), port_of(found.ui), port_of(found.pulsar)] == chosen[1]
+        assert not refuses(port_of(found.temporal))
+        assert not refuses(port_of(found.pulsar))
 
 
 def test_messages_are_found_again_after_a_restart(tmp_path: Path) -> None:
