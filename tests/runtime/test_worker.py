@@ -91,7 +91,8 @@ def test_an_aggregate_hears_every_partition(data: st.DataObject) -> None:
     evaluation = Evaluation(expression)
     for batch in batches:
         evaluation.add(batch)
-    node = network.workers[f"{network.plan.result.name}.all"].node
+    worker = network.workers[f"{network.plan.result.name}.all"]
+    node = worker.node
     assert isinstance(node, AggregateNode)
     assert sorted(map(repr, node.groups)) == sorted(map(repr, evaluation.groups))
     for function in expression.functions:
@@ -99,6 +100,24 @@ def test_an_aggregate_hears_every_partition(data: st.DataObject) -> None:
             number = [repr(g) for g in evaluation.groups].index(repr(group))
             found = pieces_of(node.output(function), row)
             assert shown(found) == shown(pieces_of(evaluation.aggregate(function), number))
+            for piece in found:
+                asked = {"key": group, "at": piece.start, "aggregate": function, "unit": "us"}
+                answer = worker.value_at(asked)
+                assert isinstance(answer, dict)
+                assert answer["since"] == piece.start
+
+
+def test_a_group_that_is_gone_does_not_shift_the_others() -> None:
+    """A later position at the same instant takes a group's only key away; the other one answers for itself."""
+    metric = _metric('latest_event_to_state(s) == "x" | aggregate(group_by(g), count)', 1)
+    network = Network(plan(metric), lambda n: 0)
+    for place, group in enumerate("ab"):
+        event = Event("k", 10, (0, 0, place), {"s": "x", "g": group})
+        network.feed(batch_of([event]), (Progress(0, 0, place, None),))
+        network.settle()
+    answer = network.workers[f"{network.plan.result.name}.all"].value_at({"key": "b", "at": 20})
+    assert isinstance(answer, dict)
+    assert (answer["since"], answer["value"]) == (10, 1)
 
 
 def _single() -> tuple[Network, str, str]:
