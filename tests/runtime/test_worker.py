@@ -108,7 +108,7 @@ def test_an_aggregate_hears_every_partition(data: st.DataObject) -> None:
 
 
 def test_a_group_that_is_gone_does_not_shift_the_others() -> None:
-    """A later position at the same instant takes a group's only key away; the other one answers for itself."""
+    """A later position at the same instant takes a group's only key away; the other answers for itself."""
     metric = _metric('latest_event_to_state(s) == "x" | aggregate(group_by(g), count)', 1)
     network = Network(plan(metric), lambda n: 0)
     for place, group in enumerate("ab"):
