@@ -158,6 +158,7 @@ class Backfill:
                     batch, {r.row: (r.reason, r.message, own.metrics) for r in routed.refused}
                 )
                 self._counts.events += routed.accepted
+                self._counts.note_missing(own.source.topic, routed.missing)
             await self._leaves.deliver(own, routed, apart=not whole)
 
         replay = Replay(

@@ -280,6 +280,7 @@ class TopicFeeder:
                 entry = refused.setdefault(int(rows[r.row]), (r.reason, r.message, []))
                 entry[2].extend(live.metrics)
             counts.events += routed.accepted
+            counts.note_missing(self.topic, routed.missing)
         self._silence.heard(firsts)
         await self._refusals.publish(batch, refused)
         began = monotonic()

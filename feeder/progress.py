@@ -5,7 +5,8 @@ A position is ``(partition, major, minor)``: for Pulsar the partition index, the
 with the index 65535: nothing more is in there.
 
 The watermark of a source partition is the greatest event time seen in it minus the allowed lateness; an event
-strictly below the watermark that stood before it is late.
+strictly below the watermark that stood before it is late. An event that is refused only for a column's value
+counts for the watermark, so that metrics which read key and time alike have one watermark.
 
 The same events must be late after a restart as before it, so the watermark must be known exactly at the
 message at which the broker goes on. One leaf worker per group of metrics, the *journal*, hears of every
@@ -188,9 +189,16 @@ class Clock:
             self._reached[partition] = replace(was, offset=offset)
 
     def advance(
-        self, position: Positions, time: Int64, valid: Bools, published: Int64, late: Bools | None = None
+        self,
+        position: Positions,
+        time: Int64,
+        valid: Bools,
+        published: Int64,
+        late: Bools | None = None,
+        timed: Bools | None = None,
     ) -> Clocked:
-        """Take N messages, in order within each partition; ``time`` counts where ``valid``.
+        """Take N messages, in order within each partition; ``time`` counts where ``timed`` (default:
+        ``valid``), which those that are refused only for a column's value are, too.
 
         An event that is late moves no watermark, being below it. ``late``: those of which it is known that
         they were late when they came; by themselves they may not be, as a silent partition's watermark had
@@ -204,7 +212,8 @@ class Clock:
             rows = np.flatnonzero(position.partition == partition)
             was = self._reached.get(partition, SILENT)
             start = NEVER if was.watermark is None else was.watermark
-            counts = valid[rows] if late is None else valid[rows] & ~late[rows]
+            raises = (valid if timed is None else timed)[rows]
+            counts = raises if late is None else raises & ~late[rows]
             marks = np.where(counts, time[rows] - self._lateness, NEVER)
             running = np.maximum.accumulate(np.concatenate(([start], marks)))
             before[rows], after[rows] = running[:-1], running[1:]

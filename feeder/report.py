@@ -25,7 +25,10 @@ LOG_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Counts:
-    """What has become of the messages of a topic since the feeder started."""
+    """What has become of the messages of a topic since the feeder started.
+
+    ``missing``: by column and reason, values that did not fit and count as missing, in events that were fed.
+    """
 
     messages: int = 0
     events: int = 0
@@ -37,6 +40,17 @@ class Counts:
     gaps: int = 0
     lag: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
+    missing: Counter[str] = field(default_factory=Counter)
+
+    def note_missing(self, topic: str, found: Counter[str]) -> None:
+        """Add ``found``, and log a column and reason that are new."""
+        for what in found.keys() - self.missing.keys():
+            log.warning(
+                "a value does not fit its column and counts as missing (on_bad_value)",
+                value=what,
+                topic=topic,
+            )
+        self.missing.update(found)
 
 
 def summary(counts: Iterable[Counts], signals: int, rate: float) -> dict[str, int | float]:
@@ -51,6 +65,7 @@ def summary(counts: Iterable[Counts], signals: int, rate: float) -> dict[str, in
         "events": sum(c.events for c in every),
         "late": sum(c.late for c in every),
         "refused": sum(c.refused for c in every),
+        "missing": sum(c.missing.total() for c in every),
         "replayed": sum(c.replayed for c in every),
         "gaps": sum(c.gaps for c in every),
         "batches": sum(c.batches for c in every),

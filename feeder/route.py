@@ -7,6 +7,7 @@ several groups would share belongs to the first of them by metric name.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -88,7 +89,8 @@ class Routed:
     """What becomes of a batch of messages for one group.
 
     ``parcels``: per worker id, in the order to send them; ``labels``: the partition label of each of these
-    workers; ``progress``: how far the whole batch brings each source partition.
+    workers; ``progress``: how far the whole batch brings each source partition; ``missing``: by column and
+    reason, how many values of accepted events counted as missing because they did not fit.
     """
 
     refused: list[Refused]
@@ -96,6 +98,7 @@ class Routed:
     labels: dict[str, str]
     progress: tuple[Progress, ...]
     accepted: int
+    missing: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +224,14 @@ class Router:
         rows = np.asarray(decoded.rows, np.intp)  # of each decoded event, its message
         valid = np.zeros(len(messages), np.bool_)
         valid[rows] = True
-        times = np.zeros(len(messages), np.int64)
-        times[rows] = decoded.batch.time
-        clocked = self.clock.advance(messages.position, times, valid, messages.published, late)
+        times = decoded.times
+        clocked = self.clock.advance(messages.position, times, valid, messages.published, late, decoded.timed)
         for row in np.flatnonzero(clocked.late).tolist():
             refused.append(Refused(row, "late", _late(row, times, clocked, messages.position)))
         events = np.flatnonzero(~clocked.late[rows])
         parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked, standing)
-        return Routed(refused, parcels, labels, self.clock.progress(), len(events))
+        missing = Counter(f"{m.column}: {m.reason}" for m in decoded.missing if not clocked.late[m.row])
+        return Routed(refused, parcels, labels, self.clock.progress(), len(events), missing)
 
     def _divide(
         self,

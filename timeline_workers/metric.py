@@ -11,6 +11,7 @@ Example::
       columns:
         playerStateChange: string
         device: {type: string, path: attributes.device}
+        bitrate: {type: int, on_bad_value: missing}   # default: refuse, the whole event
       allowed_lateness: 1m
       idle_timeout: 5m           # a partition silent for so long does not hold the watermark back
       partitions: 4              # or per-key
@@ -39,6 +40,7 @@ from .topics import topic_problem
 
 TimeUnit = Choice["s", "ms", "us", "ns", "iso"]
 ColumnType = Choice["bool", "int", "float", "string"]
+BadValue = Choice["refuse", "missing"]
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -72,12 +74,17 @@ def unset() -> Any:
 
 
 class ColumnSpec(BaseModel):
-    """A declared column: its type, and the dotted path it comes from (default: its own name)."""
+    """A declared column: its type, and the dotted path it comes from (default: its own name).
+
+    ``on_bad_value``: whether a value that does not fit refuses the event (None: it does) or counts as
+    missing.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: ColumnType
     path: Name | None = None
+    on_bad_value: BadValue | None = unset()
 
 
 class Source(BaseModel):

@@ -62,17 +62,26 @@ def judge(messages: Iterable[Message], source: Source) -> Judged:
     """Judge all messages of a topic, partition by partition in stored order."""
     result = Judged()
     for message in sorted(messages, key=lambda m: (m.place.partition, m.place.at)):
-        read = _read(message, source)
         partition = message.place.partition
-        if isinstance(read, str):
-            result.refused[message.place] = read
-            continue
         mark = result.watermarks.get(partition)
-        if mark is not None and read.time < mark:
-            result.refused[message.place] = "late"
+        try:
+            data, key, time = _key_and_time(message, source)
+        except _Refused as refused:
+            result.refused[message.place] = str(refused)
             continue
-        result.accepted.append(read)
-        reached = read.time - source.allowed_lateness
+        try:
+            columns = _columns(data, source)
+        except _Refused as refused:
+            # For a column's value only: it counts for the watermark.
+            result.refused[message.place] = str(refused)
+        else:
+            if mark is not None and time < mark:
+                result.refused[message.place] = "late"
+                continue
+            ledger, entry, index = message.place.at
+            position = (partition, ledger, entry * 2**16 + index)
+            result.accepted.append(Event(key, time, position, columns))
+        reached = time - source.allowed_lateness
         result.watermarks[partition] = reached if mark is None else max(mark, reached)
     return result
 
@@ -81,14 +90,7 @@ class _Refused(Exception):
     pass
 
 
-def _read(message: Message, source: Source) -> Event | str:
-    try:
-        return _event(message, source)
-    except _Refused as refused:
-        return str(refused)
-
-
-def _event(message: Message, source: Source) -> Event:
+def _key_and_time(message: Message, source: Source) -> tuple[dict[str, Any], str | int, int]:
     try:
         data = json.loads(message.payload.decode(), parse_float=Decimal, parse_constant=_no_constant)
     except ValueError:
@@ -99,10 +101,18 @@ def _event(message: Message, source: Source) -> Event:
     time = _time(data.get(source.time), source.time_unit)
     if time > message.published + source.max_ahead:
         raise _Refused("time-too-far-ahead")
-    columns = {name: _column(data.get(name), spec.type) for name, spec in source.columns.items()}
-    ledger, entry, index = message.place.at
-    position = (message.place.partition, ledger, entry * 2**16 + index)
-    return Event(key, time, position, {n: v for n, v in columns.items() if v is not None})
+    return data, key, time
+
+
+def _columns(data: dict[str, Any], source: Source) -> dict[str, Any]:
+    found = {}
+    for name, spec in source.columns.items():
+        try:
+            found[name] = _column(data.get(spec.path or name), spec.type)
+        except _Refused:
+            if spec.on_bad_value != "missing":
+                raise
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _no_constant(name: str) -> Any:

@@ -88,7 +88,8 @@ def test_the_traffic_has_every_trouble_in_it() -> None:
 
 def test_watermarks_follow_each_partition_in_stored_order() -> None:
     """An event at the watermark of its partition is accepted and one a microsecond below is late; events of
-    other partitions, late ones and refused ones move nothing.
+    other partitions, late ones and refused ones move nothing, but for those that are refused only for a
+    column's value.
     """
 
     def at(partition: int, entry: int, time: str, column: str = '"playerStateChange": "play"') -> Message:
@@ -100,22 +101,26 @@ def test_watermarks_follow_each_partition_in_stored_order() -> None:
         at(1, 0, "900"),  # nothing was there before
         at(0, 1, f"{1000 - LATENESS}"),
         at(0, 2, f"{999 - LATENESS}.999999"),
-        at(0, 3, "5000", '"playerStateChange": 5'),
+        at(0, 3, "50000000000", '"playerStateChange": 5'),
         at(0, 4, f"{1000 - LATENESS}.5"),
         at(0, 5, "1001.5"),
         at(0, 6, f"{1001 - LATENESS}.499999"),
+        at(0, 7, "1002", '"playerStateChange": 5'),
+        at(0, 8, f"{1001 - LATENESS}.999999"),
     ]
     judged = judge(reversed(messages), CIRR.source)
     assert judged.refused == {
         Place(0, (0, 2, 0)): "late",
-        Place(0, (0, 3, 0)): "wrong-type",
+        Place(0, (0, 3, 0)): "time-too-far-ahead",
         Place(0, (0, 6, 0)): "late",
+        Place(0, (0, 7, 0)): "wrong-type",
+        Place(0, (0, 8, 0)): "late",
     }
     assert [event.time for event in judged.accepted] == [
         1_000_000_000, (1000 - LATENESS) * 1_000_000, (1000 - LATENESS) * 1_000_000 + 500_000, 1_001_500_000,
         900_000_000,
     ]  # fmt: skip
-    assert judged.watermarks == {0: 1_001_500_000 - LATENESS * 1_000_000, 1: 840_000_000}
+    assert judged.watermarks == {0: 1_002_000_000 - LATENESS * 1_000_000, 1: 840_000_000}
     assert judged.watermark(2) == 840_000_000
     assert judged.watermark(3) is None
 

@@ -22,6 +22,8 @@ COLUMNS = {
     "n": ColumnSpec(type="int", path="a.n"),
     "flag": ColumnSpec(type="bool"),
     "any": None,
+    "soft": ColumnSpec(type="string", path="state", on_bad_value="missing"),
+    "count": ColumnSpec(type="int", path="other", on_bad_value="missing"),
 }
 
 
@@ -51,6 +53,9 @@ def assert_same(many: Decoded, single: Decoded) -> None:
     for one, two in zip(many.rejects, single.rejects, strict=True):
         assert (one.row, one.reason, one.message) == (two.row, two.reason, two.message)
         assert one.payload == two.payload
+    assert many.missing == single.missing
+    assert many.timed.tolist() == single.timed.tolist()
+    assert many.times[many.timed].tolist() == single.times[single.timed].tolist()
 
 
 def check(payloads: Sequence[bytes], unit: str = "s", cuts: Sequence[int] = (), **options: Any) -> Decoded:

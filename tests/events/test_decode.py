@@ -207,6 +207,43 @@ def test_a_source_says_where_its_columns_come_from() -> None:
     assert one.batch.time.tolist() == [1_000_000]
 
 
+def test_what_does_not_fit_a_column_counts_as_missing_where_the_column_says_so() -> None:
+    """Also where another column is read from the same field, and with whatever else is wrong with a value."""
+    columns = {
+        "n": ColumnSpec(type="int", on_bad_value="missing"),
+        "text": ColumnSpec(type="string", path="n", on_bad_value="missing"),
+        "s": ColumnSpec(type="string"),
+    }
+    rows: list[Payload] = [
+        event(n=1),
+        event(n="x"),
+        event(n=1.5),
+        event(n=2**70),
+        event(n=[1]),
+        event(n="y" * 70_000),
+        event(n=True, s=1),
+        event(n=None),
+    ]
+    decoded = decode(rows, columns)
+    assert same(values(decoded, "n"), [1, None, None, None, None, None, None])
+    assert same(values(decoded, "text"), [None, "x", None, None, None, None, None])
+    assert decoded.batch.columns["text"].strings.names == ["x"]
+    assert [(m.row, m.column, m.reason) for m in decoded.missing] == [
+        (0, "text", "wrong-type"),
+        (1, "n", "wrong-type"),
+        (2, "n", "wrong-type"),
+        (2, "text", "wrong-type"),
+        (3, "n", "int-out-of-range"),
+        (3, "text", "int-out-of-range"),
+        (4, "n", "wrong-type"),
+        (4, "text", "wrong-type"),
+        (5, "n", "wrong-type"),
+        (5, "text", "too-large"),
+    ]
+    assert [(r.row, r.reason) for r in decoded.rejects] == [(6, "wrong-type")]
+    assert decoded.timed.all()
+
+
 def test_a_time_too_far_after_its_publish_time_is_refused() -> None:
     decoder = Decoder(key="k", time="t")
     published = np.array([0, 0, 10_000_000], np.int64)

@@ -113,6 +113,19 @@ def test_events_that_are_refused_move_no_watermark() -> None:
     assert clock.reached[0] == Reached(Offset(0, 1), 5, refused=1, published=0)
 
 
+def test_an_event_that_is_refused_only_for_a_columns_value_moves_the_watermark() -> None:
+    clock = Clock(allowed_lateness=0)
+    said = clock.advance(
+        positions((0, 0, 0), (0, 0, 1)),
+        np.array([60, 50]),
+        np.array([False, True]),
+        np.zeros(2, np.int64),
+        timed=np.array([True, True]),
+    )
+    assert said.late.tolist() == [False, True]
+    assert clock.reached[0] == Reached(Offset(0, 1), 60, late=1, refused=1, published=0)
+
+
 def test_each_partition_has_a_watermark_of_its_own() -> None:
     clock = Clock(allowed_lateness=0, partitions=3)
     said = clock.advance(

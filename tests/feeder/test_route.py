@@ -146,6 +146,46 @@ def test_bad_events_are_refused_with_their_reason_and_do_not_stop_the_others() -
     assert routed.accepted == 1
 
 
+def test_only_an_event_whose_key_and_time_are_good_moves_the_watermark_when_it_is_refused() -> None:
+    router = Router(group())
+    for bad, mark in (
+        ({"t": 900}, None),
+        ({"id": 1.5, "t": 900}, None),
+        ({"id": "a", "t": 4e9}, None),
+        ({"id": "a", "t": 50, "state": 7}, 40_000_000),
+        ({"id": "a", "t": 60, "size": 2**70}, 50_000_000),
+        ({"id": "a", "t": 70, "state": "x" * 70_000}, 60_000_000),
+    ):
+        routed = router.route(messages([bad]))
+        assert [p.watermark for p in routed.progress] == [mark]
+        assert [r.reason for r in routed.refused] != ["late"]
+    assert [r.reason for r in router.route(messages([{"id": "b", "t": 59}])).refused] == ["late"]
+
+
+def test_a_value_that_may_count_as_missing_refuses_no_event_and_is_counted() -> None:
+    columns = SOURCE.columns | {"size": ColumnSpec(type="int", on_bad_value="missing")}
+    fed = group(metric(source=SOURCE.model_copy(update={"columns": columns})))
+    routed = Router(fed).route(
+        messages(
+            [
+                {"id": "a", "t": 100, "state": "on", "size": "n/a"},
+                {"id": "a", "t": 101, "size": 2**70},
+                {"id": "a", "t": 102, "size": 9},
+                {"id": "a", "t": 50, "size": "late"},
+                {"id": "a", "t": 103, "size": "n/a", "state": 1},
+            ]
+        )
+    )
+    assert [r.reason for r in routed.refused] == ["wrong-type", "late"]
+    assert routed.missing == {"size: wrong-type": 1, "size: int-out-of-range": 1}
+    label = partition_of("a", SOURCE)
+    found = received(routed)
+    assert rows(found[worker_id(leaf_named(fed, "tl-has-existed"), label)]) == [("a", 102_000_000, 2)]
+    assert rows(found[worker_id(leaf_named(fed, "tl-latest-event-to-state"), label)]) == [
+        ("a", 100_000_000, 0)
+    ]
+
+
 def test_a_batch_of_nothing_but_bad_events_still_moves_the_progress() -> None:
     router = Router(group(), partitions=2)
     routed = router.route(messages([b"?", b"?"], start=6))

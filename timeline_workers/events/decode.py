@@ -34,8 +34,9 @@ class Decoder:
 
     ``key``, ``time``: dotted paths; ``columns``: declared columns (None: of any type), or just names;
     ``requirements``, ``alike``: what an expression needs of undeclared columns. Every column given is
-    validated in every event, whether the expression uses it or not. ``many``: from how many texts on it is
-    worth looking for those that are alike.
+    validated in every event, whether the expression uses it or not; what does not fit refuses the event, or
+    counts as missing where the column is declared so. ``many``: from how many texts on it is worth looking
+    for those that are alike.
 
     Guarantees: every event given is either in the batch or in the rejects, whatever bytes it is made of;
     values keep their types (an int of more than 64 bits is refused, never turned into a float; a column
@@ -108,11 +109,11 @@ class Decoder:
             found = self._read_columns(self._each(payloads, range(len(payloads)), refusals))
         key, time = found[self.key], found[self.time]
         columns = {name: found[path] for name, path in self.paths.items()}
-        batch, rows = self.rules.apply(
+        applied = self.rules.apply(
             key, time, columns, positions, refusals, publish_times=publish_times, max_ahead=max_ahead
         )
         rejects = [Reject(row, *refusals[row], payloads[row]) for row in sorted(refusals)]
-        return Decoded(batch, rejects, rows)
+        return Decoded.of(applied, rejects)
 
     def _each(self, payloads: Sequence[Payload], rows: Iterable[int], refusals: Refusals) -> list[Any]:
         """Parse ``payloads``, which are the events ``rows``, one by one."""

@@ -46,7 +46,7 @@ def decode_frame(decoder: Decoder, frame: Any, first_position: int = 0) -> Decod
     refusals: Refusals = {}
     raw_key = table.raw(key)
     raw_time, unit = table.time(time, decoder.rules.time_unit)
-    batch, rows = decoder.rules.apply(
+    applied = decoder.rules.apply(
         raw_key,
         raw_time,
         columns,
@@ -59,7 +59,7 @@ def decode_frame(decoder: Decoder, frame: Any, first_position: int = 0) -> Decod
         payload = {decoder.key: table.at(key, row), decoder.time: table.at(time, row)}
         payload |= {name: raw.value(row) for name, raw in columns.items()}
         rejects.append(Reject(row, *refusals[row], payload))
-    return Decoded(batch, rejects, rows)
+    return Decoded.of(applied, rejects)
 
 
 class _Table:

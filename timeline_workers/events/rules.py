@@ -1,7 +1,8 @@
 """The rules that make an event valid, applied to all events of a batch at once.
 
 An event is refused whole, for the first reason found in this order: its size and syntax (before this module),
-its key, its time, its columns. Reasons are stable codes for counters and the dead-letter topic:
+its key, its time, its columns. A column's value that does not fit counts as missing instead where the column
+says so. Reasons are stable codes for counters and the dead-letter topic:
 
 ``malformed-json``, ``too-large``, ``missing-key``, ``wrong-key-type``, ``missing-time``, ``bad-time``,
 ``time-too-far-ahead``, ``wrong-type``, ``int-out-of-range``, ``not-finite``.
@@ -10,7 +11,7 @@ its key, its time, its columns. Reasons are stable codes for counters and the de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal as Choice
 
 import numpy as np
@@ -61,21 +62,53 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """The valid events, the others, and ``rows``: int64[N], the place of each valid event in the input."""
+class Missing:
+    """A value in a valid event that does not fit its column and counts as missing. ``row``: its event's."""
+
+    row: int
+    column: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What the rules make of M events, of which N are valid.
+
+    ``rows``: int64[N], the place of each valid event among the M; ``times``: int64[M], microseconds, that
+    count where ``timed``, bool[M]: the event is valid, or refused for a column's value only; ``missing``: by
+    row, then column.
+    """
 
     batch: EventBatch
-    rejects: list[Reject]
     rows: Int64
+    times: Int64
+    timed: Bools
+    missing: list[Missing]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded(Applied):
+    """The same with the events that are refused, by row."""
+
+    rejects: list[Reject]
+
+    @staticmethod
+    def of(applied: Applied, rejects: list[Reject]) -> Decoded:
+        """``applied``, with those that it refused."""
+        return Decoded(applied.batch, applied.rows, applied.times, applied.timed, applied.missing, rejects)
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnRule:
-    """What one column may hold. ``because``: the words for it; ``to_float``: ints are stored as floats."""
+    """What one column may hold. ``because``: the words for it; ``to_float``: ints are stored as floats;
+    ``missing``: what does not fit counts as missing.
+    """
 
     tags: set[int]
     because: str
     to_float: bool = False
+    missing: bool = False
 
 
 class Rules:
@@ -105,7 +138,9 @@ class Rules:
         for name in dict.fromkeys([*columns, *requirements]):
             if spec := columns.get(name):
                 tags = _DECLARED[spec.type] | {UNKNOWN}
-                self.columns[name] = ColumnRule(tags, f"is declared {spec.type}", spec.type == "float")
+                because = f"is declared {spec.type}"
+                missing = spec.on_bad_value == "missing"
+                self.columns[name] = ColumnRule(tags, because, spec.type == "float", missing)
             elif needs := requirements.get(name):
                 tags = _REQUIRED[needs] | {UNKNOWN}
                 self.columns[name] = ColumnRule(tags, f"is used as {_NAMED[needs]}")
@@ -123,8 +158,8 @@ class Rules:
         time_unit: str | None = None,
         publish_times: Int64 | None = None,
         max_ahead: int | None = None,
-    ) -> tuple[EventBatch, Int64]:
-        """Return the valid events and their rows; add a (reason, message) to ``refusals`` for each other one.
+    ) -> Applied:
+        """Judge the events; adds a (reason, message) to ``refusals`` for each one that is not valid.
 
         Rows that are in ``refusals`` already are left out. ``time_unit`` overrides the source's;
         ``publish_times`` (microseconds) and ``max_ahead`` together bound how far ahead a time may lie.
@@ -140,10 +175,18 @@ class Rules:
                     f"max_ahead ({max_ahead / 1e6:.0f} s); is the source's time unit right?"
                 )
                 refusals.setdefault(row, ("time-too-far-ahead", message))
+        timed = np.ones(len(key.tags), np.bool_)
+        timed[list(refusals)] = False
+        missing: dict[str, Refusals] = {}
+        taken: dict[str, RawColumn] = {}
         for name, column in columns.items():
-            odd_strings |= self._check_column(name, column, refusals)
+            unfit: Refusals = {}
+            counts_as_missing = self.columns[name].missing
+            odd_strings |= self._check_column(name, column, unfit if counts_as_missing else refusals)
+            taken[name] = _without(column, unfit)
+            missing |= {name: unfit} if unfit else {}
         for same in self.alike:
-            _check_alike(same, columns, refusals)
+            _check_alike(same, taken, refusals)
 
         keep: Bools | slice = slice(None)
         rows = np.arange(len(key.tags), dtype=np.int64)
@@ -159,10 +202,16 @@ class Rules:
             positions.take(rows) if refusals else positions,
             {
                 name: _tagged(column, keep, self.columns[name].to_float, odd_strings)
-                for name, column in columns.items()
+                for name, column in taken.items()
             },
         )
-        return batch, rows
+        found = [
+            Missing(row, name, *said)
+            for name, unfit in missing.items()
+            for row, said in unfit.items()
+            if row not in refusals
+        ]
+        return Applied(batch, rows, micros, timed, sorted(found, key=lambda m: (m.row, m.column)))
 
     def _times(self, time: RawColumn, unit: str, refusals: Refusals) -> Int64:
         said = f"the event has no time: {_absent(self.time)}"
@@ -202,6 +251,15 @@ class Rules:
                 reason, rule_broken = "wrong-type", f"{TAG_NAMES[tag]}, but {rule.because}"
             refusals.setdefault(row, (reason, f"column {name!r} has {value}, {rule_broken}"))
         return _check_strings(column, self.limits.string_bytes, f"column {name!r}", refusals)
+
+
+def _without(column: RawColumn, rows: Refusals) -> RawColumn:
+    """``column`` with nothing at ``rows``; other columns may have been read from the same field."""
+    if not rows:
+        return column
+    tags, bits = column.tags.copy(), column.bits.copy()
+    tags[list(rows)], bits[list(rows)] = UNKNOWN, 0
+    return replace(column, tags=tags, bits=bits)
 
 
 def _check_alike(same: Alike, columns: Mapping[str, RawColumn], refusals: Refusals) -> None:
