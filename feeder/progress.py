@@ -17,15 +17,16 @@ from; where it is at or after, all leaves have everything up to there, and those
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from timeline_workers.algebra.leaves import Progress
+from timeline_workers.algebra.leaves import Noted, Progress
 from timeline_workers.algebra.values import Bools, Int64
 from timeline_workers.events.batch import Positions
+from timeline_workers.wire.leaf import noted_of
 
 ENTRY_STEP = 2**16
 # The index of a message that is the only one of its entries, and of several (see ``messages``).
@@ -71,6 +72,7 @@ class Reached:
 
     ``watermark``: microseconds, None before any event; ``late``, ``refused``: how many events up to here were
     not applied; ``published``: when the last message was, microseconds, None where it is not known.
+    ``noted`` takes no part in comparisons.
     """
 
     offset: Offset
@@ -78,10 +80,13 @@ class Reached:
     late: int = 0
     refused: int = 0
     published: int | None = None
+    noted: Noted = field(default=Noted(), compare=False)
 
     def as_progress(self, partition: int) -> Progress:
         """The same in the form that leaves are sent."""
-        return Progress(partition, *self.offset, self.watermark, self.late, self.refused, self.published)
+        return Progress(
+            partition, *self.offset, self.watermark, self.late, self.refused, self.published, self.noted
+        )
 
     def before(self, other: Reached) -> bool:
         """Whether ``other`` knows more: a later place, or at the same place a greater watermark."""
@@ -101,6 +106,7 @@ def read_progress(status: Mapping[str, Any]) -> dict[int, Reached]:
             p.get("late", 0),  # a worker of release 0.1.0 tells no counts
             p.get("refused", 0),
             p.get("published"),
+            noted_of(p.get("noted") or {}),
         )
         for p in state.get("progress", ())
     }
@@ -182,6 +188,10 @@ class Clock:
         if was.watermark is None or was.watermark < watermark:
             self._reached[partition] = replace(was, watermark=watermark)
 
+    def note(self, partition: int, noted: Noted) -> None:
+        """Set what is noted of ``partition``, for people."""
+        self._reached[partition] = replace(self._reached.get(partition, SILENT), noted=noted)
+
     def pass_over(self, partition: int, offset: Offset) -> None:
         """Go on after ``offset`` without having looked at what was there."""
         was = self._reached.get(partition, SILENT)
@@ -227,6 +237,7 @@ class Clock:
                 int(late_count[last]),
                 int(refused_count[last]),
                 int(published[last]),
+                was.noted,
             )
         return Clocked(is_late, before, after, late_count, refused_count)
 
@@ -272,9 +283,16 @@ def gap(position: Positions, new: Bools, begin: Positions | None = None) -> tupl
 
 
 def progress_of(
-    position: Positions, clocked: Clocked, published: Int64, rows: NDArray[np.intp]
+    position: Positions,
+    clocked: Clocked,
+    published: Int64,
+    rows: NDArray[np.intp],
+    reached: Mapping[int, Reached],
 ) -> tuple[Progress, ...]:
-    """Return how far the partitions of messages ``rows`` (ascending) have come with the last of them."""
+    """Return how far the partitions of messages ``rows`` (ascending) have come with the last of them.
+
+    ``reached``: where their whole batch ends, for what is noted.
+    """
     found: dict[int, Progress] = {}
     partitions = position.partition[rows]
     for partition in np.unique(partitions).tolist():
@@ -288,5 +306,6 @@ def progress_of(
             int(clocked.late_count[last]),
             int(clocked.refused_count[last]),
             int(published[last]),
+            reached[partition].noted,
         )
     return tuple(found.values())

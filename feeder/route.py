@@ -247,7 +247,9 @@ class Router:
 
         @cache
         def reached(lo: int, hi: int) -> tuple[Progress, ...]:
-            heard = progress_of(messages.position, clocked, messages.published, np.arange(lo, hi))
+            heard = progress_of(
+                messages.position, clocked, messages.published, np.arange(lo, hi), self.clock.reached
+            )
             # Of all partitions: a leaf worker that hears for the first time would take those that it is
             # told of for all that there are, and final what the others may still change.
             known = {p.partition for p in heard}

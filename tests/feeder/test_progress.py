@@ -183,9 +183,12 @@ def test_progress_names_the_last_message_of_each_partition_and_what_was_not_appl
     clock.start(0, Reached(Offset(1, 0), 5, late=4, refused=2, published=1))
     published = np.array([10, 20, 30, 40])
     said = clock.advance(places, np.array([9, 20, 8, 99]), valid, published)
-    found = progress_of(places, said, published, np.arange(3))
+    found = progress_of(places, said, published, np.arange(3), clock.reached)
     assert found == (Progress(0, 1, 2, 9, 5, 2, 30), Progress(1, 1, 7, 20, 0, 0, 20))
-    assert progress_of(places, said, published, np.arange(4))[0] == Progress(0, 1, 3, 9, 5, 3, 40)
+    found = progress_of(places, said, published, np.arange(4), clock.reached)
+    assert found[0] == Progress(
+        0, 1, 3, 9, 5, 3, 40
+    )
 
 
 def test_a_silent_partitions_watermark_rises_where_it_stands_and_never_goes_back() -> None:

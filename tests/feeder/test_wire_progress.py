@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from hypothesis import given, strategies as st
 
-from timeline_workers.algebra.leaves import Progress
-from timeline_workers.wire.leaf import pack_progress, progress_fields, progress_of_fields, unpack_progress
+from timeline_workers.algebra.leaves import LeafBatch, Noted, Progress
+from timeline_workers.errors import StateError
+from timeline_workers.events.batch import Positions
+from timeline_workers.wire.leaf import (
+    decode_leaf_batch,
+    encode_leaf_batch,
+    pack_noted,
+    pack_progress,
+    progress_fields,
+    progress_of_fields,
+    unpack_noted,
+    unpack_progress,
+)
 from timeline_workers.wire.progress import later, least
 
+COUNT = st.integers(0, 9)
+NOTED = st.builds(Noted, COUNT, COUNT, COUNT, COUNT, COUNT, st.text(max_size=9), st.text(max_size=9))
 SAID = st.builds(
     Progress,
     st.integers(0, 5),
@@ -17,6 +32,7 @@ SAID = st.builds(
     st.integers(0, 9),
     st.integers(0, 9),
     st.none() | st.integers(0, 9),
+    NOTED,
 )
 
 
@@ -24,6 +40,26 @@ SAID = st.builds(
 def test_progress_is_read_back_from_a_message_and_from_carried_state(progress: tuple[Progress, ...]) -> None:
     assert unpack_progress(pack_progress(progress)) == progress
     assert progress_of_fields(progress_fields(progress)) == progress
+
+
+@given(st.lists(SAID, max_size=4).map(tuple))
+def test_what_is_noted_goes_with_a_batch_and_with_carried_state(progress: tuple[Progress, ...]) -> None:
+    nothing = np.zeros(0, np.int64)
+    empty = LeafBatch(
+        [], nothing, nothing, nothing, Positions(nothing.astype(np.int32), nothing, nothing), None, progress
+    )
+    noted = [p.noted for p in progress]
+    assert [p.noted for p in decode_leaf_batch(encode_leaf_batch(empty)).progress] == noted
+    kept = unpack_noted(unpack_progress(pack_progress(progress)), pack_noted(progress))
+    assert [p.noted for p in kept] == noted
+
+
+def test_what_a_later_release_notes_is_left_out_and_what_is_no_note_is_refused() -> None:
+    place = (Progress(0, 1, 2, 3),)
+    assert unpack_noted(place, [{"gaps": 2, "later": [1]}])[0].noted == Noted(gaps=2)
+    for wrong in ([{"gaps": "2"}], [{"gaps": True}], [{"gap": "x" * 1_001}], [{}, {}], [3]):
+        with pytest.raises(StateError):
+            unpack_noted(place, wrong)
 
 
 @given(st.lists(SAID, max_size=4).map(tuple))

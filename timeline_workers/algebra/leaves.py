@@ -4,7 +4,7 @@ only."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,12 +29,34 @@ GROUP_EVENTS = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """What the feeder has noted of a source partition, for people; no answer depends on it.
+
+    ``accepted``: events applied so far; ``ahead``: those of them whose times lay further beyond their
+    publish times than the source's ``clock_skew``, the furthest by ``ahead_by`` microseconds; ``missing``:
+    values that did not fit their columns and counted as missing; ``gaps``: how often messages were missing,
+    and ``gap``: the last time in words; ``reason``: why the last refused event was refused;
+    ``recent_accepted``, ``recent_refused``: events of the minute before the last message, by publish time.
+    """
+
+    accepted: int = 0
+    ahead: int = 0
+    ahead_by: int = 0
+    missing: int = 0
+    gaps: int = 0
+    gap: str = ""
+    reason: str = ""
+    recent_accepted: int = 0
+    recent_refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Everything up to this position of a source partition has been sent.
 
     ``watermark``: microseconds, after it. ``late``, ``refused``: how many events up to there came too late,
     and how many were refused for another reason. ``published``: when the last message was published,
-    microseconds; None: not known.
+    microseconds; None: not known. ``noted`` takes no part in comparisons, and stays with the leaves.
     """
 
     partition: int
@@ -44,6 +66,7 @@ class Progress:
     late: int = 0
     refused: int = 0
     published: int | None = None
+    noted: Noted = field(default=Noted(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

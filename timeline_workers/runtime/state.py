@@ -26,7 +26,7 @@ from ..wire.keyrows import (
     unpack_fused_rows,
     unpack_leaf_rows,
 )
-from ..wire.leaf import pack_progress, unpack_progress
+from ..wire.leaf import pack_noted, pack_progress, unpack_noted, unpack_progress
 from ..wire.packing import decoding, pack, unpack
 from .migrations import VERSION, migrated
 
@@ -42,6 +42,7 @@ def pack_state(worker: NodeWorker) -> bytes:
         "worker": worker.spec.worker_id,
         "keys": node.keys.names,
         "progress": pack_progress(worker.progress),
+        "noted": pack_noted(worker.progress),
         "repeated": worker.repeated,
         "inputs_taken": worker.inputs_taken,
         "inbound": [edge.carried() for edges in worker.inbound.values() for edge in edges],
@@ -75,7 +76,7 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
     node = worker.node
     names: list[Key] = message["keys"]
     node.keys = KeyTable(names)
-    worker.progress = unpack_progress(message["progress"])
+    worker.progress = unpack_noted(unpack_progress(message["progress"]), message.get("noted", ()))
     worker.repeated = message["repeated"]
     worker.inputs_taken = message["inputs_taken"]
     for edge in map(InboundEdge.restored, message["inbound"]):

@@ -19,7 +19,7 @@ import numpy as np
 from ..algebra.aggregate import AggregateNode
 from ..algebra.anynode import AnyNode, make_node
 from ..algebra.fused import FusedNode
-from ..algebra.leaves import Progress
+from ..algebra.leaves import Noted, Progress
 from ..algebra.nodes import EventNode
 from ..algebra.revisions import Revision
 from ..algebra.timelinestore import TimelineStore
@@ -237,7 +237,10 @@ class NodeWorker:
             "late": sum(p.late for p in self.progress),
             "refused": sum(p.refused for p in self.progress),
             "published": max((p.published for p in self.progress if p.published is not None), default=None),
-            "progress": [asdict(p) for p in self.progress],
+            "progress": [
+                {name: value for name, value in asdict(p).items() if name != "noted" or p.noted != Noted()}
+                for p in self.progress
+            ],
             "repeated": self.repeated,
             "edges": [
                 {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from typing import Any
 
-from ..algebra.leaves import LeafBatch, Progress
+from ..algebra.leaves import LeafBatch, Noted, Progress
 from ..algebra.values import INT64_MAX, INT64_MIN, Tagged
 from ..errors import StateError
 from ..events.times import EARLIEST, LATEST
@@ -29,11 +30,18 @@ __all__ = [
     "Progress",
     "decode_leaf_batch",
     "encode_leaf_batch",
+    "noted_of",
+    "pack_noted",
     "pack_progress",
     "progress_fields",
     "progress_of_fields",
+    "unpack_noted",
     "unpack_progress",
 ]
+
+_NOTED = {field.name: type(field.default) for field in fields(Noted)}
+_PLACE_AND_COUNTS = 7
+_WORDS = 1_000  # characters of a reason, at most
 
 PackedProgress = list[tuple[int, int, int, int | None, int, int, int | None]]
 
@@ -47,12 +55,42 @@ def unpack_progress(packed: Sequence[Sequence[Any]]) -> tuple[Progress, ...]:
     """Reverse ``pack_progress``, also of release 0.1.0, which knew no counts. Raises StateError."""
     with decoding("progress"):
         progress = tuple(Progress(*item) for item in packed)
-        for p in progress:
+        for p, item in zip(progress, packed, strict=True):
+            if len(item) > _PLACE_AND_COUNTS:
+                raise StateError(f"progress {item!r:.200} has more than {_PLACE_AND_COUNTS} numbers")
             numbers = [p.partition, p.major, p.minor, p.late, p.refused]
             numbers += [mark for mark in (p.watermark, p.published) if mark is not None]
             if set(map(type, numbers)) != {int} or not INT64_MIN <= min(numbers) <= max(numbers) <= INT64_MAX:
                 raise StateError(f"progress {p!r:.200} is not made of numbers")
         return progress
+
+
+def pack_noted(progress: tuple[Progress, ...]) -> list[dict[str, int | str]]:
+    """What is noted of each partition of ``progress``, without what says nothing; empty when nothing is."""
+    noted = [{name: value for name, value in asdict(p.noted).items() if value} for p in progress]
+    return noted if any(noted) else []
+
+
+def unpack_noted(progress: tuple[Progress, ...], packed: Sequence[Mapping[str, Any]]) -> tuple[Progress, ...]:
+    """``progress`` with what ``pack_noted`` made; what a later release notes besides is left out.
+
+    Raises StateError.
+    """
+    if not packed:
+        return progress
+    with decoding("what is noted of a source"):
+        return tuple(replace(p, noted=noted_of(item)) for p, item in zip(progress, packed, strict=True))
+
+
+def noted_of(item: Mapping[str, Any]) -> Noted:
+    """What is noted of one partition, from its fields, some of which may be unknown. Raises StateError."""
+    known = {name: item[name] for name in _NOTED if name in item}
+    for name, value in known.items():
+        if type(value) is not _NOTED[name]:
+            raise StateError(f"{name} {value!r:.200} is not of type {_NOTED[name].__name__}")
+        if isinstance(value, str) and len(value) > _WORDS:
+            raise StateError(f"{name} has {len(value)} characters, {_WORDS} at most")
+    return Noted(**known)
 
 
 def progress_fields(progress: tuple[Progress, ...]) -> dict[str, Any]:
@@ -84,6 +122,7 @@ def encode_leaf_batch(batch: LeafBatch) -> bytes:
             "position": pack_positions(batch.position),
             "values": None if batch.values is None else pack_values(batch.values),
             **progress_fields(batch.progress),
+            **({"noted": noted} if (noted := pack_noted(batch.progress)) else {}),
         },
         MESSAGE_BYTES,
     )
@@ -104,7 +143,7 @@ def decode_leaf_batch(payload: bytes) -> LeafBatch:
             unpack_ints(message["time"], MESSAGE_ROWS),
             unpack_positions(message["position"], MESSAGE_ROWS),
             values,
-            progress_of_fields(message),
+            unpack_noted(progress_of_fields(message), message.get("noted", ())),
         )
     rows = len(batch.time)
     if len(batch.origins) != len(batch.keys) or len(batch.key) != rows:
