@@ -4,9 +4,11 @@ A position is ``(partition, major, minor)``: for Pulsar the partition index, the
 ``entry id * 65536 + batch index``. A message that was sent in chunks, an entry each, is at its last entry
 with the index 65535: nothing more is in there.
 
-The watermark of a source partition is the greatest event time seen in it minus the allowed lateness; an event
-strictly below the watermark that stood before it is late. An event that is refused only for a column's value
-counts for the watermark, so that metrics which read key and time alike have one watermark.
+An accepted event raises the watermark of its source partition to the lesser of its time and its message's
+publish time, less the allowed lateness; one that lies more than the clock skew after its publish time is
+*ahead* and raises nothing, so that one clock which is ahead makes no other event late. An event strictly
+below the watermark that stood before it is late. An event that is refused only for a column's value counts
+for the watermark, so that metrics which read key and time alike have one watermark.
 
 The same events must be late after a restart as before it, so the watermark must be known exactly at the
 message at which the broker goes on. One leaf worker per group of metrics, the *journal*, hears of every
@@ -26,6 +28,8 @@ from numpy.typing import NDArray
 from timeline_workers.algebra.leaves import Noted, Progress
 from timeline_workers.algebra.values import Bools, Int64
 from timeline_workers.events.batch import Positions
+from timeline_workers.events.times import EARLIEST, LATEST
+from timeline_workers.metric import CLOCK_SKEW
 from timeline_workers.wire.leaf import noted_of
 
 ENTRY_STEP = 2**16
@@ -160,8 +164,9 @@ class Clock:
     still change every answer. ``partitions``: how many there are.
     """
 
-    def __init__(self, allowed_lateness: int, partitions: int = 1) -> None:
+    def __init__(self, allowed_lateness: int, partitions: int = 1, *, clock_skew: int = CLOCK_SKEW) -> None:
         self._lateness = allowed_lateness
+        self._skew = min(clock_skew, LATEST - EARLIEST)  # no sum leaves 64 bits then
         self._partitions = partitions
         self._reached: dict[int, Reached] = {}
 
@@ -208,7 +213,8 @@ class Clock:
         timed: Bools | None = None,
     ) -> Clocked:
         """Take N messages, in order within each partition; ``time`` counts where ``timed`` (default:
-        ``valid``), which those that are refused only for a column's value are, too.
+        ``valid``), which those that are refused only for a column's value are, too. ``published``: 0 where
+        there is no publish time: every event raises the watermark there, as far as its own time.
 
         An event that is late moves no watermark, being below it. ``late``: those of which it is known that
         they were late when they came; by themselves they may not be, as a silent partition's watermark had
@@ -218,13 +224,16 @@ class Clock:
         after = np.full(len(time), NEVER, np.int64)
         late_count, refused_count = np.zeros((2, len(time)), np.int64)
         is_late = np.zeros(len(time), np.bool_)
+        bound = np.where(published > 0, published, LATEST)
+        is_ahead = time > bound + self._skew
+        sure = np.minimum(time, bound)
         for partition in np.unique(position.partition).tolist():
             rows = np.flatnonzero(position.partition == partition)
             was = self._reached.get(partition, SILENT)
             start = NEVER if was.watermark is None else was.watermark
             raises = (valid if timed is None else timed)[rows]
             counts = raises if late is None else raises & ~late[rows]
-            marks = np.where(counts, time[rows] - self._lateness, NEVER)
+            marks = np.where(counts & ~is_ahead[rows], sure[rows] - self._lateness, NEVER)
             running = np.maximum.accumulate(np.concatenate(([start], marks)))
             before[rows], after[rows] = running[:-1], running[1:]
             is_late[rows] = valid[rows] & ((time[rows] < before[rows]) | ~counts)
@@ -237,9 +246,17 @@ class Clock:
                 int(late_count[last]),
                 int(refused_count[last]),
                 int(published[last]),
-                was.noted,
+                _noted_ahead(was.noted, (time - bound)[rows[is_ahead[rows] & valid[rows] & ~is_late[rows]]]),
             )
         return Clocked(is_late, before, after, late_count, refused_count)
+
+
+def _noted_ahead(noted: Noted, by: Int64) -> Noted:
+    """``noted``, and accepted events that lay so many microseconds, more than the skew, after their publish
+    times."""
+    if not len(by):
+        return noted
+    return replace(noted, ahead=noted.ahead + len(by), ahead_by=max(noted.ahead_by, int(by.max())))
 
 
 def advancing(position: Positions, after: Offset | None) -> tuple[Bools, Offset]:

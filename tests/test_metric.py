@@ -33,6 +33,7 @@ def test_a_metric_file_is_read_with_durations_and_short_columns(tmp_path: Path) 
     assert metric == load_metric(str(file)) == load_metric(GOOD)
     assert metric.source.allowed_lateness == 60_000_000
     assert metric.source.max_ahead == 86_400_000_000
+    assert metric.source.clock_skew == 60_000_000
     assert metric.source.columns["playerStateChange"].type == "string"
     assert metric.source.columns["device"].path == "attributes.device"
     check_metric(metric)

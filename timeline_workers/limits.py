@@ -49,6 +49,7 @@ def _problems(metric: Metric) -> Iterator[str]:
         yield f"description: it has {size:,} bytes, and {DESCRIPTION_BYTES:,} are the most"
     durations = {
         "source.allowed_lateness": source.allowed_lateness,
+        "source.clock_skew": source.clock_skew,
         "source.max_ahead": source.max_ahead,
         "source.idle_timeout": source.idle_timeout,
         "retention": metric.retention,

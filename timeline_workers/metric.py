@@ -13,6 +13,7 @@ Example::
         device: {type: string, path: attributes.device}
         bitrate: {type: int, on_bad_value: missing}   # default: refuse, the whole event
       allowed_lateness: 1m
+      clock_skew: 10s            # events further ahead of their publish time raise no watermark
       idle_timeout: 5m           # a partition silent for so long does not hold the watermark back
       partitions: 4              # or per-key
     retention: 7d                # how far below the watermark answers are kept; unset: as far as they fit
@@ -73,6 +74,9 @@ def unset() -> Any:
     return Field(default=None, exclude_if=lambda value: value is None)
 
 
+CLOCK_SKEW = 60_000_000
+
+
 class ColumnSpec(BaseModel):
     """A declared column: its type, and the dotted path it comes from (default: its own name).
 
@@ -88,8 +92,10 @@ class ColumnSpec(BaseModel):
 
 
 class Source(BaseModel):
-    """Where events come from and how to read them. ``allowed_lateness``, ``max_ahead``, ``idle_timeout``:
-    microseconds.
+    """Where events come from and how to read them. ``allowed_lateness``, ``clock_skew``,
+    ``max_ahead``, ``idle_timeout``: microseconds.
+
+    An event that lies more than ``clock_skew`` after its publish time is applied and raises no watermark.
 
     A partition that has been silent for ``idle_timeout`` no longer holds the watermark back; None: it does,
     however long it is silent.
@@ -103,6 +109,8 @@ class Source(BaseModel):
     time_unit: TimeUnit = "s"
     columns: dict[Name, Annotated[ColumnSpec, BeforeValidator(_column)]] = Field(default_factory=dict)
     allowed_lateness: Microseconds = 3_600_000_000
+    # Not written by default: an earlier release, which does not know it, can still read such a metric.
+    clock_skew: Microseconds = Field(default=CLOCK_SKEW, exclude_if=lambda value: value == CLOCK_SKEW)
     max_ahead: Microseconds = 86_400_000_000
     idle_timeout: Positive | None = unset()
     partitions: Annotated[int, Field(ge=1, le=4096, strict=True)] | Choice["per-key"] = 1
@@ -194,12 +202,15 @@ def _place(error: yaml.YAMLError) -> str:
     return f": it is not YAML: {error}"
 
 
+_SOURCE_DURATIONS = ("allowed_lateness", "clock_skew", "max_ahead", "idle_timeout")
+
+
 def _refuse_bare_durations(name: str, data: dict[Any, Any]) -> None:
     # The models take microseconds, which is what workers send each other; a person would mean seconds.
     source = data.get("source")
     places = [("", data, field) for field in ("retention", "key_ttl")]
     if isinstance(source, dict):
-        places += [("source.", source, field) for field in ("allowed_lateness", "max_ahead", "idle_timeout")]
+        places += [("source.", source, field) for field in _SOURCE_DURATIONS]
     for where, mapping, field in places:
         value = mapping.get(field)
         if isinstance(value, int | float) and not isinstance(value, bool) and value != 0:

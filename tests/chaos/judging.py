@@ -33,7 +33,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as the broker stored it. ``published``: microseconds."""
+    """A message as the broker stored it. ``published``: microseconds; 0: there is no publish time."""
 
     place: Place
     key: str
@@ -46,15 +46,17 @@ class Judged:
     """What became of the messages of one source.
 
     ``accepted``: the events; ``refused``: per place, the reason; ``watermarks``: per partition, microseconds,
-    of those that had an event.
+    of those that had an event that raised one; ``ahead``: per partition, of each accepted event that raised
+    none because it lies too far after its publish time, how far.
     """
 
     accepted: list[Event] = field(default_factory=list)
     refused: dict[Place, str] = field(default_factory=dict)
     watermarks: dict[int, int] = field(default_factory=dict)
+    ahead: dict[int, list[int]] = field(default_factory=dict)
 
     def watermark(self, partitions: int) -> int | None:
-        """The least of ``partitions``; None while one of them has had no event."""
+        """The least of ``partitions``; None while one of them has none."""
         return min(self.watermarks.values()) if len(self.watermarks) == partitions else None
 
 
@@ -69,6 +71,7 @@ def judge(messages: Iterable[Message], source: Source) -> Judged:
         except _Refused as refused:
             result.refused[message.place] = str(refused)
             continue
+        is_ahead = message.published > 0 and time > message.published + source.clock_skew
         try:
             columns = _columns(data, source)
         except _Refused as refused:
@@ -81,7 +84,11 @@ def judge(messages: Iterable[Message], source: Source) -> Judged:
             ledger, entry, index = message.place.at
             position = (partition, ledger, entry * 2**16 + index)
             result.accepted.append(Event(key, time, position, columns))
-        reached = time - source.allowed_lateness
+            if is_ahead:
+                result.ahead.setdefault(partition, []).append(time - message.published)
+        if is_ahead:
+            continue
+        reached = min(time, message.published or time) - source.allowed_lateness
         result.watermarks[partition] = reached if mark is None else max(mark, reached)
     return result
 
@@ -99,7 +106,7 @@ def _key_and_time(message: Message, source: Source) -> tuple[dict[str, Any], str
         raise _Refused("malformed-json")
     key = _key(data.get(source.key))
     time = _time(data.get(source.time), source.time_unit)
-    if time > message.published + source.max_ahead:
+    if message.published and time > message.published + source.max_ahead:
         raise _Refused("time-too-far-ahead")
     return data, key, time
 

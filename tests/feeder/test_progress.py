@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 
 from feeder.progress import (
     ENTRY_STEP,
+    NEVER,
     SILENT,
     Clock,
     Offset,
@@ -18,7 +19,7 @@ from feeder.progress import (
     read_progress,
     resume,
 )
-from timeline_workers.algebra.leaves import Progress
+from timeline_workers.algebra.leaves import Noted, Progress
 from timeline_workers.events.batch import Positions
 
 
@@ -100,9 +101,44 @@ def test_progress_is_read_from_a_status_and_absent_while_the_state_is_fetched() 
 def test_an_event_is_late_strictly_below_the_watermark_before_it() -> None:
     clock = Clock(allowed_lateness=10)
     places = positions(*((0, 0, i) for i in range(5)))
-    said = clock.advance(places, np.array([100, 90, 89, 120, 109]), np.ones(5, np.bool_), np.arange(5))
+    said = clock.advance(places, np.array([100, 90, 89, 120, 109]), np.ones(5, np.bool_), 200 + np.arange(5))
     assert said.late.tolist() == [False, False, True, False, True]
-    assert clock.reached == {0: Reached(Offset(0, 4), 110, late=2, published=4)}
+    assert clock.reached == {0: Reached(Offset(0, 4), 110, late=2, published=204)}
+
+
+def test_one_clock_that_is_ahead_makes_no_other_event_late() -> None:
+    clock = Clock(allowed_lateness=5, clock_skew=10)
+    time = np.array([90, 143, 95, 110, 112, 104])
+    published = np.array([100, 100, 101, 102, 100, 103])
+    said = clock.advance(positions(*((0, 0, i) for i in range(6))), time, np.ones(6, np.bool_), published)
+    # 143 and 112 are further ahead than 10 and raise nothing; 110 raises it as far as its publish time.
+    assert said.after.tolist() == [85, 85, 90, 97, 97, 98]
+    assert not said.late.any()
+    assert (clock.reached[0].noted.ahead, clock.reached[0].noted.ahead_by) == (2, 43)
+
+
+def test_only_accepted_events_are_counted_as_ahead_and_refused_ones_raise_no_more_than_they() -> None:
+    clock = Clock(allowed_lateness=0, clock_skew=10)
+    time, published = np.array([150, 150, 105, 160]), np.array([100, 100, 100, 200])
+    valid, timed = np.array([True, False, False, True]), np.ones(4, np.bool_)
+    late = np.array([True, False, False, False])
+    said = clock.advance(positions(*((0, 0, i) for i in range(4))), time, valid, published, late, timed)
+    assert said.after.tolist() == [NEVER, NEVER, 100, 160]
+    assert clock.reached[0].noted == Noted()
+
+
+def test_without_a_publish_time_every_event_raises_the_watermark_to_its_own_time() -> None:
+    clock = Clock(allowed_lateness=0)
+    clock.advance(positions((0, 0, 0)), np.array([2**50]), np.ones(1, np.bool_), np.zeros(1, np.int64))
+    assert clock.reached[0].watermark == 2**50
+
+
+@pytest.mark.parametrize("skew", [0, 2**62])
+def test_a_skew_of_any_size_is_a_skew(skew: int) -> None:
+    clock = Clock(allowed_lateness=0, clock_skew=skew)
+    clock.advance(positions((0, 0, 0)), np.array([101]), np.ones(1, np.bool_), np.array([100]))
+    clock.advance(positions((0, 0, 1)), np.array([99]), np.ones(1, np.bool_), np.array([100]))
+    assert clock.reached[0].watermark == (100 if skew else 99)
 
 
 def test_events_that_are_refused_move_no_watermark() -> None:
@@ -136,21 +172,27 @@ def test_each_partition_has_a_watermark_of_its_own() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60), st.booleans()), min_size=1, max_size=30),
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 60), st.booleans(), st.integers(0, 40)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(0, 20),
     st.integers(0, 20),
     st.data(),
 )
 def test_what_is_late_does_not_depend_on_how_messages_are_cut_into_batches(
-    events: list[tuple[int, int, bool]], lateness: int, data: st.DataObject
+    events: list[tuple[int, int, bool, int]], lateness: int, skew: int, data: st.DataObject
 ) -> None:
-    partition = np.array([p for p, _, _ in events], np.int32)
+    """Nor do the watermarks, which are those of the semantics, read one message at a time."""
+    partition = np.array([p for p, _, _, _ in events], np.int32)
     places = Positions(partition, np.zeros(len(events), np.int64), np.arange(len(events)))
-    time = np.array([t for _, t, _ in events], np.int64)
-    valid = np.array([v for _, _, v in events])
-    whole = Clock(lateness)
-    published = np.arange(len(events))
+    time = np.array([t for _, t, _, _ in events], np.int64)
+    valid = np.array([v for _, _, v, _ in events])
+    whole = Clock(lateness, clock_skew=skew)
+    published = np.array([p for _, _, _, p in events], np.int64)
     late = whole.advance(places, time, valid, published).late
-    parts = Clock(lateness)
+    parts = Clock(lateness, clock_skew=skew)
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(events) - 1)))))
     pieces = np.split(np.arange(len(events)), cuts)
     again = [
@@ -160,6 +202,12 @@ def test_what_is_late_does_not_depend_on_how_messages_are_cut_into_batches(
     ]
     assert np.concatenate(again).tolist() == late.tolist()
     assert parts.reached == whole.reached
+    assert [r.noted for r in parts.reached.values()] == [r.noted for r in whole.reached.values()]
+    marks: dict[int, int] = {}
+    for at, t, fits, sent in events:
+        if fits and t >= marks.get(at, t) and (not sent or t <= sent + skew):
+            marks[at] = max(marks.get(at, NEVER), (min(t, sent) if sent else t) - lateness)
+    assert {p: r.watermark for p, r in whole.reached.items() if r.watermark is not None} == marks
 
 
 @given(

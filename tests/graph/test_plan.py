@@ -111,6 +111,7 @@ def test_two_metrics_share_what_they_have_in_common() -> None:
         {"partitions": "per-key"},
         {"allowed_lateness": "5s"},
         {"max_ahead": "5s"},
+        {"clock_skew": "5s"},
         {"idle_timeout": "5m"},
         {"columns": {"x": "string"}},
         {"columns": {"x": {"type": "int", "path": "data.x"}}},
@@ -130,6 +131,7 @@ def test_what_can_change_an_answer_changes_the_name(change: dict[str, Any]) -> N
         {"columns": {"x": "int", "y": "string"}},
         {"time_unit": "s"},
         {"allowed_lateness": "60m"},
+        {"clock_skew": "1m"},
     ],
 )
 def test_what_cannot_change_an_answer_keeps_the_name(change: dict[str, Any]) -> None:

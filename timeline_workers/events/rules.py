@@ -162,13 +162,15 @@ class Rules:
         """Judge the events; adds a (reason, message) to ``refusals`` for each one that is not valid.
 
         Rows that are in ``refusals`` already are left out. ``time_unit`` overrides the source's;
-        ``publish_times`` (microseconds) and ``max_ahead`` together bound how far ahead a time may lie.
+        ``publish_times`` (microseconds; 0: there is none) and ``max_ahead`` together bound how far ahead a
+        time may lie.
         """
         odd_strings = self._check_keys(key, refusals)
         micros = self._times(time, time_unit or self.time_unit, refusals)
         if publish_times is not None and max_ahead is not None:
             ahead_of_all = min(max_ahead, LATEST - EARLIEST)  # no sum leaves 64 bits then
-            for row in np.flatnonzero(micros > publish_times + ahead_of_all).tolist():
+            too_far = (publish_times > 0) & (micros > publish_times + ahead_of_all)
+            for row in np.flatnonzero(too_far).tolist():
                 ahead = (int(micros[row]) - int(publish_times[row])) / 1e6
                 message = (
                     f"time {time.value(row)!r} lies {ahead:.0f} s after the event was published, more than "

@@ -14,7 +14,7 @@ from typing import Literal as Choice, cast
 from ..language import tree as t
 from ..language.canonical import slug, text_hash, to_text
 from ..language.check import Checked
-from ..metric import Source
+from ..metric import CLOCK_SKEW, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,5 +125,7 @@ def node_name(
     }
     kept = {"idle_timeout": source.idle_timeout, "retention": retention, "key_ttl": key_ttl}
     identity |= {name: value for name, value in kept.items() if value is not None}
+    if source.clock_skew != CLOCK_SKEW:
+        identity["clock_skew"] = source.clock_skew
     extra = json.dumps(identity, sort_keys=True)
     return f"{slug(expression)}-{text_hash(to_text(expression), extra)[:10]}"
