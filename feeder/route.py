@@ -174,9 +174,7 @@ class Router:
     """
 
     def __init__(self, group: Group, partitions: int = 1) -> None:
-        self.clock = Clock(
-            group.source.allowed_lateness, partitions, clock_skew=group.source.clock_skew
-        )
+        self.clock = Clock(group.source.allowed_lateness, partitions, clock_skew=group.source.clock_skew)
         self._told: dict[str, Told] = {}
         self._forgotten = 0
         self.update(group)

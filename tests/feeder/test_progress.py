@@ -202,7 +202,7 @@ def test_what_is_late_does_not_depend_on_how_messages_are_cut_into_batches(
     ]
     assert np.concatenate(again).tolist() == late.tolist()
     assert parts.reached == whole.reached
-    assert [r.noted for r in parts.reached.values()] == [r.noted for r in whole.reached.values()]
+    assert {p: r.noted for p, r in parts.reached.items()} == {p: r.noted for p, r in whole.reached.items()}
     marks: dict[int, int] = {}
     for at, t, fits, sent in events:
         if fits and t >= marks.get(at, t) and (not sent or t <= sent + skew):
@@ -234,9 +234,7 @@ def test_progress_names_the_last_message_of_each_partition_and_what_was_not_appl
     found = progress_of(places, said, published, np.arange(3), clock.reached)
     assert found == (Progress(0, 1, 2, 9, 5, 2, 30), Progress(1, 1, 7, 20, 0, 0, 20))
     found = progress_of(places, said, published, np.arange(4), clock.reached)
-    assert found[0] == Progress(
-        0, 1, 3, 9, 5, 3, 40
-    )
+    assert found[0] == Progress(0, 1, 3, 9, 5, 3, 40)
 
 
 def test_a_silent_partitions_watermark_rises_where_it_stands_and_never_goes_back() -> None:
