@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -81,7 +81,12 @@ async def registered(client: Client) -> list[CatalogEntry]:
 
 async def find_metric(client: Client, name: str) -> Metric:
     """The registered metric ``name``; raises UnknownNameError with the nearest name."""
-    found = {entry.metric.name: entry.metric for entry in await registered(client)}
+    return known_metric(await registered(client), name)
+
+
+def known_metric(entries: Iterable[CatalogEntry], name: str) -> Metric:
+    """The metric ``name`` of ``entries``; raises UnknownNameError with the nearest name."""
+    found = {entry.metric.name: entry.metric for entry in entries}
     if name not in found:
         raise UnknownNameError(unknown_metric(name, found))
     return found[name]

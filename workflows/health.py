@@ -39,7 +39,6 @@ _TAIL = 8  # events: a failed workflow task is among the last ones
 _CAUSE_LENGTH = 400
 
 State = Literal["ok", "subscribing", "fetching", "busy", "paused", "failing", "down"]
-WORST_FIRST: tuple[State, ...] = ("down", "failing", "paused", "busy", "fetching", "subscribing", "ok")
 
 
 class Health(BaseModel):
@@ -350,9 +349,3 @@ def judge(status: dict[str, Any]) -> tuple[State, str | None]:
         waits = [source["worker"] for source in status["inputs"] if not source["subscribed"]]
         return "subscribing", f"subscribing to {', '.join(waits)}" if waits else None
     return "ok", None
-
-
-def worst(found: Iterable[Health]) -> Health | None:
-    """The worker that is worst off, None when all are well."""
-    ailing = [health for health in found if health.state != "ok"]
-    return min(ailing, key=lambda health: WORST_FIRST.index(health.state), default=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -15,20 +14,20 @@ from temporalio.service import RPCError
 
 from workflows import ask, health
 from workflows.client_errors import clear_errors
+from workflows.conditions import Applied, Look, MetricHealth, health_of, look_at
+from workflows.conditions.feeding import lag_of, least
+from workflows.conditions.look import progress_of, state_of
 from workflows.health import Health, Queue
 from workflows.messages import CATALOG_ID
 from workflows.search_attributes import METRIC
 
 from ..errors import ConnectionFailedError
 from ..events.times import from_microseconds
-from ..graph.plan import Plan, plan, worker_name
-from ..metric import Metric
+from ..graph.plan import Plan, plan
 from .cluster import AddressOption, MetricArgument, NamespaceOption, with_client
 from .output import ExitCode, Output, OutputOption, complain, emit
 
 _CATALOG_SECONDS = 2.5
-_BROKER_SECONDS = 5.0
-_LAG_SECONDS = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -77,19 +76,10 @@ async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict
                 entries = await ask.registered(client)
         except (TimeoutError, ConnectionFailedError):
             return await _without_catalog(client, names, queue)
-    applied = {entry.metric.name: entry.metric for entry in entries}
     for name in names:
-        if name not in applied:
-            await ask.find_metric(client, name)  # says what it may have meant
-    chosen = [applied[name] for name in names or applied]
-    plans = [await asyncio.to_thread(plan, metric) for metric in chosen]
-    workers = [await ask.running_workers(client, planned) for planned in plans]
-    async with clear_errors(client):
-        found = {h.worker_id: h for h in await health.examine(client, (w for some in workers for w in some))}
-    waiting = await _waiting(chosen, [[found[w] for w in some] for some in workers])
-    rows = [
-        _row(planned, [found[w] for w in some], waiting) for planned, some in zip(plans, workers, strict=True)
-    ]
+        ask.known_metric(entries, name)
+    look = await look_at(client, queue, entries, names or [entry.metric.name for entry in entries])
+    rows = [_row(look, one, found) for one, found in zip(look.applied, health_of(look), strict=True)]
     return rows, None
 
 
@@ -123,97 +113,37 @@ async def _without_catalog(
     return rows, cause
 
 
-async def _waiting(metrics: Sequence[Metric], found: Sequence[list[Health]]) -> dict[str, int | None]:
-    """Of each topic when the oldest event that was not fed yet was published; without those not known."""
-    topics: dict[str, dict[int, tuple[int, int]]] = {}
-    for metric, workers in zip(metrics, found, strict=True):
-        places = topics.setdefault(metric.source.topic, {})
-        for p in (p for one in workers for p in _progress(one)):
-            at = (int(p["major"]), int(p["minor"]))
-            places[p["partition"]] = max(at, places.get(p["partition"], at))
-    if not topics:
-        return {}
-    from ..pulsar_backlog import first_waiting
-
-    try:
-        async with asyncio.timeout(_BROKER_SECONDS):
-            return await asyncio.to_thread(first_waiting, topics)
-    except TimeoutError:
-        return {}
-
-
-def _state(health: Health) -> dict[str, Any]:
-    return (health.status or {}).get("state") or {}
-
-
-def _progress(health: Health) -> list[dict[str, Any]]:
-    progress: list[dict[str, Any]] = _state(health).get("progress") or []
-    return progress
-
-
-def _row(planned: Plan, workers: list[Health], waiting: dict[str, int | None]) -> dict[str, Any]:
-    metric = planned.metric
-    result = worker_name(planned, planned.result)
-    results = [h for h in workers if h.worker_id.rpartition(".")[0] == result]
-    ailing = health.worst(workers)
-    state: str = ailing.state if ailing else "ok"
-    cause = f"{ailing.worker_id}: {ailing.cause}" if ailing and ailing.cause else None
-    lag = _lag(results, workers, metric.source.topic, waiting)
-    if metric.source.partitions == "per-key" and not workers:
-        state = "waiting for keys"
-    behind = waiting.get(metric.source.topic)
-    if behind is not None and lag is not None and lag > _LAG_SECONDS and state in ("ok", "waiting for keys"):
-        state = "lagging"
-        cause = (
-            f"an event of topic {metric.source.topic} has waited for {lag:.0f} s; is the feeder running? "
-            "(`python -m feeder`)"
-        )
+def _row(look: Look, applied: Applied, found: MetricHealth) -> dict[str, Any]:
+    metric, workers, results = applied.metric, applied.workers, applied.results
     return {
         "metric": metric.name,
-        "state": state,
+        "state": found.state,
         "workers": f"{sum(h.status is not None for h in workers)}/{len(workers)}",
-        "watermark": _iso(_least([_state(h).get("watermark") for h in results])),
-        "lag": lag,
-        "keys": sum(_state(h).get("keys", 0) for h in results),
+        "watermark": _iso(least([state_of(h).get("watermark") for h in results])),
+        "lag": lag_of(look, applied),
+        "keys": sum(state_of(h).get("keys", 0) for h in results),
         "archived": sum(_archived(h) for h in results),
         "change_points": sum(_points(h) for h in workers),
-        "bytes": sum(_state(h).get("bytes") or 0 for h in workers),
+        "bytes": sum(state_of(h).get("bytes") or 0 for h in workers),
         "late": _counted(workers, "late"),
         "refused": _counted(workers, "refused"),
-        "answerable_from": _iso(_greatest([_state(h).get("answerable_from") for h in results])),
+        "answerable_from": _iso(_greatest([state_of(h).get("answerable_from") for h in results])),
         "partitions": metric.source.partitions,
         "topic": metric.source.topic,
-        "cause": cause,
+        "cause": found.cause,
     }
-
-
-def _lag(
-    results: list[Health], workers: list[Health], topic: str, waiting: dict[str, int | None]
-) -> float | None:
-    """Seconds by which the result is behind the topic: how long the oldest event that it lacks has been
-    there. None when that is not known.
-    """
-    oldest = waiting.get(topic)
-    if oldest is not None:
-        return round(max(0.0, time.time() - oldest / 1e6), 1)
-    newest = _greatest([p.get("published") for h in workers for p in _progress(h)])
-    reached = _least([_state(h).get("published") for h in results])
-    if newest is None or reached is None:
-        return 0.0 if topic in waiting else None
-    behind = round(max(0.0, (newest - reached) / 1e6), 1)
-    return behind if topic in waiting or behind else round(max(0.0, time.time() - reached / 1e6), 1)
 
 
 def _counted(workers: Iterable[Health], field: str) -> int:
     """A count of the source: every worker hears of it, some later than others."""
     most: dict[int, int] = defaultdict(int)
-    for p in (p for one in workers for p in _progress(one)):
+    for p in (p for one in workers for p in progress_of(one)):
         most[p["partition"]] = max(most[p["partition"]], int(p.get(field) or 0))
     return sum(most.values())
 
 
 def _points(health: Health) -> int:
-    state = _state(health)
+    state = state_of(health)
     return int(state.get("change_points") or 0) + int(state.get("input_change_points") or 0)
 
 
@@ -223,12 +153,6 @@ def _archived(health: Health) -> int:
 
 def _iso(micros: int | None) -> str | None:
     return None if micros is None else str(from_microseconds(micros, "iso"))
-
-
-def _least(numbers: Sequence[int | None]) -> int | None:
-    """The least; None while one is not known."""
-    known = [n for n in numbers if n is not None]
-    return min(known) if known and len(known) == len(numbers) else None
 
 
 def _greatest(numbers: Iterable[int | None]) -> int | None:
@@ -261,7 +185,7 @@ def describe(
 
 
 def _worker_row(health: Health) -> dict[str, Any]:
-    status, state = health.status or {}, _state(health)
+    status, state = health.status or {}, state_of(health)
     return {
         "worker": health.worker_id,
         "state": health.state,
@@ -280,7 +204,7 @@ def _worker_row(health: Health) -> dict[str, Any]:
 
 def _inner_rows(health: Health) -> list[dict[str, Any]]:
     """The nodes that a worker computes besides the one it is named for, which is the last."""
-    nodes = _state(health).get("nodes") or {}
+    nodes = state_of(health).get("nodes") or {}
     return [
         {
             "worker": f"  {name}",

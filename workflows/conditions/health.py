@@ -1,0 +1,39 @@
+"""The checks together: how metrics are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from temporalio.client import Client
+
+from .. import ask
+from ..client_errors import clear_errors
+from ..health import queue_of
+from . import feeding, workers
+from .look import Applied, Look, look_at
+from .model import Condition, MetricHealth, Notice
+
+Check = Callable[[Look, Applied], Iterable[Condition | Notice]]
+
+CHECKS: tuple[Check, ...] = (workers.check, feeding.check)
+
+
+def health_of(look: Look) -> list[MetricHealth]:
+    """How every metric is that was looked at, in the same order."""
+    return [
+        MetricHealth.of(applied.metric.name, [found for check in CHECKS for found in check(look, applied)])
+        for applied in look.applied
+    ]
+
+
+async def metric_health(client: Client, names: Sequence[str] = ()) -> list[MetricHealth]:
+    """How the metrics ``names`` are (default: all); takes some seconds at most.
+
+    Raises TimelineError when Temporal or the catalog does not answer, UnknownNameError for an unknown name.
+    """
+    async with clear_errors(client):
+        queue = await queue_of(client)
+    entries = await ask.registered(client)
+    for name in names:
+        ask.known_metric(entries, name)
+    return health_of(await look_at(client, queue, entries, names or [e.metric.name for e in entries]))

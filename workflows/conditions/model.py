@@ -1,0 +1,75 @@
+"""What can be wrong with a metric, in states that are ordered by how bad they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+State = Literal[
+    "down",  # a worker or the catalog is not there, or nobody runs it
+    "unreachable",  # a server does not answer
+    "failing",  # something fails again and again
+    "gap",  # messages are missing: answers lack them for good
+    "refusing",  # what comes is refused
+    "stalled",  # events wait and nobody feeds them
+    "paused",  # a worker takes nothing more and says why
+    "lagging",  # events wait
+    "busy",
+    "fetching",
+    "subscribing",
+    "waiting for keys",
+    "ok",
+]
+WORST_FIRST: tuple[State, ...] = get_args(State)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that makes answers of a metric wrong, old or impossible.
+
+    ``worker``: the worker that it is about, where it is about one.
+    """
+
+    state: State
+    cause: str
+    worker: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.worker}: {self.cause}" if self.worker else self.cause
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that is worth knowing and makes no answer wrong."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class MetricHealth:
+    """How a metric is. ``conditions``: the worst first, empty when all is well; ``notices`` beside them."""
+
+    metric: str
+    conditions: tuple[Condition, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+    @classmethod
+    def of(cls, metric: str, found: list[Condition | Notice]) -> MetricHealth:
+        """Put what checks have found into order, each thing once."""
+        conditions = dict.fromkeys(one for one in found if isinstance(one, Condition))
+        notices = dict.fromkeys(one for one in found if isinstance(one, Notice))
+        ordered = sorted(conditions, key=lambda one: WORST_FIRST.index(one.state))
+        return cls(metric, tuple(ordered), tuple(notices))
+
+    @property
+    def state(self) -> State:
+        """That of the worst condition, ``ok`` when there is none."""
+        return self.conditions[0].state if self.conditions else "ok"
+
+    @property
+    def cause(self) -> str | None:
+        """The worst condition in words that has some, None when there is none."""
+        return next((str(one) for one in self.conditions if one.cause), None)
