@@ -22,6 +22,7 @@ from . import (
     figure9,
     kernel,
     latency,
+    pairs as pairing,
     peers,
     recovery,
     steady,
@@ -149,6 +150,20 @@ def run_durable(
         json_file=json,
         plot_file=plot,
     )
+
+
+@app.command("pairs")
+def run_pairs(
+    other: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Another checkout; its .venv is used.")
+    ],
+    pairs: Annotated[int, typer.Option(min=1, help="How many pairs.")] = 10,
+    events: Annotated[int, typer.Option(min=1, help="Number of events.")] = 300_000,
+    real_broker: RealBroker = False,
+) -> None:
+    """This checkout against another one, the durable benchmark in turns: the ratio pair by pair."""
+    options = ["--real-broker"] if real_broker else []
+    typer.echo(pairing.run(other, pairs, events, options, tell).text())
 
 
 @app.command("latency")

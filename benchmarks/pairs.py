@@ -1,0 +1,96 @@
+"""This checkout against another one: the durable benchmark in each, in turns, and the ratio pair by pair.
+
+What disturbs the machine for a while disturbs both of a pair, and who runs first alternates. The interval of
+the median needs no assumption about how the ratios are spread: between two of them in order, the median of
+what could have been measured lies with a probability that is a sum of binomial coefficients (Conover,
+"Practical Nonparametric Statistics", 3rd ed., 3.2).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb
+from pathlib import Path
+from statistics import median
+
+from timeline_workers.errors import TimelineError
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIDENCE = 0.95
+RUN_SECONDS = 900
+
+
+class PairError(TimelineError):
+    """A run in one of the two checkouts failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Events a second in this checkout and in the other one, pair by pair."""
+
+    ours: tuple[float, ...]
+    theirs: tuple[float, ...]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Our speed as a multiple of theirs, in order."""
+        return sorted(a / b for a, b in zip(self.ours, self.theirs, strict=True))
+
+    def text(self) -> str:
+        """The result in one line."""
+        ratios = self.ratios
+        bounds = interval(ratios)
+        said = (
+            f"{bounds[0]:.3f} to {bounds[1]:.3f} holds its median with {CONFIDENCE:.0%}"
+            if bounds
+            else f"too few for an interval of {CONFIDENCE:.0%}"
+        )
+        return (
+            f"{len(ratios)} pairs: {median(ratios):.3f} of the other's speed, median "
+            f"(least {ratios[0]:.3f}, greatest {ratios[-1]:.3f}; {said})"
+        )
+
+
+def interval(ordered: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """The narrowest symmetric pair that holds the median with ``confidence``; None: too few."""
+    n = len(ordered)
+    outside = 0.0
+    best = None
+    for low in range(n // 2):
+        outside += 2 * comb(n, low) / 2**n
+        if 1 - outside < confidence:
+            break
+        best = (ordered[low], ordered[n - 1 - low])
+    return best
+
+
+def run(other: Path, pairs: int, events: int, options: Sequence[str], tell: Callable[[str], object]) -> Pairs:
+    """Measure ``pairs`` pairs, the other checkout first in every second one. Raises PairError."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for pair in range(pairs):
+        first, second = ((ROOT, ours), (other, theirs)) if pair % 2 else ((other, theirs), (ROOT, ours))
+        for checkout, speeds in (first, second):
+            speeds.append(_speed(checkout, events, options))
+        tell(f"pair {pair + 1} of {pairs}: {ours[-1]:,.0f}/s here, {theirs[-1]:,.0f}/s there")
+    return Pairs(tuple(ours), tuple(theirs))
+
+
+def _speed(checkout: Path, events: int, options: Sequence[str]) -> float:
+    own = checkout / ".venv" / "bin" / "python"
+    python = str(own) if own.exists() else sys.executable
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [python, "-m", "benchmarks", "durable", "--only", "durable", "--runs", "1"]
+        command += ["--events", str(events), "--json", str(report), *options]
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=RUN_SECONDS)
+        if done.returncode or not report.exists():
+            lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
+            raise PairError(f"the benchmark in {checkout} ended with {done.returncode}: {' | '.join(lines)}")
+        result = json.loads(report.read_text())["comparisons"][0]["results"][0]
+        return float(result["items_per_second"])

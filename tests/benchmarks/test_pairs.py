@@ -1,0 +1,23 @@
+"""The interval of the median that `python -m benchmarks pairs` prints."""
+
+from __future__ import annotations
+
+from benchmarks.pairs import Pairs, interval
+
+
+def test_of_ten_ratios_the_second_and_the_ninth_hold_the_median() -> None:
+    """With nine in ten and more: 1 - 2 * 11 / 1024 is 0.979, and the third and eighth would be 0.891."""
+    assert interval([float(i) for i in range(10)]) == (1.0, 8.0)
+
+
+def test_six_are_the_fewest_for_an_interval() -> None:
+    assert interval([1.0] * 5) is None
+    assert interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == (1.0, 6.0)
+
+
+def test_ratios_are_of_speeds_pair_by_pair() -> None:
+    measured = Pairs((10.0, 30.0, 20.0), (20.0, 30.0, 10.0))
+    assert measured.ratios == [0.5, 1.0, 2.0]
+    assert measured.text().startswith(
+        "3 pairs: 1.000 of the other's speed, median (least 0.500, greatest 2.000;"
+    )
