@@ -111,6 +111,37 @@ def test_the_worked_example_has_exactly_the_documented_answers_in_every_form_of_
     }
 
 
+def test_events_per_clock_hour_are_all_counted_once() -> None:
+    """One at the full hour belongs to the hour that begins, and the key's first event counts."""
+    events = [{"k": "c", "t": t, "s": "on"} for t in (0, 1800, 3600, 7200, 7201)]
+    counted = evaluate('event_count(s == "on")', events, key="k", time="t")
+    hours = counted.change("c", 0, 10800, every="1h")
+    assert isinstance(hours, list)
+    assert [hour.change for hour in hours] == [2, 1, 2]
+    assert counted.change("c", 0, 10800).change == 5  # type: ignore[union-attr]
+    assert counted.change("c", 0, 3600).change == 2  # type: ignore[union-attr]
+    within = evaluate('event_count_within(s == "on", 1h)', events, key="k", time="t")
+    assert within.value_at("c", 7199.999999).value == 1
+
+
+def test_a_group_that_begins_counts_its_first_key() -> None:
+    """The change of an aggregate is that of its timeline: a count is 0 before the group's origin."""
+    events = [{"k": k, "t": t, "s": s} for k, t, s in (("a", 0, "x"), ("b", 5, "x"), ("a", 10, "y"))]
+    sizes = evaluate(
+        'latest_event_to_state(s) == "x" | aggregate(group_by(s), count, avg)', events, key="k", time="t"
+    )
+
+    def changes(group: str, function: str) -> list[object]:
+        answers = sizes.change(group, 0, 15, every=5, aggregate=function)
+        assert isinstance(answers, list)
+        return [answer.change for answer in answers]
+
+    assert changes("x", "count") == [1, 1, -1]
+    assert changes("y", "count") == [0, 0, 1]
+    assert changes("x", "avg") == [0, 0, 0]
+    assert changes("y", "avg") == [None, None, 0]
+
+
 @pytest.mark.parametrize("expression", [PAPER, BUILT, parse(CIRR)], ids=["paper", "built", "tree"])
 def test_text_in_either_spelling_a_built_expression_and_a_tree_answer_alike(expression: Any) -> None:
     result = evaluate(expression, EXAMPLE, key="session", time="timestamp")

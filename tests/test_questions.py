@@ -15,16 +15,30 @@ from timeline_workers.algebra.timelines import Timeline
 from timeline_workers.algebra.values import Flags, Linear, Tagged, Values
 from timeline_workers.answers import KindName
 from timeline_workers.errors import QuestionError, UnknownNameError
+from timeline_workers.language.parser import parse
+from timeline_workers.language.tree import Expression
 from timeline_workers.questions import Reader, duration, in_order, intervals
 
 SECOND = 1_000_000
 
 
-def reader(starts: Sequence[float], values: Values, kind: KindName, **options: Any) -> Reader:
-    """One key, "s", with pieces that start at the given seconds."""
+COUNT = parse("event_count(x == 1)")  # 0 with no events
+STATE = parse("latest_event_to_state(x) + 0")  # unknown with no events
+DURATION = parse("duration_where(latest_event_to_state(x) == 1)")
+
+
+FLAG = parse("has_existed(x == 1)")
+LEVEL = parse("latest_event_to_state(x)")
+SIZE = parse("latest_event_to_state(x) == 1 | aggregate(group_by(y), count)")
+
+
+def reader(
+    starts: Sequence[float], values: Values, kind: KindName, of: Expression = STATE, **options: Any
+) -> Reader:
+    """One key, "s", with pieces that start at the given seconds, of the expression ``of``."""
     offsets = np.array([0, len(starts)], np.int64)
     micros = np.array([int(s * SECOND) for s in starts], np.int64)
-    return Reader(Timeline(offsets, micros, values), ["s"], kind, **{"unit": "s", **options})
+    return Reader(Timeline(offsets, micros, values), ["s"], kind, of, **{"unit": "s", **options})
 
 
 def state(pieces: Sequence[tuple[float, Any]], kind: KindName = "state", **options: Any) -> Reader:
@@ -47,7 +61,7 @@ def linear(pieces: Sequence[tuple[float, Any, Any]], **options: Any) -> Reader:
     return reader([s for s, _, _ in pieces], Linear(known, num, slope), "numeric", **options)
 
 
-PLAYED = linear([(0, 0, 0), (10, 0, 1), (14, 4, 0), (19, 4, 1), (22, 7, 0)])
+PLAYED = linear([(0, 0, 0), (10, 0, 1), (14, 4, 0), (19, 4, 1), (22, 7, 0)], of=DURATION)
 
 
 @pytest.mark.parametrize(
@@ -145,9 +159,11 @@ def test_an_empty_range_has_no_spans_and_no_change() -> None:
 
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
-    [(12, 20, 3), (0, 60, 7), (-100, 60, 7), (-10, -5, None), (-10, 0, 0), (20.5, 21, 0.5), (22, 60, 0)],
+    [(12, 20, 3), (0, 60, 7), (-100, 60, 7), (-10, -5, 0), (-10, 0, 0), (20.5, 21, 0.5), (22, 60, 0)],
 )
-def test_numeric_change_is_the_difference_of_the_values(start: float, end: float, expected: Any) -> None:
+def test_numeric_change_is_the_difference_of_the_values_just_before_the_ends(
+    start: float, end: float, expected: Any
+) -> None:
     answer = PLAYED.change("s", start, end).model_dump()
     assert answer == {"key": "s", "start": start, "end": end, "kind": "numeric", "change": expected}
     assert type(answer["change"]) is type(expected)
@@ -155,8 +171,9 @@ def test_numeric_change_is_the_difference_of_the_values(start: float, end: float
 
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
-    [(0, 12, 2), (0, 10, 0), (6, 15, None), (0, 5, None), (0, 9, None), (11, 30, 18), (16, 30, 10)],
-)
+    [(0, 12, 2), (0, 10, None), (0, 14, 4), (0, 14.5, None), (6, 15, None), (0, 5, None), (-5, 0, None),
+     (10, 10, None), (11, 11, 0), (11, 30, 18), (14, 30, 15), (16, 30, 10), (16, 20.5, 0.5)],
+)  # fmt: skip
 def test_numeric_change_counts_from_the_first_known_instant_and_is_null_if_unknown_at_the_end(
     start: float, end: float, expected: Any
 ) -> None:
@@ -164,10 +181,33 @@ def test_numeric_change_counts_from_the_first_known_instant_and_is_null_if_unkno
     assert broken.change("s", start, end).change == expected
 
 
+def test_what_happens_at_the_start_counts_and_what_happens_at_the_end_does_not() -> None:
+    """So a key's first event counts, and hours add up to the day."""
+    counts = state([(0, 1), (1800, 2), (3600, 3), (7200, 4), (7201, 5)], "numeric", of=COUNT)
+    hours = counts.change_every("s", 0, 10800, "1h")
+    assert [a.change for a in hours] == [2, 1, 2]
+    assert counts.change("s", 0, 10800).change == 5
+    assert counts.change("s", -3600, 0).change == 0
+    assert counts.change("s", -3600, 0.000001).change == 1
+    assert counts.change("s", 7200, 7201).change == 1
+
+
+def test_what_drops_at_the_end_has_not_dropped_yet() -> None:
+    waited = linear([(0, 0, 1), (10, 0, 1)], of=DURATION)
+    assert [a.change for a in waited.change_every("s", 0, 20, "10s")] == [10, 0]
+    assert waited.change("s", 0, 10.5).change == 0.5
+
+
+def test_where_it_is_unknown_with_no_events_the_change_begins_with_the_first_known_value() -> None:
+    level = state([(0, 5), (10, 7)], "numeric", of=STATE)
+    assert [level.change("s", -5, end).change for end in (0, 5, 10, 11)] == [None, 0, 0, 2]
+    assert level.change("s", 10, 11).change == 2
+
+
 def test_a_change_of_ints_stays_exact_and_beyond_64_bits_becomes_a_float() -> None:
     counts = state([(0, 2**53), (5, 2**53 + 1), (9, -(2**63)), (10, 2**63 - 1)], "numeric")
-    assert counts.change("s", 0, 5).change == 1
-    assert counts.change("s", 9, 10).change == float(2**64 - 1)
+    assert counts.change("s", 5, 6).change == 1
+    assert counts.change("s", 10, 11).change == float(2**64 - 1)
 
 
 def test_boolean_change_is_the_time_true_in_seconds() -> None:
@@ -257,8 +297,8 @@ def test_an_answer_is_final_below_the_watermark_only_and_says_so_where_there_is_
     assert not answers.value_at("s", 20).final
     assert answers.spans("s", 0, 20).model_dump()["final"] is True
     assert answers.spans("s", 0, 20.000001).model_dump()["final"] is False
-    assert answers.change("s", 0, 20).model_dump()["final"] is False  # looks at the value at 20
-    assert answers.change("s", 0, 19).model_dump()["final"] is True
+    assert answers.change("s", 0, 20).model_dump()["final"] is True  # what happens at 20 does not count
+    assert answers.change("s", 0, 20.000001).model_dump()["final"] is False
     assert flags([(0, True)], watermark=20 * SECOND).change("s", 0, 20).model_dump()["final"] is True
 
 
@@ -275,7 +315,7 @@ def test_times_come_back_in_the_unit_asked_with() -> None:
 
 def test_an_unknown_key_is_an_error_that_names_it_and_the_nearest() -> None:
     pieces = Timeline(np.array([0, 1, 1, 1]), np.array([0]), Flags(np.array([True])))
-    answers = Reader(pieces, ["session-1", 7, "9"], "boolean", unit="s")
+    answers = Reader(pieces, ["session-1", 7, "9"], "boolean", FLAG, unit="s")
     for key, words in (
         ("sesion-1", "'sesion-1'; did you mean 'session-1'"),
         ("7", r"'7'; did you mean 7 \(int\)"),
@@ -289,7 +329,7 @@ def test_an_unknown_key_is_an_error_that_names_it_and_the_nearest() -> None:
 
 def test_no_keys_at_all_is_said() -> None:
     empty = Reader(
-        Timeline(np.array([0]), np.array([], np.int64), Flags(np.array([], np.bool_))), [], "boolean"
+        Timeline(np.array([0]), np.array([], np.int64), Flags(np.array([], np.bool_))), [], "boolean", FLAG
     )
     with pytest.raises(UnknownNameError, match="there are none"):
         empty.value_at("s", 0)
@@ -297,7 +337,7 @@ def test_no_keys_at_all_is_said() -> None:
 
 def test_a_key_without_pieces_is_unknown_everywhere() -> None:
     nothing = Timeline(np.array([0, 0]), np.array([], np.int64), Tagged.of([]))
-    answers = Reader(nothing, ["s"], "state", unit="s")
+    answers = Reader(nothing, ["s"], "state", LEVEL, unit="s")
     assert answers.value_at("s", 0).value is None
     assert answers.spans("s", 0, 9).spans == []
     assert answers.change("s", 0, 9).model_dump()["seconds_by_value"] == [{"value": None, "seconds": 9}]
@@ -308,7 +348,7 @@ def test_a_table_of_keys_answers_as_a_list_of_them_and_tells_types_apart() -> No
     for key in ("1", 1):
         table.intern(key)
     pieces = Timeline(np.array([0, 1, 2]), np.array([0, 0]), Tagged.of(["text", "int"]))
-    answers = Reader(pieces, table, "state")
+    answers = Reader(pieces, table, "state", LEVEL)
     assert answers.value_at("1", 0).value == "text"
     assert answers.value_at(1, 0).value == "int"
     for other in (1.0, True):
@@ -318,7 +358,7 @@ def test_a_table_of_keys_answers_as_a_list_of_them_and_tells_types_apart() -> No
 
 def test_groups_of_an_aggregate_are_told_apart_by_type_and_named_in_the_answer() -> None:
     pieces = Timeline(np.arange(5), np.zeros(4, np.int64), Tagged.of([0, 1, 2, 3]))
-    answers = Reader(pieces, [None, True, 1, "1"], "numeric", aggregate="count")
+    answers = Reader(pieces, [None, True, 1, "1"], "numeric", SIZE, aggregate="count")
     assert [answers.value_at(group, 0).value for group in (None, True, 1, "1")] == [0, 1, 2, 3]
     assert list(answers.value_at(None, 0).model_dump())[:3] == ["key", "aggregate", "at"]
     with pytest.raises(UnknownNameError, match=r"no group 1\.0"):

@@ -178,6 +178,7 @@ class Result:
                 self._timeline(function),
                 evaluation.groups if function else evaluation.keys,
                 self.kind,
+                self.expression,
                 unit=self.time_unit,
                 aggregate=function,
             )

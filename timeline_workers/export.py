@@ -24,7 +24,8 @@ from .algebra.values import (
     Tagged,
 )
 from .answers import KindName
-from .questions import MILLION, Group, in_order
+from .one_key import MILLION
+from .questions import Group, in_order
 
 if TYPE_CHECKING:
     import pyarrow

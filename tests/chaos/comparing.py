@@ -17,7 +17,7 @@ from tests.chaos.asking import Final
 from tests.chaos.judging import Judged, Message, Place, by_key
 from tests.oracle.events import Event
 from tests.oracle.numbers import Value
-from tests.oracle.oracle import Pieces, timeline
+from tests.oracle.oracle import Pieces, timeline, without_events
 from timeline_workers.graph.plan import (
     NodeSpec,
     Plan,
@@ -146,8 +146,9 @@ class Comparison:
             self._judge("values", worker, answer, right, events[key])
         start, end = sorted(self._rng.choices(at, k=2))
         if kind in ("numeric", "boolean"):
+            nothing = without_events(expression)
             for key, answer in await self._ask(holder, "change", keys, {**asked, "start": start, "end": end}):
-                right = expected.change(pieces[key], kind, key, start, end, mark)
+                right = expected.change(pieces[key], kind, key, start, end, mark, nothing)
                 self._judge("changes", worker, answer, right, events[key])
 
     def _instants(self, pieces: Mapping[Key, Pieces]) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from tests.oracle import oracle
 from tests.oracle.numbers import Value, mean, total
 from tests.oracle.oracle import Piece, Pieces, piece_at, value_of
 
@@ -50,25 +51,17 @@ def spans(pieces: Pieces, kind: str, key: Any, start: int, end: int, watermark: 
 
 
 def change(
-    pieces: Pieces, kind: str, key: Any, start: int, end: int, watermark: int | None
+    pieces: Pieces, kind: str, key: Any, start: int, end: int, watermark: int | None, nothing: Value
 ) -> dict[str, Any]:
-    """The reply to ``change`` over ``[start, end)``, of a Numeric or Boolean timeline."""
+    """The reply to ``change`` over ``[start, end)``, of a Numeric or Boolean timeline; ``nothing``: what a
+    Numeric gives with no events."""
     answer: dict[str, Any] = {"key": key, "start": start, "end": end, "kind": kind}
     if kind == "boolean":
         true = sum(high - low for piece, low, high in _cut(pieces, start, end) if piece.value is True)
         answer["change"] = plain(Fraction(true, SECOND))
-        return _with_final(answer, end - 1, watermark)
-    last = value_of(pieces, end)
-    known = [max(start, p.start) for p in pieces if p.value is not None and _ends_after(p, pieces, start)]
-    first = min((t for t in known if t <= end), default=None)
-    answer["change"] = None
-    if last is not None and first is not None:
-        before = value_of(pieces, first)
-        assert not isinstance(last, str | bool)
-        assert before is not None
-        assert not isinstance(before, str | bool)
-        answer["change"] = plain(last - before)
-    return _with_final(answer, end, watermark)
+    else:
+        answer["change"] = plain(oracle.change(pieces, nothing, start, end))
+    return _with_final(answer, end - 1, watermark)
 
 
 def aggregated(
@@ -96,11 +89,6 @@ def _over(function: str, values: list[Value]) -> Value:
         return len(values)
     known: list[Value] = [int(v) if isinstance(v, bool) else v for v in values if v is not None]
     return total(known) if function == "sum" else mean(known)
-
-
-def _ends_after(piece: Piece, pieces: Pieces, start: int) -> bool:
-    following = [p.start for p in pieces if p.start > piece.start]
-    return not following or following[0] > start
 
 
 def _cut(pieces: Pieces, start: int, end: int) -> list[tuple[Piece, int, int]]:

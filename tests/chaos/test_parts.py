@@ -15,7 +15,7 @@ from tests.chaos.metrics import LATENESS, metrics
 from tests.chaos.schedule import draw, pace
 from tests.chaos.stored import hole
 from tests.chaos.traffic import END, Message as Sent, ends, traffic
-from tests.oracle.oracle import timeline
+from tests.oracle.oracle import timeline, without_events
 from timeline_workers.answers import Change
 from timeline_workers.evaluation import evaluate
 from timeline_workers.language.parser import parse
@@ -163,7 +163,7 @@ def test_what_is_expected_is_what_an_evaluation_in_process_says(expression: str,
         assert [answer.model_dump() for answer in said] == [
             expected.value_at(pieces, kind, key, at, None),
             expected.spans(pieces, kind, key, start, end, None),
-            expected.change(pieces, kind, key, start, end, None),
+            expected.change(pieces, kind, key, start, end, None, without_events(tree)),
         ]
 
 

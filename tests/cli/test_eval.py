@@ -68,7 +68,7 @@ def test_values_are_printed_one_a_line_in_the_documented_shape() -> None:
 
 def test_negative_and_fractional_instants_work() -> None:
     assert [a["value"] for a in lines(evaluate("--at", "-5", "--at", "20.5"))] == [None, 5.5]
-    assert lines(evaluate("--change", "-10", "-5"))[0]["change"] is None
+    assert lines(evaluate("--change", "-10", "-5"))[0]["change"] == 0
 
 
 def test_spans_and_changes_are_printed_in_the_documented_shape() -> None:

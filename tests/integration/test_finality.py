@@ -81,7 +81,7 @@ async def all_say(stack: Stack, metric: Metric, **expected: Any) -> None:
 
 async def finals(stack: Stack, metric: Metric, key: str, mark: int) -> list[bool]:
     """Which answers are final: the value in the microsecond before ``mark`` and at it, the spans up to it and
-    through it, and the change from 0 to each (which is told by the value at the end).
+    through it, and the change from 0 up to it and through it.
     """
     return [
         *[(await stack.ask(metric, key, "value_at", {"at": at}))["final"] for at in (mark - 1, mark)],
@@ -91,7 +91,7 @@ async def finals(stack: Stack, metric: Metric, key: str, mark: int) -> list[bool
         ],
         *[
             (await stack.ask(metric, key, "change", {"start": 0, "end": end}))["final"]
-            for end in (mark - 1, mark)
+            for end in (mark, mark + 1)
         ],
     ]
 

@@ -10,7 +10,18 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from tests.oracle.events import Event, Key, is_predicate, keys_of, of_key, satisfies
-from tests.oracle.numbers import SECOND, Value, arithmetic, compare, exact, mean, same, total
+from tests.oracle.numbers import (
+    SECOND,
+    Value,
+    arithmetic,
+    compare,
+    difference,
+    exact,
+    is_number,
+    mean,
+    same,
+    total,
+)
 from timeline_workers.language import tree
 
 
@@ -19,6 +30,52 @@ def values(expression: tree.Expression, events: Iterable[Event], key: Key, until
     own = of_key(events, key)
     origin = own[0].time
     return _walk(expression, own, range(origin, until + 1))
+
+
+def change(expression: tree.Expression, events: Iterable[Event], key: Key, start: int, end: int) -> Value:
+    """The change of a Numeric over ``[start, end)``."""
+    own = of_key(events, key)
+    origin = own[0].time
+    domain = range(origin, max(origin + 1, end + 1))
+    row, slopes = _walk(expression, own, domain), _slopes(expression, own, domain)
+
+    def before(t: int) -> Value:
+        if t <= origin:
+            return _walk(expression, [], range(1))[0]  # one instant, of a key that has an origin only
+        value = row[t - 1 - origin]
+        return value + slopes[t - 1 - origin] / SECOND if isinstance(value, Fraction) else value
+
+    first, last = before(start), before(end)
+    for t in range(max(start, origin), end):
+        if first is None:
+            first = row[t - origin]
+    return None if first is None or last is None else difference(last, first)
+
+
+def _slopes(node: tree.Node, events: list[Event], instants: range) -> list[Fraction]:
+    """How fast a Numeric grows a second from each instant to the next."""
+    rest = [Fraction(0) for _ in instants]
+    match node:
+        case tree.DurationWhere():
+            return [Fraction(v is True) for v in _walk(node.of, events, instants)]
+        case tree.DurationInCurState():
+            return [Fraction(v is not None) for v in _walk(node.of, events, instants)]
+        case tree.Arithmetic():
+            slopes = [_slopes(side, events, instants) for side in (node.left, node.right)]
+            values = [_walk(side, events, instants) for side in (node.left, node.right)]
+            for i, ((x, y), (dx, dy)) in enumerate(
+                zip(zip(*values, strict=True), zip(*slopes, strict=True), strict=True)
+            ):
+                if not is_number(x) or not is_number(y) or (node.operator == "/" and y == 0):
+                    continue
+                a, b = exact(x), exact(y)
+                rest[i] = {
+                    "+": dx + dy,
+                    "-": dx - dy,
+                    "*": dx * b + a * dy,
+                    "/": (dx * b - a * dy) / (b * b) if b else Fraction(0),
+                }[node.operator]
+    return rest
 
 
 def _keep_earlier(row: list[Value]) -> list[Value]:

@@ -77,6 +77,13 @@ def plain(value: int | float) -> int | float | None:
     return value + 0.0 if math.isfinite(value) else None
 
 
+def difference(a: Value, b: Value) -> int | float | Fraction:
+    """``a - b`` of two known numbers, exact where both are whole or exact."""
+    assert is_number(a), a
+    assert is_number(b), b
+    return a - b  # type: ignore[operator]
+
+
 def arithmetic(op: str, a: Value, b: Value) -> int | float | Fraction | None:
     """``a op b``, exact when a side is; unknown when a side is unknown or the divisor is 0."""
     if a is None or b is None:

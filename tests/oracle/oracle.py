@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tests.oracle.events import Event, Key, distinct, is_predicate, of_key, satisfies
-from tests.oracle.numbers import SECOND, Value, arithmetic, compare, exact, same
+from tests.oracle.numbers import SECOND, Value, arithmetic, compare, difference, exact, same
 from timeline_workers.language import tree
 
 ZERO, ONE = Fraction(0), Fraction(1)
@@ -73,6 +73,58 @@ def value_of(pieces: Pieces, t: int) -> Value:
     """The value of a timeline at ``t``; None before it starts."""
     piece = piece_at(pieces, t)
     return None if piece is None else piece.at(t)
+
+
+def before(pieces: Pieces, t: int, nothing: Value) -> Value:
+    """The limit from the left at ``t``; ``nothing``, the value with no events, at the origin and before."""
+    holding = [piece for piece in pieces if piece.start < t]
+    return holding[-1].at(t) if holding else nothing
+
+
+def change(pieces: Pieces, nothing: Value, start: int, end: int) -> Value:
+    """``x(end⁻) - x(start⁻)`` of a Numeric; where that is unknown, from the first known instant of
+    ``[start, end)``; None where there is none, and where x is unknown at ``end⁻``."""
+    last, first = before(pieces, end, nothing), before(pieces, start, nothing)
+    if first is None:
+        inside = [max(start, p.start) for p in pieces if p.start < end]
+        known = [v for t in inside if start <= t < end and (v := value_of(pieces, t)) is not None]
+        first = known[0] if known else None
+    if last is None or first is None:
+        return None
+    return difference(last, first)
+
+
+def without_events(node: tree.Node, function: str = "") -> Value:
+    """What an expression gives with no events: counts and durations 0, states unknown."""
+    match node:
+        case tree.Literal():
+            return node.value
+        case tree.LatestEventToState():
+            return None
+        case tree.HasExisted() | tree.HasExistedWithin():
+            return without_events(node.of) is True if not is_predicate(node.of) else False
+        case tree.EventCount() | tree.EventCountWithin():
+            return 0
+        case tree.DurationWhere():
+            return ZERO
+        case tree.DurationInCurState():
+            return None if without_events(node.of) is None else ZERO
+        case tree.Compare():
+            return compare(node.operator, without_events(node.left), without_events(node.right))
+        case tree.And():
+            return without_events(node.left) is True and without_events(node.right) is True
+        case tree.Or():
+            return without_events(node.left) is True or without_events(node.right) is True
+        case tree.Not():
+            return without_events(node.of) is not True
+        case tree.Arithmetic():
+            sides = [without_events(node.left), without_events(node.right)]
+            if is_exact(node):
+                sides = [None if side is None else exact(side) for side in sides]
+            return arithmetic(node.operator, *sides)
+        case tree.Aggregate():
+            return 0 if function == "count" else None
+    raise TypeError(f"{type(node).__name__} is not a timeline")
 
 
 def piece_at(pieces: Pieces, t: int) -> Piece | None:

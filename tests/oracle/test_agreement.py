@@ -30,6 +30,21 @@ def test_pieces_and_instants_agree_for_every_expression(data: st.DataObject) -> 
 
 
 @given(st.data())
+def test_pieces_and_instants_agree_on_every_change(data: st.DataObject) -> None:
+    """Over any range, also one that begins or ends at or before the origin or at an event."""
+    expression = data.draw(some.plain(1, 3) | some.exact(1, 3))
+    events = data.draw(some.event_sets(expression, scale=1, max_size=10, span=16))
+    times = [e.time for e in events]
+    edge = st.integers(min(times) - 3, max(times) + TAIL)
+    start, end = sorted((data.draw(edge), data.draw(edge)))
+    nothing = oracle.without_events(expression)
+    for key in keys_of(events):
+        pieces = oracle.timeline(expression, events, key)
+        read = oracle.change(pieces, nothing, start, end)
+        assert _typed(read) == _typed(instants.change(expression, events, key, start, end))
+
+
+@given(st.data())
 def test_pieces_and_instants_agree_for_every_aggregate(data: st.DataObject) -> None:
     """For every group and function both oracles give the same value at every microsecond."""
     expression = data.draw(some.aggregates(1, 1))

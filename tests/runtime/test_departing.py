@@ -223,8 +223,8 @@ def test_keys_leave_and_come_back_and_no_answer_tells(data: st.DataObject) -> No
     whole.add(batch_of(feed.accepted))
     assert not any(worker.cut_off for worker in network.workers.values())
     for name, worker in network.workers.items():
-        timeline = whole.timeline(parse(worker.spec.node.expression))
-        expected = Reader(timeline, whole.keys, worker.spec.node.kind, unit="us")
+        timeline = whole.timeline(tree := parse(worker.spec.node.expression))
+        expected = Reader(timeline, whole.keys, worker.spec.node.kind, tree, unit="us")
         for key in whole.keys.names:
             if not _is_of(network, name, key):
                 continue

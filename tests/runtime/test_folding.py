@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from timeline_workers.language.canonical import to_text
 from timeline_workers.language.parser import parse
 from timeline_workers.metric import Metric, Source
 from timeline_workers.questions import Reader
+from timeline_workers.runtime.worker import NodeWorker
 
 
 def _metric(expression: str, partitions: int = 1, retention: int | None = None) -> Metric:
@@ -143,6 +145,21 @@ def _ask_what_is_final(network: Network, instants: list[int], answers: Asked) ->
                 assert repr(answers.setdefault((name, repr(key), at), said)) == repr(said)
 
 
+def _ask_changes(worker: NodeWorker, right: Reader, key: Any, instants: list[int]) -> None:
+    """Over every range the change is that of the whole timeline, or refused where something is forgotten."""
+    for start, end in combinations(instants[::2], 2):
+        try:
+            said = worker.change({"key": key, "start": start, "end": end, "unit": "us"})
+        except QuestionError as error:
+            since = worker.node.answerable_from
+            if "no longer kept" not in str(error) or since is None or start > since:
+                raise
+            continue
+        assert isinstance(said, dict)
+        said.pop("final", None)
+        assert repr(said) == repr(right.change(key, start, end).model_dump())
+
+
 @settings(max_examples=settings().max_examples // 4)  # each example is a whole network
 @given(st.data())
 def test_workers_that_forget_answer_as_if_they_remembered(data: st.DataObject) -> None:
@@ -172,8 +189,8 @@ def test_workers_that_forget_answer_as_if_they_remembered(data: st.DataObject) -
     behind = _incomplete(network)
     for name, worker in network.workers.items():
         assert not isinstance(worker.node, AggregateNode)
-        timeline = whole.timeline(parse(network.specs[name].node.expression))
-        reader = Reader(timeline, whole.keys, worker.spec.node.kind, unit="us")
+        timeline = whole.timeline(tree := parse(network.specs[name].node.expression))
+        reader = Reader(timeline, whole.keys, worker.spec.node.kind, tree, unit="us")
         for row, key in enumerate(worker.node.keys.names):
             note(f"{name} {key!r} {worker.status()}")
             for at in instants:
@@ -185,6 +202,7 @@ def test_workers_that_forget_answer_as_if_they_remembered(data: st.DataObject) -
                     )
             if name in behind:
                 continue
+            _ask_changes(worker, reader, key, instants)
             held = worker.node.output.timeline()
             _kept(held, row, worker.node.answerable_from, pieces_of(timeline, whole.keys.index[key]))
     if not behind:

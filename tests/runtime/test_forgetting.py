@@ -108,7 +108,11 @@ def test_what_lies_below_the_retention_is_refused_by_name_and_never_answered_wro
             getattr(one.result, ask)({"key": "a", **question})
         for words in ("'a'", "69", "70", "retention is 20s", "raise the retention"):
             assert words in str(caught.value)
-    assert one.result.change({"key": "a", "start": 69, "end": 80})["change"] == 5
+    # What x was just before the range is part of its change.
+    with pytest.raises(QuestionError, match=r"at 68\.999999 is no longer kept"):
+        one.result.change({"key": "a", "start": 69, "end": 80})
+    assert one.result.change({"key": "a", "start": 69.000001, "end": 80})["change"] == 5
+    assert one.result.change({"key": "a", "start": 70, "end": 80})["change"] == 5
     assert [s["start"] for s in one.result.spans({"key": "a", "start": 70, "end": 73})["spans"]] == [
         70,
         71,
@@ -184,9 +188,8 @@ def test_an_answer_is_final_below_the_watermark_and_provisional_at_it() -> None:
     assert not one.result.value_at({**micro, "at": 90 * S})["final"]
     assert one.result.spans({**micro, "start": 80 * S, "end": 90 * S})["final"]
     assert not one.result.spans({**micro, "start": 80 * S, "end": 90 * S + 1})["final"]
-    assert one.result.change({**micro, "start": 80 * S, "end": 90 * S - 1})["final"]
-    # The change of a number takes the value at the end of the range into account.
-    assert not one.result.change({**micro, "start": 80 * S, "end": 90 * S})["final"]
+    assert one.result.change({**micro, "start": 80 * S, "end": 90 * S})["final"]
+    assert not one.result.change({**micro, "start": 80 * S, "end": 90 * S + 1})["final"]
     one.fold()
     just_below = one.result.value_at({**micro, "at": 90 * S - 1})
     one.feed(("a", 90, "y"), mark=90)

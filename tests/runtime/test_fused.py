@@ -153,7 +153,7 @@ def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObjec
     whole.add(batch_of(feed.accepted))
     for node, name, key in asked:
         worker = network.workers[name]
-        right = Reader(whole.timeline(parse(node.expression)), whole.keys, node.kind, unit="us")
+        right = Reader(whole.timeline(tree := parse(node.expression)), whole.keys, node.kind, tree, unit="us")
         for at in times:
             expected = _said(right.value_at(key, at).model_dump())
             assert final.get((node.name, repr(key), at), expected) == expected
@@ -183,7 +183,7 @@ def test_keys_leave_fused_nodes_and_come_back(data: st.DataObject) -> None:
     whole = Evaluation(parse(made.result.expression))
     whole.add(batch_of(feed.accepted))
     for node, name, key in _questions(made, whole.keys.names):
-        right = Reader(whole.timeline(parse(node.expression)), whole.keys, node.kind, unit="us")
+        right = Reader(whole.timeline(tree := parse(node.expression)), whole.keys, node.kind, tree, unit="us")
         for at in _instants(feed.accepted):
             answer = network.answer(name, "value_at", {"key": key, "at": at, "node": node.name})
             assert _said(answer) == _said(right.value_at(key, at).model_dump())

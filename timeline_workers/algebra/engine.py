@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..events.batch import EventBatch
+import numpy as np
+
+from ..events.batch import EventBatch, Positions
 from ..language.tree import Aggregate, Expression
 from .aggregate import AggregateNode
 from .keytable import KeyTable
@@ -71,6 +73,18 @@ class Evaluation:
         """The places of the inputs of ``expression`` among the steps."""
         planned = list(self._nodes)
         return [planned.index(child) for child in inputs_of(expression)]
+
+    @classmethod
+    def of_nothing(cls, expression: Expression) -> Evaluation:
+        """One key, whose origin is the instant 0, and no events at all; ``expression`` is no aggregate."""
+        evaluation = cls(expression)
+        none = np.zeros(0, np.int64)
+        place = Positions(none.astype(np.int32), none, none)
+        numbers = evaluation.keys.intern_all([""])
+        batch = EventBatch([], none.astype(np.int32), none, place, {})
+        needs = [step.router.wanted(batch) if isinstance(step, _Leaf) else None for step in evaluation._steps]
+        evaluation._add(Group(numbers, none, none, place, none, np.zeros(1, np.int64)), needs)
+        return evaluation
 
     def add(self, batch: EventBatch) -> None:
         """Take in a batch of events."""

@@ -188,11 +188,12 @@ class Archive:
             raise UnknownNameError(f"{key!r} is not among the keys that left {self.spec.worker_id} for here")
         segment = self._opened(place[1])
         marks = [m for m in (mark, segment.watermark) if m is not None]
-        output, kind, since = fused.archived(self.spec, segment, question)
+        output, kind, expression, since = fused.archived(self.spec, segment, question)
         return Reader(
             output,
             self._tables[place[1]],
             kind,
+            expression,
             unit=question.get("unit", self.spec.source.time_unit),
             watermark=max(marks, default=None),
             answerable_from=since,

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..algebra.fused import FusedNode
+from ..algebra.fused import FusedNode, derived_of
 from ..algebra.keyrows import FusedRows
 from ..algebra.timelines import Timeline
 from ..answers import KindName
 from ..errors import QuestionError, StateError
 from ..graph.plan import InnerNode, NodeSpec, WorkerSpec
 from ..language.canonical import to_text
+from ..language.parser import parse
+from ..language.tree import Expression
 from ..nearest import nearest
 from ..questions import Reader
 from ..wire.progress import least, watermark
@@ -57,6 +59,7 @@ def reader(worker: NodeWorker, name: str | None, unit: str) -> Reader:
         node.output,
         fused.keys,
         spec.node.kind if place == len(spec.fused) else spec.fused[place].kind,
+        node.expression,
         unit=unit,
         watermark=_watermark(worker, place),
         answerable_from=node.answerable_from,
@@ -66,14 +69,16 @@ def reader(worker: NodeWorker, name: str | None, unit: str) -> Reader:
 
 def archived(
     spec: WorkerSpec, segment: Segment, question: Mapping[str, Any]
-) -> tuple[Timeline, KindName, int | None]:
-    """Timeline, kind and ``answerable_from`` of the node that ``question`` is about, in a segment of the
-    worker's keys."""
+) -> tuple[Timeline, KindName, Expression, int | None]:
+    """Timeline, kind, expression and ``answerable_from`` of the node that ``question`` is about, in a segment
+    of the worker's keys."""
     check_name(spec, question)
     place = place_of(spec, question.get("node"))
+    expression = parse(spec.node.expression)
     if place == len(spec.fused) or not isinstance(segment.rows, FusedRows):
-        return segment.rows.output, spec.node.kind, segment.answerable_from
-    return segment.rows.outputs[place], spec.fused[place].kind, segment.inner_answerable_from[place]
+        return segment.rows.output, spec.node.kind, expression, segment.answerable_from
+    inner, kind = derived_of(expression)[place], spec.fused[place].kind
+    return segment.rows.outputs[place], kind, inner, segment.inner_answerable_from[place]
 
 
 def statuses(worker: NodeWorker) -> dict[str, dict[str, Any]]:

@@ -294,13 +294,21 @@ class NodeWorker:
             "retention": self.spec.retention,
         }
         if not isinstance(self.node, AggregateNode):
-            return Reader(self.node.output, self.node.keys, kind, **limits)
+            return Reader(self.node.output, self.node.keys, kind, self.node.expression, **limits)
         functions = list(self.node.outputs)
         function = question.get("aggregate", functions[0] if len(functions) == 1 else None)
         if function not in self.node.outputs:
             raise QuestionError(f"aggregate {function!r} is not one of {', '.join(functions)}; say which")
         held, numbers = self.node.outputs[function], self.node.numbers
-        return Reader(held, self.node.groups, kind, aggregate=function, numbers=numbers, **limits)
+        return Reader(
+            held,
+            self.node.groups,
+            kind,
+            self.node.expression,
+            aggregate=function,
+            numbers=numbers,
+            **limits,
+        )
 
     # Carried state.
 
