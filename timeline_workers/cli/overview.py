@@ -79,8 +79,11 @@ async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict
     for name in names:
         ask.known_metric(entries, name)
     look = await look_at(client, queue, entries, names or [entry.metric.name for entry in entries])
-    rows = [_row(look, one, found) for one, found in zip(look.applied, health_of(look), strict=True)]
-    return rows, None
+    found = health_of(look)
+    for one in found:
+        for notice in one.notices:
+            complain(f"warning: {one.metric}: {notice}")
+    return [_row(look, *pair) for pair in zip(look.applied, found, strict=True)], None
 
 
 async def _without_catalog(
