@@ -24,8 +24,8 @@ def check(look: Look, applied: Applied) -> Iterator[Notice]:
             f"topic {source.topic}, partition {partition}: {ahead:,} event{'s' * (ahead > 1)} had times "
             f"up to {_seconds(furthest)} after they were published, more than clock_skew "
             f"({format_duration(source.clock_skew)}); they are applied and do not move the watermark. Set "
-            "the clock of their producer or correct its time unit; a smaller max_ahead in the metric's source "
-            "refuses them"
+            "the clock of their producer or correct its time unit; a smaller max_ahead in the metric's "
+            "source refuses them"
         )
 
 
