@@ -12,10 +12,13 @@ import typer
 
 from timeline_workers.errors import ConnectionFailedError, MetricError, SettingsError, TimelineError
 from timeline_workers.language.durations import parse_duration
+from timeline_workers.metric import TimeUnit
 
 from . import disorder, generate_cards, generate_playback, generate_worked_example, jsonl
 from .event import Event
 from .send import paced, to_pulsar, to_stdout
+
+_LOOKED_AT = 10_000  # events, before the first is sent
 
 app = typer.Typer(
     add_completion=False,
@@ -118,18 +121,39 @@ def file(
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Also send lines that have no key or are no JSON.")
     ] = False,
+    newest_first: Annotated[
+        bool, typer.Option("--newest-first", help="Send from the last line to the first: an export's newest.")
+    ] = False,
+    time: Annotated[
+        str | None, typer.Option(help="Dotted path of the event time: says when the file runs backwards.")
+    ] = None,
+    time_unit: Annotated[TimeUnit, typer.Option(help="Of event times.")] = "s",
     stdout: Stdout = False,
 ) -> None:
     """Any file of JSON lines, as it is."""
+
+    def deliver(lines: Iterable[bytes]) -> None:
+        events = jsonl.read(lines, key, lenient=lenient, newest_first=newest_first)
+        if time is not None:
+            first, events = jsonl.peek(events, _LOOKED_AT)
+            if jsonl.run_backwards(first, time, time_unit):
+                remedy = "leave out --newest-first" if newest_first else "say --newest-first"
+                typer.echo(
+                    f"warning: the events run backwards in time: most come late so, and those of one key at "
+                    f"one instant in the wrong order; {remedy}",
+                    err=True,
+                )
+        _deliver(events, topic, rate, stdout, None)
+
     if str(path) == "-":
-        _deliver(jsonl.read(sys.stdin.buffer, key, lenient=lenient), topic, rate, stdout, None)
+        deliver(sys.stdin.buffer)
         return
     try:
         lines = path.open("rb")
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}") from error
     with lines:
-        _deliver(jsonl.read(lines, key, lenient=lenient), topic, rate, stdout, None)
+        deliver(lines)
 
 
 def _disorder(

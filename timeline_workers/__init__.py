@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     ConnectionFailedError,
     EventError,
+    EventOrderWarning,
     ExpressionError,
     MetricError,
     QuestionError,
@@ -41,6 +42,7 @@ _LAZY = {
 __all__ = [
     "ConnectionFailedError",
     "EventError",
+    "EventOrderWarning",
     "ExpressionError",
     "Metric",
     "MetricError",

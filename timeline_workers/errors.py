@@ -99,3 +99,7 @@ class ConnectionFailedError(TimelineError):
 
 class StateError(TimelineError):
     """Carried state or a message between workers cannot be decoded."""
+
+
+class EventOrderWarning(UserWarning):
+    """Events seem to come in the reverse of the order that they are taken in, and that changes answers."""

@@ -10,16 +10,19 @@ and answer through ``questions.Reader``.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from .algebra.engine import Evaluation
 from .algebra.timelines import Timeline
 from .answers import Change, KindName, Spans, ValueAt
-from .errors import ExpressionError, QuestionError
+from .errors import EventOrderWarning, ExpressionError, QuestionError
 from .events.batch import Positions
 from .events.decode import Decoder, Payload
+from .events.direction import Direction, reversed_ties_words
 from .events.frames import decode_frame, is_frame
 from .events.rules import Decoded, Reject
 from .events.times import check_unit
@@ -53,7 +56,8 @@ class Result:
 
     ``expression``: text, a built expression or a tree; ``key``, ``time``: dotted paths into the events;
     ``time_unit``: of event times, and of questions and answers; ``columns``: declared columns, if there are.
-    ``seen`` and ``accepted`` count events; ``rejected`` has those that were refused.
+    ``newest_first``: the events come so, as in many exports: of one key's at one instant the first is the
+    latest. ``seen`` and ``accepted`` count events; ``rejected`` has those that were refused.
 
     Raises ExpressionError for a wrong expression, QuestionError for an unknown unit.
     """
@@ -66,6 +70,7 @@ class Result:
         time: str,
         time_unit: str = "s",
         columns: Mapping[str, ColumnSpec] | None = None,
+        newest_first: bool = False,
     ) -> None:
         check_unit(time_unit)
         text = expression if isinstance(expression, str) else None
@@ -88,6 +93,8 @@ class Result:
         )
         self._evaluation = Evaluation(canonical(tree))
         self.seen = 0
+        self._newest_first = newest_first
+        self._direction = Direction()
         self._unmet = dict.fromkeys(checked.columns)
         self._readers: dict[str, Reader] = {}
         self._by_text: dict[str, list[Group]] | None = None
@@ -95,7 +102,8 @@ class Result:
     def add(self, payloads: list[Payload]) -> list[Reject]:
         """Take in events, as JSON text or mappings; return the refused ones.
 
-        An event's position, and the ``row`` of a refused one, is its place among all events added.
+        An event's position, and the ``row`` of a refused one, is its place among all events added; with
+        ``newest_first`` positions go down.
         """
         return self._take(self._decoder.decode(payloads, Positions.in_input(self.seen, len(payloads))))
 
@@ -112,11 +120,20 @@ class Result:
         for name in list(self._unmet):
             if decoded.batch.columns[name].tags.any():
                 del self._unmet[name]
-        if len(decoded.batch):
-            self._evaluation.add(decoded.batch)
+        if len(batch := decoded.batch):
+            self._direction.add(batch.keys, batch.key, -batch.time if self._newest_first else batch.time)
+            if self._newest_first:
+                batch = replace(batch, position=batch.position.backwards())
+            self._evaluation.add(batch)
             self._readers.clear()
             self._by_text = None
         return rejects
+
+    @property
+    def order_problem(self) -> str | None:
+        """What is wrong with the order of the events, in words, if it runs the other way and that matters."""
+        tied, keys = self._direction.reversed_ties, len(self._evaluation.keys.names)
+        return reversed_ties_words(tied, keys, newest_first=self._newest_first) if tied else None
 
     @property
     def unmet_columns(self) -> list[str]:
@@ -203,27 +220,40 @@ def evaluate(
     time: str,
     time_unit: str = "s",
     columns: Mapping[str, ColumnSpec] | None = None,
+    newest_first: bool = False,
 ) -> Result:
     """Evaluate ``expression`` over ``events``; ask the result for values, spans and changes.
 
     ``events``: mappings (or JSON texts), an Arrow table, or a pandas or Polars frame; an event's position is
-    its place in them. Events that break a rule take no part and raise nothing: they are in ``rejected`` of
-    the result, each with its row, a reason code and a message.
+    its place in them, and with ``newest_first`` its place from their end. An EventOrderWarning is given where
+    they seem to run the other way and keys have several at one instant. Events that break a rule take no part
+    and raise nothing: they are in ``rejected`` of the result, each with its row, a reason code and a message.
 
     Raises ExpressionError for a wrong expression, QuestionError for an unknown unit or a table without the
     key or time column.
     """
-    result = Result(expression, key=key, time=time, time_unit=time_unit, columns=columns)
+    result = Result(
+        expression, key=key, time=time, time_unit=time_unit, columns=columns, newest_first=newest_first
+    )
     if is_frame(events):
         result.add_frame(events)
-        return result
+    else:
+        _add_all(result, events)
+    if result.order_problem:
+        remedy = (
+            "leave out newest_first" if newest_first else "if they come newest first, say newest_first=True"
+        )
+        warnings.warn(f"{result.order_problem}; {remedy}", EventOrderWarning, stacklevel=2)
+    return result
+
+
+def _add_all(result: Result, events: Any) -> None:
     if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
         raise QuestionError(f"events are one {type(events).__name__}; give a list of events, or a table")
     source = iter(events)
     size = _OF_A_LIST if isinstance(events, list | tuple) else _OF_AN_ITERATOR
     while batch := list(islice(source, size)):
         result.add(batch)
-    return result
 
 
 def _tree_of(expression: object) -> Expression:

@@ -264,3 +264,21 @@ def test_validate_says_that_a_metric_is_valid_or_what_is_wrong(tmp_path: Path) -
         done = timeline("validate", str(file))
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
+
+
+NEWEST_FIRST = "".join(
+    json.dumps({"id": "m", "t": t, "s": s}) + "\n" for t, s in ((120, "off"), (60, "on"), (60, "starting"))
+)
+
+
+def test_a_file_that_runs_backwards_is_said_and_newest_first_turns_it_round() -> None:
+    state = "latest_event_to_state(s)"
+    done = evaluate("--at", "60", stdin=NEWEST_FIRST, expression=state)
+    assert lines(done)[0]["value"] == "starting"
+    assert done.stderr.startswith(
+        "warning: the events run backwards, and 1 of 1 keys have several at one instant"
+    )
+    assert "say --newest-first" in done.stderr
+    done = evaluate("--at", "60", "--newest-first", stdin=NEWEST_FIRST, expression=state)
+    assert lines(done)[0]["value"] == "on"
+    assert done.stderr == ""

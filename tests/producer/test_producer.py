@@ -139,3 +139,23 @@ def test_a_dry_run_prints_json_lines_and_sends_nothing() -> None:
     )
     assert result.exit_code == 0
     assert len([json.loads(line) for line in result.stdout.splitlines()]) == 30
+
+
+EXPORT = b'{"k": "a", "t": 9}\n{"k": "a", "t": 7}\n\n{"k": "b", "t": 7}\n{"k": "a"}\n'
+
+
+@pytest.mark.parametrize(("turned", "times"), [([], [9, 7, 7, None]), (["--newest-first"], [None, 7, 7, 9])])
+def test_a_file_that_runs_backwards_is_said_before_it_is_sent(turned: list[str], times: list[int]) -> None:
+    asked = ["file", "-", "--key", "k", "--time", "t", "--stdout", *turned]
+    done = CliRunner().invoke(app, asked, input=EXPORT)
+    assert [json.loads(line).get("t") for line in done.stdout.splitlines()] == times
+    assert ("warning: the events run backwards in time" in done.stderr) is not bool(turned)
+
+
+def test_what_is_before_a_bad_line_is_sent_also_when_the_order_is_looked_at() -> None:
+    done = CliRunner().invoke(
+        app, ["file", "-", "--key", "k", "--time", "t", "--stdout"], input=EXPORT + b"{\n"
+    )
+    assert len(done.stdout.splitlines()) == 4
+    assert isinstance(done.exception, jsonl.JsonLinesError)
+    assert "line 6 is not JSON" in str(done.exception)

@@ -56,18 +56,24 @@ def evaluate_file(
     only: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Only this key; may be repeated.")
     ] = None,
+    newest_first: Annotated[
+        bool, typer.Option("--newest-first", help="The events come newest first, as in many exports.")
+    ] = False,
     output: OutputOption = Output.json,
 ) -> None:
     """Evaluate an expression over a file of events.
 
-    An event's position is its place in the input. Bad events take no part: stderr names them with their line.
+    An event's position is its place in the input: of one key's events at one instant the last is the latest,
+    and with --newest-first the first. Bad events take no part: stderr names them with their line.
     """
     if sum(question is not None for question in (at or None, spans, change)) != 1:
         raise QuestionError("ask one thing: --at T, --spans A B, or --change A B")
     if every is not None and change is None:
         raise QuestionError("--every goes with --change A B")
     times = [read_time(text, time_unit) for text in at or spans or change or ()]
-    result = Result(_expression(expression), key=key, time=time, time_unit=time_unit)
+    result = Result(
+        _expression(expression), key=key, time=time, time_unit=time_unit, newest_first=newest_first
+    )
     with ExitStack() as stack:
         refused = _read(result, events, _open(events, stack))
     keys = result.keys() if only is None else [name for text in only for name in result.named(text)]
@@ -83,7 +89,7 @@ def evaluate_file(
                     found = result.change(name, times[0], times[1], every, aggregate=function)
                     yield from found if isinstance(found, list) else [found]
 
-    _warn(result, events)
+    _warn(result, events, newest_first=newest_first)
     emit(answers(), output)
     if refused:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.most_common())
@@ -110,10 +116,15 @@ def _expression(argument: str) -> str:
         raise QuestionError(f"cannot read the expression in {argument[1:]}: {reason}") from None
 
 
-def _warn(result: Result, name: str) -> None:
+def _warn(result: Result, name: str, *, newest_first: bool) -> None:
     """Say what is no mistake by itself, and makes answers empty or unknown all the same."""
     if not result.seen:
         complain(f"note: there are no events in {'standard input' if name == '-' else name}")
+    if result.order_problem:
+        remedy = (
+            "leave out --newest-first" if newest_first else "if they come newest first, say --newest-first"
+        )
+        complain(f"warning: {result.order_problem}; {remedy}")
     if result.accepted and not result.rejected:
         for column in result.unmet_columns:
             complain(

@@ -36,6 +36,10 @@ class Positions:
             np.arange(first, first + count, dtype=np.int64),
         )
 
+    def backwards(self) -> Positions:
+        """The same places counted from the end of an input of any length: the order is reversed."""
+        return Positions(self.partition, self.major, -1 - self.minor)
+
     def ascend_by_one(self) -> bool:
         """Whether these are ``in_input(first, len(self))`` for some ``first``, and at least one."""
         minor = self.minor
