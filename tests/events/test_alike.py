@@ -279,7 +279,7 @@ def test_strings_made_to_meet_are_told_apart() -> None:
 def test_a_refused_value_is_shown_as_it_was_sent() -> None:
     usual = [b'{"k":"s","t":%d,"x":-0.0}' % i for i in range(FEW)]
     far = b'{"k":"s","t":90000.0,"x":1.0}'
-    places, published = Positions.in_input(0, FEW + 1), np.zeros(FEW + 1, np.int64)
+    places, published = Positions.in_input(0, FEW + 1), np.ones(FEW + 1, np.int64)
     decoded = decoder().decode([*usual, far], places, published, 80_000_000_000)
     [reject] = decoded.rejects
     assert reject.message.startswith("time 90000.0 lies 90000 s after the event was published")

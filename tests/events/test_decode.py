@@ -246,13 +246,13 @@ def test_what_does_not_fit_a_column_counts_as_missing_where_the_column_says_so()
 
 def test_a_time_too_far_after_its_publish_time_is_refused() -> None:
     decoder = Decoder(key="k", time="t")
-    published = np.array([0, 0, 10_000_000], np.int64)
+    published = np.array([1_000_000, 1_000_000, 11_000_000, 0], np.int64)  # 0: there is no publish time
     decoded = decoder.decode(
-        [event(t=60), event(t=61), event(t=70)], Positions.in_input(0, 3), published, 60_000_000
+        [event(t=61), event(t=62), event(t=71), event(t=99)], Positions.in_input(0, 4), published, 60_000_000
     )
-    assert decoded.batch.time.tolist() == [60_000_000, 70_000_000]
+    assert decoded.batch.time.tolist() == [61_000_000, 71_000_000, 99_000_000]
     assert reasons(decoded) == ["time-too-far-ahead"]
-    assert "61" in decoded.rejects[0].message
+    assert "62" in decoded.rejects[0].message
 
 
 def test_sizes_are_counted_in_bytes_of_utf8_and_can_be_set() -> None:
