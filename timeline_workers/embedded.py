@@ -1,14 +1,14 @@
 """The embedded default: a real Temporal dev server and a Pulsar-protocol broker, with their data in one
 directory.
 
-Both bind to 127.0.0.1 only, keep their data between runs (SQLite and RocksDB), and are stopped with the
-process that started them, also when that process is killed: each runs under ``embedded_guard``. One data
-directory has at most one set of servers; a lock that dies with its owner says so, and ``addresses.json``
-says where they listen.
+Both bind to 127.0.0.1 only, keep their data between runs (SQLite and RocksDB), are started again when they
+end (``supervisor``), and are stopped with the process that started them, also when that process is killed:
+each runs under ``embedded_guard``. One data directory has at most one set of servers; a lock that dies with
+its owner says so, ``addresses.json`` says where they listen, and ``processes.json`` how they are.
 
 Layout of the directory (default ``./.timeline``, or ``TIMELINE_DATA_DIR``)::
 
-    lock  addresses.json  logs/{temporal,pulsar}.log  temporal/temporal.db  pulsar/  storage/
+    lock  addresses.json  processes.json  logs/{temporal,pulsar}.log  temporal/temporal.db  pulsar/  storage/
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.util import find_spec
@@ -35,7 +34,11 @@ from tenacity import (
     wait_exponential,
 )
 
+from .embedded_guard import guarded as guarded
+from .embedded_watch import StuckConsumers as StuckConsumers, room_problem, watched
 from .errors import ConnectionFailedError, TimelineError
+from .settings import Settings
+from .supervisor import Job, Supervisor
 
 HOST = "127.0.0.1"
 TEMPORAL_PORT, UI_PORT, PULSAR_PORT = 7233, 8233, 6650
@@ -43,7 +46,10 @@ TEMPORAL_PORT, UI_PORT, PULSAR_PORT = 7233, 8233, 6650
 DEFAULT_TOPIC_PARTITIONS = 1
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
-LOOK_SECONDS = 0.2
+# For so long a server that keeps ending is started again.
+PATIENCE_SECONDS = 300.0
+TEMPORAL, BROKER = "Temporal server", "Pulsar broker"
+PROCESSES = "processes.json"
 _ATTEMPTS = 3
 
 # One history shard, polled 20 times a second by default: a chain of external signals would take half a
@@ -106,33 +112,44 @@ def embedded(
     ui_port: int | None = None,
     pulsar_port: int | None = None,
     topic_partitions: int = DEFAULT_TOPIC_PARTITIONS,
+    supervisor: Supervisor | None = None,
 ) -> Iterator[Addresses]:
     """Run both servers for the length of the ``with`` block; they accept connections when it is entered.
 
     A port of None is the usual one (7233, 8233, 6650) when it is free and any free one otherwise; 0 is any
     free one; a given port is used or refused. ``topic_partitions``: partitions of topics the broker
-    creates.
+    creates. ``supervisor``: what keeps the servers running, and is stopped at the end, with other jobs that
+    it has been given; by default one that tells of their ends on standard error.
 
-    Raises EmbeddedError when the directory is in use, a given port is taken, or a server does not come up.
+    A server that ends is started again on its port. The broker is stopped while less than
+    ``TIMELINE_MIN_FREE_BYTES`` are free for the directory.
+
+    Raises EmbeddedError when the directory is in use or its disk is full, a given port is taken, or a server
+    does not come up.
     """
     directory = data_directory() if data_dir is None else data_dir.absolute()
     wanted = ((temporal_port, TEMPORAL_PORT), (ui_port, UI_PORT), (pulsar_port, PULSAR_PORT))
+    least = Settings.from_env().min_free_bytes
     with ExitStack() as stack:
         stack.enter_context(_exclusive(directory))
+        if (problem := room_problem(directory, least)) is not None:
+            raise EmbeddedError(problem)
         for sub in ("logs", "temporal", "pulsar", "storage"):
             (directory / sub).mkdir(exist_ok=True)
+        keeper = supervisor or Supervisor(tell=_to_stderr, patience=PATIENCE_SECONDS)
+        keeper.record = directory / PROCESSES
+        stack.callback(keeper.stop)
 
         def start() -> list[int]:
             ports = _choose_ports(*wanted)
-            with ExitStack() as started:
-                _start(started, directory, ports, topic_partitions)
-                stack.push(started.pop_all())
+            _start(keeper, directory, ports, topic_partitions)
             return ports
 
         # Until a server listens, anybody may take the port that was free for it, for a connection, too.
         temporal, ui, pulsar = Retrying(
             retry=retry_if_exception_type(_PortTakenError), stop=stop_after_attempt(_ATTEMPTS), reraise=True
         )(start)
+        stack.enter_context(watched(keeper, BROKER, _log(directory, "pulsar"), directory, least))
         addresses = Addresses(
             temporal=f"{HOST}:{temporal}",
             pulsar=f"pulsar://{HOST}:{pulsar}",
@@ -152,19 +169,43 @@ class _PortTakenError(EmbeddedError):
     """A server did not come up because its port was taken meanwhile."""
 
 
-def _start(stack: ExitStack, directory: Path, ports: Sequence[int], topic_partitions: int) -> None:
-    """Start both servers, which end with ``stack``, and return when they answer."""
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _log(directory: Path, server: str) -> Path:
+    return directory / "logs" / f"{server}.log"
+
+
+def _start(keeper: Supervisor, directory: Path, ports: Sequence[int], topic_partitions: int) -> None:
+    """Start both servers, and return when they answer."""
     temporal, ui, pulsar = ports
-    logs, binary = directory / "logs", _temporal_binary()
-    temporal_server = stack.enter_context(
-        _server(_temporal_command(binary, directory, temporal, ui), logs / "temporal.log")
-    )
-    pulsar_server = stack.enter_context(
-        _server(_pulsar_command(directory, pulsar, topic_partitions), logs / "pulsar.log")
-    )
-    stack.enter_context(_freed(pulsar_server, logs / "pulsar.log"))
-    _wait(pulsar_server, "the Pulsar broker", logs / "pulsar.log", lambda: _accepts(pulsar))
-    _wait(temporal_server, "the Temporal server", logs / "temporal.log", lambda: _serves(binary, temporal))
+    binary = _temporal_binary()
+    started: list[str] = []
+
+    def run(name: str, log: Path, command: list[str], ready: Callable[[], bool]) -> None:
+        log.write_bytes(b"")
+        job = Job(name, command, log, grace=STOP_SECONDS - 5, directory=log.parent)
+        keeper.start(job, lambda process: _wait(process, f"the {name}", log, ready))
+        started.append(name)
+
+    try:
+        run(
+            BROKER,
+            _log(directory, "pulsar"),
+            _pulsar_command(directory, pulsar, topic_partitions),
+            lambda: _accepts(pulsar),
+        )
+        run(
+            TEMPORAL,
+            _log(directory, "temporal"),
+            _temporal_command(binary, directory, temporal, ui),
+            lambda: _serves(binary, temporal),
+        )
+    except BaseException:
+        for name in started:
+            keeper.remove(name)
+        raise
 
 
 @contextmanager
@@ -270,100 +311,6 @@ def _pulsar_command(directory: Path, port: int, partitions: int) -> list[str]:
     return [*command, "--db-path", str(home / "data"), "--log-level", "error"]
 
 
-def guarded(command: Sequence[str], grace: float) -> list[str]:
-    """Return the command that runs ``command`` under the guard; give it a pipe as standard input."""
-    guard = Path(__file__).with_name("embedded_guard.py")
-    return [sys.executable, "-I", "-S", str(guard), str(grace), *command]
-
-
-class _Server:
-    """One server under its guard; ``process`` is the last that was started."""
-
-    process: subprocess.Popen[bytes]
-
-    def __init__(self, command: list[str], log: Path) -> None:
-        self._command, self._log = command, log
-        log.write_bytes(b"")
-        self.start()
-
-    def start(self) -> None:
-        with self._log.open("ab") as output:
-            # A session of its own: Ctrl-C must reach the worker and the feeder first, the servers last.
-            self.process = subprocess.Popen(
-                guarded(self._command, STOP_SECONDS - 5),
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=self._log.parent,
-                start_new_session=True,
-            )
-
-    def stop(self) -> None:
-        with suppress(OSError):
-            if self.process.stdin:
-                self.process.stdin.close()  # the guard's sign to stop its server
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-@contextmanager
-def _server(command: list[str], log: Path) -> Iterator[_Server]:
-    server = _Server(command, log)
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-class StuckConsumers:
-    """Notices, in the log of the embedded broker, that it refuses a consumer for one that is gone.
-
-    When a consumer's process is killed in the middle of a transfer, pulsar-lite 0.2 does not learn of it (it
-    cleans up when a connection is closed, not when it is reset), and refuses the next consumer of that
-    subscription until the broker itself is started again. All else that it knows, it keeps.
-    """
-
-    _SIGN = b" already exists"
-
-    def __init__(self, log: Path) -> None:
-        self._log, self._read = log, 0
-
-    def noticed(self) -> bool:
-        """Whether the log says so since the last call."""
-        with suppress(OSError), self._log.open("rb") as log:
-            log.seek(self._read)
-            new = log.read()
-            # A line that is not whole yet is read again.
-            whole = new[: new.rfind(b"\n") + 1]
-            self._read += len(whole)
-            return self._SIGN in whole
-        return False
-
-
-@contextmanager
-def _freed(broker: _Server, log: Path) -> Iterator[None]:
-    """Start the broker again whenever it has a stuck consumer; clients connect again by themselves."""
-    leaving = threading.Event()
-    stuck = StuckConsumers(log)
-
-    def watch() -> None:
-        while not leaving.wait(LOOK_SECONDS):
-            if stuck.noticed():
-                broker.stop()
-                broker.start()
-
-    watching = threading.Thread(target=watch, name="stuck-consumers", daemon=True)
-    watching.start()
-    try:
-        yield
-    finally:
-        leaving.set()
-        watching.join()
-
-
 def _accepts(port: int) -> bool:
     with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return True
@@ -383,9 +330,9 @@ def _serves(binary: str, port: int) -> bool:
     return asked.returncode == 0
 
 
-def _wait(server: _Server, name: str, log: Path, ready: Callable[[], bool]) -> None:
+def _wait(process: subprocess.Popen[bytes], name: str, log: Path, ready: Callable[[], bool]) -> None:
     def state() -> str:
-        if server.process.poll() is not None:
+        if process.poll() is not None:
             return "gone"
         return "ready" if ready() else "starting"
 
@@ -403,7 +350,7 @@ def _wait(server: _Server, name: str, log: Path, ready: Callable[[], bool]) -> N
     last = "\n".join(said.splitlines()[-5:])
     taken = outcome == "gone" and "address already in use" in said.lower()
     happened = (
-        f"left at once with exit code {server.process.returncode}"
+        f"left at once with exit code {process.returncode}"
         if outcome == "gone"
         else f"did not answer within {READY_SECONDS:.0f} s"
     )

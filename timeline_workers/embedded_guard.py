@@ -2,8 +2,8 @@
 
 Started as ``python embedded_guard.py GRACE COMMAND ARG…`` with a pipe on standard input that nobody writes
 to: when the other end closes (its owner left or was killed) or SIGTERM comes, the program gets SIGTERM, and
-SIGKILL when it has not left within GRACE seconds. Exits with the program's exit code. Standard library
-only: it must start fast.
+SIGKILL when it has not left within GRACE seconds. On Linux it also ends when the guard itself is killed.
+Exits with the program's exit code. Standard library only: it must start fast.
 """
 
 from __future__ import annotations
@@ -13,11 +13,20 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def guarded(command: Sequence[str], grace: float) -> list[str]:
+    """Return the command that runs ``command`` under the guard; give it a pipe as standard input."""
+    return [sys.executable, "-I", "-S", str(Path(__file__)), str(grace), *command]
 
 
 def main(grace: float, command: list[str]) -> int:
     """Run ``command`` until it ends or the owner does; return its exit code (128 + n for signal n)."""
-    program = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    program = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_ends_with_us())
 
     def stop(*_: object) -> None:
         if program.poll() is None:
@@ -37,6 +46,16 @@ def main(grace: float, command: list[str]) -> int:
     threading.Thread(target=watch_owner, daemon=True).start()
     code = program.wait()
     return code if code >= 0 else 128 - code
+
+
+def _ends_with_us() -> Callable[[], object] | None:
+    """What a child calls to be killed when the guard is: without it nobody could stop the program then."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    control = ctypes.CDLL(None).prctl
+    return lambda: control(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,10 @@ def pulsar_url() -> str:
     return PulsarAccess.from_env().url or require_running("Pulsar").pulsar
 
 
-def connect(url: str | None = None) -> pulsar.Client:
+def connect(url: str | None = None, *, operation_seconds: int = OPERATION_SECONDS) -> pulsar.Client:
     """Return a client of the broker at ``url`` (default: as configured), which accepts connections.
+
+    ``operation_seconds``: for how long a call tries again while the broker does not answer.
 
     Raises ConnectionFailedError when the URL is not one of Pulsar's or nothing listens there, SettingsError
     when a setting is wrong.
@@ -57,7 +59,7 @@ def connect(url: str | None = None) -> pulsar.Client:
     return pulsar.Client(
         address,
         authentication=authentication,
-        operation_timeout_seconds=OPERATION_SECONDS,
+        operation_timeout_seconds=operation_seconds,
         connection_timeout_ms=3_000,
         tls_trust_certs_file_path=_text(access.tls_ca),
         tls_validate_hostname=access.tls_verify_hostname,

@@ -25,7 +25,8 @@ class Settings(FromEnvironment):
     (``TIMELINE_STATE_BYTES``): how large the packed state of one timeline worker may get, at most 18 MiB: it
     passes through the history of a run twice, which Temporal ends at 50 MiB. ``sandbox``
     (``TIMELINE_SANDBOX``): run workflows in Temporal's sandbox, which refuses what is not deterministic, as
-    tests do.
+    tests do. ``min_free_bytes`` (``TIMELINE_MIN_FREE_BYTES``): how much of the disk of the embedded servers
+    is kept free: with less their broker is stopped, before it loses what it confirms.
     """
 
     task_queue: Annotated[str, Field(min_length=1)] = "timeline"
@@ -33,6 +34,7 @@ class Settings(FromEnvironment):
     message_bytes: Annotated[int, Field(ge=1024, le=480 * 1024)] = 256 * 1024
     state_bytes: Annotated[int, Field(ge=1024, le=18 * 1024 * 1024)] = 16 * 1024 * 1024
     sandbox: bool = False
+    min_free_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
     deployment_name: Annotated[str, Field(pattern=r"^[^.]*$")] = ""
     build_id: str = ""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,13 +18,16 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from ..embedded import (
     DEFAULT_TOPIC_PARTITIONS,
+    PATIENCE_SECONDS,
     Addresses,
     EmbeddedError,
     data_directory,
     embedded,
     running_addresses,
 )
-from ..supervisor import Job, Supervisor
+from ..supervisor import Job, Supervisor, described
+from .dev_status import look
+from .output import ExitCode
 
 STOP_SECONDS = 90.0
 
@@ -53,7 +59,12 @@ def dev(
         bool, typer.Option("--servers-only", help="Run no worker and no feeder.")
     ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="Say what runs here, as JSON; exit code 1 when nothing does.")
+        bool,
+        typer.Option(
+            "--status",
+            help="Say as JSON what runs here and whether it answers; exit code 1 when nothing runs, 4 when "
+            "some of it does not run or answer.",
+        ),
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop what runs here, and wait until it has.")] = False,
 ) -> None:
@@ -62,6 +73,10 @@ def dev(
     Data is kept in ./.timeline, or where TIMELINE_DATA_DIR says, and found again next time. Other `timeline`
     commands, `python -m feeder` and `python -m producer` in the same directory find the servers by
     themselves.
+
+    What ends by itself is started again, with a line that says how it ended; what keeps ending for five
+    minutes stops everything. While less than TIMELINE_MIN_FREE_BYTES of the disk are free, the broker is
+    stopped.
     """
     directory = data_directory()
     if status:
@@ -69,25 +84,26 @@ def dev(
     if stop:
         raise typer.Exit(_stop(directory))
     asked = threading.Event()
+    supervisor = Supervisor(tell=lambda line: typer.echo(line, err=True), patience=PATIENCE_SECONDS)
     with embedded(
         directory,
         temporal_port=temporal_port,
         ui_port=ui_port,
         pulsar_port=pulsar_port,
         topic_partitions=topic_partitions,
+        supervisor=supervisor,
     ) as addresses:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: asked.set())
-        supervisor = Supervisor(environment_of(addresses), lambda line: typer.echo(line, err=True))
 
-        def stop_when_jobs_end() -> None:
+        def stop_when_given_up() -> None:
             supervisor.ended.wait()
             asked.set()
 
-        threading.Thread(target=stop_when_jobs_end, daemon=True).start()
+        threading.Thread(target=stop_when_given_up, daemon=True).start()
         try:
             if not servers_only:
-                for job in jobs():
+                for job in jobs(environment=environment_of(addresses)):
                     supervisor.start(job)
             _say(addresses, servers_only)
             asked.wait()
@@ -95,20 +111,22 @@ def dev(
             typer.echo("stopping …", err=True)
             supervisor.stop()
     if supervisor.failed is not None:
-        name, _ = supervisor.failed
-        raise EmbeddedError(f"{name} does not stay up; what it last said is above")
+        name, code = supervisor.failed
+        raise EmbeddedError(
+            f"the {name} does not stay up (it last ended with {described(code)}), so everything was stopped; "
+            f"what it last said is above, and logs are in {directory / 'logs'}. Mend that, and start "
+            "`timeline dev` again: the data is kept"
+        )
 
 
-def jobs(log_directory: Path | None = None) -> list[Job]:
+def jobs(log_directory: Path | None = None, environment: Mapping[str, str] | None = None) -> list[Job]:
     """The worker and the feeder, in the order to start them."""
 
-    def log(name: str) -> Path | None:
-        return None if log_directory is None else log_directory / f"{name}.log"
+    def job(name: str, *command: str) -> Job:
+        log = None if log_directory is None else log_directory / f"{name}.log"
+        return Job(name, [sys.executable, "-m", *command], log, environment or {})
 
-    return [
-        Job("worker", [sys.executable, "-m", "timeline_workers", "worker"], log("worker")),
-        Job("feeder", [sys.executable, "-m", "feeder"], log("feeder")),
-    ]
+    return [job("worker", "timeline_workers", "worker"), job("feeder", "feeder")]
 
 
 def environment_of(addresses: Addresses) -> dict[str, str]:
@@ -135,9 +153,14 @@ def _status(directory: Path) -> int:
     running = running_addresses(directory)
     if running is None:
         typer.echo(f"nothing runs in {directory}; start it with `timeline dev`", err=True)
-        return 1
-    typer.echo(json.dumps(running.model_dump(mode="json")))
-    return 0
+        return ExitCode.FAILED
+    found = asyncio.run(look(running))
+    problems = [f"{one.name}: {one.problem}" for one in found if one.problem is not None]
+    processes = [{**asdict(one), "ok": one.problem is None} for one in found]
+    typer.echo(json.dumps({**running.model_dump(mode="json"), "ok": not problems, "processes": processes}))
+    for problem in problems:
+        typer.echo(problem, err=True)
+    return ExitCode.UNREACHABLE if problems else ExitCode.OK
 
 
 def _stop(directory: Path) -> int:

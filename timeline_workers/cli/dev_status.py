@@ -1,0 +1,91 @@
+"""How what `timeline dev` runs is: its processes, and whether the servers and the worker answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pulsar
+from temporalio.service import RPCError
+
+from workflows.health import queue_of
+
+from ..embedded import BROKER, PROCESSES, TEMPORAL, Addresses
+from ..errors import TimelineError
+from ..pulsar_client import connect as connect_pulsar
+from ..temporal_client import connect as connect_temporal
+
+ANSWER_SECONDS = 4.0
+WORKER, FEEDER = "worker", "feeder"
+# Any topic that there may be: asking for its partitions makes none.
+_TOPIC = "timeline-status"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One program under the supervisor of `timeline dev`. ``problem``: why it does not serve; None when it
+    does. The other fields are those of ``Supervisor.states``.
+    """
+
+    name: str
+    state: str
+    pid: int | None
+    restarts: int
+    reason: str | None
+    problem: str | None = None
+
+
+def recorded(directory: Path) -> list[Process]:
+    """What the owner of the servers in ``directory`` says of their processes, if anything."""
+    with suppress(OSError, ValueError):
+        found: list[dict[str, Any]] = json.loads((directory / PROCESSES).read_bytes())
+        return [_alive(Process(**one)) for one in found]
+    return []
+
+
+def _alive(process: Process) -> Process:
+    if process.state != "running":
+        return replace(process, problem=f"{process.state}: {process.reason}")
+    try:
+        os.kill(process.pid or 0, 0)
+    except ProcessLookupError:
+        return replace(process, problem=f"process {process.pid} is gone")
+    except PermissionError:
+        pass  # another user's
+    return process
+
+
+async def look(addresses: Addresses) -> list[Process]:
+    """How each process is, within ten seconds."""
+    found = await asyncio.to_thread(recorded, addresses.data_dir)
+    temporal, broker = await asyncio.gather(_temporal(addresses), asyncio.to_thread(_broker, addresses))
+    problems = {TEMPORAL: temporal[0], BROKER: broker, WORKER: temporal[1]}
+    return [p if p.problem is not None else replace(p, problem=problems.get(p.name)) for p in found]
+
+
+async def _temporal(addresses: Addresses) -> tuple[str | None, str | None]:
+    """Why Temporal does not answer, and why the worker gets no work; None where nothing is wrong."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            queue = await queue_of(await connect_temporal(addresses.temporal, "default"))
+    except (TimelineError, RPCError, TimeoutError) as error:
+        return f"{addresses.temporal} does not answer: {str(error) or 'no answer in time'}", None
+    fit = any(poller.build == queue.current for poller in queue.pollers)
+    return None, None if fit else queue.nobody(None)
+
+
+def _broker(addresses: Addresses) -> str | None:
+    try:
+        client = connect_pulsar(addresses.pulsar, operation_seconds=int(ANSWER_SECONDS))
+        try:
+            client.get_topic_partitions(_TOPIC)
+        finally:
+            client.close()
+    except (TimelineError, pulsar.PulsarException) as error:
+        return f"{addresses.pulsar} does not answer: {error}"
+    return None
