@@ -12,8 +12,11 @@ import pulsar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from timeline_workers.embedded import running_addresses
+from timeline_workers.embedded_watch import room_problem
 from timeline_workers.errors import TimelineError
 from timeline_workers.pulsar_client import check_broker, connect, explained, pulsar_url
+from timeline_workers.settings import Settings
 
 from .event import Event
 
@@ -67,6 +70,7 @@ def to_pulsar(
     Raises ConnectionFailedError, TopicError, or SendError.
     """
     address = pulsar_url() if url is None else url
+    _check_room(address)
     client = connect(address)
     tally = _Tally()
     try:
@@ -89,6 +93,7 @@ def to_pulsar(
                     tally.sent = number
                     sender.send_async(event.payload, tally.take, partition_key=event.key or None)
                     if number % 1_000 == 0:
+                        _check_room(address)
                         progress.update(task, completed=number)
             finally:
                 # Also when the events come to a bad end: what was taken from them is stored.
@@ -100,6 +105,16 @@ def to_pulsar(
         return stored
     finally:
         client.close()
+
+
+def _check_room(address: str) -> None:
+    """Raise SendError when the disk of the embedded broker at ``address`` is all but full."""
+    servers = running_addresses()
+    if servers is None or servers.pulsar != address:
+        return
+    problem = room_problem(servers.data_dir, Settings.from_env().min_free_bytes)
+    if problem is not None:
+        raise SendError(problem)
 
 
 def _bar() -> Progress:

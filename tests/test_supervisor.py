@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
 
-from timeline_workers.supervisor import QUICK_FAILURES, QUICK_SECONDS, Job, Supervisor, _Running
+from timeline_workers.supervisor import (
+    LONGEST_PAUSE_SECONDS,
+    QUICK_FAILURES,
+    QUICK_SECONDS,
+    Job,
+    Supervisor,
+    _Running,
+)
 
 LONG = QUICK_SECONDS + 1
+SLEEPS = "import signal; signal.pause()"
+
+
+def until(fact: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if fact():
+            return
+        threading.Event().wait(0.05)  # between two looks, bounded
+    raise AssertionError("it did not come true")
 
 
 def ended(running: _Running, *, after: float, patience: float = 0.0) -> bool:
@@ -53,3 +73,52 @@ def test_a_job_that_fails_at_once_ends_the_watch_with_its_code() -> None:
     supervisor.stop()
     assert supervisor.failed == ("one", 7)
     assert len(told) == QUICK_FAILURES
+
+
+def test_an_end_is_told_with_its_status_and_the_last_lines(tmp_path: Path) -> None:
+    told: list[str] = []
+    program = "import os; [print('line', n, flush=True) for n in range(9)]; os.kill(os.getpid(), 6)"
+    supervisor = Supervisor(tell=told.append, patience=60, record=tmp_path / "record.json")
+    supervisor.start(Job("one", [sys.executable, "-c", program], tmp_path / "log"))
+    until(lambda: len(told) >= 2)
+    (state,) = json.loads((tmp_path / "record.json").read_bytes())
+    supervisor.stop()
+    for line in told[:2]:
+        assert line.startswith("one ended with signal SIGABRT; starting it again")
+        assert "line 8" in line
+        assert "line 3" not in line
+    assert state["name"] == "one"
+    assert "signal SIGABRT" in state["reason"]
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_pauses_grow_and_settings_that_are_wrong_are_not_tried_for_long() -> None:
+    child = a_child()
+    pauses = []
+    for _ in range(10):
+        assert not ended(child, after=1, patience=600)
+        pauses.append(child.pause())
+    assert pauses[0] == 0
+    assert pauses[1:] == sorted(pauses[1:])
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS
+    wrong = a_child()
+    assert [wrong.gives_up(n + 0.1, 600, code=2) for n in range(QUICK_FAILURES)] == [False, False, True]
+    for one in (child, wrong):
+        one.process.wait()
+
+
+def test_a_job_that_is_held_runs_again_only_when_it_is_released() -> None:
+    told: list[str] = []
+    supervisor = Supervisor(tell=told.append)
+    supervisor.start(Job("one", [sys.executable, "-c", SLEEPS]))
+    supervisor.hold("one", "no room")
+    (held,) = supervisor.states()
+    assert (held["state"], held["reason"], held["pid"]) == ("held", "no room", None)
+    supervisor.hold("one", "no room")
+    supervisor.release("one", "room")
+    until(lambda: supervisor.states()[0]["state"] == "running")
+    supervisor.restart("one", "sick")
+    until(lambda: supervisor.states()[0]["restarts"] == 2)
+    supervisor.stop()
+    assert told == ["one is stopped: no room", "one is started again: room", "one is started again: sick"]
+    assert supervisor.failed is None

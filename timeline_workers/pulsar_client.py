@@ -6,6 +6,7 @@ it, certificates. With no URL, the embedded broker that `timeline dev` runs in t
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,10 +38,13 @@ def pulsar_url() -> str:
     return PulsarAccess.from_env().url or require_running("Pulsar").pulsar
 
 
-def connect(url: str | None = None, *, operation_seconds: int = OPERATION_SECONDS) -> pulsar.Client:
+def connect(
+    url: str | None = None, *, operation_seconds: int = OPERATION_SECONDS, quiet: bool = False
+) -> pulsar.Client:
     """Return a client of the broker at ``url`` (default: as configured), which accepts connections.
 
-    ``operation_seconds``: for how long a call tries again while the broker does not answer.
+    ``operation_seconds``: for how long a call tries again while the broker does not answer; ``quiet``: log
+    nothing. The client library logs on standard output, where commands have their results.
 
     Raises ConnectionFailedError when the URL is not one of Pulsar's or nothing listens there, SettingsError
     when a setting is wrong.
@@ -65,7 +69,11 @@ def connect(url: str | None = None, *, operation_seconds: int = OPERATION_SECOND
         tls_validate_hostname=access.tls_verify_hostname,
         tls_certificate_file_path=own["cert"],
         tls_private_key_file_path=own["key"],
-        logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
+        logger=(
+            pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull)
+            if quiet
+            else pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
+        ),
     )
 
 

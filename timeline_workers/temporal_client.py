@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from .credentials import CodecAccess
 from .errors import ConnectionFailedError
 from .temporal_codec import PLAIN, SealedRefusals, data_converter
+from .temporal_log import runtime
 from .temporal_refusals import explain
 
 DATA_CONVERTER = PLAIN
@@ -88,7 +89,11 @@ async def connect(
         async with asyncio.timeout(timeout.total_seconds()):
             await _check_listens(target)
             client = await Client.connect(
-                target.address, namespace=target.namespace, data_converter=converter, **options
+                target.address,
+                namespace=target.namespace,
+                data_converter=converter,
+                runtime=runtime(),
+                **options,
             )
             await _check_namespace(client)
     except (RuntimeError, OSError, ValueError, RPCError, TimeoutError) as error:

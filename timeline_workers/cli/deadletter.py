@@ -180,7 +180,7 @@ def _reading(
     """A client, its broker's URL, and the topics that are meant."""
     names = list(dict.fromkeys(topics or asyncio.run(_topics(metric))))
     url = pulsar_url()
-    with closing(connect(url)) as client:
+    with closing(connect(url, quiet=True)) as client:
         yield client, url, names
 
 

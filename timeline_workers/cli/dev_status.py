@@ -81,7 +81,7 @@ async def _temporal(addresses: Addresses) -> tuple[str | None, str | None]:
 
 def _broker(addresses: Addresses) -> str | None:
     try:
-        client = connect_pulsar(addresses.pulsar, operation_seconds=int(ANSWER_SECONDS))
+        client = connect_pulsar(addresses.pulsar, operation_seconds=int(ANSWER_SECONDS), quiet=True)
         try:
             client.get_topic_partitions(_TOPIC)
         finally:
