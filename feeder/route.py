@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import compress
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from timeline_workers.algebra import columns as column_tools
 from timeline_workers.algebra.keytable import Key
 from timeline_workers.algebra.leaves import LeafRouter, Progress, key_origins
-from timeline_workers.algebra.values import Bools, Int64
+from timeline_workers.algebra.values import UNKNOWN, Bools, Int64
 from timeline_workers.events.batch import EventBatch, Positions
 from timeline_workers.events.decode import Decoder
 from timeline_workers.events.rules import Requirement
@@ -31,10 +31,12 @@ from timeline_workers.metric import Source
 from timeline_workers.wire.leaf import encode_leaf_batch
 
 from .progress import Clock, Clocked, progress_of
+from .recent import Recent
 from .told import KeyNumbers, Told
 
 PAYLOAD_BYTES = 400 * 1024
 JOURNAL_LABEL = "journal"
+REASON_LENGTH = 300
 FORGET_MICROSECONDS = 600_000_000
 
 
@@ -175,6 +177,7 @@ class Router:
 
     def __init__(self, group: Group, partitions: int = 1) -> None:
         self.clock = Clock(group.source.allowed_lateness, partitions, clock_skew=group.source.clock_skew)
+        self._recent: dict[int, Recent] = {}
         self._told: dict[str, Told] = {}
         self._forgotten = 0
         self.update(group)
@@ -193,6 +196,8 @@ class Router:
         # The one key of a per-key worker is named every time: it may be started anew beside all others.
         leaves = self.group.leaves if self.group.source.partitions != "per-key" else {}
         self._told = {n: Told(leaf.router, leaf.plan.metric.key_ttl) for n, leaf in leaves.items()}
+        # Of each leaf the columns that no event has had a value of, as far as its workers were told.
+        self._unseen = {n: set(leaf.node.columns) for n, leaf in self.group.leaves.items()}
 
     def _forget_keys(self) -> None:
         self._numbers = KeyNumbers(self._label)
@@ -229,9 +234,32 @@ class Router:
         for row in np.flatnonzero(clocked.late).tolist():
             refused.append(Refused(row, "late", _late(row, times, clocked, messages.position)))
         events = np.flatnonzero(~clocked.late[rows])
+        self._note(messages, valid & ~clocked.late, refused)
         parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked, standing)
         missing = Counter(f"{m.column}: {m.reason}" for m in decoded.missing if not clocked.late[m.row])
         return Routed(refused, parcels, labels, self.clock.progress(), len(events), missing)
+
+    def _note(self, messages: Messages, accepted: Bools, refused: Sequence[Refused]) -> None:
+        """Note of each source partition what was accepted and refused, for people."""
+        reasons = {int(messages.position.partition[r.row]): r for r in refused}
+        for partition in np.unique(messages.position.partition).tolist():
+            mine = messages.position.partition == partition
+            recent = self._recent.setdefault(partition, Recent())
+            recently = recent.take(messages.published[mine], accepted[mine])
+            was = self.clock.reached[partition].noted
+            last = reasons.get(partition)
+            reason = was.reason if last is None else f"{last.reason}: {last.message}"[:REASON_LENGTH]
+            total = was.accepted + int(accepted[mine].sum())
+            self.clock.note(
+                partition,
+                replace(
+                    was,
+                    accepted=total,
+                    reason=reason,
+                    recent_accepted=recently[0],
+                    recent_refused=recently[1],
+                ),
+            )
 
     def _divide(
         self,
@@ -280,10 +308,13 @@ class Router:
                 told = self._told.get(leaf.node.name)
                 if told is not None:
                     leaf_batch, keys = told.needed(leaf_batch, keys)
+                if seen := self._seen(leaf, part):
+                    leaf_batch = replace(leaf_batch, seen=seen)
                 payload = encode_leaf_batch(leaf_batch)
                 if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:
                     if told is not None:
                         told.sent(leaf_batch, keys)
+                    self._unseen[leaf.node.name] -= set(seen)
                     return [Parcel(payload, len(leaf_batch.time), leaf_batch.progress)]
                 middle = (lo + hi) // 2
                 return build(lo, middle, leaf) + build(middle, hi, leaf)
@@ -293,6 +324,14 @@ class Router:
                 parcels[worker] = build(0, len(messages), leaf)
                 labels[worker] = label
         return parcels, labels
+
+    def _seen(self, leaf: Leaf, batch: EventBatch) -> tuple[str, ...]:
+        """The columns of a leaf that have a value in ``batch`` and had none in any before."""
+        return tuple(
+            name
+            for name in sorted(self._unseen[leaf.node.name])
+            if (column := batch.columns.get(name)) is not None and bool((column.tags != UNKNOWN).any())
+        )
 
     def _by_label(
         self, batch: EventBatch, numbers: Int64, events: NDArray[np.intp]

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pulsar
 
 from .embedded import running_addresses
-from .errors import TimelineError
-from .pulsar_client import connect, pulsar_url
+from .pulsar_client import TopicError, connect, explained, pulsar_url
 
 _ENTRY_STEP = 2**16
 _WAIT_MS = 700
+# Less than a question may take as a whole, or its thread would hold the process up.
+_ANSWER_SECONDS = 4
 _MOST_PARTITIONS = 64
 
 Places = Mapping[int, tuple[int, int]]
@@ -25,17 +26,15 @@ Places = Mapping[int, tuple[int, int]]
 
 def first_waiting(topics: Mapping[str, Places]) -> dict[str, int | None]:
     """When the oldest message of each topic after the given places was published, microseconds; None when
-    there is none. A topic that cannot be looked into is left out.
+    there is none. A topic that cannot be looked into is left out. Raises TimelineError when the
+    broker does not answer.
 
     ``topics``: of each topic, per source partition the place (major, minor) up to which everything is fed;
     a partition that is not there has been fed nothing.
     """
     found: dict[str, int | None] = {}
-    try:
-        url = pulsar_url()
-        client = connect(url)
-    except TimelineError:
-        return found
+    url = pulsar_url()
+    client = connect(url, operation_seconds=_ANSWER_SECONDS, quiet=True)
     embedded = running_addresses()
     local = embedded is not None and embedded.pulsar == url
     try:
@@ -45,8 +44,9 @@ def first_waiting(topics: Mapping[str, Places]) -> dict[str, int | None]:
             }
             for topic, answer in looked.items():
                 try:
-                    found[topic] = answer.result()
-                except (pulsar.PulsarException, _UnknownError):
+                    with explained(url, topic):
+                        found[topic] = answer.result()
+                except (pulsar.PulsarException, TopicError, _UnknownError):
                     continue
     finally:
         client.close()

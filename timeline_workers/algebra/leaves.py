@@ -77,7 +77,8 @@ class LeafBatch:
     the leaf is given their numbers; ``origins``: int64, the earliest event time of each in this batch, or any
     instant between that and an origin which the leaf knows; ``key``, ``time``,
     ``position``, ``values``: the leaf's rows, ``key`` indexing ``keys``, values None for existence leaves;
-    ``progress``: how far the source has been sent with this batch.
+    ``progress``: how far the source has been sent with this batch; ``seen``: columns of the leaf of which the
+    source had a value, if they are news.
     """
 
     keys: list[Key]
@@ -87,6 +88,7 @@ class LeafBatch:
     position: Positions
     values: Tagged | None
     progress: tuple[Progress, ...] = ()
+    seen: tuple[str, ...] = ()
 
     def without(self, dropped: Bools, origins: Int64 | None = None) -> LeafBatch:
         """The batch without the rows where ``dropped``. It still names all keys, with these ``origins``."""

@@ -53,6 +53,7 @@ def pack_state(worker: NodeWorker) -> bytes:
         "too_late": node.too_late if isinstance(node, EventNode) else 0,
         "cut_off": worker.cut_off,
         "left_below": worker.left_below,
+        "unseen": sorted(worker.unseen),
     }
     if isinstance(node, FusedNode):
         message["inner"] = [inner.answerable_from for inner in node.nodes[:-1]]
@@ -93,6 +94,8 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
             inner.answerable_from = instant
     worker.cut_off = message["cut_off"]
     worker.left_below = message.get("left_below")
+    # Of release 0.3.0 and before it is not known, and no name is doubted.
+    worker.unseen = set(message.get("unseen", ()))
 
 
 def _fill_node(node: AnyNode, packed: dict[str, Any]) -> None:

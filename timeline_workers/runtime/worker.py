@@ -57,6 +57,8 @@ class NodeWorker:
         }
         self.outbound: dict[str, OutboundEdge] = {}
         self.progress: tuple[Progress, ...] = ()
+        # Of a leaf, the columns that no event has had a value of.
+        self.unseen = set(spec.node.columns if spec.node.is_leaf else ())
         self.repeated = 0
         self.inputs_taken = 0
         # By sender: why nothing more can be taken of it.
@@ -81,6 +83,7 @@ class NodeWorker:
         if seen.any():
             self.repeated += int(seen.sum())
             batch = batch.without(seen)
+        self.unseen -= set(batch.seen)
         self._changed(self.node.ingest(batch))
         self.progress = later(self.progress, batch.progress)
 
@@ -254,6 +257,8 @@ class NodeWorker:
         }
         if isinstance(self.node, EventNode) and self.node.too_late:
             state["too_late"] = self.node.too_late
+        if self.unseen:
+            state["unseen_columns"] = sorted(self.unseen)
         if self.cut_off:
             state["cut_off"] = dict(self.cut_off)
         if isinstance(self.node, FusedNode):

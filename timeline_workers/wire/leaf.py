@@ -111,6 +111,12 @@ def progress_of_fields(message: Mapping[str, Any]) -> tuple[Progress, ...]:
     return unpack_progress([(*place, *count) for place, count in zip(progress, counts, strict=True)])
 
 
+def _column(name: object) -> str:
+    if not isinstance(name, str):
+        raise StateError(f"{name!r:.200} is not the name of a column")
+    return name
+
+
 def encode_leaf_batch(batch: LeafBatch) -> bytes:
     """Encode a batch for one leaf."""
     return pack(
@@ -122,6 +128,7 @@ def encode_leaf_batch(batch: LeafBatch) -> bytes:
             "position": pack_positions(batch.position),
             "values": None if batch.values is None else pack_values(batch.values),
             **progress_fields(batch.progress),
+            **({"seen": list(batch.seen)} if batch.seen else {}),
             **({"noted": noted} if (noted := pack_noted(batch.progress)) else {}),
         },
         MESSAGE_BYTES,
@@ -144,6 +151,7 @@ def decode_leaf_batch(payload: bytes) -> LeafBatch:
             unpack_positions(message["position"], MESSAGE_ROWS),
             values,
             unpack_noted(progress_of_fields(message), message.get("noted", ())),
+            tuple(map(_column, message.get("seen", ()))),
         )
     rows = len(batch.time)
     if len(batch.origins) != len(batch.keys) or len(batch.key) != rows:

@@ -26,15 +26,16 @@ def lag_of(look: Look, applied: Applied) -> float | None:
     there. None when that is not known.
     """
     topic = applied.metric.source.topic
+    if topic not in look.waiting:
+        return None
     oldest = look.waiting.get(topic)
     if oldest is not None:
         return round(max(0.0, look.now - oldest / 1e6), 1)
     newest = _greatest(p.get("published") for h in applied.workers for p in progress_of(h))
     reached = least([state_of(h).get("published") for h in applied.results])
     if newest is None or reached is None:
-        return 0.0 if topic in look.waiting else None
-    behind = round(max(0.0, (newest - reached) / 1e6), 1)
-    return behind if topic in look.waiting or behind else round(max(0.0, look.now - reached / 1e6), 1)
+        return 0.0
+    return round(max(0.0, (newest - reached) / 1e6), 1)
 
 
 def least(numbers: Sequence[int | None]) -> int | None:

@@ -9,13 +9,19 @@ from temporalio.client import Client
 from .. import ask
 from ..client_errors import clear_errors
 from ..health import queue_of
-from . import clocks, feeding, workers
+from . import clocks, feeding, refusals, servers, workers
 from .look import Applied, Look, look_at
 from .model import Condition, MetricHealth, Notice
 
 Check = Callable[[Look, Applied], Iterable[Condition | Notice]]
 
-CHECKS: tuple[Check, ...] = (workers.check, feeding.check, clocks.check)
+CHECKS: tuple[Check, ...] = (
+    servers.check,
+    workers.check,
+    feeding.check,
+    refusals.check,
+    clocks.check,
+)
 
 
 def health_of(look: Look) -> list[MetricHealth]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from temporalio.client import Client
 
+from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import Plan, plan, worker_name
 from timeline_workers.metric import Metric
 
@@ -47,7 +48,9 @@ class Look:
 
     ``entries``: all registered metrics; ``applied``: those that are asked about; ``waiting``: of each topic
     when the oldest event that was not fed yet was published, microseconds, None when none waits; topics that
-    cannot be looked into are left out; ``now``: seconds since the epoch.
+    cannot be looked into are left out; ``broker_down``: why the broker does not answer, None when it does;
+    ``broker_unknown``: why it cannot be asked, where it is not configured here; ``now``: seconds since the
+    epoch.
     """
 
     client: Client
@@ -55,6 +58,8 @@ class Look:
     entries: tuple[CatalogEntry, ...]
     applied: tuple[Applied, ...]
     waiting: dict[str, int | None] = field(default_factory=dict)
+    broker_down: str | None = None
+    broker_unknown: str | None = None
     now: float = field(default_factory=time.time)
 
 
@@ -74,10 +79,13 @@ async def look_at(
         Applied(chosen[name], planned, tuple(seen[w] for w in some))
         for name, planned, some in zip(names, plans, workers, strict=True)
     )
-    return Look(client, queue, tuple(entries), applied, await _waiting(applied))
+    return Look(client, queue, tuple(entries), applied, *await _waiting(applied))
 
 
-async def _waiting(applied: Sequence[Applied]) -> dict[str, int | None]:
+async def _waiting(
+    applied: Sequence[Applied],
+) -> tuple[dict[str, int | None], str | None, str | None]:
+    """``waiting``, ``broker_down`` and ``broker_unknown`` of a look."""
     topics: dict[str, dict[int, tuple[int, int]]] = {}
     for one in applied:
         places = topics.setdefault(one.metric.source.topic, {})
@@ -85,15 +93,22 @@ async def _waiting(applied: Sequence[Applied]) -> dict[str, int | None]:
             at = (int(p["major"]), int(p["minor"]))
             places[p["partition"]] = max(at, places.get(p["partition"], at))
     if not topics:
-        return {}
+        return {}, None, None
     # Not with the module: it needs the broker's client library, which workers do without.
     from timeline_workers.pulsar_backlog import first_waiting
+    from timeline_workers.pulsar_client import pulsar_url
 
     try:
+        url = pulsar_url()
+    except TimelineError as error:
+        return {}, None, str(error)
+    try:
         async with asyncio.timeout(BROKER_SECONDS):
-            return await asyncio.to_thread(first_waiting, topics)
+            return await asyncio.to_thread(first_waiting, topics), None, None
     except TimeoutError:
-        return {}
+        return {}, f"the Pulsar broker at {url} did not answer within {BROKER_SECONDS:g} s", None
+    except TimelineError as error:
+        return {}, str(error), None
 
 
 def state_of(health: Health) -> dict[str, Any]:

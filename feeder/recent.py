@@ -1,0 +1,39 @@
+"""How many events of a source partition were applied and how many not in its last minute. No I/O."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timeline_workers.algebra.values import Bools, Int64
+
+SECONDS = 60
+
+
+class Recent:
+    """Counts by publish time, over the minute before the latest message that was taken."""
+
+    def __init__(self) -> None:
+        self._latest = 0
+        self._counts = np.zeros((2, SECONDS), np.int64)  # accepted and refused; the latest second first
+
+    def take(self, published: Int64, accepted: Bools) -> tuple[int, int]:
+        """Take messages that were ``published`` then, microseconds, and were ``accepted`` or refused; return
+        how many of the last minute were accepted and refused.
+        """
+        latest = max(self._latest, int(published.max(initial=0)) // 1_000_000)
+        passed = min(latest - self._latest, SECONDS)
+        if passed:
+            self._counts = np.roll(self._counts, passed, axis=1)
+            self._counts[:, :passed] = 0
+            self._latest = latest
+        age = latest - published // 1_000_000
+        recent = age < SECONDS
+        for row, chosen in enumerate((accepted & recent, ~accepted & recent)):
+            self._counts[row] += self._seconds(age[chosen])
+        of_accepted, of_refused = self._counts.sum(axis=1).tolist()
+        return of_accepted, of_refused
+
+    @staticmethod
+    def _seconds(age: Int64) -> NDArray[np.int64]:
+        return np.bincount(age, minlength=SECONDS)

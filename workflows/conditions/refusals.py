@@ -1,0 +1,63 @@
+"""Events that are refused, and columns that no event has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .look import Applied, Look, progress_of, state_of
+from .model import Condition, Notice
+
+# Of the events of a minute, so many refused and late ones are more than the bad ones of a good source.
+SHARE = 0.5
+
+
+def check(look: Look, applied: Applied) -> Iterator[Condition | Notice]:
+    """Whether at least half of the last minute's events of some source partition were not applied, and
+    whether some column has had no value in any event.
+    """
+    topic = applied.metric.source.topic
+    for partition, noted in sorted(latest_noted(applied).items()):
+        accepted, refused = int(noted.get("recent_accepted", 0)), int(noted.get("recent_refused", 0))
+        if refused and refused >= SHARE * (accepted + refused):
+            of = "" if applied.metric.source.partitions == 1 and not partition else f" partition {partition}"
+            yield Condition(
+                "refusing",
+                f"{refused} of {accepted + refused} events of topic {topic}{of} in the last minute before "
+                f"its last event were not applied; the last: {noted.get('reason') or 'no reason is known'}. "
+                "`timeline deadletter list` shows them",
+            )
+    yield from _unseen(applied)
+
+
+def latest_noted(applied: Applied) -> dict[int, dict[str, Any]]:
+    """What the feeder has noted of each source partition, as the leaf says that has heard last of it."""
+    found: dict[int, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+    for p in (p for health in applied.workers for p in progress_of(health)):
+        rank = int(p["major"]), int(p["minor"]), int(p.get("refused") or 0) + int(p.get("late") or 0)
+        held = found.get(p["partition"])
+        if held is None or rank > held[0]:
+            found[p["partition"]] = rank, p.get("noted") or {}
+    return {partition: noted for partition, (_, noted) in found.items()}
+
+
+def _unseen(applied: Applied) -> Iterator[Notice]:
+    """Columns of which every leaf worker that needs them says that no event has had a value."""
+    events = sum(int(noted.get("accepted", 0)) for noted in latest_noted(applied).values())
+    if not events:
+        return
+    leaves = {node.name: node for node in applied.plan.nodes if node.is_leaf}
+    seen: dict[str, bool] = {}
+    for health in applied.workers:
+        node, state = leaves.get(health.worker_id.rpartition(".")[0]), state_of(health)
+        if node is not None and state:
+            for column in node.columns:
+                unseen = column in (state.get("unseen_columns") or ())
+                seen[column] = seen.get(column, False) or not unseen
+    for column in sorted(name for name, known in seen.items() if not known):
+        spec = applied.metric.source.columns.get(column)
+        path = column if spec is None else spec.path or column
+        yield Notice(
+            f"none of {events:,} events of topic {applied.metric.source.topic} had a value at {path!r}, "
+            "which the expression uses; is the name right?"
+        )
