@@ -197,6 +197,11 @@ class Clock:
         """Set what is noted of ``partition``, for people."""
         self._reached[partition] = replace(self._reached.get(partition, SILENT), noted=noted)
 
+    def note_missing(self, partition: int) -> None:
+        """Note one more value of ``partition`` that did not fit its column and counts as missing."""
+        noted = self._reached[partition].noted
+        self.note(partition, replace(noted, missing=noted.missing + 1))
+
     def pass_over(self, partition: int, offset: Offset) -> None:
         """Go on after ``offset`` without having looked at what was there."""
         was = self._reached.get(partition, SILENT)

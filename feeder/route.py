@@ -1,14 +1,14 @@
 """From a batch of messages to what each leaf worker is sent, and to the events that nobody is. No I/O.
 
-Metrics that read a topic in the same way (same source, same needs of undeclared columns) form a *group*:
-their events are decoded once, and an event that does not fit is refused for the whole group. A leaf that
-several groups would share belongs to the first of them by metric name.
+Metrics that read a topic in the same way (``graph.reading``) form a *group*: their events are decoded once,
+and an event that does not fit is refused for the whole group. A leaf that several groups share, as they
+refuse the same events, belongs to the first of them by metric name.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import compress
@@ -21,11 +21,9 @@ from timeline_workers.algebra.keytable import Key
 from timeline_workers.algebra.leaves import LeafRouter, Progress, key_origins
 from timeline_workers.algebra.values import UNKNOWN, Bools, Int64
 from timeline_workers.events.batch import EventBatch, Positions
-from timeline_workers.events.decode import Decoder
-from timeline_workers.events.rules import Requirement
 from timeline_workers.events.times import from_microseconds
 from timeline_workers.graph.plan import NodeSpec, Plan, partition_labels, partition_of, worker_id
-from timeline_workers.language.check import Alike, check
+from timeline_workers.graph.reading import Reading, reading_of
 from timeline_workers.language.parser import parse
 from timeline_workers.metric import Source
 from timeline_workers.wire.leaf import encode_leaf_batch
@@ -117,12 +115,14 @@ class Group:
     """Metrics that read a topic in the same way. ``signature`` is equal for groups that do so."""
 
     signature: str
-    source: Source
-    requirements: dict[str, Requirement]
-    alike: tuple[Alike, ...]
-    columns: tuple[str, ...]
+    reading: Reading
     metrics: list[str] = field(default_factory=list)
     leaves: dict[str, Leaf] = field(default_factory=dict)
+
+    @property
+    def source(self) -> Source:
+        """Where the events come from."""
+        return self.reading.source
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -137,35 +137,30 @@ class Group:
 
 
 def groups_of(plans: Iterable[Plan]) -> dict[str, list[Group]]:
-    """Return, per topic, the groups of the metrics in ``plans``; groups without leaves of their own are
-    left out.
+    """Return, per topic, the groups of the metrics in ``plans``. The metrics of a group without leaves of its
+    own are in the groups that have them.
     """
     groups: dict[str, Group] = {}
-    owned: set[str] = set()
+    owner: dict[str, Group] = {}
+    leaves: dict[str, list[str]] = {}
     for plan in sorted(plans, key=lambda p: p.metric.name):
-        source = plan.metric.source
-        expression = parse(plan.metric.expression)
-        needs: Mapping[str, Requirement] = {}
-        alike: tuple[Alike, ...] = ()
-        if not source.columns:
-            checked = check(expression, None, text=plan.metric.expression)
-            needs, alike = checked.requirements, checked.alike
-        signature = source.model_dump_json() + repr((sorted(needs.items()), alike))
-        leaves = {n.name: n for n in plan.nodes if n.is_leaf}
-        used = sorted({c for n in leaves.values() for c in n.columns})
-        group = groups.get(signature)
-        if group is None:
-            group = groups[signature] = Group(signature, source, dict(needs), alike, ())
+        reading = reading_of(plan.metric)
+        signature = reading.signature()
+        group = groups.setdefault(signature, Group(signature, reading))
         group.metrics.append(plan.metric.name)
-        group.columns = tuple(sorted({*group.columns, *used}))
-        for name, node in leaves.items():
-            if name not in owned:
-                owned.add(name)
-                group.leaves[name] = Leaf(node, LeafRouter(parse(node.expression)), plan)
+        leaves[plan.metric.name] = [node.name for node in plan.nodes if node.is_leaf]
+        for node in (node for node in plan.nodes if node.is_leaf):
+            if owner.setdefault(node.name, group) is group and node.name not in group.leaves:
+                group.leaves[node.name] = Leaf(node, LeafRouter(parse(node.expression)), plan)
     topics: dict[str, list[Group]] = {}
     for group in groups.values():
         if group.leaves:
             topics.setdefault(group.source.topic, []).append(group)
+            continue
+        for metric in group.metrics:
+            for name in leaves[metric]:
+                if metric not in owner[name].metrics:
+                    owner[name].metrics.append(metric)
     return topics
 
 
@@ -186,10 +181,7 @@ class Router:
         """Go on with other metrics of the same signature; watermarks and positions stay."""
         self.group = group
         self._forget_keys()
-        source = group.source
-        self._decoder = Decoder.for_source(
-            source, only=source.columns or group.columns, requirements=group.requirements, alike=group.alike
-        )
+        self._decoder = group.reading.decoder()
 
     def forget_sent(self) -> None:
         """Forget what the leaves were sent: they may have been started anew."""
@@ -233,10 +225,13 @@ class Router:
         clocked = self.clock.advance(messages.position, times, valid, messages.published, late, decoded.timed)
         for row in np.flatnonzero(clocked.late).tolist():
             refused.append(Refused(row, "late", _late(row, times, clocked, messages.position)))
+        missing: Counter[str] = Counter()
+        for one in (m for m in decoded.missing if not clocked.late[m.row]):
+            missing[f"{one.column}: {one.reason}"] += 1
+            self.clock.note_missing(int(messages.position.partition[one.row]))
         events = np.flatnonzero(~clocked.late[rows])
         self._note(messages, valid & ~clocked.late, refused)
         parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked, standing)
-        missing = Counter(f"{m.column}: {m.reason}" for m in decoded.missing if not clocked.late[m.row])
         return Routed(refused, parcels, labels, self.clock.progress(), len(events), missing)
 
     def _note(self, messages: Messages, accepted: Bools, refused: Sequence[Refused]) -> None:

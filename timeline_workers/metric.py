@@ -28,10 +28,19 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal as Choice
+from typing import Annotated, Any, Final, Literal as Choice
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from .errors import MetricError
@@ -41,6 +50,7 @@ from .topics import topic_problem
 
 TimeUnit = Choice["s", "ms", "us", "ns", "iso"]
 ColumnType = Choice["bool", "int", "float", "string"]
+NAMING: Final = 2
 BadValue = Choice["refuse", "missing"]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -122,6 +132,10 @@ class Metric(BaseModel):
     Instants are answerable down to ``retention`` below the watermark (None: as far as the state fits). A key
     that has been idle for ``key_ttl`` leaves the workers for an archive (None: never). With ``fuse`` all
     derived nodes are in one worker per partition; every node answers as it would alone.
+
+    ``naming``: the rules by which its workers are named. 1 is that of the releases up to 0.3.0, in which a
+    name says nothing of columns that a node does not look at, though they may refuse an event; what these
+    releases have stored names no rules. No file sets it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -133,6 +147,17 @@ class Metric(BaseModel):
     retention: Microseconds | None = unset()
     key_ttl: Positive | None = unset()
     fuse: Annotated[bool, Field(strict=True, exclude_if=lambda value: not value)] = False
+    naming: Annotated[Choice[1, 2], Field(exclude_if=lambda value: value == 1)] = NAMING
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_stored(cls, data: Any, info: ValidationInfo) -> Any:
+        # What is read as JSON was stored or sent by a process, which may be of an earlier release.
+        stored = info.mode == "json" and isinstance(data, dict) and "naming" not in data
+        return {**data, "naming": 1} if stored else data
+
+
+METRIC_FIELDS: Final = [name for name in Metric.model_fields if name != "naming"]
 
 
 def load_metric(file: str | Path) -> Metric:
@@ -160,7 +185,11 @@ def load_metric(file: str | Path) -> Metric:
     except RecursionError:
         raise MetricError(f"{name}: it is nested too deeply") from None
     if not isinstance(data, dict):
-        raise MetricError(f"{name}: a metric file is a mapping with {', '.join(Metric.model_fields)}")
+        raise MetricError(f"{name}: a metric file is a mapping with {', '.join(METRIC_FIELDS)}")
+    if "naming" in data:
+        raise MetricError(
+            f"{name}: naming: there is no such field; the fields are {', '.join(METRIC_FIELDS)}"
+        )
     _refuse_bare_durations(name, data)
     try:
         metric = Metric.model_validate(data)
@@ -234,7 +263,7 @@ def _message(error: ErrorDetails) -> str:
         case "missing":
             return f"{field}: this field is missing"
         case "extra_forbidden":
-            known = list(_model_at(place[:-1]).model_fields)
+            known = METRIC_FIELDS if len(place) == 1 else list(_model_at(place[:-1]).model_fields)
             near = _nearest(str(place[-1]), known) or f"; the fields are {', '.join(known)}"
             return f"{field}: there is no such field{near}"
         case "literal_error":

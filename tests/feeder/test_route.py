@@ -178,6 +178,7 @@ def test_a_value_that_may_count_as_missing_refuses_no_event_and_is_counted() -> 
     )
     assert [r.reason for r in routed.refused] == ["wrong-type", "late"]
     assert routed.missing == {"size: wrong-type": 1, "size: int-out-of-range": 1}
+    assert [p.noted.missing for p in routed.progress] == [2]
     label = partition_of("a", SOURCE)
     found = received(routed)
     assert rows(found[worker_id(leaf_named(fed, "tl-has-existed"), label)]) == [("a", 102_000_000, 2)]
@@ -231,15 +232,43 @@ def test_metrics_with_one_source_share_a_group_and_their_leaves() -> None:
 
 
 def test_a_leaf_that_two_groups_would_share_belongs_to_the_first_metric_by_name() -> None:
-    narrower = SOURCE.model_copy(update={"columns": {"state": ColumnSpec(type="string")}})
+    """Another column that refuses nothing makes another group. One that has all of its leaves in another
+    group is not there: what that one refuses, it refuses.
+    """
+    more = {**SOURCE.columns, "note": ColumnSpec(type="string", on_bad_value="missing")}
+    wider = SOURCE.model_copy(update={"columns": more})
     plans = [
-        plan(metric("b", 'latest_event_to_state(state) == "off" && has_existed(state == "x")', narrower)),
+        plan(metric("b", 'latest_event_to_state(state) == "off" && has_existed(state == "x")', wider)),
         plan(metric("a")),
     ]
     first, second = groups_of(plans)["events"]
     assert (first.metrics, second.metrics) == (["a"], ["b"])
     assert len(first.leaves) == 2
     assert [leaf.node.expression for leaf in second.leaves.values()] == ['has_existed(state == "x")']
+    [alone] = groups_of([plan(metric("c", source=wider)), plan(metric("a"))])["events"]
+    assert alone.metrics == ["a", "c"]
+
+
+def test_metrics_of_which_one_refuses_more_are_fed_apart() -> None:
+    """Declared or not, what one metric refuses is sent to the leaves of the other, which share no name."""
+    wide, narrow = {"state": "string", "size": "int"}, {"state": "string"}
+    text = 'latest_event_to_state(state) == "on"'
+    bare = SOURCE.model_copy(update={"columns": {}})
+    for metrics in (
+        [
+            metric(
+                name, text, SOURCE.model_copy(update={"columns": {n: ColumnSpec(type=t) for n, t in columns}})
+            )
+            for name, columns in (("wide", wide.items()), ("narrow", narrow.items()))
+        ],
+        [metric("narrow", text, bare), metric("wide", f"{text} && !has_existed(size > 5)", bare)],
+    ):
+        groups = groups_of(plan(m) for m in metrics)["events"]
+        event = messages([{"id": "a", "t": 1, "state": "on", "size": "n/a"}])
+        told = {group.metrics[0]: Router(group).route(event) for group in groups}
+        assert (told["wide"].accepted, told["narrow"].accepted) == (0, 1)
+        assert {p.watermark for routed in told.values() for p in routed.progress} == {-9_000_000}
+        assert not set(told["wide"].parcels) & set(told["narrow"].parcels)
 
 
 def test_undeclared_columns_must_have_the_type_that_the_expression_compares_them_with() -> None:

@@ -90,11 +90,14 @@ def test_an_operator_may_read_one_node_twice() -> None:
 
 
 def test_two_metrics_share_what_they_have_in_common() -> None:
-    """Equal sub-expressions over equal sources have equal names, whatever else the sources declare."""
+    """Equal sub-expressions over sources that refuse the same events have equal names."""
     one = metric(CIRR, columns={"playerStateChange": "string", "userAction": "string"})
     other = metric(
         'has_existed("seek" == userAction) || TL_LatestEventToState(col("playerStateChange")) == "buffer"',
-        columns={"playerStateChange": "string", "userAction": "string", "cdn": "string"},
+        columns={
+            "userAction": "string",
+            "playerStateChange": {"type": "string", "path": "playerStateChange"},
+        },
     )
     shared = {name.rsplit("-", 1)[0] for name in names(plan(one)) & names(plan(other))}
     assert shared == {"tl-latest-event-to-state", "equal-to"}
@@ -115,10 +118,12 @@ def test_two_metrics_share_what_they_have_in_common() -> None:
         {"idle_timeout": "5m"},
         {"columns": {"x": "string"}},
         {"columns": {"x": {"type": "int", "path": "data.x"}}},
+        {"columns": {"x": {"type": "int", "on_bad_value": "missing"}}},
+        {"columns": {"x": "int", "y": "string"}},
     ],
 )
 def test_what_can_change_an_answer_changes_the_name(change: dict[str, Any]) -> None:
-    """A node over another source, or another reading of a column that it uses, is another worker."""
+    """A node over another source, or over events of which others are refused, is another worker."""
     here = metric("latest_event_to_state(x)", columns={"x": "int"})
     there = metric("latest_event_to_state(x)", **{"columns": {"x": "int"}, **change})
     assert names(plan(here)).isdisjoint(names(plan(there)))
@@ -127,18 +132,62 @@ def test_what_can_change_an_answer_changes_the_name(change: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "change",
     [
-        {"columns": {"x": {"type": "int", "path": "x"}}},
-        {"columns": {"x": "int", "y": "string"}},
+        {"columns": {"x": {"type": "int", "path": "x", "on_bad_value": "refuse"}}},
+        {"columns": {"x": "int", "y": {"type": "string", "on_bad_value": "missing"}}},
+        {"columns": {"x": "int", "same": {"type": "int", "path": "x"}}},
         {"time_unit": "s"},
         {"allowed_lateness": "60m"},
         {"clock_skew": "1m"},
     ],
 )
 def test_what_cannot_change_an_answer_keeps_the_name(change: dict[str, Any]) -> None:
-    """Columns that are not used, and other ways of writing the same, change no name."""
+    """Unused columns that refuse no event, and other ways of writing the same, change no name."""
     here = metric("latest_event_to_state(x)", columns={"x": "int"})
     there = metric("latest_event_to_state(x)", **{"columns": {"x": "int"}, **change})
     assert names(plan(here)) == names(plan(there))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "share"),
+    [
+        # Each refuses events for a column that the other does not look at.
+        ("has_existed(x == 1)", "has_existed(x == 1) && has_existed(y == 1)", False),
+        ("has_existed(x == 1)", "has_existed(x == 1) && has_existed(y > z)", False),
+        # Without any declaration, the rest of the expression says what x must be.
+        ('latest_event_to_state(x) == "a"', "latest_event_to_state(x) > 1", False),
+        ("has_existed(x == y)", "has_existed(x > y)", False),
+        ("latest_event_to_state(x) > 1", "latest_event_to_state(x) < 2", True),
+        ("duration_where(latest_event_to_state(x) == 1)", "2 == latest_event_to_state(x)", True),
+    ],
+)
+def test_without_declarations_the_whole_expression_decides_who_shares(
+    one: str, other: str, share: bool
+) -> None:
+    """Undeclared columns must be what the whole expression needs, so metrics share only where it needs the
+    same of all of them.
+    """
+    leaves = [{node.name for node in plan(metric(text)).nodes if node.is_leaf} for text in (one, other)]
+    assert bool(leaves[0] & leaves[1]) is share
+
+
+def test_what_earlier_releases_have_stored_keeps_its_names() -> None:
+    """A metric as release 0.3.0 wrote it has the names that it had there, until it is applied again; as it is
+    written now, release 0.3.0 refuses it instead of looking for workers under other names.
+    """
+    source = '{"topic":"playback","key":"session","time":"timestamp","columns":{"x":{"type":"string"}}}'
+    text = f'{{"name":"m","source":{source},"expression":"latest_event_to_state(x) == \\"a\\""}}'
+    stored = Metric.model_validate_json(text)
+    assert [node.name for node in plan(stored).nodes] == [
+        "tl-latest-event-to-state-c7b030b55b",
+        "equal-to-6f19def266",
+    ]
+    assert "naming" not in stored.model_dump_json()
+    assert Metric.model_validate_json(stored.model_dump_json()) == stored
+    again = Metric.model_validate(stored.model_dump(exclude={"naming"}))
+    assert again != stored
+    assert names(plan(again)).isdisjoint(names(plan(stored)))
+    assert Metric.model_validate_json(again.model_dump_json()) == again
+    assert again.model_dump(mode="json")["naming"] == 2
 
 
 @pytest.mark.parametrize("bound", [{"retention": 5_000_000}, {"retention": 0}, {"key_ttl": 5_000_000}])
@@ -169,9 +218,14 @@ def test_what_is_not_set_is_not_written() -> None:
 
 
 def test_names_never_change() -> None:
-    """A change of a name would leave running workers behind: it needs a plan for them."""
-    nodes = plan(metric('latest_event_to_state(x) == "a"')).nodes
-    assert [node.name for node in nodes] == [
+    """A change of a name would leave running workers behind: it needs new rules of naming beside the old."""
+    text = 'latest_event_to_state(x) == "a"'
+    new, old = metric(text), metric(text).model_copy(update={"naming": 1})
+    assert [node.name for node in plan(new).nodes] == [
+        "tl-latest-event-to-state-020ca5ae26",
+        "equal-to-f112ef98c3",
+    ]
+    assert [node.name for node in plan(old).nodes] == [
         "tl-latest-event-to-state-8c5067dc63",
         "equal-to-c8e61683e5",
     ]

@@ -51,8 +51,9 @@ SOURCE = {
     "allowed_lateness": "1h",
     "partitions": 2,
 }
+# As the catalog has them: with the names that the release which applied them gave their workers.
 METRICS = [
-    Metric.model_validate({"name": name, "source": SOURCE, "expression": expression})
+    Metric.model_validate({"name": name, "source": SOURCE, "expression": expression, "naming": 1})
     for name, expression in EXPRESSIONS.items()
 ]
 EVENTS = list(duplicate(shuffle(list(sessions(30, 2_400, seed=3)), 60.0, seed=3), 0.05, seed=3))

@@ -13,7 +13,6 @@ from feeder.route import Group, groups_of
 from workflows import ask
 
 from ..events.batch import Positions
-from ..events.decode import Decoder
 from ..events.times import from_microseconds
 from ..graph.plan import plan
 from ..pulsar_letters import Letter
@@ -87,12 +86,7 @@ def _judge(
     watermarks: Mapping[int, int | None],
 ) -> None:
     """Add what ``group`` would make of the letters, given the watermarks of its source partitions."""
-    decoder = Decoder.for_source(
-        group.source,
-        only=group.source.columns or group.columns,
-        requirements=group.requirements,
-        alike=group.alike,
-    )
+    decoder = group.reading.decoder()
     count = len(letters)
     decoded = decoder.decode(
         [letter.payload if payload is None else payload for letter in letters],

@@ -15,6 +15,7 @@ from ..language import tree as t
 from ..language.canonical import slug, text_hash, to_text
 from ..language.check import Checked
 from ..metric import CLOCK_SKEW, Source
+from .reading import Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,14 @@ def node_name(
     uses: Iterable[str],
     retention: int | None = None,
     key_ttl: int | None = None,
+    judgement: Judgement | None = None,
 ) -> str:
     """Name a node by what its canonical ``expression`` computes, and how long it keeps it.
 
     The name is a slug, and ten hex digits over the text and the source.
     Of the source, only what can change an answer counts: where events and their key and time come from, how
-    they are spread and how late they may be, and the columns ``uses``. Two metrics whose sources differ in
-    other columns share the node.
+    they are spread and how late they may be, the columns ``uses``, and what may refuse an event
+    (``judgement``; None: that is not looked at, as by the names of releases up to 0.3.0).
 
     What is not set leaves no trace in the name, so that a setting of a later release renames nothing.
     """
@@ -113,6 +115,8 @@ def node_name(
     for name in sorted(uses):
         spec = source.columns.get(name)
         columns[name] = None if spec is None else [spec.type, spec.path or name]
+        if spec is not None and spec.on_bad_value == "missing":
+            columns[name] = [spec.type, spec.path or name, "missing"]
     identity = {
         "topic": source.topic,
         "key": source.key,
@@ -127,5 +131,7 @@ def node_name(
     identity |= {name: value for name, value in kept.items() if value is not None}
     if source.clock_skew != CLOCK_SKEW:
         identity["clock_skew"] = source.clock_skew
+    if judgement is not None:
+        identity["judged"] = [judgement.accepted, judgement.alike]
     extra = json.dumps(identity, sort_keys=True)
     return f"{slug(expression)}-{text_hash(to_text(expression), extra)[:10]}"

@@ -1,7 +1,8 @@
 """The physical plan of a metric: nodes, their workers by partition, and what each leaf must be sent.
 
 Node names, worker ids and hashes are a stable interface: a node is named by what it computes, so equal
-sub-expressions over equal sources are one worker, and applying a metric twice changes nothing.
+sub-expressions over sources that are read alike are one worker, and applying a metric twice changes nothing.
+A metric keeps the rules of naming that it was applied under (``Metric.naming``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..language.check import check
 from ..language.parser import parse
 from ..metric import Metric, Source, unset
 from .logical import LogicalNode, leaf_columns, leaf_predicate_of, logical, node_name
+from .reading import Reading
 
 GLOBAL = "all"
 """The partition of a worker that hears every partition: an aggregate."""
@@ -115,7 +117,8 @@ def plan(metric: Metric) -> Plan:
     source = metric.source
     declared = {name: spec.type for name, spec in source.columns.items()} or None
     expression = parse(metric.expression)
-    check(expression, declared, text=metric.expression)
+    checked = check(expression, declared, text=metric.expression)
+    judgement = None if metric.naming == 1 else Reading.of(source, checked).judgement()
     if isinstance(expression, t.Aggregate) and source.partitions == "per-key":
         raise MetricError(
             f"metric {metric.name!r}: an aggregate needs a fixed number of partitions, and its source has "
@@ -128,7 +131,7 @@ def plan(metric: Metric) -> Plan:
     nodes: list[NodeSpec] = []
     for node in graph:
         spec = NodeSpec(
-            name=node_name(node.expression, source, node.uses, metric.retention, metric.key_ttl),
+            name=node_name(node.expression, source, node.uses, metric.retention, metric.key_ttl, judgement),
             operator=slug(node.expression),
             expression=to_text(node.expression),
             kind=node.kind,
