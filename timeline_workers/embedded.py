@@ -14,6 +14,7 @@ Layout of the directory (default ``./.timeline``, or ``TIMELINE_DATA_DIR``)::
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import socket
@@ -229,9 +230,9 @@ def _exclusive(directory: Path) -> Iterator[None]:
                 else "still starting"
             )
             raise EmbeddedError(
-                f"the servers of {directory} run already ({where}); use those, stop them with `timeline "
-                f"dev --stop`, "
-                "or set TIMELINE_DATA_DIR to another directory"
+                f"the servers of {directory} run already ({where}); use those, see with `timeline dev "
+                "--status` how they are, stop them with `timeline dev --stop`, or set TIMELINE_DATA_DIR to "
+                "another directory"
             ) from None
         yield
 
@@ -356,6 +357,28 @@ def _wait(process: subprocess.Popen[bytes], name: str, log: Path, ready: Callabl
     )
     problem = _PortTakenError if taken else EmbeddedError
     raise problem(f"{name} {happened}; its log is {log}" + (f" and ends with:\n{last}" if last else ""))
+
+
+def what_happened(address: str) -> str | None:
+    """Where ``address`` is one of the embedded servers that a process owns: how that server is, and what its
+    owner does about it; None for any other address.
+    """
+    running = running_addresses()
+    if running is None or address not in (running.temporal, running.pulsar):
+        return None
+    name = TEMPORAL if address == running.temporal else BROKER
+    state, reason = "running", None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        for one in json.loads((running.data_dir / PROCESSES).read_bytes()):
+            if one["name"] == name:
+                state, reason = one["state"], one["reason"]
+    of = f"process {running.pid}, which runs the {name} of {running.data_dir},"
+    if state == "held":
+        return f"{of} has stopped it: {reason}"
+    if state == "restarting":
+        return f"{of} starts it again: it {reason}"
+    logs = running.data_dir / "logs"
+    return f"{of} takes it for running; `timeline dev --status` says how it is, and its log is in {logs}"
 
 
 def require_running(service: str) -> Addresses:

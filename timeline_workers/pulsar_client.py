@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pulsar
 
 from .credentials import PulsarAccess
-from .embedded import require_running
+from .embedded import require_running, what_happened
 from .errors import ConnectionFailedError, TimelineError
 from .pulsar_refusals import no_answer
 from .topics import topic_problem
@@ -98,10 +98,11 @@ def _check_listens(address: str) -> None:
     try:
         socket.create_connection((host, port), timeout=3).close()
     except OSError as error:
+        advice = what_happened(address) or (
+            "start one with `timeline dev`, or set TIMELINE_PULSAR_URL to one that runs"
+        )
         raise ConnectionFailedError(
-            f"no Pulsar broker answers at {address} ({error.strerror or error}); start one with `timeline "
-            f"dev`, "
-            "or set TIMELINE_PULSAR_URL to one that runs"
+            f"no Pulsar broker answers at {address} ({error.strerror or error}); {advice}"
         ) from error
 
 

@@ -103,10 +103,12 @@ async def connect(
                 f"{target.namespace!r}; create it with `temporal operator namespace create -n "
                 f"{target.namespace}`, or set TEMPORAL_NAMESPACE to one that exists"
             ) from error
+        from .embedded import what_happened
+
         problem = await explain(error, target.address, target.options)
         raise ConnectionFailedError(
             f"Temporal cannot be reached at {target.address}, namespace {target.namespace!r} "
-            f"(from {target.origin}): {problem.reason}. {problem.fix}"
+            f"(from {target.origin}): {problem.reason}. {what_happened(target.address) or problem.fix}"
         ) from error
     return client
 

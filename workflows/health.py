@@ -102,15 +102,41 @@ class Queue:
             said = f"no worker process{of} answers; the last, {last.identity}, asked for work {seconds} s ago"
             if self.waiting:
                 said += f", and {self.waiting} tasks wait, the oldest for {self.oldest.total_seconds():.0f} s"
-            return f"{said}; {NO_WORKER}"
+            return f"{said}; {_start(wanted)}"
         if not others:
-            return f"no worker process{of} asks for work on task queue {self.name!r}; {NO_WORKER}"
+            return f"no worker process{of} asks for work on task queue {self.name!r}; {_start(wanted)}"
         only = f"task queue {self.name!r} is polled by {', '.join(others)} only"
         if wanted is None:
-            return f"{only}, and no build is current; make one so with `timeline rollout`"
-        return (
-            f"no worker process{of} is there: {only}; start that build again, or `timeline rollout` another"
-        )
+            builds = [p.build for p in self.pollers if p.build is not None]
+            return (
+                f"{only}, and no build is current; make one so with `timeline rollout "
+                f"{_options(builds[0])}`, or start `timeline worker`"
+            )
+        return f"no worker process{of} is there: {only}; {_start(wanted)}"
+
+
+def _start(build: tuple[str, str] | None) -> str:
+    """What to do where no process of ``build`` is there."""
+    if build is None:
+        return NO_WORKER
+    return (
+        f"start that build again with `{command_of(build)}`, or go back to unversioned processes (such as "
+        "that of `timeline dev`) with `timeline rollout --unversioned`"
+    )
+
+
+def _options(build: tuple[str, str]) -> str:
+    return f"--deployment-name {build[0]} --build-id {build[1]}"
+
+
+def command_of(build: tuple[str, str] | None) -> str:
+    """The command that starts a worker process of ``build``; None: an unversioned one."""
+    return "timeline worker" if build is None else f"timeline worker {_options(build)}"
+
+
+def described(build: tuple[str, str] | None) -> str:
+    """A build in words; None: unversioned processes."""
+    return "unversioned worker process" if build is None else f"worker process of {_version(build)}"
 
 
 def _version(build: tuple[str, str] | None) -> str:

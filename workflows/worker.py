@@ -33,6 +33,7 @@ from .archive import KeyArchive
 from .archive_activities import ARCHIVE_ACTIVITIES
 from .catalog import MetricCatalog
 from .catalog_activities import CATALOG_ACTIVITIES
+from .displaced import warn_when_displaced
 from .driver import TimelineDriver
 from .processors import EventProcessor, TimelineProcessor
 from .search_attributes import ensure_search_attributes
@@ -153,8 +154,14 @@ async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings 
             task_queue=chosen.task_queue,
             **_build_of(chosen),
         )
+        displaced = None
+        if not chosen.build_id:
+            looking = warn_when_displaced(client, chosen.task_queue, _log.warning)
+            displaced = asyncio.create_task(looking)
         await stop.wait()
         _log.info("worker stops")
+        if displaced is not None:
+            displaced.cancel()
     _log.info("worker stopped")
 
 

@@ -25,7 +25,8 @@ from timeline_workers.errors import ConnectionFailedError, SettingsError
 from timeline_workers.graph.plan import plan
 from timeline_workers.settings import Settings
 from workflows import ask, health
-from workflows.rollout import rollout
+from workflows.displaced import warn_when_displaced
+from workflows.rollout import rollout, unversioned
 from workflows.start import all_workers
 from workflows.worker import build_worker
 
@@ -155,6 +156,66 @@ async def test_a_stopped_build_that_still_has_workers_is_named() -> None:
             (found,) = await health.examine(client, [leaf])
             assert found.state == "down"
             assert "build 'A' of deployment 'timeline'" in str(found.cause)
+
+
+@pytest.mark.parametrize("build_runs", [True, False], ids=["beside", "gone"])
+async def test_unversioned_processes_get_the_work_back(build_runs: bool) -> None:
+    """After a rollout an unversioned process gets nothing, as that of `timeline dev`; going back moves every
+    worker to it, whether the build still has a process or not, and a later rollout works as before.
+    """
+    cirr = metric()
+    everything = sessions(keys=6, events_each=60)
+    third = len(everything) // 3
+    workers = {spec.worker_id for spec in all_workers(plan(cirr))}
+    async with dev_server() as client, worker_of(client, Settings()):
+        await apply(client, cirr)
+        async with contextlib.AsyncExitStack() as versioned:
+            await versioned.enter_async_context(worker_of(client, build("A")))
+            await feed(client, cirr, everything[:third], batch=20)
+            assert (await rollout(client, build("A"))).moved == len(workers)
+            if not build_runs:
+                await versioned.aclose()
+                said = (await health.queue_of(client, TASK_QUEUE)).nobody(("timeline", "A"))
+                assert "timeline worker --deployment-name timeline --build-id A" in said
+                assert "timeline rollout --unversioned" in said
+            assert await unversioned(client, TASK_QUEUE) == len(workers)
+            await feed(client, cirr, everything[third : 2 * third], batch=20)
+            await until_everything_arrived(client, cirr, everything[third : 2 * third])
+            await assert_same_as_in_process(client, cirr, everything[: 2 * third])
+            found = await health.examine(client, workers)
+            assert {(h.build, h.state) for h in found} == {(None, "ok")}
+        assert await unversioned(client, TASK_QUEUE) == 0
+        async with worker_of(client, build("B")):
+            assert (await rollout(client, build("B"))).moved == len(workers)
+            await feed(client, cirr, everything[2 * third :], batch=20)
+            await until_everything_arrived(client, cirr, everything[2 * third :])
+            await assert_same_as_in_process(client, cirr, everything)
+            for worker in workers:  # pinned again, so that a run stays on its build
+                described = await client.get_workflow_handle(worker).describe()
+                info = described.raw_description.workflow_execution_info.versioning_info
+                assert not info.HasField("versioning_override"), info
+
+
+async def test_an_unversioned_process_says_that_a_build_took_its_work() -> None:
+    said: list[str] = []
+    async with dev_server() as client, worker_of(client, build("A")):
+        await rollout(client, build("A"))
+        watching = asyncio.create_task(warn_when_displaced(client, TASK_QUEUE, said.append))
+        async with asyncio.timeout(60):
+            while not said:
+                await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees
+        watching.cancel()
+    (line,) = said
+    assert "timeline rollout --unversioned" in line
+    assert "timeline worker --deployment-name timeline --build-id A" in line
+
+
+async def test_going_back_without_an_unversioned_process_is_refused() -> None:
+    async with dev_server() as client, worker_of(client, build("A")):
+        await rollout(client, build("A"))
+        with pytest.raises(ConnectionFailedError, match="start one first: timeline worker"):
+            await unversioned(client, TASK_QUEUE)
+        assert (await health.queue_of(client, TASK_QUEUE)).current == ("timeline", "A")
 
 
 @pytest.mark.parametrize("given", ["TIMELINE_DEPLOYMENT_NAME", "TIMELINE_BUILD_ID"])

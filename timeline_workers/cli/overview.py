@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -25,9 +26,18 @@ from ..errors import ConnectionFailedError
 from ..events.times import from_microseconds
 from ..graph.plan import Plan, plan
 from .cluster import AddressOption, MetricArgument, NamespaceOption, with_client
+from .get_table import table
 from .output import ExitCode, Output, OutputOption, complain, emit
 
 _CATALOG_SECONDS = 2.5
+
+
+class GetOutput(StrEnum):
+    """The forms of `timeline get`."""
+
+    table = "table"
+    wide = "wide"
+    json = "json"
 
 
 def register(app: typer.Typer) -> None:
@@ -40,25 +50,33 @@ def get(
     metrics: Annotated[
         list[str] | None, typer.Argument(metavar="[METRIC]…", help="These metrics only.", show_default="all")
     ] = None,
-    output: OutputOption = Output.table,
+    output: Annotated[
+        GetOutput,
+        typer.Option(
+            "-o", "--output", help="table, or wide for all columns; json: one object a line, with everything."
+        ),
+    ] = GetOutput.table,
     address: AddressOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
     """List the applied metrics: whether all is well and if not why, how far they are, and what they hold.
 
-    STATE is ok, or that of the worker that is worst off: subscribing, fetching, busy, paused, failing, down;
-    or lagging, when events wait in the topic. LAG is in seconds, WATERMARK the least of the result workers'.
-    The exit code is 4 when nothing answers.
+    STATE is ok, or that of the worst that is wrong: down, unreachable (a server does not answer), failing,
+    gap, refusing, paused, lagging (events wait in the topic), busy, fetching, subscribing; all causes are
+    below the table. LAG is in seconds, "-" where the broker cannot be asked; WATERMARK the least of the
+    result workers'. The exit code is 4 when nothing answers.
     """
 
     async def work(client: Client) -> tuple[list[dict[str, Any]], str | None]:
         return await overview(client, metrics or [])
 
     rows, nobody = with_client(address, namespace, work)
-    if not rows and nobody is None and output is Output.table:
-        complain("no metric is applied; apply one with `timeline apply METRIC.yaml`")
+    if output is GetOutput.json:
+        emit(rows)
     elif rows:
-        emit(rows, output)
+        sys.stdout.write(table(rows, wide=output is GetOutput.wide))
+    elif nobody is None:
+        complain("no metric is applied; apply one with `timeline apply METRIC.yaml`")
     if nobody is not None:
         complain(f"error: {nobody}")
         raise typer.Exit(ExitCode.UNREACHABLE)
@@ -109,7 +127,13 @@ async def _without_catalog(
     except RPCError as error:
         complain(f"the workers cannot be listed either: {error.message}")
     rows = [
-        {"metric": metric, "state": state, "cause": cause, "workers": f"0/{count}"}
+        {
+            "metric": metric,
+            "state": state,
+            "cause": cause,
+            "causes": [f"{state}: {cause}"],
+            "workers": f"0/{count}",
+        }
         for metric, count in sorted(by_metric.items())
         if not names or metric in names
     ]
@@ -134,6 +158,7 @@ def _row(look: Look, applied: Applied, found: MetricHealth) -> dict[str, Any]:
         "partitions": metric.source.partitions,
         "topic": metric.source.topic,
         "cause": found.cause,
+        "causes": [f"{one.state}: {one}" for one in found.conditions if one.cause],
     }
 
 

@@ -12,7 +12,7 @@ import structlog
 import typer
 from temporalio.client import Client
 
-from workflows.rollout import Moved, rollout as roll_out
+from workflows.rollout import Moved, rollout as roll_out, unversioned as roll_back
 from workflows.worker import deployment, run_worker
 
 from ..errors import QuestionError
@@ -100,6 +100,12 @@ def worker(
 def rollout(
     deployment_name: DeploymentOption = None,
     build_id: BuildOption = None,
+    unversioned: Annotated[
+        bool,
+        typer.Option(
+            "--unversioned", help="Go back to unversioned worker processes, such as that of `timeline dev`."
+        ),
+    ] = False,
     wait: Annotated[float, typer.Option(min=1, help="Seconds until everything must have moved.")] = 600.0,
     output: Annotated[
         Output | None,
@@ -111,8 +117,12 @@ def rollout(
     """Make a build the current one, and move every timeline worker to it; then older builds can be stopped.
 
     Worker processes of the build must run already. Each timeline worker finishes what it is at, hands its
-    state to a new run and goes on there. Naming an earlier build rolls back.
+    state to a new run and goes on there. Naming an earlier build rolls back. While a build is current,
+    unversioned processes get no work; --unversioned gives it back to them.
     """
+    if unversioned:
+        _roll_back(deployment_name, build_id, wait, output, address, namespace)
+        return
     settings = _settings(deployment_name=deployment_name, build_id=build_id)
     if deployment(settings) is None:
         raise QuestionError(
@@ -131,6 +141,28 @@ def rollout(
         f"build {moved.build_id} of deployment {moved.deployment_name} is current; "
         f"{moved.moved} timeline workers have moved to it"
     )
+
+
+def _roll_back(
+    deployment_name: str | None,
+    build_id: str | None,
+    wait: float,
+    output: Output | None,
+    address: str | None,
+    namespace: str | None,
+) -> None:
+    if deployment_name is not None or build_id is not None:
+        raise QuestionError("--unversioned names no build: leave out --deployment-name and --build-id")
+    settings = _settings()
+
+    async def work(client: Client) -> int:
+        return await roll_back(client, settings.task_queue, timeout=timedelta(seconds=wait), tell=complain)
+
+    moved: int = with_client(address, namespace, work)
+    if output is not None:
+        emit([{"deployment_name": None, "build_id": None, "moved": moved}], output)
+        return
+    typer.echo(f"unversioned worker processes get the work; {moved} timeline workers have moved to them")
 
 
 def _log_to_stderr() -> None:

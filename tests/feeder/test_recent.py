@@ -1,0 +1,25 @@
+"""What was accepted and refused in the last minute."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, strategies as st
+
+from feeder.recent import SECONDS, Recent
+
+MESSAGE = st.tuples(st.integers(0, 300), st.booleans())
+BATCHES = st.lists(st.lists(MESSAGE, min_size=1, max_size=6), max_size=8)
+
+
+@given(BATCHES)
+def test_counts_are_those_of_the_last_minute(batches: list[list[tuple[int, bool]]]) -> None:
+    """Whatever the order of publish times; a message counts if it lay in the minute when it was taken."""
+    recent, taken = Recent(), list[tuple[int, bool]]()
+    latest = 0
+    for batch in batches:
+        published = np.asarray([second * 1_000_000 + 7 for second, _ in batch], np.int64)
+        accepted = np.asarray([fits for _, fits in batch], np.bool_)
+        latest = max(latest, *(second for second, _ in batch))
+        taken += [one for one in batch if latest - one[0] < SECONDS]
+        within = [fits for second, fits in taken if latest - second < SECONDS]
+        assert recent.take(published, accepted) == (sum(within), len(within) - sum(within))
