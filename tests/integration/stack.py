@@ -21,10 +21,11 @@ from deploy.pulsar_standalone import Broker
 from producer.event import Event
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of
-from timeline_workers.embedded import Addresses, embedded
+from timeline_workers.embedded import PATIENCE_SECONDS, Addresses, embedded
 from timeline_workers.graph.plan import partition_labels, plan, worker_id
 from timeline_workers.metric import Metric
 from timeline_workers.pulsar_client import connect as connect_pulsar
+from timeline_workers.supervisor import Supervisor
 from timeline_workers.temporal_client import connect
 from workflows.messages import DRIVER_ID, DriverInput, DriverResult
 
@@ -33,10 +34,13 @@ DEADLINE = 60.0
 
 @dataclass
 class Stack:
-    """Servers, and the programs that were started on them. ``broker``: the real Pulsar broker, or None."""
+    """Servers, which ``supervisor`` keeps running, and the programs that were started on them. ``broker``:
+    the real Pulsar broker, or None.
+    """
 
     addresses: Addresses
     logs: Path
+    supervisor: Supervisor
     broker: Broker | None = None
     client: Client | None = None
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -160,15 +164,23 @@ def running_stack(
     Topics come into being with ``topic_partitions``. ``broker`` None: the embedded one; else this one, which
     is left without topics.
     """
+    supervisor = Supervisor(tell=lambda line: sys.stderr.write(f"{line}\n"), patience=PATIENCE_SECONDS)
     with ExitStack() as stack:
         addresses = stack.enter_context(
-            embedded(directory, temporal_port=0, ui_port=0, pulsar_port=0, topic_partitions=topic_partitions)
+            embedded(
+                directory,
+                temporal_port=0,
+                ui_port=0,
+                pulsar_port=0,
+                topic_partitions=topic_partitions,
+                supervisor=supervisor,
+            )
         )
         if broker is not None:
             addresses = addresses.model_copy(update={"pulsar": broker.url})
             broker.admin("POST", "namespaces/public/default/autoTopicCreation", _creation(topic_partitions))
             stack.callback(broker.delete_topics)
-        made = Stack(addresses, directory / "logs", broker)
+        made = Stack(addresses, directory / "logs", supervisor, broker)
         try:
             yield made
         finally:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
+import pytest
 from hypothesis import given, strategies as st
+from temporalio.client import Client
 
 from timeline_workers.graph.plan import plan
 from timeline_workers.metric import Metric, Source
-from workflows.conditions import Applied, Look, clocks
+from workflows.conditions import Applied, Look, clocks, feeding, refusals, servers
 from workflows.conditions.model import WORST_FIRST, Condition, MetricHealth, Notice
-from workflows.health import Health
+from workflows.health import Health, Queue
 from workflows.messages import CatalogEntry
 
 FOUND = st.lists(
@@ -58,3 +61,61 @@ def test_clocks_that_are_ahead_are_named_by_partition_and_by_the_furthest() -> N
         "topic devices, partition 0: 3 events had times up to 1m after they were published, more than "
         "clock_skew (5s)"
     )
+
+
+ON = plan(
+    Metric(
+        name="m",
+        source=Source.model_validate(
+            {"topic": "t", "key": "k", "time": "t", "columns": {"x": {"type": "string", "path": "a.b"}}}
+        ),
+        expression='latest_event_to_state(x) == "on"',
+    )
+)
+LEAF = next(node.name for node in ON.nodes if node.is_leaf)
+
+
+def leaf(minor: int = 0, unseen: tuple[str, ...] = (), partition: int = 0, **noted: object) -> Health:
+    progress = [{"partition": partition, "major": 0, "minor": minor, "noted": noted}]
+    state = {"progress": progress, **({"unseen_columns": list(unseen)} if unseen else {})}
+    return Health(worker_id=f"{LEAF}.p{partition}", state="ok", status={"state": state})
+
+
+def look_at(*workers: Health, **fields: object) -> tuple[Look, Applied]:
+    applied = Applied(cast(CatalogEntry, None), ON, workers)
+    queue = Queue("q", (), 0, timedelta(0), None)
+    return Look(cast(Client, None), queue, (), (applied,), **fields), applied  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "refused", "is_refusing"), [(0, 1, True), (3, 3, True), (4, 3, False), (9, 0, False)]
+)
+def test_refusing_is_at_least_half_of_the_last_minute(accepted: int, refused: int, is_refusing: bool) -> None:
+    noted = {"recent_accepted": accepted, "recent_refused": refused, "reason": "late: too late"}
+    found = list(refusals.check(*look_at(leaf(minor=5, **noted), leaf(minor=4, recent_refused=100))))
+    assert [one.state for one in found if isinstance(one, Condition)] == ["refusing"] * is_refusing
+    if is_refusing:
+        assert f"{refused} of {accepted + refused} events of topic t" in str(found[0])
+        assert "late: too late" in str(found[0])
+
+
+def test_a_column_is_doubted_when_no_leaf_has_seen_it_and_events_came() -> None:
+    unheard = leaf(unseen=("x",))
+    assert not list(refusals.check(*look_at(unheard)))
+    blind, other = leaf(unseen=("x",), accepted=7), leaf(unseen=("x",), partition=1, accepted=2)
+    [notice] = refusals.check(*look_at(blind, other))
+    assert isinstance(notice, Notice)
+    assert "none of 9 events of topic t had a value at 'a.b'" in str(notice)
+    assert not list(refusals.check(*look_at(blind, leaf(partition=1, accepted=2))))
+
+
+def test_a_broker_that_does_not_answer_is_worse_than_what_waits_and_hides_the_lag() -> None:
+    seen = look_at(leaf(), broker_down="no Pulsar broker answers at pulsar://h:1")
+    assert list(servers.check(*seen)) == [
+        Condition("unreachable", "no Pulsar broker answers at pulsar://h:1")
+    ]
+    assert feeding.lag_of(*seen) is None
+    [notice] = servers.check(*look_at(leaf(), broker_unknown="no address is set for Pulsar"))
+    assert "the lag behind topic t is not known: no address is set for Pulsar" in str(notice)
+    assert not list(servers.check(*look_at(leaf(), waiting={"t": None})))
+    assert feeding.lag_of(*look_at(leaf(), waiting={"t": None})) == 0

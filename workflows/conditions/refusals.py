@@ -32,12 +32,16 @@ def check(look: Look, applied: Applied) -> Iterator[Condition | Notice]:
 
 def latest_noted(applied: Applied) -> dict[int, dict[str, Any]]:
     """What the feeder has noted of each source partition, as the leaf says that has heard last of it."""
+    leaves = {node.name for node in applied.plan.nodes if node.is_leaf}  # others are not told of it
     found: dict[int, tuple[tuple[int, int, int], dict[str, Any]]] = {}
-    for p in (p for health in applied.workers for p in progress_of(health)):
-        rank = int(p["major"]), int(p["minor"]), int(p.get("refused") or 0) + int(p.get("late") or 0)
-        held = found.get(p["partition"])
-        if held is None or rank > held[0]:
-            found[p["partition"]] = rank, p.get("noted") or {}
+    for health in applied.workers:
+        if health.worker_id.rpartition(".")[0] not in leaves:
+            continue
+        for p in progress_of(health):
+            rank = int(p["major"]), int(p["minor"]), int(p.get("refused") or 0) + int(p.get("late") or 0)
+            held = found.get(p["partition"])
+            if held is None or rank > held[0]:
+                found[p["partition"]] = rank, p.get("noted") or {}
     return {partition: noted for partition, (_, noted) in found.items()}
 
 
