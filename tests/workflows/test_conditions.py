@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from timeline_workers.graph.plan import plan
 from timeline_workers.metric import Metric, Source
-from workflows.conditions import Applied, Look, clocks, feeding, refusals, servers
+from workflows.conditions import Applied, Look, behind, clocks, feeding, refusals, servers
 from workflows.conditions.model import WORST_FIRST, Condition, MetricHealth, Notice
 from workflows.health import Health, Queue
 from workflows.messages import CatalogEntry
@@ -119,3 +119,29 @@ def test_a_broker_that_does_not_answer_is_worse_than_what_waits_and_hides_the_la
     assert "the lag behind topic t is not known: no address is set for Pulsar" in str(notice)
     assert not list(servers.check(*look_at(leaf(), waiting={"t": None})))
     assert feeding.lag_of(*look_at(leaf(), waiting={"t": None})) == 0
+
+
+def test_a_result_that_is_behind_its_leaves_is_lagging() -> None:
+    """By more than five seconds of publish time, in any partition; not when it is only a moment behind."""
+    source = Source(topic="devices", key="k", time="t")
+    planned = plan(Metric(name="m", source=source, expression='latest_event_to_state(s) == "x"'))
+    leaf, result = (f"{node.name}.p0" for node in planned.nodes)
+
+    def lagging(*heard: tuple[int, float]) -> list[str | None]:
+        """Entry and seconds of publish time of the result in each partition; the leaf is at (9, 100.0)."""
+
+        def of(worker: str, progress: list[tuple[int, float]]) -> Health:
+            told = [
+                {"partition": p, "major": 1, "minor": entry, "published": round(at * 1e6)}
+                for p, (entry, at) in enumerate(progress)
+            ]
+            return Health(worker_id=worker, state="ok", status={"state": {"progress": told}})
+
+        workers = (of(leaf, [(9, 100.0)] * len(heard)), of(result, list(heard)))
+        applied = Applied(cast(CatalogEntry, None), planned, workers)
+        return [found.worker for found in behind.check(cast(Look, None), applied)]
+
+    assert lagging((9, 100.0), (9, 100.0)) == []
+    assert lagging((8, 96.0), (9, 100.0)) == []
+    assert lagging((9, 100.0), (3, 94.0)) == [result]
+    assert lagging((3, 90.0), (3, 94.0)) == [result]

@@ -9,7 +9,7 @@ from temporalio.client import Client
 from .. import ask
 from ..client_errors import clear_errors
 from ..health import queue_of
-from . import clocks, feeding, neighbours, refusals, servers, workers
+from . import behind, clocks, feeding, neighbours, refusals, servers, workers
 from .look import Applied, Look, look_at
 from .model import Condition, MetricHealth, Notice
 
@@ -19,6 +19,7 @@ CHECKS: tuple[Check, ...] = (
     servers.check,
     workers.check,
     feeding.check,
+    behind.check,
     refusals.check,
     clocks.check,
     neighbours.check,
