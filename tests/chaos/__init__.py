@@ -2,7 +2,7 @@
 
 ``python -m tests.chaos --help``. Modules, from the pure to the connected::
 
-    schedule   which process is killed when, and for how long it stays away: drawn from the seed
+    schedule   which fault falls on what and when: drawn from the seed
     traffic    the events that are sent, good and bad: drawn from the seed
     metrics    what is applied
     judging    what must become of every stored message, by a reading of the semantics of its own
@@ -13,5 +13,13 @@
     asking     questions during the load, and what became of them
     stored     what the broker holds in the end: the truth that everything else is judged by
     comparing  answers, statuses and dead letters against what is expected
-    harness    one run from start to report
+    settling   the end of a run: everything is waited for and compared
+    verdict    whether `timeline get` was truthful, by what it showed and what was so
+    watching   asks for both, once a second
+    by_hand    what people do to workflows by hand
+    faults     what the faults of a schedule do
+    harness    one run from start to reports
+    scene      what a scene is, and the running system it is played on
+    scenes     one kind of fault a file; ``ending_acts`` and ``losing`` have what several share
+    staging    plays one scene, from start to report
 """

@@ -63,7 +63,7 @@ class Asker:
     """Asks until told to stop.
 
     ``span``: seconds of event time in the load; ``needed``: the programs without which no question can be
-    answered; of the ``workers`` one is enough.
+    answered; of the ``workers`` one is enough; ``later``: when event time begins (see ``traffic``).
     """
 
     def __init__(
@@ -74,12 +74,14 @@ class Asker:
         seed: int,
         needed: Sequence[Program],
         workers: Sequence[Program],
+        later: float = 0.0,
     ) -> None:
         self.asked = Asked()
         self._client, self._plans, self._span = client, plans, span
         self._keys: dict[str, list[str | int]] = {}
         self._rng = random.Random(f"questions {seed}")
         self._needed, self._workers = needed, workers
+        self._begin = EPOCH + later
 
     async def run(self, stop: asyncio.Event, progress: Callable[[], float]) -> None:
         """Ask; ``progress``: the share of the load that is sent. Returns when the last has its outcome."""
@@ -106,7 +108,7 @@ class Asker:
         else:
             # Mostly the sessions of the moment, and now and then any of the past.
             recent = known if self._rng.random() < 0.3 else known[-150:]
-            now = EPOCH + share * self._span
+            now = self._begin + share * self._span
             at = round(self._rng.uniform(now - 600 - self._span / 4, now + 30)) * 1_000_000
             query = "value_at"
             question = {"key": self._rng.choice(recent), "at": at, "unit": "us"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -65,7 +65,9 @@ class Differences:
 
 
 class Comparison:
-    """One metric against its source's judged events. ``partitions``: of the topic."""
+    """One metric against its source's judged events. ``partitions``: of the topic; ``forgotten``: keys that
+    are not compared.
+    """
 
     def __init__(
         self, client: Client, planned: Plan, judged: Judged, partitions: int, seed: int, found: Differences
@@ -75,6 +77,7 @@ class Comparison:
         self._watermark = judged.watermark(partitions)
         self._rng = random.Random(f"instants {seed}")
         times = [event.time for event in judged.accepted]
+        self.forgotten: AbstractSet[tuple[type, Key]] = frozenset()
         self._range = (min(times) - 10_000_000, max(times) + 600_000_000)
 
     async def run(self) -> None:
@@ -120,6 +123,8 @@ class Comparison:
         names = Counter((type(key), key) for holder in found for key in holder.keys)
         source = self._plan.metric.source
         wanted = Counter(name for name in self._events if partition_of(name[1], source) == label)
+        for name in self.forgotten:
+            del names[name], wanted[name]
         odd = [name for _, name in ((names - wanted) + (wanted - names))]
         self._found.check("keys of workers", not odd, f"{worker} differs in {len(odd)} keys: {odd[:5]}")
         self._found.archived += sum(len(holder.keys) for holder in found[1:])
@@ -231,8 +236,9 @@ class Letter:
     def of(message: pulsar.Message) -> Letter:
         """Read a message of the dead-letter topic."""
         about = message.properties()
-        ledger, entry, index = map(int, about["position"].split(":"))
-        place = Place(int(about["partition"]), (ledger, entry, index))
+        position, _, incarnation = about["position"].partition("#")
+        ledger, entry, index = map(int, position.split(":"))
+        place = Place(int(about["partition"]), (ledger, entry, index)).in_incarnation(int(incarnation or 0))
         metrics = frozenset(about["metrics"].split(", "))
         return Letter(place, message.partition_key(), message.data(), about["reason"], metrics)
 

@@ -1,39 +1,36 @@
-"""One run, from start to report."""
+"""One run, from start to reports."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from statistics import quantiles
 from time import monotonic
 from typing import Any
 
-import pulsar
 from temporalio.client import Client
 
 from tests.chaos import schedule
 from tests.chaos.asking import Asker, Final
-from tests.chaos.comparing import Comparison, Differences, Letter, account_for
-from tests.chaos.judging import Judged, Message, Place, judge
-from tests.chaos.metrics import metrics
+from tests.chaos.faults import ENDING, Faults
+from tests.chaos.metrics import LONG_LATENESS, metrics
 from tests.chaos.programs import Program, module
-from tests.chaos.stacks import TOPIC, TOPIC_PARTITIONS, Stack
-from tests.chaos.stored import Incomplete, as_message, hole, read_topic
-from tests.chaos.traffic import END, span, traffic
-from timeline_workers.errors import TimelineError
+from tests.chaos.settling import Ending, Settled, Tell, settle
+from tests.chaos.stacks import TOPIC, Stack
+from tests.chaos.traffic import END, EPOCH, span, traffic
+from tests.chaos.verdict import verdict
+from tests.chaos.watching import Watch, watching
 from timeline_workers.graph.plan import Plan, is_global, plan
 from timeline_workers.temporal_client import connect
 from workflows import ask
-from workflows.ask_worker import ask_worker
 from workflows.start import all_workers
 
 DRAIN_SECONDS = 300.0
-LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,10 @@ class Options:
     """What one run does.
 
     ``drain``: seconds after the load until everything must be applied; ``hand_over``: after so many inputs a
-    worker continues as new (None: when Temporal suggests it, which a short run does not live to see).
+    worker continues as new (None: when Temporal suggests it, which a short run does not live to see);
+    ``faults``: of which kinds the kills are (``faults.KINDS``); ``partitions`` of each metric (None: four,
+    and once three); ``watch``: each second `timeline get` is held against the truth, and every worker asked;
+    ``rounds``: so often all of it is done one after the other, on the same data.
     """
 
     seed: int
@@ -52,18 +52,22 @@ class Options:
     feeders: int = 1
     drain: float = DRAIN_SECONDS
     hand_over: int | None = 50
+    faults: tuple[str, ...] = ("kill",)
+    partitions: int | None = None
+    watch: bool = False
+    rounds: int = 1
 
 
 @dataclass(slots=True)
 class Report:
-    """What happened. ``ok``: no difference, no question unanswered, nothing that broke by itself."""
+    """What happened in one round. ``ok``: no difference, no question unanswered, and `get` told no lie."""
 
     options: dict[str, Any]
     stack: str
+    round: int = 0
     kills: list[dict[str, Any]] = field(default_factory=list)
     killed: dict[str, int] = field(default_factory=dict)
     stored: int = 0
-    sent_twice: int = 0
     accepted: dict[str, int] = field(default_factory=dict)
     refused: dict[str, dict[str, int]] = field(default_factory=dict)
     letters: int = 0
@@ -77,53 +81,148 @@ class Report:
     ended_by_themselves: dict[str, int] = field(default_factory=dict)
     cured: dict[str, int] = field(default_factory=dict)
     workers: dict[str, Any] = field(default_factory=dict)
+    get: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether all was as it must be."""
-        return not self.differences and not self.questions.get("failed")
+        return not self.differences and not self.questions.get("failed") and not self.get.get("lies")
+
+    def take(self, settled: Settled) -> None:
+        """Add what was found in the end."""
+        self.shown += settled.shown
+        for one in fields(settled):
+            if one.name != "shown" and hasattr(self, one.name):
+                setattr(self, one.name, getattr(settled, one.name))
 
     def json(self) -> str:
         """The report as JSON."""
         return json.dumps({"ok": self.ok, **asdict(self)}, indent=2, default=str)
 
 
-Tell = Callable[[str], object]
-
-
 async def run(
-    options: Options, stacks: AbstractAsyncContextManager[Stack], name: str, tell: Tell = print
+    options: Options,
+    stacks: AbstractAsyncContextManager[Stack],
+    name: str,
+    tell: Tell = print,
+    reports: Path | None = None,
 ) -> Report:
-    """Run once: start, load and kill, drain, compare. Leaves no process behind, however it ends."""
-    report = Report(asdict(options), name)
+    """Run: start, then each round load and kill, drain, compare. Leaves no process behind, however it ends.
+
+    With ``reports`` each round leaves its report there as soon as it is over, and those that have one are not
+    run again: the stack must then be the one of before, with its data. Ends with the first round that is not
+    as it must be; returns the last.
+    """
+    done = 0 if reports is None else len(list(reports.glob("round-*.json")))
+    report = Report(asdict(options), name, round=done)
     async with stacks as stack:
-        _configure(stack)
+        configure(stack)
         stack.add_programs(options.workers, options.feeders)
         tell(f"chaos: seed {options.seed} on {name}; logs in {stack.directory / 'logs'}")
         await stack.start()
-        async with _supervised(stack):
+        async with supervised(stack):
             client = await connect()
-            plans = [plan(metric) for metric in metrics(TOPIC)]
+            plans = [plan(metric) for metric in metrics(TOPIC, options.partitions)]
             for planned in plans:
                 await ask.apply(client, planned.metric, continue_as_new_after=options.hand_over)
             for feeder in stack.feeders:
                 await feeder.up()
-            finals = await _load(options, stack, client, plans, report, tell)
-            await _settle(options, stack, client, plans, finals, report, tell)
-        report.cured = stack.cured
-        report.ended_by_themselves = {p.name: p.unasked for p in stack.programs.values() if p.unasked}
+            rounds = Rounds(options, stack)
+            for number in range(options.rounds):
+                one = rounds.next()
+                if number < done:
+                    continue
+                report = await _round(one, client, plans, Report(asdict(options), name, round=number), tell)
+                if reports is not None:
+                    (reports / f"round-{number:03}.json").write_text(report.json() + "\n")
+                if not report.ok:
+                    break
     return report
 
 
-def _configure(stack: Stack) -> None:
-    # This process asks, too. What a user has configured elsewhere must not take part.
+@dataclass(frozen=True, slots=True)
+class Round:
+    """``seed`` and ``later`` (see ``traffic``) of what is sent; ``places``: the files of this and all before;
+    ``sent``: the payloads of all of these.
+    """
+
+    options: Options
+    stack: Stack
+    seed: int
+    later: float
+    places: list[Path]
+    sent: frozenset[bytes]
+
+
+class Rounds:
+    """The rounds of a run, in event time one after the other."""
+
+    def __init__(self, options: Options, stack: Stack) -> None:
+        self._options, self._stack = options, stack
+        self._later = 0.0
+        self._places: list[Path] = []
+        self._sent = frozenset([END])
+
+    def next(self) -> Round:
+        """The next one."""
+        number = len(self._places)
+        seed, later = self._options.seed + 1_000_003 * number, self._later
+        self._places.append(self._stack.directory / f"places-{number}")
+        messages = list(traffic(seed, self._options.events, later))
+        self._sent |= {message.payload for message in messages}
+        self._later = messages[-1].at - EPOCH + 2 * LONG_LATENESS
+        return Round(self._options, self._stack, seed, later, list(self._places), self._sent)
+
+
+async def _round(one: Round, client: Client, plans: list[Plan], report: Report, tell: Tell) -> Report:
+    options, stack = one.options, one.stack
+    async with AsyncExitStack() as looking:
+        watch = None
+        if options.watch:
+            watch = await looking.enter_async_context(watching(client, plans, one.places, everybody=True))
+        finals = await _load(one, client, plans, report, tell)
+        ending = Ending(
+            stack, client, plans, options.seed, one.places, stack.partitions, options.drain, one.sent,
+            counts=not ENDING & set(options.faults),
+        )  # fmt: skip
+        report.take(await settle(ending, finals, tell))
+    if watch is not None:
+        report.get = _gets(watch)
+        tell(f"`get`: {report.get}")
+    report.cured = stack.cured
+    report.ended_by_themselves = {p.name: p.unasked for p in stack.programs.values() if p.unasked}
+    return report
+
+
+def _gets(watch: Watch) -> dict[str, Any]:
+    found = verdict(watch.shown, watch.facts)
+    return {
+        "asked": len(watch.shown),
+        "longest_s": round(max(one.ended - one.begun for one in watch.shown), 1),
+        "questions to workers": watch.asked,
+        "unanswered": watch.unanswered,
+        "spells in which answers were old": len(found.spells),
+        "oldest_s": found.oldest,
+        "noticed_s": found.noticed,
+        "ok_again_s": found.again,
+        "lies": [asdict(lie) for lie in found.lies[:20]],
+        "late": found.late[:20],
+    }
+
+
+def configure(stack: Stack, settings: Mapping[str, str] | None = None) -> None:
+    """Have this process, which asks, too, and all programs find the servers of ``stack``, under ``settings``.
+
+    What a user has configured elsewhere must not take part.
+    """
     for name in [n for n in os.environ if n.startswith(("TEMPORAL_", "TIMELINE_"))]:
         del os.environ[name]
-    os.environ.update(stack.environment)
+    os.environ.update({**stack.environment, **(settings or {})})
 
 
 @asynccontextmanager
-async def _supervised(stack: Stack) -> AsyncIterator[None]:
+async def supervised(stack: Stack) -> AsyncIterator[None]:
+    """Start again what ends by itself, for the length of the block."""
     supervising = asyncio.create_task(stack.supervise())
     try:
         yield
@@ -133,24 +232,27 @@ async def _supervised(stack: Stack) -> AsyncIterator[None]:
             await supervising
 
 
-async def _load(
-    options: Options, stack: Stack, client: Client, plans: list[Plan], report: Report, tell: Tell
-) -> list[Final]:
-    kills = schedule.draw(options.seed, options.seconds, options.kills, list(stack.programs))
+async def _load(one: Round, client: Client, plans: list[Plan], report: Report, tell: Tell) -> list[Final]:
+    options, stack = one.options, one.stack
+    workers = sorted({spec.worker_id for planned in plans for spec in all_workers(planned)})
+    kills = schedule.draw(
+        one.seed, options.seconds, options.kills, list(stack.programs), options.faults, workers
+    )
     report.kills = [asdict(kill) for kill in kills]
-    tell("kills: " + ", ".join(f"{k.at:g}s {k.target} ({k.away:g}s)" for k in kills))
+    tell("kills: " + ", ".join(f"{k.at:g}s {k.kind} {k.target} ({k.away:g}s)" for k in kills))
     producer = stack.program("producer", [
-        *module("tests.chaos.producer"), TOPIC, str(stack.directory / "places"),
-        "--seed", str(options.seed), "--events", str(options.events), "--seconds", str(options.seconds),
+        *module("tests.chaos.producer"), TOPIC, str(one.places[-1]), "--later", str(one.later),
+        "--seed", str(one.seed), "--events", str(options.events), "--seconds", str(options.seconds),
     ])  # fmt: skip
+    faults = Faults(stack, client, plans, one.seed, options.hand_over)
     asked = [p for p in plans if not is_global(p.result)]
-    asker = Asker(client, asked, span(options.events), options.seed, stack.needed, stack.workers)
+    asker = Asker(client, asked, span(options.events), one.seed, stack.needed, stack.workers, one.later)
     stop = asyncio.Event()
     begun = monotonic()
     asking = asyncio.create_task(asker.run(stop, lambda: min(1.0, (monotonic() - begun) / options.seconds)))
     try:
         producer.start()
-        await _kill_all(stack, kills, begun, report)
+        await _inflict_all(faults, kills, begun, report)
         await asyncio.to_thread(_wait, producer, options.seconds + options.drain)
         report.load_seconds = round(monotonic() - begun, 1)
         for program in stack.programs.values():
@@ -174,10 +276,11 @@ def _wait(producer: Program, seconds: float) -> None:
         raise RuntimeError(f"the producer ended with code {code}; see {producer.log}")
 
 
-async def _kill_all(stack: Stack, kills: list[schedule.Kill], begun: float, report: Report) -> None:
+async def _inflict_all(faults: Faults, kills: list[schedule.Kill], begun: float, report: Report) -> None:
     async def one(kill: schedule.Kill) -> None:
-        await stack.kill(kill.target, kill.away)
-        report.killed[kill.target] = report.killed.get(kill.target, 0) + 1
+        await faults.inflict(kill)
+        what = kill.target if kill.kind == "kill" else kill.kind
+        report.killed[what] = report.killed.get(what, 0) + 1
 
     async with asyncio.TaskGroup() as tasks:
         for kill in kills:
@@ -208,182 +311,3 @@ def _waits(seconds: list[float]) -> dict[str, Any]:
         "p99_ms": round(cuts[98] * 1000),
         "longest_ms": round(max(seconds, default=0.0) * 1000),
     }
-
-
-async def _settle(
-    options: Options,
-    stack: Stack,
-    client: Client,
-    plans: list[Plan],
-    finals: list[Final],
-    report: Report,
-    tell: Tell,
-) -> None:
-    found = Differences()
-    messages = await asyncio.to_thread(_truth, stack)
-    report.stored = len(messages)
-    sent = {message.payload for message in traffic(options.seed, options.events)} | {END}
-    found.check("payloads are what was sent", {m.payload for m in messages.values()} == sent, "some are not")
-    judged = _judge(plans, messages)
-    for name, one in judged.items():
-        report.accepted[name] = len(one.accepted)
-        report.refused[name] = dict(Counter(one.refused.values()))
-    tell(f"stored: {len(messages):,}; accepted {report.accepted}")
-    begun = monotonic()
-    last = {p: max(m.at for m in messages if m.partition == p) for p in {m.partition for m in messages}}
-    missing = await _applied(client, plans, last, options.drain)
-    report.drain_seconds = round(monotonic() - begun, 1)
-    found.check(
-        "everything is applied in time", not missing, f"not applied after {options.drain:.0f} s: {missing}"
-    )
-    await _compare(options, stack, client, plans, judged, messages, finals, found, report, tell)
-    report.compared, report.differences = dict(found.compared), dict(found.count)
-    report.shown += found.shown
-
-
-def _truth(stack: Stack) -> dict[Place, Message]:
-    confirmed: set[Place] = set()
-    for line in (stack.directory / "places").read_text().splitlines():
-        _, partition, ledger, entry, index = map(int, line.split())
-        confirmed.add(Place(partition, (ledger, entry, index)))
-
-    def complete(found: Mapping[Place, pulsar.Message]) -> str | None:
-        missing = confirmed - found.keys()
-        if missing:
-            return f"{len(missing):,} confirmed messages are missing, such as {min(missing, key=str)}"
-        ended = {place.partition for place, message in found.items() if message.data() == END}
-        if len(ended) < TOPIC_PARTITIONS:
-            return f"only partitions {sorted(ended)} have an end mark"
-        return hole(found)
-
-    found = read_topic(stack.pulsar_url, TOPIC, complete)
-    return {place: as_message(place, message) for place, message in found.items()}
-
-
-def _judge(plans: list[Plan], messages: Mapping[Place, Message]) -> dict[str, Judged]:
-    by_source: dict[str, Judged] = {}
-    result = {}
-    for planned in plans:
-        source = planned.metric.source
-        name = source.model_dump_json()
-        if name not in by_source:
-            by_source[name] = judge(messages.values(), source)
-        result[planned.metric.name] = by_source[name]
-    return result
-
-
-async def _applied(
-    client: Client, plans: list[Plan], last: Mapping[int, tuple[int, int, int]], within: float
-) -> list[str]:
-    """Wait until every worker has heard of the last message of every partition; what has not by then."""
-    waiting = {spec.worker_id for planned in plans for spec in all_workers(planned)}
-    behind: list[str] = []
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within):
-            while waiting:
-                behind = []
-                for worker in sorted(waiting):
-                    try:
-                        status = await ask_worker(client, worker, "status")
-                    except TimelineError as error:
-                        behind.append(f"{worker}: {error}")
-                        continue
-                    if (state := status["state"]) is not None and _reached(state["progress"], last):
-                        waiting.discard(worker)
-                    else:
-                        behind.append(
-                            f"{worker}: {state and state['progress']}, and the last are {dict(last)}"
-                        )
-                if waiting:
-                    await asyncio.sleep(LOOK_SECONDS)
-    return behind if waiting else []
-
-
-def _reached(progress: list[dict[str, Any]], last: Mapping[int, tuple[int, int, int]]) -> bool:
-    reached = {p["partition"]: (p["major"], p["minor"]) for p in progress}
-    return all(
-        reached.get(p, (-1, -1)) >= (ledger, entry * 2**16 + index)
-        for p, (ledger, entry, index) in last.items()
-    )
-
-
-async def _compare(
-    options: Options,
-    stack: Stack,
-    client: Client,
-    plans: list[Plan],
-    judged: Mapping[str, Judged],
-    messages: Mapping[Place, Message],
-    finals: list[Final],
-    found: Differences,
-    report: Report,
-    tell: Tell,
-) -> None:
-    begun = monotonic()
-    due = {place for one in judged.values() for place in one.refused}
-
-    def complete(letters: Mapping[Place, pulsar.Message]) -> str | None:
-        told = {(m.properties()["partition"], m.properties()["position"]) for m in letters.values()}
-        missing = [place for place in due if (str(place.partition), place.text) not in told]
-        return f"{len(missing):,} letters are missing, such as that of {missing[0]}" if missing else None
-
-    dead = await asyncio.to_thread(_read_anyway, stack.pulsar_url, f"{TOPIC}-dead-letter", complete)
-    report.letters = len(dead)
-    report.letters_twice = account_for(map(Letter.of, dead.values()), judged, messages, found)
-    for planned in plans:
-        name = planned.metric.name
-        comparison = Comparison(client, planned, judged[name], TOPIC_PARTITIONS, options.seed, found)
-        trouble = ""
-        try:
-            await comparison.run()
-            if not is_global(planned.result):
-                await comparison.finals(finals)
-        except TimelineError as error:
-            trouble = f"{name}: {error}"
-        found.check("workers answer", not trouble, trouble)
-    report.workers = await _statuses(client, plans, judged, found)
-    tell(f"compared in {monotonic() - begun:.0f} s: {dict(found.compared)}")
-
-
-def _read_anyway(
-    url: str, topic: str, complete: Callable[[Mapping[Place, pulsar.Message]], str | None]
-) -> dict[Place, pulsar.Message]:
-    """What is in the topic, also when something is missing: that is then a difference."""
-    held: dict[Place, pulsar.Message] = {}
-
-    def keep(found: dict[Place, pulsar.Message]) -> str | None:
-        held.update(found)
-        return complete(found)
-
-    with suppress(Incomplete):
-        read_topic(url, topic, keep)
-    return held
-
-
-async def _statuses(
-    client: Client, plans: list[Plan], judged: Mapping[str, Judged], found: Differences
-) -> dict[str, Any]:
-    """Totals of what the workers say of themselves, and whether it is right."""
-    totals: Counter[str] = Counter()
-    metric_of = {spec.worker_id: planned.metric.name for planned in plans for spec in all_workers(planned)}
-    for worker, metric in sorted(metric_of.items()):
-        try:
-            status = await ask_worker(client, worker, "status")
-        except TimelineError as error:
-            found.check("workers answer", False, f"{worker}: {error}")
-            continue
-        state, refused = status["state"], judged[metric].refused.values()
-        for name in ("runs", "refused", "archives"):
-            totals[name] += status[name]
-        totals["workers"] += 1
-        totals["repeated"] += state["repeated"]
-        late = sum(reason == "late" for reason in refused)
-        counted, right = (state["late"], state["refused"]), (late, len(refused) - late)
-        found.check("counts of late and refused", counted == right, f"{worker}: {counted}, {right} is right")
-        too_late = state.get("too_late")
-        found.check("leaves are told nothing too late", not too_late, f"{worker}: {too_late}")
-        words = f"{worker}: {status['last_refusal']}"
-        found.check("workers refuse nothing", not status["refused"], words)
-        found.check("workers are ready", status["ready"], f"{worker}: {status['inputs']}")
-    totals["keys in archives"] = found.archived
-    return dict(totals)

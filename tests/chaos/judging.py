@@ -15,12 +15,19 @@ from timeline_workers.metric import Source
 
 FIRST = -62_135_596_800_000_000  # the year 1, microseconds
 LAST = 253_402_300_799_999_999  # the end of the year 9999
+EVENT_BYTES, STRING_BYTES, KEY_BYTES = 1 << 20, 64 << 10, 1 << 10
 _TYPES = {"string": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
+
+
+LEDGERS = 2**44
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a message stands: the partition of its topic, and (ledger, entry, index in its batch)."""
+    """Where a message stands: the partition of its topic, and (ledger, entry, index in its batch).
+
+    Of a topic that has begun again, the number of the incarnation stands above the 44 bits of the ledger.
+    """
 
     partition: int
     at: tuple[int, int, int]
@@ -28,7 +35,14 @@ class Place:
     @property
     def text(self) -> str:
         """As the properties of a dead letter write it."""
-        return ":".join(map(str, self.at))
+        incarnation, ledger = divmod(self.at[0], LEDGERS)
+        of = f"#{incarnation}" if incarnation else ""
+        return ":".join(map(str, (ledger, *self.at[1:]))) + of
+
+    def in_incarnation(self, number: int) -> Place:
+        """The same place of a topic in that incarnation."""
+        ledger, entry, index = self.at
+        return Place(self.partition, (number * LEDGERS + ledger, entry, index))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,8 @@ class _Refused(Exception):
 
 
 def _key_and_time(message: Message, source: Source) -> tuple[dict[str, Any], str | int, int]:
+    if len(message.payload) > EVENT_BYTES:
+        raise _Refused("too-large")
     try:
         data = json.loads(message.payload.decode(), parse_float=Decimal, parse_constant=_no_constant)
     except ValueError:
@@ -133,6 +149,8 @@ def _key(value: Any) -> str | int:
         raise _Refused("wrong-key-type")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise _Refused("int-out-of-range")
+    if isinstance(value, str) and len(value.encode()) > KEY_BYTES:
+        raise _Refused("too-large")
     return value
 
 
@@ -161,6 +179,8 @@ def _column(value: Any, declared: str) -> Any:
         value = float(value)
     if isinstance(value, bool) != (declared == "bool") or not isinstance(value, _TYPES[declared]):
         raise _Refused("wrong-type")
+    if isinstance(value, str) and len(value.encode()) > STRING_BYTES:
+        raise _Refused("too-large")
     if declared == "float":
         assert isinstance(value, int | float)
         return float(value)

@@ -15,8 +15,8 @@ BY_CDN = """duration_where(latest_event_to_state(playerStateChange) == "buffer")
     | aggregate(group_by(cdnChange), count, sum)"""
 
 
-def metrics(topic: str) -> list[Metric]:
-    """The metrics of a run over ``topic``.
+def metrics(topic: str, partitions: int | None = None) -> list[Metric]:
+    """The metrics of a run over ``topic``, with so many ``partitions`` each (None: four, and once three).
 
     All but the second share their source, and so leaves; the last is the first again, with one worker for
     all derived nodes of a partition. The second declares a column more and is more patient: an event that is
@@ -24,11 +24,12 @@ def metrics(topic: str) -> list[Metric]:
     are idle, and many come back.
     """
     patient = {**_PLAYER, "bitrate": "int"}
+    many, fewer = partitions or 4, partitions or 3
     return [
-        _metric("chaos-cirr", CIRR, topic, _PLAYER, LATENESS, 4),
-        _metric("chaos-counts", COUNTS, topic, patient, LONG_LATENESS, 3, key_ttl=20_000_000),
-        _metric("chaos-by-cdn", BY_CDN, topic, _PLAYER, LATENESS, 4),
-        _metric("chaos-cirr-fused", CIRR, topic, _PLAYER, LATENESS, 4, fuse=True),
+        _metric("chaos-cirr", CIRR, topic, _PLAYER, LATENESS, many),
+        _metric("chaos-counts", COUNTS, topic, patient, LONG_LATENESS, fewer, key_ttl=20_000_000),
+        _metric("chaos-by-cdn", BY_CDN, topic, _PLAYER, LATENESS, many),
+        _metric("chaos-cirr-fused", CIRR, topic, _PLAYER, LATENESS, many, fuse=True),
     ]
 
 

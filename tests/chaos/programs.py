@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -88,6 +89,34 @@ class Program:
         _let_go(self.process)
         return True
 
+    @property
+    def processes(self) -> list[int]:
+        """The ids of the program's own processes, its guard left out."""
+        return [] if self.process is None or not self.running else _descendants(self.process.pid)
+
+    def freeze(self) -> bool:
+        """SIGSTOP to the program, not to its guard; False when it is away."""
+        found = self.processes
+        if found:
+            self.downs.append((monotonic(), None))
+        for pid in found:
+            _signal(pid, signal.SIGSTOP)
+        return bool(found)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        for pid in self.processes:
+            _signal(pid, signal.SIGCONT)
+        if self.downs and self.downs[-1][1] is None:
+            self.downs[-1] = self.downs[-1][0], monotonic()
+
+    def limit_memory(self, more: int) -> None:
+        """Give each of the program's processes at most ``more`` bytes of address space beyond what it has."""
+        for pid in self.processes:
+            status = Path(f"/proc/{pid}/status").read_text()
+            size = next(int(line.split()[1]) * 1024 for line in status.splitlines() if "VmSize" in line)
+            resource.prlimit(pid, resource.RLIMIT_AS, (size + more, size + more))
+
     async def up(self) -> None:
         """Start it if need be and return when it is ready; raises NotReady.
 
@@ -140,3 +169,18 @@ def _let_go(process: subprocess.Popen[bytes]) -> None:
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _descendants(pid: int) -> list[int]:
+    """The children of a process, theirs, and so on."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *_descendants(child)]
+    return found

@@ -26,8 +26,8 @@ LOOK_SECONDS = 0.1
 @dataclass
 class Stack:
     """``servers`` in the order to start them, ``workers`` and ``feeders``; ``environment``: how these find
-    the servers. ``needed``: the servers without which no worker can be asked. ``cured``: what was
-    sick and has been started again, how often.
+    the servers; ``partitions``: of the topic. ``needed``: the servers without which no worker can be asked.
+    ``cured``: what was sick and has been started again, how often.
     """
 
     directory: Path
@@ -35,6 +35,7 @@ class Stack:
     needed: list[Program]
     environment: Mapping[str, str]
     pulsar_url: str
+    partitions: int = TOPIC_PARTITIONS
     workers: list[Program] = field(default_factory=list)
     feeders: list[Program] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
@@ -89,9 +90,11 @@ class Stack:
 
 
 @asynccontextmanager
-async def stack_of(directory: Path, *, real_broker: bool, cluster: bool) -> AsyncIterator[Stack]:
+async def stack_of(
+    directory: Path, *, real_broker: bool, cluster: bool, partitions: int = TOPIC_PARTITIONS
+) -> AsyncIterator[Stack]:
     """The servers of a run in ``directory``, not started yet: Temporal's dev server over a file, or its four
-    services over PostgreSQL; the embedded broker, or Apache Pulsar.
+    services over PostgreSQL; the embedded broker, or Apache Pulsar; a topic of so many ``partitions``.
 
     At the end everything that was started is stopped, however the block is left. Raises
     PulsarUnavailableError or ClusterUnavailableError where these cannot be had.
@@ -111,14 +114,16 @@ async def stack_of(directory: Path, *, real_broker: bool, cluster: bool) -> Asyn
         if real_broker:
             with_broker = standalone(directory / "pulsar", port=pulsar, admin_port=admin)
             broker = await asyncio.to_thread(stack.enter_context, with_broker)
-            servers.append(RealBroker.of(broker))
+            servers.append(RealBroker.of(broker, partitions))
         else:
             # The directory looks as `timeline dev` leaves it, with its lock held: so feeders take turns.
             stack.enter_context(embedded._exclusive(directory))
             addresses = Addresses(temporal=address, pulsar=url, ui="", pid=os.getpid(), data_dir=directory)
             (directory / "addresses.json").write_text(addresses.model_dump_json())
-            servers.append(embedded_broker(directory, pulsar))
-        running = Stack(directory, servers, needed, settings(address, url, directory), url)
+            servers.append(embedded_broker(directory, pulsar, partitions))
+        running = Stack(
+            directory, servers, needed, settings(address, url, directory), url, partitions=partitions
+        )
         stack.callback(stop_all, running)
         yield running
 
@@ -159,10 +164,10 @@ def cluster_services(cluster: Cluster) -> list[Program]:
     return programs
 
 
-def embedded_broker(directory: Path, port: int) -> Program:
+def embedded_broker(directory: Path, port: int, partitions: int = TOPIC_PARTITIONS) -> Program:
     """The embedded broker."""
     (directory / "pulsar").mkdir(parents=True, exist_ok=True)
-    command = embedded._pulsar_command(directory, port, TOPIC_PARTITIONS)
+    command = embedded._pulsar_command(directory, port, partitions)
     log = directory / "logs" / "broker.log"
     stuck = embedded.StuckConsumers(log)
     return Program("broker", command, log, ready=lambda: accepts(port), sick=stuck.noticed)
@@ -172,15 +177,24 @@ class RealBroker(Program):
     """Apache Pulsar; its topic is made when it first serves."""
 
     broker: Broker
+    partitions: int
 
     @classmethod
-    def of(cls, broker: Broker) -> RealBroker:
+    def of(cls, broker: Broker, partitions: int) -> RealBroker:
         """The program that runs ``broker``, which runs already."""
         made = cls("broker", [], broker.log, ready=partial(asyncio.to_thread, broker.serves))
-        made.broker = broker
+        made.broker, made.partitions = broker, partitions
         made.process = broker.process
-        made.once = partial(broker.create_topic, TOPIC, TOPIC_PARTITIONS)
+        made.once = made._create_topic
         return made
+
+    def _create_topic(self) -> None:
+        """Unless an earlier run on the same data has."""
+        path = f"persistent/public/default/{TOPIC}"
+        if f"persistent://public/default/{TOPIC}" not in self.broker.admin(
+            "GET", path.rpartition("/")[0] + "/partitioned"
+        ):
+            self.broker.create_topic(TOPIC, self.partitions)
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start it again."""

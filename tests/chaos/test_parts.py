@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 from zlib import crc32
 
 import pytest
 
 from tests.chaos import expected
 from tests.chaos.comparing import Differences, Letter, account_for
+from tests.chaos.faults import KINDS
+from tests.chaos.harness import Options, Rounds
 from tests.chaos.judging import Judged, Message, Place, by_key, judge
 from tests.chaos.metrics import LATENESS, metrics
-from tests.chaos.schedule import draw, pace
+from tests.chaos.schedule import ON_WORKFLOWS, draw, pace
+from tests.chaos.stacks import Stack
 from tests.chaos.stored import hole
-from tests.chaos.traffic import END, Message as Sent, ends, traffic
+from tests.chaos.traffic import END, Message as Sent, ends, still, traffic
 from tests.oracle.oracle import timeline, without_events
 from timeline_workers.answers import Change
 from timeline_workers.evaluation import evaluate
@@ -46,6 +50,40 @@ def test_one_seed_draws_one_schedule_and_another_another() -> None:
     assert pace(5, 1_000, 60) == pace(5, 1_000, 60)
     assert list(traffic(5, 500)) == list(traffic(5, 500))
     assert list(traffic(5, 500)) != list(traffic(6, 500))
+
+
+def test_faults_of_all_kinds_are_drawn_and_those_on_workflows_fall_on_workflows() -> None:
+    """Kills alone are drawn as ever, whatever else there is; the same arguments give the same schedule."""
+    workflows = ["leaf.p0", "and.p0"]
+    faults = draw(5, 60, 200, TARGETS, KINDS, workflows)
+    assert {fault.kind for fault in faults} == set(KINDS)
+    assert {fault.target in workflows for fault in faults if fault.kind in ON_WORKFLOWS} == {True}
+    assert {fault.target in TARGETS for fault in faults if fault.kind not in ON_WORKFLOWS} == {True}
+    assert faults == draw(5, 60, 200, TARGETS, KINDS, workflows)
+    assert [replace(fault, kind="kill", target="") for fault in faults] == [
+        replace(fault, target="") for fault in draw(5, 60, 200, TARGETS)
+    ]
+
+
+def test_rounds_follow_one_another_in_event_time_and_know_all_that_was_sent(tmp_path: Path) -> None:
+    """An event of a later round is late for no metric because of an earlier one, nor the other way round."""
+    rounds = Rounds(Options(3, 10.0, 400, 0), Stack(tmp_path, [], [], {}, ""))
+    first, second = rounds.next(), rounds.next()
+    assert first.places == second.places[:1]
+    assert first.sent < second.sent
+    of_first = list(traffic(first.seed, 400, first.later))
+    of_second = list(traffic(second.seed, 400, second.later))
+    assert {message.payload for message in of_first + of_second} | {END} == second.sent
+    assert min(message.at for message in of_second) > max(message.at for message in of_first)
+
+
+def test_events_that_stand_still_are_fine_and_hardly_apart() -> None:
+    """They are accepted by every metric, beside a stream that has come as far."""
+    messages = stored(list(still(1, 500, 60.0)))
+    for metric in (CIRR, COUNTS):
+        judged = judge(messages, metric.source)
+        assert len(judged.accepted) == 500
+        assert max(e.time for e in judged.accepted) - min(e.time for e in judged.accepted) < 1_000_000
 
 
 @pytest.mark.parametrize("seed", range(20))

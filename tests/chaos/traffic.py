@@ -40,8 +40,11 @@ _STATES = ("play", "buffer", "pause", "play", "buffer", "error", "init")
 _CDNS = ("CDN1", "CDN2", "CDN3")
 
 
-def traffic(seed: int, count: int) -> Iterator[Message]:
-    """``count`` messages in the order to send them; the same arguments give the same messages."""
+def traffic(seed: int, count: int, later: float = 0.0) -> Iterator[Message]:
+    """``count`` messages in the order to send them; the same arguments give the same messages.
+
+    ``later``: their event times are so many seconds later than those of another run's.
+    """
     rng = random.Random(f"traffic {seed}")
     held: list[Message] = []
     given = number = 0
@@ -51,7 +54,7 @@ def traffic(seed: int, count: int) -> Iterator[Message]:
         number += 1
         heapq.heappush(held, Message(at, number, str(key), payload))
 
-    for time, key, columns in _sessions(rng):
+    for time, key, columns in _sessions(rng, EPOCH + later):
         while held and held[0].at <= time:
             yield heapq.heappop(held)
             given += 1
@@ -75,6 +78,17 @@ def traffic(seed: int, count: int) -> Iterator[Message]:
             put(time, key, _written(key, f"{below[:-6]}.{below[-6:]}", {"playerStateChange": "error"}))
 
 
+def still(seed: int, count: int, later: float) -> Iterator[Message]:
+    """``count`` fine events in hardly more than an instant of event time, ``later`` seconds after the first
+    events of a run: they make no event of another stream late.
+    """
+    rng = random.Random(f"still {seed}")
+    for number in range(count):
+        key = f"still-{seed}-{number % CONCURRENT}"
+        time = round(EPOCH + later + number * 0.0001, 4)
+        yield Message(time, number, key, _encode(key, time, _columns(rng, number // CONCURRENT)))
+
+
 def ends() -> list[Message]:
     """Messages that are no events, some for each partition of a topic, to be sent last."""
     return [Message(0.0, i, f"end-{i}", END) for i in range(ENDS)]
@@ -89,11 +103,11 @@ def _name(session: int) -> str | int:
     return session if session % 50 == 7 else f"s{session:06d}"
 
 
-def _sessions(rng: random.Random) -> Iterator[tuple[float, str | int, dict[str, Any]]]:
+def _sessions(rng: random.Random, epoch: float) -> Iterator[tuple[float, str | int, dict[str, Any]]]:
     """(time, key, columns) in order of time, without end."""
     queue: list[tuple[float, int, int]] = []
     for session in range(CONCURRENT):
-        heapq.heappush(queue, (EPOCH + rng.uniform(0, EVENTS_PER_SESSION * GAP), session, 0))
+        heapq.heappush(queue, (epoch + rng.uniform(0, EVENTS_PER_SESSION * GAP), session, 0))
     begun = CONCURRENT
     while True:
         time, session, step = heapq.heappop(queue)

@@ -1,0 +1,147 @@
+"""Acts that end workflows of every kind by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from tests.chaos.metrics import CIRR
+from tests.chaos.scene import Act, Course, Scene, SceneError, Step, few
+from tests.chaos.stacks import TOPIC
+from timeline_workers.errors import TimelineError
+from timeline_workers.graph.plan import plan
+from workflows import ask
+from workflows.ask_keys import archives_of
+from workflows.ask_worker import ask_worker
+from workflows.messages import DRIVER_ID
+
+DRILL_SECONDS = 3.0
+KINDS = {
+    "leaf": "a leaf that three metrics share",
+    "derived": "a worker between leaf and result",
+    "result": "a worker that answers for a metric",
+    "fused": "a fused worker",
+    "aggregate": "an aggregate's worker",
+    "catalog": "the catalog",
+}
+
+End = Callable[[Client, str], Awaitable[None]]
+
+
+def acts(verb: str, end: End) -> Scene:
+    """A scene in which ``end`` is done to every kind of workflow, and `timeline apply` by an operator."""
+    by_kind = [
+        Act(
+            kind,
+            f"{words}: `temporal workflow {verb}`",
+            _ended(kind, end),
+            Course.apply,
+            operator="`timeline apply` of the metrics",
+            wrong=_readers(kind),
+        )
+        for kind, words in KINDS.items()
+    ]
+    driver = Act(
+        "driver",
+        f"the driver of a metric that is being applied: `temporal workflow {verb}`",
+        _driver(end),
+        Course.apply,
+        operator="`timeline apply` again",
+    )
+    archive = Act(
+        "archive",
+        f"an archive of keys: `temporal workflow {verb}`",
+        _archive(end),
+        operator="nothing helps: `get` goes on saying so",
+        lost="the keys of that archive, in that metric",
+        ends=frozenset({"failing", "gap"}),
+    )
+    return Scene(
+        name=verb,
+        about=f"`temporal workflow {verb}` of every kind of workflow",
+        acts=(*by_kind, driver, archive),
+        set_up=until_archived,
+        # What a leaf that was started anew has counted again is not what those beside it have.
+        counts=False,
+    )
+
+
+def _ended(kind: str, end: End) -> Step:
+    async def inflict(course: Course) -> None:
+        await end(course.client, course.of_kind(kind))
+
+    return inflict
+
+
+def _readers(kind: str) -> Callable[[Course], list[str]]:
+    """The metrics that lack a worker: those whose plans have it."""
+
+    def wrong(course: Course) -> list[str]:
+        if kind == "catalog":
+            return [planned.metric.name for planned in course.plans]
+        worker = course.of_kind(kind)
+        return [p.metric.name for p in course.plans if worker in course.workers_of(p)]
+
+    return wrong
+
+
+async def until_archived(course: Course) -> None:
+    """Keys have left for an archive, as idle ones do when their worker begins another run."""
+    worker = course.result("counts")
+    begun = monotonic()
+
+    async def there() -> bool:
+        nonlocal begun
+        if monotonic() - begun > DRILL_SECONDS:
+            await course.client.get_workflow_handle(worker).signal("continue_as_new")
+            begun = monotonic()
+        return bool(await archives_of(course.client, worker))
+
+    await course.until(there, "keys have left for an archive", 90)
+
+
+def _archive(end: End) -> Step:
+    async def inflict(course: Course) -> None:
+        worker = course.of_kind("archive")
+        page = await ask_worker(course.client, worker, "keys", {"after": 0, "limit": 10_000})
+        course.forgotten["chaos-counts"] = {(type(key), key) for key in page["keys"]}
+        await end(course.client, worker)
+
+    return inflict
+
+
+def _driver(end: End) -> Step:
+    async def inflict(course: Course) -> None:
+        """The driver waits for worker processes, which stand still; there it is ended."""
+        name = "chaos-later"
+        metric = few(TOPIC)[0].model_copy(update={"name": name, "expression": CIRR.replace("5s", "7s")})
+        for worker in course.stack.workers:
+            worker.freeze()
+        try:
+            applying = asyncio.create_task(ask.apply(course.client, metric))
+            driver = DRIVER_ID.format(metric=name)
+
+            async def ended() -> bool:
+                with suppress(RPCError):
+                    await end(course.client, driver)
+                    return True
+                return False
+
+            await course.until(ended, "the driver is there, and ended")
+        finally:
+            for worker in course.stack.workers:
+                worker.thaw()
+        try:
+            await applying
+        except TimelineError as error:
+            course.tell(f"    apply says: {error}")
+        else:
+            raise SceneError("`timeline apply` succeeded though its driver was ended")
+        course.plans.append(plan(metric))
+
+    return inflict

@@ -1,0 +1,52 @@
+"""Long runs, questions all the time, and kills: what a query makes of a run must not stay."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.chaos.metrics import metrics
+from tests.chaos.scene import Act, Course, Scene
+from timeline_workers import embedded
+from workflows.start import all_workers
+
+
+async def kills(course: Course) -> None:
+    """A worker process is killed every 16 s, while everybody is asked with `temporal workflow query`, too."""
+    asking = asyncio.create_task(_ask_all(course))
+    try:
+        for turn in range(4):
+            await asyncio.sleep(16)
+            await course.stack.kill(f"worker-{turn % 2}", 0.5)
+    finally:
+        asking.cancel()
+
+
+async def _ask_all(course: Course) -> None:
+    binary = embedded._temporal_binary()
+    workers = sorted({spec.worker_id for planned in course.plans for spec in all_workers(planned)})
+    address = course.stack.environment["TEMPORAL_ADDRESS"]
+    while True:
+        for worker in workers:
+            process = await asyncio.create_subprocess_exec(
+                *(binary, "workflow", "query", "--workflow-id", worker, "--type", "status"),
+                *("--address", address),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+
+SCENE = Scene(
+    name="queries",
+    about="runs without end, a question to every worker each second, and `temporal workflow query` in a loop",
+    acts=(Act("kills", "a worker process is killed every 16 s, four times", kills, hold=15, within=90),),
+    hand_over=None,
+    everybody=True,
+    rate=20,
+    metrics=lambda topic: metrics(topic, 2),
+)
