@@ -230,7 +230,9 @@ class Supervisor:
         with self._changed:
             pause = 0.0
             if not self._stopping and running.state == "running" and not running.asked:
-                if running.gives_up(monotonic(), self.patience, code):
+                # What a job that is held serves may be what this one needs.
+                held = any(one.state == "held" for one in self._running.values())
+                if running.gives_up(monotonic(), self.patience, code) and not held:
                     self._give_up(running, code)
                     return False
                 pause = running.pause()

@@ -19,7 +19,7 @@ from ..client_errors import clear_errors
 from ..health import Health, Queue, examine
 from ..messages import CatalogEntry
 
-BROKER_SECONDS = 5.0
+BROKER_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
