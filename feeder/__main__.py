@@ -24,6 +24,7 @@ from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, TopicFeeder, T
 from .gaps import GapError, Gaps
 from .intake import Begin, BeginError
 from .leaves import LeafLostError, Leaves
+from .repair import Repair
 from .report import Counts, configure_logging, reasons, report, summary
 from .retry import persist
 from .turn import turn
@@ -119,7 +120,7 @@ async def _run(
     await asyncio.to_thread(lambda: connect_pulsar(url).close())  # a wrong address ends the program
     temporal = await connect_temporal()
     catalog = Catalog(temporal, only)
-    leaves = Leaves(temporal, catalog.needs)
+    leaves = Leaves(temporal, catalog.needs, catalog.workers)
     counts: dict[str, Counts] = {}
     gaps: dict[str, Gaps] = {}
     async with stop_signals() as stop, turn(url, subscription, stop) as mine:
@@ -128,6 +129,7 @@ async def _run(
         collect_seldom()
         log.info("feeder started", pulsar=url, temporal=temporal.service_client.config.target_host)
         telling = asyncio.create_task(report(counts, leaves, stop))
+        looking = asyncio.create_task(Repair(temporal, catalog).go_on(stop))
 
         def feeder(topic: str) -> TopicFeeder:
             return TopicFeeder(
@@ -149,7 +151,8 @@ async def _run(
             failed = await _feed_topics(catalog, feeder, stop)
         finally:
             stop.set()
-            await telling
+            looking.cancel()
+            await asyncio.wait([telling, looking])
     totals = summary(counts.values(), leaves.signals, 0.0)
     log.info("feeder stopped", **totals, reasons=reasons(counts.values()))
     return 1 if failed else 0
@@ -206,7 +209,7 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
             return
         except ConnectionFailedError as error:
             log.error("the broker does not answer; trying again", topic=topic, error=str(error))
-        except (GapError, TopicGrewError) as error:
+        except (GapError, TopicGrewError, LeafLostError) as error:
             log.info("subscribing again", topic=topic, because=str(error))
             pause = GAP_SECONDS
         except TimelineError as error:

@@ -78,7 +78,7 @@ class Backfill:
         feeder's turn. They are not fed live meanwhile.
         """
         live = fed.live
-        behind = lacking(fed, progress)
+        behind = lacking(fed, progress, self._leaves.incomplete)
         for partition in fed.reached:
             fed.level[partition] = frozenset(fed.group.leaves)
         if not behind or len(behind) == len(live.leaves):
@@ -201,6 +201,8 @@ class Backfill:
                     for worker, label in workers_of(replay.group):
                         told = clock.progress()
                         tasks.create_task(self._leaves.tell(replay.group, worker, label, told))
+            if fed.taken_up:
+                await self._leaves.complete(fed.live if replay.whole else replay.group)
             log.info(
                 "the past is read",
                 topic=fed.group.source.topic,

@@ -6,12 +6,28 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 import structlog
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import Plan, plan
+from timeline_workers.graph.plan import (
+    KEY_LABEL,
+    Plan,
+    WorkerSpec,
+    all_worker_names,
+    global_workers,
+    partition_labels,
+    plan,
+    workers,
+)
+from workflows.catalog_client import start_again
 from workflows.messages import CATALOG_ID, CatalogEntry, CatalogState
+from workflows.start import all_workers
 
 from .route import Group, groups_of
 
@@ -19,14 +35,17 @@ log = structlog.get_logger("feeder")
 
 
 class Catalog:
-    """The groups to feed, by topic. ``only``: names of the metrics to feed (default: all)."""
+    """The groups to feed, by topic, and who else is registered. ``only``: names of the metrics to feed
+    (default: all).
+    """
 
     def __init__(self, client: Client, only: Collection[str] = ()) -> None:
         self._client = client
         self._only = frozenset(only)
         self._reading = asyncio.Lock()
         self._seen: tuple[str, int] | None = None
-        self._plans: dict[str, Plan] = {}
+        self._ended = ""  # the run of a catalog of which it was said that it cannot be started again
+        self._plans: dict[str, Plan] = {}  # of all registered metrics
         self._missing: frozenset[str] = frozenset()
         self.topics: dict[str, list[Group]] = {}
         self.metrics: tuple[str, ...] = ()
@@ -63,14 +82,67 @@ class Catalog:
         if seen == self._seen:
             return False
         if description.status is not WorkflowExecutionStatus.RUNNING:
-            return self._take(seen, [])
+            await self._start_again(description)
+            return False
         state = await handle.query("routing", result_type=CatalogState)
         return self._take(seen, state.entries)
+
+    async def _start_again(self, ended: WorkflowExecutionDescription) -> None:
+        """Start the catalog again where it was ended by hand; meanwhile go on with what is known."""
+        how = "ended" if ended.status is None else ended.status.name.lower()
+        try:
+            state = await start_again(self._client)
+        except (RPCError, WorkflowQueryFailedError) as error:
+            if ended.run_id != self._ended:
+                log.error(
+                    "the catalog has ended and cannot be started again for now; feeding what it had last",
+                    catalog=CATALOG_ID,
+                    how=how,
+                    error=str(error),
+                )
+            self._ended = ended.run_id
+            return
+        if state is not None:
+            log.warning(
+                "the catalog had ended and has been started again with the metrics that it had",
+                catalog=CATALOG_ID,
+                how=how,
+                metrics=[entry.metric.name for entry in state.entries],
+            )
 
     async def needs(self, node: str) -> bool:
         """Whether, as of now, a registered metric needs the leaf ``node``. Raises RPCError."""
         await self.refresh()
         return any(node in group.leaves for groups in self.topics.values() for group in groups)
+
+    async def workers(self, label: str) -> list[WorkerSpec]:
+        """The workers of partition ``label``, and those that hear every partition, of all registered metrics
+        that have it, as of now. Raises RPCError.
+        """
+        await self.refresh()
+        found: list[WorkerSpec] = []
+        for planned in self._plans.values():
+            if label in partition_labels(planned):
+                found += [*workers(planned, label), *global_workers(planned)]
+            elif label.startswith(KEY_LABEL) and not partition_labels(planned):
+                found += workers(planned, label)
+        return found
+
+    async def all_workers(self) -> dict[str, WorkerSpec]:
+        """Every worker of all registered metrics by its id, children before parents, as of now; without trees
+        of keys, of which only the server knows which there are. Raises RPCError.
+        """
+        await self.refresh()
+        return {spec.worker_id: spec for planned in self._plans.values() for spec in all_workers(planned)}
+
+    def look_again(self) -> None:
+        """Have whoever feeds look again who has what, as when a metric was applied or removed."""
+        self.version += 1
+
+    def metrics_of(self, worker: str) -> list[str]:
+        """The registered metrics that have ``worker``, as last seen."""
+        name = worker.rpartition(".")[0]
+        return [metric for metric, planned in self._plans.items() if name in all_worker_names(planned)]
 
     def _take(self, seen: tuple[str, int] | None, entries: Sequence[CatalogEntry]) -> bool:
         if seen is None and self._seen is None and not self._plans:
@@ -81,8 +153,6 @@ class Catalog:
         plans: dict[str, Plan] = {}
         for entry in entries:
             metric = entry.metric
-            if self._only and metric.name not in self._only:
-                continue
             known = self._plans.get(metric.name)
             if known is not None and known.metric == metric:
                 plans[metric.name] = known
@@ -96,8 +166,9 @@ class Catalog:
             self._tell_missing()
             return False
         self._plans = plans
-        self.topics = groups_of(plans.values())
-        self.metrics = tuple(sorted(plans))
+        fed = {name: planned for name, planned in plans.items() if not self._only or name in self._only}
+        self.topics = groups_of(fed.values())
+        self.metrics = tuple(sorted(fed))
         self._tell_missing()
         log.info("metrics", names=list(self.metrics), topics=sorted(self.topics))
         return True

@@ -56,6 +56,8 @@ BATCH_WAIT_MS = 500
 PARTITIONS_SECONDS = 5.0
 # A topic that has brought nothing for so long since it was opened is quiet, not slow.
 QUIET_SECONDS = 1.0
+# A partition that has brought nothing for so long, while others have.
+SILENT_SECONDS = 5.0
 
 
 class TopicGrewError(TimelineError):
@@ -164,7 +166,9 @@ class TopicFeeder:
                 else:
                     await self._rest(groups)
                 for group in groups:
-                    if group.undelivered is not None and not group.whole:
+                    # Others may go on without a pause for as long as some partition brings nothing.
+                    silent = not (group.woken or group.taken_up) and self._is_open_for(SILENT_SECONDS)
+                    if (group.undelivered is not None or silent) and not group.whole:
                         await self._takeover.in_silence(group)
                     await self._silence.let_rise(group)
             for group in await self._current():
@@ -223,7 +227,8 @@ class TopicFeeder:
         """
         after: dict[int, Offset | None] = dict.fromkeys(range(self._partitions))
         for group in self._catalog.topics.get(self.topic, []):
-            for partition, reached in stand(group, await self._leaves.progress(group)).items():
+            progress = await self._leaves.progress(group)
+            for partition, reached in stand(group, progress, self._leaves.incomplete).items():
                 if partition not in after:
                     continue  # the topic had more partitions once
                 held = after[partition]
@@ -328,9 +333,11 @@ class TopicFeeder:
                 continue
             if self._leaves.owes(fed.live):
                 await fed.tell(self._leaves)
-            quiet = monotonic() - self._opened >= QUIET_SECONDS
-            if quiet and (not fed.woken or fed.unchecked):
+            if self._is_open_for(QUIET_SECONDS) and (not fed.woken or fed.unchecked):
                 await self._takeover.in_silence(fed)
+
+    def _is_open_for(self, seconds: float) -> bool:
+        return monotonic() - self._opened >= seconds
 
     def _acknowledge(self) -> None:
         # What a replay misses must stay in the broker.

@@ -6,7 +6,7 @@ have had them; that leaves are *level* in a partition, that they are known to ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
@@ -82,6 +82,11 @@ class FedGroup:
     def lacks_past(self) -> bool:
         """Whether some leaf is not fed live or may lack something: the broker must keep what it has."""
         return bool(self.replays) or self.waiting is not None or self.undelivered is not None
+
+    @property
+    def taken_up(self) -> bool:
+        """Whether of every partition it is known where the leaves are."""
+        return self.undelivered is None and len(self.skip) >= self.partitions
 
     @property
     def live(self) -> Group:
@@ -163,22 +168,37 @@ def place(reached: Reached | None) -> Offset | None:
     return None if reached is None or reached.offset == SILENT.offset else reached.offset
 
 
-def stand(group: Group, progress: Mapping[str, Mapping[int, Reached]]) -> dict[int, Reached]:
+def stand(
+    group: Group, progress: Mapping[str, Mapping[int, Reached]], incomplete: Collection[str] = ()
+) -> dict[int, Reached]:
     """How far ``group`` is to be taken to be, by what its workers say (see ``resume``). Leaves that have had
     nothing of a partition are new, and do not count: they get the past by themselves.
+
+    So do those of which some workers are ``incomplete``, having been ended and started again, as long as
+    there is a leaf without such. Else nobody knows but who is furthest behind. (Where all are, the group is a
+    new one, which goes through the past as a whole.)
     """
-    journal, _ = group.journal()
+    everyone = [worker for worker, _ in workers_of(group)]
+    mended = _names(incomplete) if any(worker not in incomplete for worker in everyone) else set()
+    apart = mended if not mended.issuperset(_names(everyone)) else set()
+    first = group.journal()[0]
+    journal = {} if first.rpartition(".")[0] in mended else progress.get(first, {})
     leaves: dict[str, list[Mapping[int, Reached]]] = {}
-    for worker, _ in workers_of(group):
-        leaves.setdefault(worker.rpartition(".")[0], []).append(progress.get(worker, {}))
+    for worker in everyone:
+        if (name := worker.rpartition(".")[0]) not in apart:
+            leaves.setdefault(name, []).append(progress.get(worker, {}))
     found: dict[int, Reached] = {}
     for partition in sorted({p for reached in progress.values() for p in reached}):
         told = ([each.get(partition, SILENT) for each in leaf] for leaf in leaves.values())
         fed = [at for leaf in told if any(r.offset != SILENT.offset for r in leaf) for at in leaf]
-        reached = resume(progress.get(journal, {}).get(partition), fed)
+        reached = resume(journal.get(partition), fed)
         if reached is not None:
             found[partition] = reached
     return found
+
+
+def _names(workers: Iterable[str]) -> set[str]:
+    return {worker.rpartition(".")[0] for worker in workers}
 
 
 def added(
@@ -212,19 +232,24 @@ def final(
     return max(finals, default=None)
 
 
-def lacking(fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> set[str]:
+def lacking(
+    fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]], incomplete: Collection[str] = ()
+) -> set[str]:
     """The live leaves that may not have had everything that the group has been fed.
 
     Of each leaf its first worker counts, which hears last (``Leaves.deliver``): when it has everything, the
-    others are at most owed the telling.
+    others are at most owed the telling, but for those that are known to be ``incomplete``.
     """
     live = fed.live
+
+    def lacks(name: str, partition: int, at: Reached) -> bool:
+        first = progress.get(worker_id(name, live.labels[0]), {}).get(partition, SILENT)
+        return first.offset < at.offset or any(worker_id(name, n) in incomplete for n in live.labels)
+
     return {
         name
         for name in (live.leaves if live.labels else ())
         if any(
-            progress.get(worker_id(name, live.labels[0]), {}).get(p, SILENT).offset < at.offset
-            for p, at in fed.reached.items()
-            if name not in fed.level.get(p, frozenset())
+            name not in fed.level.get(p, frozenset()) and lacks(name, p, at) for p, at in fed.reached.items()
         )
     }

@@ -4,6 +4,10 @@ them.
 A leaf that lags is not flooded: at most ``OUTSTANDING`` parcels may be accepted but not yet applied, which
 the leaf's ``status`` tells. (Temporal fails a workflow task while which more than 100 signals have
 gathered.) A leaf worker that is missing is started, with the workers of its metric above it.
+
+A leaf that was ended and started again, by whomever, lacks its past, and what is sent to it as to the one
+before would hide that. So parcels go to the run that is known and to its successors, to no other: where the
+leaf is another one, ``LeafLostError`` has the topic taken up anew.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,12 +26,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.algebra.leaves import Progress
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import worker_id, workers
+from timeline_workers.graph.plan import KEY_LABEL, WorkerSpec, worker_id, workers
+from workflows.running import NotRunningError, Run, query_running, run_of
 from workflows.start import ensure_workers
 
 from .progress import Offset, Reached, read_progress
 from .retry import NotYet, persist
-from .route import Group, Leaf, Parcel, Routed, progress_parcel
+from .route import JOURNAL_LABEL, Group, Leaf, Parcel, Routed, progress_parcel
 
 log = structlog.get_logger("feeder")
 
@@ -39,7 +45,7 @@ _QUERY_TIMEOUT = timedelta(seconds=10)
 
 
 class LeafLostError(TimelineError):
-    """A leaf worker that had been fed was gone, and has been started anew: it needs the past again."""
+    """A leaf worker that had been fed was ended, and is there anew: it needs the past again."""
 
 
 class NotApplied(NotYet):
@@ -60,19 +66,27 @@ class _Line:
 
 
 class Leaves:
-    """All leaf workers, as one feeder process knows them. ``signals``, ``bytes``: sent so far.
+    """All leaf workers, as one feeder process knows them. ``signals``, ``bytes``: sent so far;
+    ``incomplete``: the workers that said, when last asked, that they may lack the topic's past.
 
-    ``needed``: whether some registered metric needs a leaf node, by name, as of now.
+    ``needed``: whether some registered metric needs a leaf node, by name, as of now; ``readers``: the workers
+    of a partition, of all registered metrics.
     """
 
-    def __init__(self, client: Client, needed: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        needed: Callable[[str], Awaitable[bool]],
+        readers: Callable[[str], Awaitable[Sequence[WorkerSpec]]],
+    ) -> None:
         self._client = client
-        self._needed = needed
+        self._needed, self._readers = needed, readers
         self._lines: dict[str, _Line] = {}
         self._slots = asyncio.Semaphore(CONCURRENT_SIGNALS)
         self._starting: dict[str, asyncio.Lock] = {}
         self._owed: dict[str, int] = {}
-        self._fed: set[str] = set()
+        self._runs: dict[str, Run] = {}
+        self.incomplete: set[str] = set()
         self.signals = 0
         self.bytes = 0
 
@@ -144,6 +158,27 @@ class Leaves:
         for worker, _ in workers_of(group):
             self._owed[worker] = 0 if worker in heard else self._owed.get(worker, 0) + 1
 
+    async def complete(self, group: Group) -> None:
+        """Let the leaf workers of ``group`` that may have lacked the topic's past know that they have it, and
+        that nothing lies between that and what they are sent from now on.
+        """
+        for worker, label in workers_of(group):
+            if worker in self.incomplete:
+                await persist(
+                    f"signalling worker {worker}", partial(self._say_complete, group, worker, label)
+                )
+
+    async def _say_complete(self, group: Group, worker: str, label: str) -> None:
+        while True:
+            run = self._runs.get(worker)
+            if run is not None and await self._signal(worker, run, "complete"):
+                self.incomplete.discard(worker)
+                return
+            if await self._look_up(worker) is None:
+                if not await self._needed(worker.rpartition(".")[0]):
+                    return
+                await self._start(group, worker, label)
+
     async def _send_all(self, group: Group, worker: str, label: str, parcels: Sequence[Parcel]) -> None:
         line = self._lines.setdefault(worker, _Line())
         for parcel in parcels:
@@ -153,26 +188,61 @@ class Leaves:
                     lambda: self._drained(worker, line),
                 )
             await persist(f"signalling worker {worker}", lambda p=parcel: self._send(group, worker, label, p))  # type: ignore[misc]
-            self._fed.add(worker)
             line.sent.append({p.partition: Offset(p.major, p.minor) for p in parcel.progress})
             self.signals += 1
             self.bytes += len(parcel.payload)
 
     async def _send(self, group: Group, worker: str, label: str, parcel: Parcel) -> None:
+        if not group.labels:
+            await self._send_to_key(group, worker, label, parcel)
+            return
+        while True:
+            run = self._runs.get(worker) or await self._look_up(worker)
+            if run is not None and await self._signal(worker, run, "ingest", parcel.payload):
+                return
+            # Its run has ended: it goes on in another one, or was ended. (That of a metric which was deleted
+            # a moment ago must not come back.)
+            if await self._look_up(worker) is None:
+                if not await self._needed(worker.rpartition(".")[0]):
+                    return
+                await self._start(group, worker, label)
+
+    async def _send_to_key(self, group: Group, worker: str, label: str, parcel: Parcel) -> None:
+        """Trees of keys begin with an event of theirs; one that was ended begins with the next."""
+        if await self._signal(worker, None, "ingest", parcel.payload) or not await self._needed(
+            worker.rpartition(".")[0]
+        ):
+            return
+        await self._start(group, worker, label)
+        if not await self._signal(worker, None, "ingest", parcel.payload):
+            raise NotApplied(f"{worker} was ended as soon as it was started")
+
+    async def _signal(self, worker: str, run: Run | None, signal: str, *args: object) -> bool:
+        """Signal ``worker``; False when that run (None: any) does not go on."""
+        handle = self._client.get_workflow_handle(worker, run_id=None if run is None else run.run_id)
         try:
             async with self._slots:
-                await self._client.get_workflow_handle(worker).signal("ingest", parcel.payload)
+                await handle.signal(signal, args=args)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            # A leaf of a metric that was deleted a moment ago must not come back.
-            if not await self._needed(worker.rpartition(".")[0]):
-                return
-            await self._start(group, worker, label)
-            if group.labels and worker in self._fed:
-                raise LeafLostError(f"worker {worker} was gone and has been started anew") from error
-            async with self._slots:
-                await self._client.get_workflow_handle(worker).signal("ingest", parcel.payload)
+            return False
+        return True
+
+    async def _look_up(self, worker: str) -> Run | None:
+        """The present run of ``worker``, from now on known; None when it does not run.
+
+        Raises LeafLostError when it is another one than was known: then that is known from now on.
+        """
+        run = await run_of(self._client, worker)
+        if not isinstance(run, Run):
+            return None
+        before = self._runs.get(worker)
+        self._runs[worker] = run
+        if before is not None and before.first != run.first:
+            self._lines.pop(worker, None)
+            raise LeafLostError(f"worker {worker} was ended and is there anew, without its past")
+        return run
 
     async def _start(self, group: Group, worker: str, label: str) -> None:
         leaf = _leaf_of(group, worker)
@@ -182,7 +252,9 @@ class Leaves:
         if label not in group.labels and worker == group.journal()[0]:
             specs = [spec for spec in specs if spec.worker_id == worker]  # it has no timeline of its own
         async with self._starting.setdefault(label, asyncio.Lock()):
-            result = await ensure_workers(self._client, specs, metrics=[leaf.plan.metric.name])
+            others = await self._readers(label)
+            metrics = [leaf.plan.metric.name]
+            result = await ensure_workers(self._client, specs, metrics=metrics, others=others)
         if result.started:
             self._lines.pop(worker, None)
             if group.labels:
@@ -199,20 +271,44 @@ class Leaves:
         """
 
         async def ask() -> dict[int, Reached]:
-            handle = self._client.get_workflow_handle(worker)
-            status: dict[str, Any] = await handle.query("status", rpc_timeout=_QUERY_TIMEOUT)
+            run = None
+            if _has_past(worker):
+                run = self._runs.get(worker) or await self._look_up(worker)
+                if run is None:
+                    self.incomplete.add(worker)
+                    return {}
+            try:
+                status: dict[str, Any] = await query_running(
+                    self._client,
+                    worker,
+                    "status",
+                    run_id=None if run is None else run.run_id,
+                    timeout=_QUERY_TIMEOUT,
+                )
+            except NotRunningError as error:
+                if run is None:
+                    return {}
+                if await self._look_up(worker) is None:
+                    self.incomplete.add(worker)
+                    return {}
+                raise NotApplied(f"{worker} has gone on in another run") from error
             if status["state"] is None:
                 raise NotApplied("it is fetching its state")
+            if status.get("incomplete"):
+                self.incomplete.add(worker)
+            else:
+                self.incomplete.discard(worker)
             if settled and status.get("inbox"):
                 raise NotApplied(f"{status['inbox']} batches are accepted but not yet applied{_why(status)}")
             return read_progress(status)
 
-        try:
-            return await persist(f"asking worker {worker} how far it is", ask)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return {}
-            raise
+        return await persist(f"asking worker {worker} how far it is", ask)
+
+
+def _has_past(worker: str) -> bool:
+    """Whether the past is read for a worker that was ended: not for the trees of keys of a per-key source."""
+    label = worker.rpartition(".")[2]
+    return label != JOURNAL_LABEL and not label.startswith(KEY_LABEL)
 
 
 def _why(status: Mapping[str, Any]) -> str:

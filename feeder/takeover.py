@@ -68,7 +68,7 @@ class Takeover:
             self._forget(fed)
             starting = dict(firsts)
         progress = await self._silence.admit(fed, progress)
-        known = stand(live, progress)
+        known = stand(live, progress, self._leaves.incomplete)
         past = False
         for partition, first in starting.items():
             found = known.get(partition)
@@ -86,6 +86,8 @@ class Takeover:
         if past:
             await self._backfill.all_of(fed)
             return False
+        if fed.taken_up:
+            await self._leaves.complete(fed.live)
         await self._silence.claim(fed, starting)
         return True
 
@@ -105,7 +107,7 @@ class Takeover:
             self._forget(fed)
             fed.woken = True
         progress = await self._silence.admit(fed, progress)
-        known = stand(live, progress)
+        known = stand(live, progress, self._leaves.incomplete)
         past = elsewhere = False
         before = {} if fed.undelivered is None else fed.undelivered.places
         undelivered: dict[int, Offset | None] = {}
@@ -135,6 +137,8 @@ class Takeover:
             await self._backfill.all_of(fed)
         elif elsewhere:
             await self._backfill.wait_for_reader(fed)
+        elif not undelivered:
+            await self._leaves.complete(fed.live)
 
     async def _holds_more(self, partition: int, after: Offset | None) -> bool:
         with suppress(pulsar.Timeout):  # then it is delivered, sooner or later

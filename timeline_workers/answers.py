@@ -26,6 +26,18 @@ class Answer(BaseModel):
         return {k: v for k, v in data.items() if k in self.model_fields_set}
 
 
+class Doubt(Answer):
+    """Why an answer may be wrong or old: the ``state`` of a worker or server that it rests on (see
+    ``timeline get``), and the ``cause``.
+
+    The field ``health`` of an answer; left out where all that it rests on is well. An answer in doubt is
+    never final.
+    """
+
+    state: str
+    cause: str
+
+
 class ValueAt(Answer):
     """The value at an instant. ``since``: where this piece starts; ``until``: where the next one begins.
 
@@ -40,6 +52,7 @@ class ValueAt(Answer):
     until: Time | None
     slope: int | float | None = None
     final: bool
+    health: Doubt | None = None
 
 
 class Span(Answer):
@@ -64,6 +77,7 @@ class Spans(Answer):
     kind: KindName
     spans: list[Span]
     final: bool = False
+    health: Doubt | None = None
 
 
 class SecondsByValue(Answer):
@@ -84,3 +98,4 @@ class Change(Answer):
     change: int | float | None = None
     seconds_by_value: list[SecondsByValue] = []
     final: bool = False
+    health: Doubt | None = None

@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from timeline_workers.runtime.worker import NodeWorker
 
     from .bounds import check_question, check_reply
+    from .doubts import in_doubt
     from .edges import Edges
     from .inbox import Inbox
     from .inputs import Inputs
@@ -84,6 +85,7 @@ class Questions:
             "inputs": self._inputs.status(),
             "edges": [] if self._edges is None else self._edges.status(),
             "inbox": len(self._inbox),
+            "incomplete": self._input.incomplete,
             "runs": self._input.runs,
             "applied_in_run": self._applied,
             "history_events": info.get_current_history_length(),
@@ -99,6 +101,36 @@ class Questions:
         }
 
     def _answer(self, question: str, details: Question) -> Any:
+        answer = self._ask(question, details)
+        doubt = None if question == "keys" else self._doubt()
+        return answer if doubt is None else in_doubt(answer, *doubt)
+
+    def _doubt(self) -> tuple[str, str] | None:
+        """What this worker knows that makes its answers wrong or old: a state (see ``timeline get``) and its
+        cause; None when nothing.
+        """
+        assert self._node is not None
+        assert self._shedding is not None
+        inputs = self._inputs.status()
+        me = self._spec.worker_id
+        if self._shedding.paused is not None:
+            return "paused", f"{me}: {self._shedding.paused.reason}"
+        if self._node.cut_off:
+            return "failing", f"{me}: {'; '.join(self._node.cut_off.values())}"
+        if lost := self._shedding.departed.lost:
+            return "failing", f"{me}: archives are lost, and with them keys: {', '.join(lost)}"
+        for line in inputs:
+            if not line["subscribed"]:
+                said = f": {line['last_error']}" if line["last_error"] else " yet"
+                state = "failing" if line["last_error"] else "subscribing"
+                return state, f"{me}: not subscribed to {line['worker']}{said}"
+        if behind := self._node.rebuilding():
+            return "lagging", f"{me}: what it had of {', '.join(behind)} is being sent again"
+        if self._input.incomplete:
+            return "lagging", f"{me}: the feeder has not read the past of the topic for it yet"
+        return None
+
+    def _ask(self, question: str, details: Question) -> Any:
         if self._node is None or self._shedding is None:
             raise not_ready(self._spec.worker_id)
         try:

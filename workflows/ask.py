@@ -50,9 +50,11 @@ from .ask_worker import (
     ask_worker as ask_worker,
     gather as gather,
 )
+from .beneath import doubt_about, doubted
 from .catalog import unknown_metric
 from .catalog_activities import remove_metric
 from .client_errors import NO_WORKER, clear_errors, has_workers, refuse, while_somebody_works
+from .conditions.model import Condition
 from .messages import CATALOG_ID, DRIVER_ID, CatalogEntry, DriverInput, DriverResult, RemoveResult
 from .start import MEMO_LENGTH, all_workers, shortened
 
@@ -285,41 +287,70 @@ async def ask(
     keys: Sequence[str] | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
     """Answers to ``questions`` (without their key) for ``keys`` as people write them, or for every key, in
-    the order of keys.
+    the order of keys. Those that rest on a worker that is not well say so, and are not final (``health``).
 
     Raises UnknownNameError for a key that the node does not know, TooLargeError for a question whose answers
     for one key are more than a worker gives at once.
     """
     questions = [{**question, **about(planned, node)} for question in questions]
     if keys is None:
-        for answer in await _ask_every_key(client, planned, node, query, questions):
-            yield answer
+        name = worker_name(planned, node)
+        workers = [w for w in await running_workers(client, planned) if w.startswith(f"{name}.")]
+        looking = asyncio.create_task(doubt_about(client, planned, workers))
+        try:
+            for answer in await _ask_every_key(client, planned, node, query, questions, workers):
+                yield doubted(answer, await looking)
+        finally:
+            looking.cancel()
         return
     for text in keys:
-        known = 0
-        refusal: QuestionError | None = None
-        for key in keys_written(text, group=is_global(node)):
+        found, doubt = await _ask_key(client, planned, node, query, questions, text)
+        for answer in found:
+            yield doubted(answer, doubt)
+
+
+async def _ask_key(
+    client: Client,
+    planned: Plan,
+    node: NodeSpec,
+    query: str,
+    questions: Sequence[dict[str, Any]],
+    text: str,
+) -> tuple[list[dict[str, Any]], Condition | None]:
+    """The answers about one key as people write it, and what is wrong with what they rest on."""
+    keys = keys_written(text, group=is_global(node))
+    workers = list(dict.fromkeys(worker_of(planned, node, key) for key in keys))
+    looking = asyncio.create_task(doubt_about(client, planned, workers))
+    known = 0
+    refusal: QuestionError | None = None
+    found: list[dict[str, Any]] = []
+    try:
+        for key in keys:
             worker = worker_of(planned, node, key)
             try:
-                found = [await ask_key(client, worker, query, {"key": key, **q}) for q in questions]
+                answers = [await ask_key(client, worker, query, {"key": key, **q}) for q in questions]
             except TooLargeError:
                 raise
             except QuestionError as error:
                 refusal = refusal or error
                 continue
             known += 1
-            for answer in found:
-                for one in listed(answer):
-                    yield one
+            found += [one for answer in answers for one in listed(answer)]
         if not known and refusal is not None:
             raise refusal
+        return found, await looking
+    finally:
+        looking.cancel()
 
 
 async def _ask_every_key(
-    client: Client, planned: Plan, node: NodeSpec, query: str, questions: Sequence[dict[str, Any]]
+    client: Client,
+    planned: Plan,
+    node: NodeSpec,
+    query: str,
+    questions: Sequence[dict[str, Any]],
+    workers: Sequence[str],
 ) -> list[dict[str, Any]]:
-    name = worker_name(planned, node)
-    workers = [w for w in await running_workers(client, planned) if w.startswith(f"{name}.")]
     answers: dict[tuple[type, Any], list[dict[str, Any]]] = {}
     names: list[Any] = []
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 from temporalio import activity
-from temporalio.client import Client, WithStartWorkflowOperation, WorkflowUpdateFailedError
-from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import KEY_LABEL, Plan, WorkerSpec, all_worker_names, plan, workers
+from timeline_workers.graph.plan import KEY_LABEL, Plan, WorkerSpec, all_worker_names, plan
 from timeline_workers.limits import refuse_oversized
 from timeline_workers.metric import Metric
 from timeline_workers.settings import Settings
 
 from .activities import signal_worker, wait_until_ended
 from .archive_activities import end_archives
+from .catalog_client import call_catalog
 from .messages import (
     CATALOG_ID,
     CatalogState,
@@ -35,32 +34,9 @@ from .messages import (
     RemoveResult,
 )
 from .render import render_graph
+from .running import Run, runs_of
 from .start import all_workers, ensure_workers, wait_until_ready
-
-
-async def call_catalog(client: Client, update: str, argument: Any, result_type: type[Any]) -> Any:
-    """Send the catalog an update, starting the catalog when this is the first; waits for the result.
-
-    Raises ApplicationError with the catalog's own message when it refuses, RPCError when it cannot be
-    reached.
-    """
-    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
-        "MetricCatalog",
-        CatalogState(),
-        id=CATALOG_ID,
-        task_queue=Settings.from_env().task_queue,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        static_summary="Every registered metric",
-    )
-    try:
-        return await client.execute_update_with_start_workflow(
-            update, argument, start_workflow_operation=start, result_type=result_type
-        )
-    except WorkflowUpdateFailedError as error:
-        cause = error.cause.cause if isinstance(error.cause, ActivityError) else error.cause
-        if isinstance(cause, ApplicationError):
-            raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
-        raise
+from .subscriptions import inputs_of, mend_edges
 
 
 async def remove_metric(client: Client, name: str) -> RemoveResult:
@@ -72,14 +48,18 @@ async def remove_metric(client: Client, name: str) -> RemoveResult:
 @activity.defn
 async def register_metric(metric: Metric) -> RegisterResult:
     """Register a metric in the catalog. Fails for good, with what is wrong, when it cannot be planned."""
+    client = activity.client()
     async with _heartbeats():
         try:
             refuse_oversized(metric)
-            await asyncio.to_thread(plan, metric)
+            specs = all_workers(await asyncio.to_thread(plan, metric))
         except TimelineError as error:
             raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
-        result: RegisterResult = await call_catalog(activity.client(), "register", metric, RegisterResult)
-        return result
+        # A feeder that hears of the metric may start some of them before the driver does.
+        runs = await runs_of(client, [spec.worker_id for spec in specs])
+        result: RegisterResult = await call_catalog(client, "register", metric, RegisterResult)
+        absent = tuple(worker for worker, run in runs.items() if not isinstance(run, Run))
+        return result.model_copy(update={"absent": absent})
 
 
 @activity.defn
@@ -92,24 +72,56 @@ async def confirm_metric(question: ConfirmInput) -> ConfirmResult:
 
 @activity.defn
 async def ensure_graph(input: EnsureInput) -> EnsureResult:
-    """Start the workers of a metric that do not run yet."""
+    """Start the workers of a metric that do not run yet, and have those that hear one in vain, of whichever
+    registered metric, subscribe to it anew.
+    """
     settings = Settings.from_env().model_copy(update={"message_bytes": input.message_bytes})
     async with _heartbeats():
+        client = activity.client()
         planned = await asyncio.to_thread(plan, input.metric)
-        specs = await asyncio.to_thread(all_workers, planned)
-        if input.metric.source.partitions == "per-key":
-            specs = await _trees(activity.client(), planned)
-        return await ensure_workers(
-            activity.client(),
+        labels = await _trees(client, planned) if input.metric.source.partitions == "per-key" else ()
+        specs = await asyncio.to_thread(all_workers, planned, labels)
+        others = await _registered_workers(client, labels)
+        ensured = await ensure_workers(
+            client,
             specs,
             metrics=[input.metric.name],
+            others=others,
             settings=settings,
             continue_as_new_after=input.continue_as_new_after,
         )
+        # Whoever started one of them before may not have come to telling those who hear it.
+        await mend_edges(client, _neighbours(specs, others))
+        return ensured
 
 
-async def _trees(client: Client, planned: Plan) -> list[WorkerSpec]:
-    """The workers of keys whose leaves run already, for another metric or an earlier definition of this one.
+async def _registered_workers(client: Client, labels: Sequence[str]) -> list[WorkerSpec]:
+    """The workers of all registered metrics; of trees of keys, those of the keys with these ``labels``."""
+    catalog: CatalogState = await client.get_workflow_handle(CATALOG_ID).query(
+        "routing", result_type=CatalogState
+    )
+    return await asyncio.to_thread(
+        lambda: [spec for entry in catalog.entries for spec in workers_of(entry.metric, labels)]
+    )
+
+
+def workers_of(metric: Metric, labels: Sequence[str] = ()) -> list[WorkerSpec]:
+    """``all_workers`` of a registered metric; none where this release cannot plan it."""
+    try:
+        return all_workers(plan(metric), labels)
+    except TimelineError:
+        return []
+
+
+def _neighbours(specs: Sequence[WorkerSpec], others: Sequence[WorkerSpec]) -> list[WorkerSpec]:
+    """Those of ``specs``, and those of ``others`` that hear one of them."""
+    own = {spec.worker_id: spec for spec in specs}
+    hearing = {spec.worker_id: spec for spec in others if not own.keys().isdisjoint(inputs_of(spec))}
+    return list({**hearing, **own}.values())
+
+
+async def _trees(client: Client, planned: Plan) -> list[str]:
+    """The labels of keys whose leaves run already, for another metric or an earlier definition of this one.
 
     The feeder starts a tree when it finds that a leaf is missing, and will not for these.
     """
@@ -118,7 +130,7 @@ async def _trees(client: Client, planned: Plan) -> list[WorkerSpec]:
         query = f'WorkflowId STARTS_WITH "{leaf}.{KEY_LABEL}" AND ExecutionStatus = "Running"'
         found = [run.id.removeprefix(f"{leaf}.") async for run in client.list_workflows(query)]
         labels.update((label, None) for label in found if "." not in label)  # no archives
-    return [spec for label in labels for spec in workers(planned, label)]
+    return list(labels)
 
 
 @activity.defn

@@ -16,7 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from . import catalog_activities
-    from .messages import ConfirmInput, DriverInput, DriverResult, EnsureInput, EnsureResult, WorkerName
+    from .messages import ConfirmInput, DriverInput, DriverResult, EnsureInput, WorkerName
 
 _OPTIONS: dict[str, Any] = {
     "start_to_close_timeout": timedelta(hours=1),
@@ -25,8 +25,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def _beginning(leaves: tuple[WorkerName, ...], ensured: EnsureResult) -> tuple[str, ...]:
-    started = set(ensured.started)
+def _beginning(leaves: tuple[WorkerName, ...], started: set[str]) -> tuple[str, ...]:
     new = tuple(leaf.worker_id for leaf in leaves if leaf.worker_id in started)
     return new if len(new) < len(leaves) else ()
 
@@ -82,15 +81,17 @@ class TimelineDriver:
                 non_retryable=True,
             )
         self._stage = "done"
+        everyone = {*ensured.started, *ensured.existing}
+        started = {*ensured.started, *everyone.intersection(registered.absent)}
         return DriverResult(
             metric=metric.name,
             outcome=registered.outcome,
             event_processor_workers=graph.event_processor_workers,
             result_workers=graph.result_workers,
-            started=len(ensured.started),
-            existing=len(ensured.existing),
+            started=len(started),
+            existing=len(everyone - started),
             stopped=registered.stopped,
-            beginning=_beginning(graph.event_processor_workers, ensured),
+            beginning=_beginning(graph.event_processor_workers, started),
             departed=ensured.departed,
             text=graph.text,
         )

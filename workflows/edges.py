@@ -125,7 +125,9 @@ class Edges:
         await asyncio.gather(*pumps, return_exceptions=True)
 
     def status(self) -> list[dict[str, Any]]:
-        """One line per subscriber: ``state`` is idle, sending, failing, held or gone."""
+        """One line per subscriber: ``state`` is idle, sending, failing, held or gone; ``epoch`` that under
+        which the edge was opened.
+        """
         lines: list[dict[str, Any]] = []
         for subscriber in self._node.subscribers():
             error = self.gone.get(subscriber) or self._last_error.get(subscriber)
@@ -137,7 +139,8 @@ class Edges:
                 state = "held"
             else:
                 state = "sending" if self._pumps.get(subscriber) in self._sending else "idle"
-            lines.append({"subscriber": subscriber, "state": state, "last_error": error})
+            epoch = self._node.outbound[subscriber].epoch
+            lines.append({"subscriber": subscriber, "state": state, "epoch": epoch, "last_error": error})
         return lines
 
     def _may_send(self, subscriber: str) -> bool:

@@ -31,6 +31,7 @@ from timeline_workers.settings import Settings
 
 from .client_errors import NO_WORKER
 from .processors import FETCHING_STATE
+from .running import ENDED, run_of
 
 # Together with the look at the catalog before it, and at the broker beside it, well within ten seconds.
 PATIENCE = timedelta(seconds=3.5)
@@ -189,7 +190,7 @@ async def examine(client: Client, workers: Iterable[str], patience: timedelta = 
         nonlocal answered, unanswered
         async with slots:
             hopeless = not answered and unanswered >= _AT_ONCE
-            found = await _examine(client, worker, queue, timedelta(0) if hopeless else patience)
+            found = await examine_one(client, worker, queue, timedelta(0) if hopeless else patience)
             answered += found.status is not None
             unanswered += found.state in ("busy", "down") and found.status is None
             return found
@@ -214,7 +215,8 @@ def _of_build(text: str | None) -> tuple[str, str] | None:
     return name, build
 
 
-async def _examine(client: Client, worker: str, queue: Queue, patience: timedelta) -> Health:
+async def examine_one(client: Client, worker: str, queue: Queue, patience: timedelta) -> Health:
+    """How ``worker`` is, asked for no longer than ``patience``. Raises RPCError."""
     asking = asyncio.create_task(_status(client, worker, patience))
     try:
         described = await client.get_workflow_handle(worker).describe()
@@ -225,7 +227,8 @@ async def _examine(client: Client, worker: str, queue: Queue, patience: timedelt
         return Health(worker_id=worker, state="down", cause="not started; `timeline apply` starts it")
     if described.status is not WorkflowExecutionStatus.RUNNING:
         asking.cancel()
-        return Health(worker_id=worker, state="down", cause=await _ended(client, worker))
+        cause = f"{await _how_it_ended(client, worker)}; the feeder or `timeline apply` starts it again"
+        return Health(worker_id=worker, state="down", cause=cause)
     raw = described.raw_description
     version = raw.workflow_execution_info.versioning_info.deployment_version
     build = f"{version.deployment_name}.{version.build_id}" if version.deployment_name else None
@@ -321,16 +324,22 @@ def _task(raw: DescribeWorkflowExecutionResponse) -> str:
     return f"its workflow task waits or runs since {max(0.0, since.total_seconds()):.1f} s"
 
 
-async def _ended(client: Client, worker: str) -> str:
-    """How a worker ended, in words."""
+async def ended(client: Client, workflow_id: str) -> str | None:
+    """How a workflow ended, in words; None while it runs, or when there never was one. Raises RPCError."""
+    if await run_of(client, workflow_id) is not ENDED:
+        return None
+    return await _how_it_ended(client, workflow_id)
+
+
+async def _how_it_ended(client: Client, worker: str) -> str:
     for event in await _tail(client, worker, 1):
         name = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_WORKFLOW_EXECUTION_").lower()
         reason = event.workflow_execution_terminated_event_attributes.reason
         failed = event.workflow_execution_failed_event_attributes
         failure = await _words(client, failed.failure) if failed.HasField("failure") else ""
         said = f": {_short(reason or failure)}" if reason or failure else ""
-        return f"ended ({name}{said}); `timeline apply` starts it again, without its past"
-    return "ended; `timeline apply` starts it again, without its past"
+        return f"ended ({name}{said})"
+    return "ended"
 
 
 async def _tail(client: Client, worker: str, events: int = _TAIL) -> Sequence[HistoryEvent]:

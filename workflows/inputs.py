@@ -48,11 +48,20 @@ class Inputs:
         return self.subscribed.issuperset(self.workers)
 
     def status(self) -> list[dict[str, Any]]:
-        """One line per input."""
+        """One line per input. ``epoch``: that of the latest opening; "" before there was any."""
         return [
-            {"worker": i, "subscribed": i in self.subscribed, "last_error": self._errors.get(i)}
+            {
+                "worker": i,
+                "subscribed": i in self.subscribed,
+                "epoch": self._epoch(i) if i in self.epochs else "",
+                "last_error": self._errors.get(i),
+            }
             for i in self.workers
         ]
+
+    def _epoch(self, worker: str) -> str:
+        # The first run's id makes the epoch this worker's own, and the same in all of its runs.
+        return f"{workflow.info().first_execution_run_id}/{self.epochs[worker]}"
 
     def open(self) -> None:
         """Subscribe to every input that has not accepted a subscription yet."""
@@ -85,8 +94,7 @@ class Inputs:
         self.reopen(sender)
 
     async def _subscribe_to(self, worker: str) -> None:
-        # The first run's id makes the epoch this worker's own, and the same in all of its runs.
-        epoch = f"{workflow.info().first_execution_run_id}/{self.epochs[worker]}"
+        epoch = self._epoch(worker)
         pause = 1.0
         while True:
             try:

@@ -6,9 +6,9 @@ Batches of events and messages between workers are raw bytes and not modelled he
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from timeline_workers.graph.plan import WorkerSpec
 from timeline_workers.metric import Metric
@@ -85,7 +85,8 @@ class ProcessorInput(Message):
     after so many payloads in one run, where Temporal would only suggest it after thousands: for tests and
     drills. ``state_bytes`` is how large the state may be (None in runs that release 0.1.0 began: they end as
     they would have there), ``held`` the subscribers that take nothing for now, and ``holds``: this worker has
-    told its inputs so.
+    told its inputs so. ``incomplete``: of a leaf, that the feeder has not yet said that it has had the past
+    of the topic.
     """
 
     spec: WorkerSpec
@@ -106,6 +107,7 @@ class ProcessorInput(Message):
     paused: Paused | None = None
     held: tuple[str, ...] = ()
     holds: bool = False
+    incomplete: Annotated[bool, Field(exclude_if=lambda incomplete: not incomplete)] = False
 
 
 class ArchiveInput(Message):
@@ -141,13 +143,14 @@ class ProcessorResult(Message):
 
 class RegisterResult(Message):
     """``outcome``: ``unchanged`` for the same definition again; ``stopped``: workers that nobody needs any
-    more.
+    more; ``absent``: workers of the metric that did not run before, whoever starts them then.
     """
 
     name: str
     outcome: Literal["new", "unchanged", "replaced"]
     generation: int
     stopped: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 class RemoveResult(Message):
@@ -218,9 +221,10 @@ class DriverResult(Message):
     ``event_processor_workers`` are fed by the feeder; ``result_workers`` answer for the metric, one per
     partition (one in all for an aggregate). Both are empty for ``partitions: per-key``, where the feeder
     starts a tree at the first event of a key. ``stopped`` are workers of an earlier definition of the same
-    name. ``beginning`` are event processors that begin with the next event beside others of the metric that
-    ran already: about earlier times the metric knows only what those others do. ``departed`` are workers that
-    it shares and that keys have left: it learns of such a key when that comes back.
+    name. ``started`` counts the workers that did not run before, also those that a feeder has started since.
+    ``beginning`` are event processors that are new beside others of the metric that ran already: until the
+    feeder has read the past of the topic for them the metric knows only what those others do. ``departed``
+    are workers that it shares and that keys have left: it learns of such a key when that comes back.
     """
 
     metric: str

@@ -155,7 +155,8 @@ class _Processor(Questions):
 
     def _open_node(self, entries: list[Entry]) -> None:
         state = [body for kind, body in entries if kind == "state"]
-        self._node = NodeWorker.restore(self._spec, state) if state else NodeWorker(self._spec)
+        life = f"{workflow.info().first_execution_run_id}/"
+        self._node = NodeWorker.restore(self._spec, state, life) if state else NodeWorker(self._spec, life)
         self._edges = Edges(self._node, self._input.message_bytes, self._input.gone, self._input.held)
         self._shedding = Shedding(self._input, self._node)
         for kind, body in entries:
@@ -331,6 +332,11 @@ class EventProcessor(_Processor):
     def ingest(self, payload: bytes) -> None:
         """Take a batch of events of the feeder (``timeline_workers.wire.leaf``)."""
         self._inbox.put("ingest", payload)
+
+    @workflow.signal
+    def complete(self) -> None:
+        """Note that the feeder has sent everything that the topic held before what it sends from now on."""
+        self._input = self._input.model_copy(update={"incomplete": False})
 
 
 @workflow.defn

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio.client import Client
@@ -19,18 +20,24 @@ from timeline_workers.settings import Settings
 from . import search_attributes
 from .activities import signal_worker
 from .messages import EnsureResult, ProcessorInput
+from .running import NotRunningError, query_running
+from .subscriptions import readers_of
 
 _SUMMARY_LENGTH = 180
 MEMO_LENGTH = 1_000  # Temporal warns of a memo beyond 2 KiB
 _DETAILS_LENGTH = 10_000  # Temporal takes 20,000 bytes
 _NAMES_LENGTH = 4_000
 _ATTRIBUTE_ATTEMPTS = 20
+_QUERY_TIMEOUT = timedelta(seconds=30)
 
 
-def all_workers(plan: Plan) -> list[WorkerSpec]:
-    """Every worker of a metric over all partitions, children first; none for ``partitions: per-key``."""
+def all_workers(plan: Plan, keys: Sequence[str] = ()) -> list[WorkerSpec]:
+    """Every worker of a metric over all partitions, children first; for ``partitions: per-key`` those of the
+    partitions ``keys``.
+    """
+    labels = keys if plan.metric.source.partitions == "per-key" else partition_labels(plan)
     return [
-        *(spec for partition in partition_labels(plan) for spec in workers(plan, partition)),
+        *(spec for partition in labels for spec in workers(plan, partition)),
         *global_workers(plan),
     ]
 
@@ -40,6 +47,7 @@ async def ensure_workers(
     specs: Sequence[WorkerSpec],
     *,
     metrics: Sequence[str] = (),
+    others: Sequence[WorkerSpec] = (),
     settings: Settings | None = None,
     concurrency: int = 8,
     continue_as_new_after: int | None = None,
@@ -48,9 +56,9 @@ async def ensure_workers(
     """Have every worker of ``specs`` running, children before parents, and noted as needed by ``metrics``.
 
     A worker that runs already is left as it is. Where an input was missing and had to be started, the
-    workers of ``specs`` that hear it are told to subscribe again. Calling it twice, or from several
-    processes at once, starts each worker once. ``progress`` is called with the number of workers seen to so
-    far. Raises RPCError.
+    workers that hear it are told to subscribe again: those of ``specs`` and of ``others``, the workers of
+    other metrics. Calling it twice, or from several processes at once, starts each worker once.
+    ``progress`` is called with the number of workers seen to so far. Raises RPCError.
     """
     chosen = settings or Settings.from_env()
     searchable = await search_attributes.ensure_search_attributes(client)
@@ -66,6 +74,7 @@ async def ensure_workers(
             message_bytes=chosen.message_bytes,
             state_bytes=chosen.state_bytes,
             continue_as_new_after=continue_as_new_after,
+            incomplete=spec.node.is_leaf and spec.source.partitions != "per-key",
         )
         if await _start(client, input, chosen.task_queue):
             started.add(spec.worker_id)
@@ -78,15 +87,10 @@ async def ensure_workers(
 
     for level in _levels(specs):
         await _in_batches([lambda spec=spec: ensure(spec) for spec in level], concurrency)  # type: ignore[misc]
-    again = [
-        (spec.worker_id, worker)
-        for spec in specs
-        if spec.worker_id not in started
-        for worker in dict.fromkeys(w for slot in spec.inputs for w in slot)
-        if worker in started
-    ]
-    for parent, worker in again:
-        await signal_worker(client, parent, "resubscribe", worker)
+    for worker, readers in readers_of(started, (*specs, *others)).items():
+        for reader in readers:
+            if reader not in started:
+                await signal_worker(client, reader, "resubscribe", worker)
     return EnsureResult(
         started=tuple(s.worker_id for s in specs if s.worker_id in started),
         existing=tuple(s.worker_id for s in specs if s.worker_id not in started),
@@ -105,9 +109,10 @@ async def _departed(client: Client, specs: Sequence[WorkerSpec], started: set[st
     }
     found = []
     for worker in sorted(heard - started):
-        status = await client.get_workflow_handle(worker).query("status", rpc_timeout=timedelta(seconds=30))
-        if status.get("archives"):
-            found.append(worker)
+        with suppress(NotRunningError):
+            status = await query_running(client, worker, "status", timeout=_QUERY_TIMEOUT)
+            if status.get("archives"):
+                found.append(worker)
     return tuple(found)
 
 
@@ -233,17 +238,18 @@ async def wait_until_ready(
     """Return when every worker answers and every input of each has accepted its subscription.
 
     From then on whatever the feeder sends reaches the result. It waits for as long as that takes: bound it
-    from outside.
+    from outside. A worker that was ended meanwhile is not waited for.
     """
     done = 0
 
     async def wait(worker_id: str) -> None:
         nonlocal done
-        handle = client.get_workflow_handle(worker_id)
         pause = 0.05
         while True:
-            status = await handle.query("status", rpc_timeout=timedelta(seconds=30))
-            if status["ready"]:
+            try:
+                if (await query_running(client, worker_id, "status", timeout=_QUERY_TIMEOUT))["ready"]:
+                    break
+            except NotRunningError:
                 break
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, 2.0)

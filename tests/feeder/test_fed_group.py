@@ -96,3 +96,35 @@ def test_a_leaf_that_has_had_nothing_is_new_also_when_it_is_the_journal() -> Non
     behind = Reached(Offset(1, 3), 2)
     assert stand(fed, {**others, min(others): {0: behind}}) == {0: behind}
     assert stand(fed, {}) == {}
+
+
+def test_a_worker_that_was_ended_lacks_the_past_whatever_the_first_worker_of_its_leaf_has() -> None:
+    """One that has begun to read it is known by its own word: how far it is says nothing of what it lacks."""
+    fed = FedGroup(group(), 1)
+    state, existence = (
+        leaf_named(fed.group, name) for name in ("tl-latest-event-to-state", "tl-has-existed")
+    )
+    fed.start(0, at(5))
+    progress = {worker: {0: at(5)} for worker, _ in workers_of(fed.group)}
+    assert lacking(fed, progress) == set()
+    assert lacking(fed, progress, {worker_id(existence, "p2")}) == {existence}
+    fed.level[0] = frozenset({existence})
+    assert lacking(fed, progress, {worker_id(existence, "p2")}) == set()
+    assert lacking(fed, progress, {worker_id(state, "p1")}) == {state}
+
+
+def test_a_group_goes_on_where_it_is_when_a_worker_was_ended_and_as_a_whole_when_each_leaf_has_one() -> None:
+    """Of the leaf with such a worker the past is read apart; where no leaf is whole, for all of them."""
+    fed = group()
+    journal, _ = fed.journal()
+    everyone = [worker for worker, _ in workers_of(fed)]
+    had = {worker: {0: at(5)} for worker in everyone}
+    lost = next(worker for worker in everyone if worker != journal)
+    assert stand(fed, {**had, lost: {}}, {lost}) == {0: at(5)}
+    assert stand(fed, {**had, journal: {}}, {journal}) == {0: at(5)}
+    early = Reached(Offset(1, 1), 1)
+    assert stand(fed, {**had, journal: {0: early}}, {journal}) == {0: at(5)}
+    one_each = {worker for worker in everyone if worker.endswith(".p1")}
+    assert len(one_each) > 1
+    assert stand(fed, {**had, **{worker: {} for worker in one_each}}, one_each) == {0: SILENT}
+    assert stand(fed, had, set(everyone)) == {0: at(5)}

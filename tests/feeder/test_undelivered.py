@@ -28,6 +28,7 @@ class Neighbours:
     def __init__(self, fed: FedGroup) -> None:
         self.fed, self.reached, self.holds = fed, dict[int, Place](), set[int]()
         self.asked: list[str] = []
+        self.incomplete: set[str] = set()
 
     async def first_after(self, partition: int, after: Place) -> Place:
         return THERE if partition in self.holds else None
@@ -35,6 +36,8 @@ class Neighbours:
     async def progress(self, _: object) -> Mapping[str, Mapping[int, Reached]]:
         at = {p: Reached(SILENT.offset if o is None else o, None) for p, o in self.reached.items()}
         return {worker: at for worker, _ in workers_of(self.fed.group)}
+
+    async def complete(self, _: object) -> None: ...
 
     async def admit(self, _: FedGroup, progress: Progresses) -> Progresses:
         return progress

@@ -130,6 +130,10 @@ def leaf_payloads(
 
 
 async def feed(client: Client, applied: Metric, events: Sequence[Event], batch: int = 1000) -> None:
+    """Send the leaves ``events``, before which there was nothing."""
+    for spec in all_workers(plan(applied)):
+        if spec.node.is_leaf:
+            await client.get_workflow_handle(spec.worker_id).signal("complete")
     for start in range(0, len(events), batch):
         for spec, payload in leaf_payloads(applied, events[start : start + batch]):
             await client.get_workflow_handle(spec.worker_id).signal("ingest", payload)

@@ -67,6 +67,7 @@ class Feed:
         self.events += fed
         progress = (Progress(0, 0, self.position, int(watermark * SECOND)),)
         for spec, payload in leaf_payloads(self.applied, fed, progress):
+            await self.client.get_workflow_handle(spec.worker_id).signal("complete")
             await self.client.get_workflow_handle(spec.worker_id).signal("ingest", payload)
 
     async def until_everything_arrived(self) -> None:
@@ -91,7 +92,9 @@ class Feed:
             await self(watermark=mark)
 
     async def assert_answers(self, instants: Sequence[int], query: str = "value_at") -> None:
-        """Every key's answers are those of evaluation in process, whoever gives them."""
+        """Every key's answers are those of evaluation in process, whoever gives them, also a worker that says
+        that it takes nothing more.
+        """
         rows = [{"session": e.key, "t": e.time, **e.columns} for e in self.events]
         right = timeline_workers.evaluate(
             self.applied.expression, rows, key="session", time="t", time_unit="us"
@@ -102,6 +105,7 @@ class Feed:
         assert len(answers) == len(instants) * len({e.key for e in self.events})
         for answer in answers:
             expected = right.value_at(answer["key"], answer["at"]).model_dump()
+            assert answer.pop("health", {"state": "paused"})["state"] == "paused"
             assert {**answer, "final": None} == {**expected, "final": None}
 
 

@@ -21,7 +21,7 @@ from ..events.times import read_time
 from ..graph.plan import Plan, is_global, plan
 from ..metric import TimeUnit, load_metric
 from ..temporal_client import connect
-from .output import Output, OutputOption, complain, emit
+from .output import ExitCode, Output, OutputOption, complain, emit
 
 AddressOption = Annotated[
     str | None,
@@ -97,8 +97,9 @@ def apply(
     )
     if result.beginning:
         complain(
-            f"warning: {len(result.beginning)} event processors begin with the next event, beside others of "
-            "this metric that know earlier ones: its answers about earlier times are incomplete"
+            f"{len(result.beginning)} event processors are new, beside others of this metric that know "
+            "earlier events: the feeder reads the topic's past for them, as far back as the broker has it, "
+            "and answers say so until it has (`timeline get`)"
         )
     if result.departed:
         complain(
@@ -230,4 +231,10 @@ def query(
         async with aclosing(found) as answers:  # type: ignore[type-var]
             return [answer async for answer in answers]
 
-    emit(with_client(address, namespace, work), output)
+    answers = with_client(address, namespace, work)
+    emit(answers, output)
+    doubts = {(one["health"]["state"], one["health"]["cause"]) for one in answers if "health" in one}
+    for state, cause in sorted(doubts):
+        complain(f"warning: answers may be wrong or old: {state}: {cause}")
+    if doubts:
+        raise typer.Exit(ExitCode.DOUBTFUL)

@@ -24,11 +24,12 @@ class ExitCode(IntEnum):
     USAGE = 2
     BAD_EVENTS = 3
     UNREACHABLE = 4
+    DOUBTFUL = 5
 
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed; 2 the command line, expression, metric or question is wrong; "
-    "3 done, but some events were bad; 4 a server cannot be reached."
+    "3 done, but some events were bad; 4 a server cannot be reached; 5 done, but answers may be wrong or old."
 )
 
 

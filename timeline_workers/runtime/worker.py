@@ -43,11 +43,13 @@ class NodeWorker:
     """The node of ``spec``, fed with messages and asked questions.
 
     Events are applied exactly once per source position, messages of an edge exactly once and in order, across
-    ``snapshot`` and ``restore``.
+    ``snapshot`` and ``restore``. ``life``: what the epochs that this worker opens begin with; what comes
+    under others was for a worker that was there before. "": any may come.
     """
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(self, spec: WorkerSpec, life: str = "") -> None:
         self.spec = spec
+        self.life = life
         self.node: AnyNode = make_node(parse(spec.node.expression), fused=bool(spec.fused))
         self.inbound = {
             sender: [
@@ -99,6 +101,9 @@ class NodeWorker:
         edges = self.inbound.get(message["from"])
         if edges is None or isinstance(self.node, EventNode):
             raise StateError(f"{message['from']} is no input of {self.spec.worker_id}")
+        if not message["epoch"].startswith(self.life):
+            self.repeated += 1
+            return
         if not self._joins(message, edges):
             return
         for edge in edges:
@@ -125,7 +130,7 @@ class NodeWorker:
         """Whether what ``message`` tells joins what is held without a gap, if it begins an epoch."""
         sender, since = message["from"], message["answerable_from"]
         edge = edges[0]
-        if message["sequence"] or message["epoch"] == edge.epoch or message["epoch"] in edge.past_epochs:
+        if message["sequence"] or message["epoch"] == edge.epoch or edge.is_past(message["epoch"]):
             return True
         self.cut_off.pop(sender, None)
         if since is None:
@@ -261,9 +266,15 @@ class NodeWorker:
             state["unseen_columns"] = sorted(self.unseen)
         if self.cut_off:
             state["cut_off"] = dict(self.cut_off)
+        if behind := self.rebuilding():
+            state["rebuilding"] = behind
         if isinstance(self.node, FusedNode):
             state["nodes"] = fused.statuses(self)
         return state
+
+    def rebuilding(self) -> list[str]:
+        """The inputs that begin anew, as one that has lost its state does, and have told less than before."""
+        return [sender for sender, edges in self.inbound.items() if any(edge.is_behind for edge in edges)]
 
     def _limited(self) -> bool:
         """Whether less is answerable than the metric asks for."""
@@ -374,9 +385,9 @@ class NodeWorker:
         return [data[i : i + chunk_bytes] for i in range(0, len(data), chunk_bytes)]
 
     @classmethod
-    def restore(cls, spec: WorkerSpec, chunks: Sequence[bytes]) -> NodeWorker:
+    def restore(cls, spec: WorkerSpec, chunks: Sequence[bytes], life: str = "") -> NodeWorker:
         """Reverse ``snapshot``. Raises StateError for chunks of another worker or an unknown version."""
-        worker = cls(spec)
+        worker = cls(spec, life)
         unpack_state(worker, b"".join(chunks))
         return worker
 

@@ -227,22 +227,31 @@ class InboundEdge:
     numbers: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     former: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))  # told of, without a number by now
     progress: tuple[Progress, ...] = ()
+    told: tuple[Progress, ...] = ()  # what was said of the progress in this epoch
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether less has been told in this epoch than in those before."""
+        told = {p.partition: (p.major, p.minor) for p in self.told}
+        return any(told.get(p.partition, (-1, -1)) < (p.major, p.minor) for p in self.progress)
 
     def accept(self, message: dict[str, Any], keys: KeyTable) -> list[Revision]:
         """Take a message (from ``open_message``) once and in order; none when it was taken before.
 
         The first message of a new epoch begins the edge anew: all that was told before is taken back first.
-        Raises StateError when an earlier message is missing.
+        That of an epoch opened before the present one, which took long, is dropped. Raises StateError when
+        an earlier message is missing.
         """
         suffix: Timeline = message["suffix"]
         revisions: list[Revision] = []
         if message["epoch"] != self.epoch:
-            if message["sequence"] or message["epoch"] in self.past_epochs:
+            if message["sequence"] or self.is_past(message["epoch"]):
                 return []
             _check_first(message, 0)
             if self.epoch:
                 self.past_epochs.append(self.epoch)
             self.epoch, self.sequence, self.newest = message["epoch"], 0, (-1, -1)
+            self.told = ()
             told = _all_of(self.numbers, self.former)
             nothing = pieces.empty(suffix.values, len(told))
             revisions.append(Revision(told, np.full(len(told), BEGINNING, np.int64), nothing))
@@ -263,6 +272,7 @@ class InboundEdge:
             self.former = _all_of(self.former, unnamed)
         self.numbers = np.concatenate([self.numbers[: message["first_key"]], own])
         self.sequence, self.newest = message["sequence"] + 1, stamp
+        self.told = later(self.told, message["progress"])
         self.progress = later(self.progress, message["progress"])
         mine = self.numbers[message["keys"]]
         froms: Int64 = message["froms"]
@@ -274,6 +284,17 @@ class InboundEdge:
             suffix = Timeline(offsets, suffix.starts[rows], columns.take(suffix.values, rows))
             mine, froms = mine[by_number], froms[by_number]
         return [*revisions, Revision(mine, froms, suffix)]
+
+    def is_past(self, epoch: str) -> bool:
+        """Whether ``epoch`` was the edge's before, or was opened before the one that is.
+
+        Of two that a subscriber opens shortly after each other the first message of the earlier may come
+        last: taken for a new one, it would cut the subscriber off from the epoch that its child goes by.
+        """
+        life, _, number = epoch.rpartition("/")
+        present, _, opened = self.epoch.rpartition("/")
+        earlier = life == present and number.isdecimal() and opened.isdecimal() and int(number) < int(opened)
+        return earlier or epoch in self.past_epochs
 
     def renumber(self, keep: Int64) -> None:
         """The subscriber's key ``keep[i]`` becomes key ``i``; keys that are not in ``keep`` (ascending) are
@@ -297,12 +318,13 @@ class InboundEdge:
             pack_ints(self.numbers),
             pack_progress(self.progress),
             pack_ints(self.former),
+            pack_progress(self.told),
         ]
 
     @staticmethod
     def restored(carried: list[Any]) -> InboundEdge:
-        """Reverse ``carried``, also that of release 0.1.0."""
-        sender, slot, epoch, sequence, newest, past, numbers, progress, *former = carried
+        """Reverse ``carried``, also that of release 0.1.0, and of those that did not know ``told``."""
+        sender, slot, epoch, sequence, newest, past, numbers, progress, *more = carried
         return InboundEdge(
             sender,
             slot,
@@ -311,8 +333,9 @@ class InboundEdge:
             (newest[0], newest[1]),
             past,
             unpack_ints(numbers),
-            unpack_ints(former[0]) if former else np.zeros(0, np.int64),
+            unpack_ints(more[0]) if more else np.zeros(0, np.int64),
             unpack_progress(progress),
+            unpack_progress(more[1] if len(more) > 1 else progress),
         )
 
 

@@ -9,7 +9,7 @@ from temporalio.client import Client
 from .. import ask
 from ..client_errors import clear_errors
 from ..health import queue_of
-from . import behind, clocks, feeding, neighbours, refusals, servers, workers
+from . import behind, catalog, clocks, edges, feeding, neighbours, refusals, servers, workers
 from .look import Applied, Look, look_at
 from .model import Condition, MetricHealth, Notice
 
@@ -17,7 +17,9 @@ Check = Callable[[Look, Applied], Iterable[Condition | Notice]]
 
 CHECKS: tuple[Check, ...] = (
     servers.check,
+    catalog.check,
     workers.check,
+    edges.check,
     feeding.check,
     behind.check,
     refusals.check,

@@ -16,8 +16,9 @@ from timeline_workers.metric import Metric
 
 from .. import ask
 from ..client_errors import clear_errors
-from ..health import Health, Queue, examine
-from ..messages import CatalogEntry
+from ..health import Health, Queue, ended, examine
+from ..messages import CATALOG_ID, CatalogEntry
+from ..subscriptions import BrokenEdge, broken_edges, confirmed
 
 BROKER_SECONDS = 4.0
 
@@ -49,8 +50,9 @@ class Look:
     ``entries``: all registered metrics; ``applied``: those that are asked about; ``waiting``: of each topic
     when the oldest event that was not fed yet was published, microseconds, None when none waits; topics that
     cannot be looked into are left out; ``broker_down``: why the broker does not answer, None when it does;
-    ``broker_unknown``: why it cannot be asked, where it is not configured here; ``now``: seconds since the
-    epoch.
+    ``broker_unknown``: why it cannot be asked, where it is not configured here; ``broken``: edges on which a
+    worker waits for what will not come; ``catalog``: how the catalog's workflow has ended, None where it
+    runs; ``now``: seconds since the epoch.
     """
 
     client: Client
@@ -60,6 +62,8 @@ class Look:
     waiting: dict[str, int | None] = field(default_factory=dict)
     broker_down: str | None = None
     broker_unknown: str | None = None
+    broken: tuple[BrokenEdge, ...] = ()
+    catalog: str | None = None
     now: float = field(default_factory=time.time)
 
 
@@ -75,11 +79,19 @@ async def look_at(
     workers = [await ask.running_workers(client, planned) for planned in plans]
     async with clear_errors(client):
         seen = {h.worker_id: h for h in await examine(client, (w for some in workers for w in some))}
-    applied = tuple(
-        Applied(chosen[name], planned, tuple(seen[w] for w in some))
-        for name, planned, some in zip(names, plans, workers, strict=True)
-    )
-    return Look(client, queue, tuple(entries), applied, *await _waiting(applied))
+        applied = tuple(
+            Applied(chosen[name], planned, tuple(seen[w] for w in some))
+            for name, planned, some in zip(names, plans, workers, strict=True)
+        )
+        broken = await confirmed(client, _broken(applied))
+        catalog = await ended(client, CATALOG_ID)
+    broker = await _waiting(applied)
+    return Look(client, queue, tuple(entries), applied, *broker, tuple(broken), catalog)
+
+
+def _broken(applied: Sequence[Applied]) -> list[BrokenEdge]:
+    answered = {h.worker_id: h.status for one in applied for h in one.workers if h.status}
+    return broken_edges(answered, answered)
 
 
 async def _waiting(

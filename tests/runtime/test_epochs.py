@@ -1,0 +1,103 @@
+"""Edges that begin anew shortly after each other, and messages that come when they have done so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.oracle.events import Event
+from tests.properties.batches import batch_of
+from timeline_workers.algebra.leaves import LeafRouter, Progress
+from timeline_workers.graph.plan import plan, workers
+from timeline_workers.language.parser import parse
+from timeline_workers.metric import Metric, Source
+from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.wire.leaf import encode_leaf_batch
+
+METRIC = Metric(
+    name="m",
+    source=Source(topic="t", key="k", time="t", time_unit="us"),
+    expression='latest_event_to_state(state) == "on"',
+)
+
+
+def two_workers(life: str = "") -> tuple[NodeWorker, NodeWorker]:
+    """A leaf, and the worker that hears it."""
+    leaf, reader = workers(plan(METRIC), "p0")
+    return NodeWorker(leaf), NodeWorker(reader, life)
+
+
+def feed(leaf: NodeWorker, at: int, state: str) -> None:
+    event = Event(key="a", time=at, columns={"state": state}, position=(0, 0, at))
+    batch = LeafRouter(parse(leaf.spec.node.expression)).batch(
+        batch_of([event]), (Progress(0, 0, at, at - 100),)
+    )
+    leaf.ingest(encode_leaf_batch(batch))
+
+
+def message(leaf: NodeWorker, reader: NodeWorker) -> bytes:
+    found = leaf.outgoing(reader.spec.worker_id, 400_000)
+    assert found is not None
+    return found
+
+
+def value(worker: NodeWorker, at: int) -> Any:
+    answer = worker.value_at({"key": "a", "at": at})
+    assert isinstance(answer, dict)
+    return answer["value"]
+
+
+def test_the_snapshot_of_an_epoch_that_was_given_up_does_not_cut_the_next_one_off() -> None:
+    """Two ask a worker to subscribe again, shortly after each other, and the first snapshot is late."""
+    leaf, reader = two_workers()
+    name = reader.spec.worker_id
+    feed(leaf, 1, "on")
+    leaf.subscribe(name, "run/1")
+    late = message(leaf, reader)
+    leaf.subscribe(name, "run/2")
+    reader.receive(message(leaf, reader))
+    leaf.delivered(name)
+    reader.receive(late)
+    feed(leaf, 5, "off")
+    reader.receive(message(leaf, reader))
+    assert (value(reader, 4), value(reader, 6)) == (True, False)
+    assert reader.repeated == 1
+
+
+def test_what_was_sent_to_the_worker_before_is_not_taken_by_the_one_that_was_started_in_its_place() -> None:
+    leaf, _ = two_workers()
+    _, reader = two_workers("new/")
+    name = reader.spec.worker_id
+    feed(leaf, 1, "on")
+    leaf.subscribe(name, "old/0")
+    late = message(leaf, reader)
+    leaf.subscribe(name, "new/0")
+    reader.receive(message(leaf, reader))
+    leaf.delivered(name)
+    reader.receive(late)
+    feed(leaf, 5, "off")
+    reader.receive(message(leaf, reader))
+    assert (value(reader, 4), value(reader, 6)) == (True, False)
+    assert reader.repeated == 1
+
+
+def test_a_worker_knows_that_an_input_has_told_less_than_before() -> None:
+    """Until what it has told since it began anew reaches as far; also when the state is carried meanwhile."""
+    leaf, reader = two_workers()
+    name, sender = reader.spec.worker_id, leaf.spec.worker_id
+    for at in (1, 5):
+        feed(leaf, at, "on")
+    leaf.subscribe(name, "run/0")
+    reader.receive(message(leaf, reader))
+    assert reader.rebuilding() == []
+    fresh, _ = two_workers()
+    feed(fresh, 1, "on")
+    fresh.subscribe(name, "run/1")
+    reader.receive(message(fresh, reader))
+    fresh.delivered(name)
+    carried = NodeWorker.restore(reader.spec, reader.snapshot(1 << 20))
+    assert reader.rebuilding() == carried.rebuilding() == [sender]
+    assert carried.status()["rebuilding"] == [sender]
+    feed(fresh, 5, "on")
+    carried.receive(message(fresh, carried))
+    assert carried.rebuilding() == []
+    assert "rebuilding" not in carried.status()

@@ -1,0 +1,125 @@
+"""Edges that only one of their two workers knows: found by what both say, and mended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.workflows.cluster import (
+    apply,
+    assert_same_as_in_process,
+    cluster,
+    feed,
+    metric,
+    sessions,
+    status,
+    until_everything_arrived,
+)
+from timeline_workers.graph.plan import plan
+from timeline_workers.metric import Metric, Source
+from workflows.start import all_workers, ensure_workers
+from workflows.subscriptions import broken_edges, confirmed, mend_edges, readers_of
+
+READER, INPUT = "and-1.p0", "leaf-1.p0"
+
+
+def said(epoch: str = "run/1", *, subscribed: bool = True) -> dict[str, Any]:
+    line = {"worker": INPUT, "subscribed": subscribed, "epoch": epoch, "last_error": None}
+    return {READER: {"inputs": [line], "edges": [], "state": {}}}
+
+
+def known(*edges: dict[str, Any], state: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {INPUT: {"inputs": [], "edges": list(edges), "state": {} if state is None else state}}
+
+
+def edge(epoch: str = "run/1", state: str = "idle", error: str | None = None) -> dict[str, Any]:
+    return {"subscriber": READER, "state": state, "epoch": epoch, "last_error": error}
+
+
+def test_an_edge_is_broken_where_the_input_does_not_know_what_the_reader_has_subscribed_to() -> None:
+    whys = [
+        broken.why
+        for inputs in (known(), known(edge("run/0")), known(edge(state="gone", error="not running")))
+        for broken in broken_edges(said(), inputs)
+    ]
+    assert [why.partition(":")[0] for why in whys] == [
+        f"{INPUT} has no edge to {READER}",
+        f"{INPUT} sends to {READER} under epoch run/0, not run/1",
+        f"{INPUT} has set its edge to {READER} aside",
+    ]
+
+
+def test_an_edge_is_believed_where_it_is_being_opened_or_its_input_cannot_say() -> None:
+    assert broken_edges(said(), known(edge())) == []
+    assert broken_edges(said(subscribed=False), known()) == []
+    assert broken_edges(said(), {}) == []
+    fetching = {INPUT: {**known()[INPUT], "state": None}}
+    assert broken_edges(said(), fetching) == []
+    older = {key: value for key, value in edge().items() if key != "epoch"}
+    assert broken_edges(said(), known(older)) == []
+
+
+def test_the_readers_of_a_worker_are_those_of_all_metrics_aggregates_and_fused_workers_too() -> None:
+    columns = dict.fromkeys(("playerStateChange", "cdnChange", "userAction"), "string")
+    source = Source.model_validate({"topic": "playback", "key": "session", "time": "t", "columns": columns})
+    on = 'latest_event_to_state(playerStateChange) == "play"'
+    one = Metric(name="one", source=source, expression=f"duration_where({on})")
+    grouped = Metric(
+        name="grouped",
+        source=source,
+        expression=f"duration_where({on}) | aggregate(group_by(cdnChange), sum)",
+    )
+    fused = Metric(
+        name="fused",
+        source=source,
+        expression=f'duration_where({on} && !has_existed(userAction == "seek"))',
+        fuse=True,
+    )
+    specs = {spec.worker_id: spec for m in (one, grouped, fused) for spec in all_workers(plan(m))}
+    leaf = next(
+        w for w, s in specs.items() if s.node.expression == "latest_event_to_state(playerStateChange)"
+    )
+    readers = readers_of([leaf], specs.values())[leaf]
+    assert sorted(specs[reader].node.operator for reader in readers) == ["equal-to", "tl-duration-where"]
+    assert any(specs[reader].fused for reader in readers)
+    duration = all_workers(plan(one))[-1].worker_id
+    cdn = next(w for w, s in specs.items() if s.node.expression == "latest_event_to_state(cdnChange)")
+    aggregate = next(w for w, s in specs.items() if s.partition == "all")
+    assert readers_of([duration, cdn], specs.values()) == {duration: (aggregate,), cdn: (aggregate,)}
+
+
+@pytest.mark.integration
+async def test_a_metric_hears_a_leaf_again_that_another_metrics_apply_has_started() -> None:
+    """Whoever starts a worker tells the readers of every registered metric; where it was killed before that,
+    the next look mends it.
+    """
+    one = metric("one", 'duration_where(latest_event_to_state(playerStateChange) == "buffer")', partitions=1)
+    two = metric("two", 'duration_where(latest_event_to_state(playerStateChange) == "play")', partitions=1)
+    events = sessions(keys=4, events_each=15)
+    leaf = all_workers(plan(one))[0].worker_id
+    async with cluster() as client:
+        for each in (one, two):
+            await apply(client, each)
+        await feed(client, one, events[:30])
+        await until_everything_arrived(client, two, events[:30])
+        await client.get_workflow_handle(leaf).terminate(reason="by hand")
+        await apply(client, one)
+        await feed(client, one, events[:45])
+        for each in (one, two):
+            await until_everything_arrived(client, each, events[:45])
+            await assert_same_as_in_process(client, each, events[:45])
+        await client.get_workflow_handle(leaf).terminate(reason="by hand")
+        await ensure_workers(client, all_workers(plan(one))[:1], metrics=["one"])  # and tells nobody
+        reader = all_workers(plan(two))[1]
+        before = {reader.worker_id: await status(client, reader.worker_id)}
+        found = broken_edges(before, {leaf: await status(client, leaf)})
+        assert await confirmed(client, found) == found != []
+        mended = await mend_edges(client, all_workers(plan(two)))
+        assert [(edge.reader, edge.input) for edge in mended] == [(reader.worker_id, leaf)]
+        while await mend_edges(client, [*all_workers(plan(one)), *all_workers(plan(two))]):
+            pass
+        await feed(client, one, events)
+        for each in (one, two):
+            await until_everything_arrived(client, each, events)
+            await assert_same_as_in_process(client, each, events)

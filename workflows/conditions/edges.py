@@ -1,0 +1,22 @@
+"""Edges on which a worker waits for what will not come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .look import Applied, Look
+from .model import Condition
+
+
+def check(look: Look, applied: Applied) -> Iterator[Condition]:
+    """Every worker of the metric that has subscribed to an input which does not know it, or has set it aside:
+    a worker that was ended by hand and started again.
+    """
+    own = {health.worker_id for health in applied.workers}
+    for edge in look.broken:
+        if edge.reader in own:
+            yield Condition(
+                "failing",
+                f"hears nothing of {edge.input}: {edge.why}; the feeder or `timeline apply` mends it",
+                edge.reader,
+            )
