@@ -107,20 +107,6 @@ def test_pauses_grow_and_settings_that_are_wrong_are_not_tried_for_long() -> Non
         one.process.wait()
 
 
-def test_nothing_is_given_up_while_a_job_is_held() -> None:
-    """It may be what the others need."""
-    supervisor = Supervisor()
-    supervisor.start(Job("needed", [sys.executable, "-c", SLEEPS]))
-    supervisor.hold("needed", "no room")
-    supervisor.start(Job("one", [sys.executable, "-c", "raise SystemExit(4)"]))
-    until(lambda: supervisor.states()[1]["restarts"] > QUICK_FAILURES)
-    assert supervisor.failed is None
-    supervisor.release("needed", "room")
-    until(supervisor.ended.is_set)
-    supervisor.stop()
-    assert supervisor.failed == ("one", 4)
-
-
 def test_a_job_that_is_held_runs_again_only_when_it_is_released() -> None:
     told: list[str] = []
     supervisor = Supervisor(tell=told.append)

@@ -94,7 +94,14 @@ class CodecError(TimelineError):
 
 
 class ConnectionFailedError(TimelineError):
-    """A server cannot be reached: the message says which address was tried and how to start one."""
+    """A server cannot be reached: the message says which address was tried and how to start one.
+
+    ``may_pass``: it may be on its way up, so that trying again can help; settings need not be wrong.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        self.may_pass = may_pass
+        super().__init__(message)
 
 
 class StateError(TimelineError):

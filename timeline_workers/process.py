@@ -13,10 +13,15 @@ import gc
 import logging
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
-from typing import NoReturn
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from time import monotonic
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
+# A child that ends this often within so many seconds each is given up.
+QUICK_SECONDS = 5.0
+QUICK_FAILURES = 3
 
 # New objects, less those that are gone: a few batches of the feeder.
 COLLECT_EVERY = 500_000
@@ -65,28 +70,61 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def run_children(commands: Sequence[Sequence[str]], stop: asyncio.Event, grace: float = 15.0) -> int:
-    """Run ``commands`` as child processes until ``stop`` is set or one of them ends.
+async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
+    """The result of ``work``, or None when ``stop`` was set before; ``work`` is cancelled then."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for one in (task, stopping):
+            one.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)
 
-    Children are spawned, never forked after a client exists. When one ends the others are told to (SIGTERM,
-    then SIGKILL after ``grace`` seconds), and its exit code is returned; 0 when ``stop`` was set. No child
-    outlives the call.
+
+async def run_children(
+    commands: Sequence[Sequence[str]],
+    stop: asyncio.Event,
+    tell: Callable[[str], object],
+    grace: float = 15.0,
+) -> int:
+    """Keep ``commands`` running as child processes until ``stop`` is set; returns 0 then.
+
+    A child that ends by itself is started again, and ``tell`` is given a line about it. One that ends three
+    times within five seconds each has the others stopped, and its exit code is returned. Children are told
+    to stop all at once (SIGTERM, then SIGKILL after ``grace`` seconds); none outlives the call.
     """
-    children = [subprocess.Popen(list(command)) for command in commands]
-    ended = [asyncio.ensure_future(asyncio.to_thread(child.wait)) for child in children]
+    ending = asyncio.Event()
+    kept = [asyncio.ensure_future(_keep(list(command), ending, tell, grace)) for command in commands]
     stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait([stopping, *ended], return_when=asyncio.FIRST_COMPLETED)
-        if stop.is_set():
-            return 0
-        return next(future.result() for future in ended if future.done())
+        await asyncio.wait([stopping, *kept], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
-        for child in children:
-            if child.poll() is None:
+        given_up = [child.result() for child in kept if child.done()]
+        ending.set()
+        await asyncio.gather(*kept, return_exceptions=True)
+    return 0 if stop.is_set() else given_up[0]
+
+
+async def _keep(command: list[str], stop: asyncio.Event, tell: Callable[[str], object], grace: float) -> int:
+    failures = 0
+    while True:
+        began = monotonic()
+        child = await asyncio.create_subprocess_exec(*command)
+        try:
+            code = await unless_stopped(child.wait(), stop)
+        finally:
+            if child.returncode is None:
                 child.terminate()
-        _, running = await asyncio.wait(ended, timeout=grace)
-        if running:
-            for child in children:
-                child.kill()
-            await asyncio.wait(running)
+                try:
+                    await asyncio.wait_for(child.wait(), grace)
+                except TimeoutError:
+                    child.kill()
+                    await child.wait()
+        if code is None:
+            return 0
+        failures = failures + 1 if monotonic() - began < QUICK_SECONDS else 1
+        if failures >= QUICK_FAILURES:
+            return code
+        tell(f"process {child.pid} ended with exit code {code}; starting another one")

@@ -18,7 +18,7 @@ from .pulsar_client import TopicError, connect, explained, pulsar_url
 _ENTRY_STEP = 2**16
 _WAIT_MS = 700
 # Less than a question may take as a whole, or its thread would hold the process up.
-_ANSWER_SECONDS = 3
+_ANSWER_SECONDS = 4
 _MOST_PARTITIONS = 64
 
 Places = Mapping[int, tuple[int, int]]

@@ -25,10 +25,9 @@ from time import monotonic
 from typing import Any, Literal
 
 from .embedded_guard import guarded
+from .process import QUICK_FAILURES, QUICK_SECONDS
 
 GRACE_SECONDS = 30.0
-QUICK_SECONDS = 5.0
-QUICK_FAILURES = 3
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
 LAST_LINES, _TAIL_BYTES = 5, 8192
 WRONG_SETTINGS = 2
@@ -230,9 +229,7 @@ class Supervisor:
         with self._changed:
             pause = 0.0
             if not self._stopping and running.state == "running" and not running.asked:
-                # What a job that is held serves may be what this one needs.
-                held = any(one.state == "held" for one in self._running.values())
-                if running.gives_up(monotonic(), self.patience, code) and not held:
+                if running.gives_up(monotonic(), self.patience, code):
                     self._give_up(running, code)
                     return False
                 pause = running.pause()

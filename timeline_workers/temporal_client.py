@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
+from collections.abc import Callable
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 from temporalio.client import Client, GrpcCompression, HeaderCodecBehavior
@@ -24,6 +27,7 @@ from .temporal_log import runtime
 from .temporal_refusals import explain
 
 DATA_CONVERTER = PLAIN
+_TELL_AGAIN = 30.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,9 +112,40 @@ async def connect(
         problem = await explain(error, target.address, target.options)
         raise ConnectionFailedError(
             f"Temporal cannot be reached at {target.address}, namespace {target.namespace!r} "
-            f"(from {target.origin}): {problem.reason}. {what_happened(target.address) or problem.fix}"
+            f"(from {target.origin}): {problem.reason}. {what_happened(target.address) or problem.fix}",
+            may_pass=_may_pass(error),
         ) from error
     return client
+
+
+async def connect_when_up(
+    address: str | None = None, namespace: str | None = None, *, tell: Callable[[str], object]
+) -> Client:
+    """Connect as ``connect`` does, and wait for a server that does not answer yet: it may be on its way up.
+
+    ``tell`` is given what is waited for, at once and every half a minute. It never gives up by itself: cancel
+    it to stop. Raises ConnectionFailedError or SettingsError when waiting cannot help.
+    """
+    told_at = -_TELL_AGAIN
+    pauses = itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0))
+    while True:
+        try:
+            return await connect(address, namespace)
+        except ConnectionFailedError as error:
+            if not error.may_pass:
+                raise
+            if monotonic() - told_at >= _TELL_AGAIN:
+                told_at = monotonic()
+                tell(f"waiting for Temporal: {error}")
+        await asyncio.sleep(next(pauses))
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, RPCError):
+        return error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED)
+    if isinstance(error, RuntimeError):  # of the client library: something listens and is no Temporal yet
+        return "get_system_info" in str(error) and "Unavailable" in str(error)
+    return isinstance(error, OSError)
 
 
 async def _check_listens(target: TemporalTarget) -> None:

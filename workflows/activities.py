@@ -8,7 +8,9 @@ once, as a failure of type ``WorkerGone``; everything else is taken for passing 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -26,6 +28,10 @@ from timeline_workers.settings import Settings
 from .messages import HoldInput, SubscribeInput
 
 WORKER_GONE = "WorkerGone"
+STATE_GONE = "StateGone"
+# How soon a long activity is done again elsewhere when its process was killed.
+HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+_ATTEMPTS_TO_FIND = 5  # a quarter of a minute, with the pauses between them
 DEFAULT_STATE_BYTES: int = Settings.model_fields["state_bytes"].default
 _HISTORY_PAGE = 32
 
@@ -113,22 +119,52 @@ async def keep_state(part: bytes) -> None:
 
 
 @activity.defn
+async def reopen_edge(worker_id: str, input_id: str) -> None:
+    """Have worker ``worker_id`` open its edge from ``input_id``, which has lost its state, anew."""
+    await tell(worker_id, "resubscribe", input_id)
+
+
+@contextlib.asynccontextmanager
+async def heartbeats() -> AsyncIterator[None]:
+    """Have Temporal know that this activity's process lives, while the block runs."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_TIMEOUT.total_seconds() / 5)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+@activity.defn
 async def kept_state(workflow_id: str, run_id: str, index: int) -> bytes:
     """Return part ``index`` that an earlier run of the workflow has kept by ``keep_state``.
 
-    Raises ApplicationError when the run's history does not hold it (it may have passed its retention).
+    Raises ApplicationError of type ``StateGone`` when that run, or the part in its history, is not there: it
+    may have passed the namespace's retention. After some attempts, for good.
     """
     run = (workflow_id, run_id)
     if (part := _kept.pop((*run, index), None)) is not None:
         return part
-    async with aclosing(_kept_parts(*run, index)) as parts:
-        async for found, part in parts:
-            if found == index:
-                return part
-            _kept[(*run, found)] = part
+    try:
+        async with heartbeats(), aclosing(_kept_parts(*run, index)) as parts:
+            async for found, part in parts:
+                if found == index:
+                    return part
+                _kept[(*run, found)] = part
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
     raise ApplicationError(
-        f"run {run_id} of worker {workflow_id} does not hold part {index} of its state; has its "
-        "history passed the namespace's retention?"
+        f"the state of worker {workflow_id} is gone: part {index} of it was left in the history of run "
+        f"{run_id}, which Temporal does not hold any more; has it passed the retention of namespace "
+        f"{activity.client().namespace!r}?",
+        type=STATE_GONE,
+        non_retryable=activity.info().attempt >= _ATTEMPTS_TO_FIND,
     )
 
 
@@ -156,4 +192,13 @@ async def _kept_parts(workflow_id: str, run_id: str, least: int) -> AsyncGenerat
         request.next_page_token = page.next_page_token
 
 
-EDGE_ACTIVITIES = (deliver, open_edge, close_edge, hold_edge, state_limit, keep_state, kept_state)
+EDGE_ACTIVITIES = (
+    deliver,
+    open_edge,
+    close_edge,
+    hold_edge,
+    reopen_edge,
+    state_limit,
+    keep_state,
+    kept_state,
+)

@@ -38,6 +38,8 @@ class Questions:
         self._applied = 0
         self._refused = input.refused
         self._last_refusal = input.last_refusal
+        self._unmended = dict(input.unmended)
+        self._lost_state = input.lost_state
 
     @workflow.query
     def value_at(self, question: Question = None) -> Any:
@@ -92,6 +94,8 @@ class Questions:
             "history_bytes": info.get_current_history_size(),
             "refused": self._refused,
             "last_refusal": self._last_refusal or None,
+            "unmended": sorted(self._unmended),
+            "lost_state": self._lost_state or None,
             "paused": None if bounded.paused is None else bounded.paused.reason,
             "archives": bounded.departed.archives,
             "archived_keys": bounded.departed.keys,

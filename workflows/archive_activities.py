@@ -24,7 +24,7 @@ from timeline_workers.algebra.keytable import Key
 from timeline_workers.errors import StateError
 from timeline_workers.runtime.archive import fingerprint
 
-from .activities import signal_worker, tell, wait_until_ended
+from .activities import heartbeats, signal_worker, tell, wait_until_ended
 from .messages import ArchiveInput, RecallInput
 
 RECALL_BYTES = 768 * 1024
@@ -112,7 +112,8 @@ async def recall_keys(question: RecallInput) -> bytes:
         # Only the last one is sent more keys, each time that some leave.
         version = question.departures if number == question.archives - 1 else -1
         room = max(1, RECALL_BYTES - sum(map(len, segments)))
-        part = await _recall(client, archive, question.life, version, names, room)
+        async with heartbeats():
+            part = await _recall(client, archive, question.life, version, names, room)
         if part is None:
             lost.append(archive)
             continue

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from . import activities
@@ -33,6 +34,13 @@ _LONGEST_HISTORY = 40_000
 # Temporal takes 10,000 signals in one run, and refuses more; some come while a run ends.
 _MOST_SIGNALS = 8_000
 _ENDS_BY_SIGNALS = "runs-end-by-signals"
+
+
+class StateGoneError(ApplicationError):
+    """The state that the run before has left is not there any more. A workflow that lets it pass fails."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, type=activities.STATE_GONE, non_retryable=True)
 
 
 async def keep(entries: Iterable[Entry], carried: CarriedState | None = None) -> CarriedState:
@@ -63,21 +71,30 @@ async def _keep(index: int, part: bytes) -> None:
         activities.keep_state,
         part,
         activity_id=activities.state_activity_id(index),
-        start_to_close_timeout=timedelta(seconds=60),
+        start_to_close_timeout=timedelta(seconds=10),
     )
 
 
 async def fetch(carried: CarriedState) -> list[Entry]:
-    """The entries that an earlier run of this workflow has kept, in their order."""
+    """The entries that an earlier run of this workflow has kept, in their order. Raises StateGoneError when
+    they are not there any more.
+    """
     entries: list[Entry] = []
     for index in range(carried.chunks):
         # Not local: several results in one workflow task would pass the 4 MiB that one message may have.
-        part = await workflow.execute_activity(
-            activities.kept_state,
-            args=[workflow.info().workflow_id, carried.run_id, index],
-            start_to_close_timeout=timedelta(seconds=60),
-            retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),
-        )
+        try:
+            part = await workflow.execute_activity(
+                activities.kept_state,
+                args=[workflow.info().workflow_id, carried.run_id, index],
+                start_to_close_timeout=timedelta(seconds=60),
+                heartbeat_timeout=activities.HEARTBEAT_TIMEOUT,
+                retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),
+            )
+        except ActivityError as error:
+            cause = error.cause
+            if isinstance(cause, ApplicationError) and cause.type == activities.STATE_GONE:
+                raise StateGoneError(cause.message) from error
+            raise
         entries += unpack(part)
     return entries
 

@@ -369,7 +369,7 @@ def judge(status: dict[str, Any]) -> tuple[State, str | None]:
     for source in status["inputs"]:
         if source["last_error"]:
             return "failing", f"not subscribed to {source['worker']}: {source['last_error']}"
-    if status["refused"]:
+    if status.get("unmended", status["refused"]):
         return "failing", f"{status['refused']} payloads refused; the last: {status['last_refusal']}"
     if status.get("archive_error"):
         return "failing", status["archive_error"]

@@ -80,18 +80,27 @@ class Inputs:
         self.subscribed.discard(worker)
         self.epochs[worker] = self.epochs.get(worker, 0) + 1
 
-    def start_over(self, message: bytes) -> None:
+    def start_over(self, message: bytes) -> tuple[str, int] | None:
         """After ``message``, which cannot be taken, nothing of its edge can: begin a new epoch, whose
         snapshot makes up for what it told. Where an input goes on sending what cannot be read, only so often.
+
+        Returns the input and which opening of its edge is to make up for it, None for what is no input's.
         """
         sender = sender_of(message)
-        if sender is None or sender not in self.subscribed:
-            return
-        if not is_message(message):
-            self._unreadable[sender] = self._unreadable.get(sender, 0) + 1
-            if self._unreadable[sender] > _NEW_EPOCHS:
-                return
-        self.reopen(sender)
+        if sender is None or sender not in self.workers:
+            return None
+        if sender in self.subscribed:
+            if not is_message(message):
+                self._unreadable[sender] = self._unreadable.get(sender, 0) + 1
+                if self._unreadable[sender] > _NEW_EPOCHS:
+                    return sender, self.epochs[sender]
+            self.reopen(sender)
+        return sender, self.epochs.get(sender, 0)
+
+    @staticmethod
+    def opening_of(epoch: str) -> int:
+        """Which opening of an edge an epoch is."""
+        return int(epoch.rpartition("/")[2] or -1)
 
     async def _subscribe_to(self, worker: str) -> None:
         epoch = self._epoch(worker)
@@ -113,6 +122,23 @@ class Inputs:
         self._errors.pop(worker, None)
         self.subscribed.add(worker)
         self._subscribing.pop(worker, None)
+
+    async def have_reopened(self, subscriber: str) -> None:
+        """Have ``subscriber`` open its edge from this worker anew; one that does not run needs no telling."""
+        pause = 1.0
+        while True:
+            try:
+                await run_local(activities.reopen_edge, subscriber, self._spec.worker_id)
+            except FailureError as error:
+                if is_cancelled_exception(error):
+                    raise
+                if is_gone(error):
+                    return
+                workflow.logger.warning("cannot tell %s yet: %s", subscriber, reason(error))
+                await workflow.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                return
 
     async def stop_subscribing(self) -> None:
         """Give up subscriptions under way; the next run goes on with them, and holds again what is held."""

@@ -86,7 +86,9 @@ class ProcessorInput(Message):
     drills. ``state_bytes`` is how large the state may be (None in runs that release 0.1.0 began: they end as
     they would have there), ``held`` the subscribers that take nothing for now, and ``holds``: this worker has
     told its inputs so. ``incomplete``: of a leaf, that the feeder has not yet said that it has had the past
-    of the topic.
+    of the topic. ``unmended``: for what was refused and is not made up for yet, by who sent it ("" for the
+    feeder), the opening of that edge whose snapshot will; ``lost_state``: why the worker had to be rebuilt
+    from its inputs.
     """
 
     spec: WorkerSpec
@@ -108,6 +110,8 @@ class ProcessorInput(Message):
     held: tuple[str, ...] = ()
     holds: bool = False
     incomplete: Annotated[bool, Field(exclude_if=lambda incomplete: not incomplete)] = False
+    unmended: Annotated[dict[str, int], Field(exclude_if=lambda unmended: not unmended)] = {}
+    lost_state: Annotated[str, Field(exclude_if=lambda lost: not lost)] = ""
 
 
 class ArchiveInput(Message):

@@ -29,6 +29,7 @@ from temporalio.common import SearchAttributeKey
 with workflow.unsafe.imports_passed_through():
     from timeline_workers.errors import StateError
     from timeline_workers.runtime.worker import NodeWorker
+    from timeline_workers.wire.edges import sender_of
 
     from . import carry
     from .answering import Questions
@@ -165,12 +166,36 @@ class _Processor(Questions):
 
     async def _fetch_state(self) -> None:
         assert self._input.carried is not None
-        entries = await carry.fetch(self._input.carried)
+        try:
+            entries = await carry.fetch(self._input.carried)
+        except carry.StateGoneError as error:
+            if self._spec.node.is_leaf:
+                raise  # it fails; the feeder starts it afresh, and feeds it its past
+            await self._rebuild(error.message)
+            return
         arrived = self._inbox.take_all()
         self._open_node(entries + self._tail)
         self._tail = []
         for kind, body in arrived:
             self._inbox.put(kind, body)
+
+    async def _rebuild(self, why: str) -> None:
+        """Begin without a state: inputs tell all that they have under a new epoch, and subscribers open their
+        edges from here anew.
+        """
+        workflow.logger.error("rebuilt from its inputs: %s", why)
+        self._lost_state = why
+        self._input = self._input.model_copy(update={"carried": None})
+        subscribers, self._edge_epochs = list(self._edge_epochs), {}
+        for worker in self._inputs.workers:
+            self._inputs.reopen(worker)
+        arrived = self._inbox.take_all()
+        self._open_node(self._tail)
+        self._tail = []
+        for kind, body in arrived:
+            self._inbox.put(kind, body)
+        for subscriber in subscribers:
+            await self._inputs.have_reopened(subscriber)
 
     async def _drain(self) -> None:
         assert self._shedding is not None
@@ -189,8 +214,8 @@ class _Processor(Questions):
                 self._refused += 1
                 self._last_refusal = f"{kind} of {len(body)} bytes: {error}"
                 workflow.logger.error("refused %s", self._last_refusal)
-                if kind == "receive":
-                    self._inputs.start_over(body)
+                sender, opening = (kind == "receive" and self._inputs.start_over(body)) or ("", 0)
+                self._unmended[sender] = opening
         if taken:
             # Once for all messages: after a pause there are many, and a workflow task has little time.
             assert self._node is not None
@@ -204,9 +229,12 @@ class _Processor(Questions):
         if kind == "ingest":
             self._applied += 1
             self._node.ingest(body)
+            self._unmended.clear()
         elif kind == "receive":
             self._applied += 1
             self._node.receive(body, settle=False)
+            if self._unmended:
+                self._look_what_is_mended(body)
         elif kind == "subscribe":
             subscription = SubscribeInput.model_validate_json(body)
             if self._edge_epochs.get(subscription.subscriber) == subscription.epoch:
@@ -229,6 +257,18 @@ class _Processor(Questions):
             self._set_metrics([name for name in self._metrics if name != body.decode()])
         elif kind == "stop":
             self._stopping = body.decode() or "stopped"
+
+    def _look_what_is_mended(self, taken: bytes) -> None:
+        """A message of the opening that was to make up for what was refused shows that nothing is missing:
+        else there would be a gap before it.
+        """
+        assert self._node is not None
+        sender = sender_of(taken) or ""
+        edges = self._node.inbound.get(sender, [])
+        opening = self._unmended.get(sender)
+        if opening is not None and edges and self._inputs.opening_of(edges[0].epoch) >= opening:
+            del self._unmended[sender]
+        self._unmended.pop("", None)  # what nobody is known to have sent
 
     def _set_metrics(self, names: list[str]) -> None:
         wanted = sorted(set(names))
@@ -305,6 +345,8 @@ class _Processor(Questions):
                 "runs": self._input.runs + 1,
                 "refused": self._refused,
                 "last_refusal": self._last_refusal,
+                "unmended": self._unmended,
+                "lost_state": self._lost_state,
                 "carried": carried,
                 "state_bytes": self._shedding.state_bytes,
                 "departed": self._shedding.departed,

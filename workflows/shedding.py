@@ -156,6 +156,7 @@ class Shedding:
                     ),
                     start_to_close_timeout=_ASKING_FOR,
                     schedule_to_close_timeout=_ASKING_FOR,
+                    heartbeat_timeout=activities.HEARTBEAT_TIMEOUT,
                     retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=10)),
                 )
                 recalled = archive_activities.unpack_recalled(reply)

@@ -35,7 +35,10 @@ from .catalog import MetricCatalog
 from .catalog_activities import CATALOG_ACTIVITIES
 from .displaced import warn_when_displaced
 from .driver import TimelineDriver
+from .out_of_memory import EndWhenOutOfMemory
 from .processors import EventProcessor, TimelineProcessor
+from .query_ahead import evict_what_queries_play_ahead, unique_identity
+from .retention import warn_of_short_retention
 from .search_attributes import ensure_search_attributes
 
 WORKFLOWS: Sequence[type] = (EventProcessor, TimelineProcessor, KeyArchive, MetricCatalog, TimelineDriver)
@@ -61,6 +64,9 @@ PASSTHROUGH = (
 )
 # A little less than the ten seconds after which the server gives the task to another process.
 DEADLOCK_SECONDS = 9
+# How long a task or a query waits for the process that has the run in memory before another takes it: what a
+# killed process costs. The default is ten seconds.
+STICKY_TIMEOUT = timedelta(seconds=2)
 _log = structlog.get_logger(__name__)
 
 
@@ -109,22 +115,27 @@ def build_worker(client: Client, settings: Settings, *, graceful: timedelta = ti
         # arrival.
         caching["max_concurrent_workflow_tasks"] = 1
     versioned = deployment(settings)
+    identity = unique_identity(client)
     worker = Worker(
         client,
+        identity=identity,
         task_queue=settings.task_queue,
         workflows=WORKFLOWS if versioned is None else [_PINNED.get(w, w) for w in WORKFLOWS],
         activities=ACTIVITIES,
         workflow_runner=workflow_runner(settings),
+        interceptors=[EndWhenOutOfMemory()],
         # NumPy leaves the interpreter lock now and then; more threads than this only wait for it.
         workflow_task_executor=ThreadPoolExecutor(max_workers=4, thread_name_prefix="workflow"),
         max_concurrent_local_activities=200,
         max_concurrent_activities=50,
         activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=1, maximum=8, initial=2),
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=graceful,
         deployment_config=versioned,
         **caching,
     )
     _be_patient(worker)
+    evict_what_queries_play_ahead(worker, client, identity)
     return worker
 
 
@@ -146,6 +157,7 @@ async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings 
     """Run a worker until ``stop`` is set; work in hand is finished or handed back."""
     chosen = settings or Settings.from_env()
     await ensure_search_attributes(client)
+    await warn_of_short_retention(client)
     async with build_worker(client, chosen):
         _log.info(
             "worker runs",

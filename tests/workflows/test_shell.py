@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, strategies as st
 from tests.workflows.cluster import leaf_payloads, metric, worked_example
 from timeline_workers.errors import ConnectionFailedError, SettingsError, StateError
 from timeline_workers.graph.plan import plan
-from timeline_workers.process import run_children
+from timeline_workers.process import QUICK_FAILURES, run_children
 from timeline_workers.runtime.worker import NodeWorker
 from timeline_workers.settings import Settings
 from timeline_workers.temporal_client import temporal_target
@@ -148,15 +149,38 @@ def test_a_step_taken_again_with_more_in_hand_loses_nothing() -> None:
     assert [(s["start"], s["end"]) for s in spans if s["value"]] == [(10, 22), (40, 45)]
 
 
-async def test_when_one_child_process_ends_the_others_are_stopped() -> None:
-    """The exit code of the child that ended is returned, and no child is left."""
+async def test_when_one_child_process_keeps_ending_the_others_are_stopped() -> None:
+    """It is started again a few times; then its exit code is returned, and no child is left."""
     waiting = [sys.executable, "-c", "import signal; signal.pause()"]
     failing = [sys.executable, "-c", "raise SystemExit(7)"]
-    assert await run_children([waiting, failing], asyncio.Event()) == 7
+    told: list[str] = []
+    assert await run_children([waiting, failing], asyncio.Event(), told.append) == 7
+    assert len(told) == QUICK_FAILURES - 1
+    assert all("exit code 7" in line for line in told)
+
+
+async def test_a_child_process_that_ends_is_started_again(tmp_path: Path) -> None:
+    """As one that was killed, or has run out of memory."""
+    script = (
+        "import pathlib, signal, sys; again = pathlib.Path(sys.argv[1]);\n"
+        "if again.exists(): again.with_name('second').touch(); signal.pause()\n"
+        "again.touch(); raise SystemExit(5)"
+    )
+    stop = asyncio.Event()
+    told: list[str] = []
+    running = asyncio.create_task(
+        run_children([[sys.executable, "-c", script, str(tmp_path / "first")]], stop, told.append)
+    )
+    async with asyncio.timeout(60):
+        while not (tmp_path / "second").exists():
+            await asyncio.sleep(0.02)  # between two looks; the loop ends by what it sees
+    stop.set()
+    assert await running == 0
+    assert len(told) == 1
 
 
 async def test_children_are_stopped_when_asked() -> None:
     """Setting the event ends every child, and that is no failure."""
     stop = asyncio.Event()
     stop.set()
-    assert await run_children([[sys.executable, "-c", "import signal; signal.pause()"]] * 2, stop) == 0
+    assert await run_children([[sys.executable, "-c", "import signal; signal.pause()"]] * 2, stop, print) == 0

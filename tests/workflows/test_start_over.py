@@ -17,6 +17,7 @@ from tests.workflows.cluster import (
 )
 from timeline_workers.graph.plan import plan
 from timeline_workers.wire.packing import pack
+from workflows import health
 from workflows.start import all_workers
 
 pytestmark = pytest.mark.integration
@@ -50,3 +51,21 @@ async def test_an_unreadable_message_begins_a_new_epoch_and_not_for_ever() -> No
         await feed(client, buffering, events)
         await until_everything_arrived(client, buffering, events)
         await assert_same_as_in_process(client, buffering, events)
+        last = await status(client, parent)
+        assert last["refused"] == UNREADABLE
+        assert health.judge(last) == ("ok", None), "what was refused has been sent again"
+
+
+async def test_a_leaf_that_refused_a_batch_is_failing_until_it_can_read_one() -> None:
+    """The count stays."""
+    leaf_only = metric("l", "latest_event_to_state(playerStateChange)", 1)
+    [leaf] = all_workers(plan(leaf_only))
+    async with cluster() as client:
+        await apply(client, leaf_only)
+        await client.get_workflow_handle(leaf.worker_id).signal("ingest", b"nonsense")
+        assert health.judge(await status(client, leaf.worker_id))[0] == "failing"
+        await feed(client, leaf_only, worked_example())
+        await until_everything_arrived(client, leaf_only, worked_example())
+        last = await status(client, leaf.worker_id)
+        assert last["refused"] == 1
+        assert health.judge(last) == ("ok", None)

@@ -12,16 +12,18 @@ import structlog
 import typer
 from temporalio.client import Client
 
+from workflows.out_of_memory import watch_the_log
 from workflows.rollout import Moved, rollout as roll_out, unversioned as roll_back
 from workflows.worker import deployment, run_worker
 
 from ..errors import QuestionError
-from ..process import collect_seldom, run_children, stop_signals
+from ..process import collect_seldom, run_children, stop_signals, unless_stopped
 from ..settings import Settings
-from ..temporal_client import connect, temporal_target
+from ..temporal_client import connect_when_up, temporal_target
 from .cluster import AddressOption, NamespaceOption, with_client
 from .output import Output, complain, emit
 
+_log = structlog.get_logger(__name__)
 DeploymentOption = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +72,9 @@ def worker(
 ) -> None:
     """Run timeline workers until SIGTERM or Ctrl-C: work in hand is finished, state is in Temporal.
 
+    A Temporal server that does not answer yet is waited for. A process that runs out of memory ends with exit
+    code 6; of several (`--processes`) one that ends is started again.
+
     With a deployment name and a build id the process is versioned: it gets work once its build is the current
     one (`timeline rollout`), and keeps the timeline workers that began on it until they have moved on.
     """
@@ -80,20 +85,24 @@ def worker(
 
     async def run() -> int:
         async with stop_signals() as stop:
+            # Several processes are not begun before either: one line of what is waited for, or one error.
+            client = await unless_stopped(connect_when_up(address, namespace, tell=_log.warning), stop)
+            if client is None:
+                return 0
             if processes == 1:
                 collect_seldom()
-                await run_worker(await connect(address, namespace), stop=stop, settings=settings)
+                watch_the_log()
+                await run_worker(client, stop=stop, settings=settings)
                 return 0
-            await connect(address, namespace)  # one error, not one from every process
             one = [sys.executable, "-m", "timeline_workers", "worker", "--address", target.address]
             one += ["--namespace", target.namespace, "--max-cached", str(settings.max_cached_workflows)]
             if versioned is not None:
                 one += ["--deployment-name", settings.deployment_name, "--build-id", settings.build_id]
-            return await run_children([one] * processes, stop)
+            return await run_children([one] * processes, stop, _log.warning)
 
     code = asyncio.run(run())
     if code:
-        complain(f"error: a worker process ended with exit code {code}; the others were stopped")
+        complain(f"error: a worker process keeps ending with exit code {code}; the others were stopped")
         raise typer.Exit(1)
 
 

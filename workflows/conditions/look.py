@@ -20,7 +20,7 @@ from ..health import Health, Queue, ended, examine
 from ..messages import CATALOG_ID, CatalogEntry
 from ..subscriptions import BrokenEdge, broken_edges, confirmed
 
-BROKER_SECONDS = 4.0
+BROKER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)

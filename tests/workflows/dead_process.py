@@ -1,0 +1,144 @@
+"""A worker process that has a workflow's run in memory, as Temporal believes, and is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, TaskQueueKind, TaskQueueType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.taskqueue.v1 import StickyExecutionAttributes, TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    PollWorkflowTaskQueueRequest,
+    PollWorkflowTaskQueueResponse,
+    ResetStickyTaskQueueRequest,
+    RespondWorkflowTaskCompletedRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+# How long Temporal keeps tasks and queries for it before another process gets them.
+STICKY = timedelta(seconds=3)
+_BOUND = 60.0
+_POLL = timedelta(seconds=3)  # Temporal takes none that is to end within two
+_POLLS = 8  # of several processes that ask, any may get a task
+IDENTITY = "dead"
+
+
+async def take_task(client: Client, task_queue: str, *, sticky: bool = True) -> None:
+    """Take the next workflow task of ``task_queue``, which nobody else asks for, as ``win_task`` does."""
+    assert await win_task(client, task_queue, sticky=sticky)
+
+
+async def win_task(
+    client: Client,
+    task_queue: str,
+    cause: Callable[[], Awaitable[bool]] | None = None,
+    *,
+    sticky: bool = True,
+) -> bool:
+    """Take the next workflow task of ``task_queue`` and, unless not ``sticky``, complete it without commands
+    and die: what the run is to do next, and queries, wait for this process first.
+
+    Others may ask for work there, too: ``cause`` makes the task, and returns once it has been taken, whether
+    by us; the result is the same.
+    """
+    queue = TaskQueue(name=task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+    polls = [asyncio.create_task(_poll(client, queue)) for _ in range(1 if cause is None else _POLLS)]
+    won = True
+    if cause is not None:
+        await _until_polled(client, queue)
+        won = await cause()
+    task = None
+    async with asyncio.timeout(_BOUND):
+        while won and task is None:
+            for done in asyncio.as_completed(polls):
+                if token := (await done).task_token:
+                    task = token
+                    break
+            else:
+                polls = [asyncio.create_task(_poll(client, queue))]
+    # Temporal is given some time to notice: what it sends to these now would be lost.
+    for poll in polls:
+        poll.cancel()
+    await asyncio.gather(*polls, return_exceptions=True)
+    if won and sticky:
+        assert task is not None
+        own = TaskQueue(
+            name=f"dead-{uuid.uuid4().hex[:8]}",
+            kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY,
+            normal_name=task_queue,
+        )
+        await client.workflow_service.respond_workflow_task_completed(
+            RespondWorkflowTaskCompletedRequest(
+                task_token=task,
+                identity=IDENTITY,
+                namespace=client.namespace,
+                sticky_attributes=StickyExecutionAttributes(
+                    worker_task_queue=own, schedule_to_start_timeout=STICKY
+                ),
+            )
+        )
+        # Temporal waits for a process only that has asked for work lately; none asks any more afterwards.
+        await _poll(client, own)
+    return won
+
+
+async def _poll(client: Client, queue: TaskQueue) -> PollWorkflowTaskQueueResponse:
+    request = PollWorkflowTaskQueueRequest(namespace=client.namespace, task_queue=queue, identity=IDENTITY)
+    try:
+        return await client.workflow_service.poll_workflow_task_queue(request, timeout=_POLL)
+    except RPCError as error:
+        if error.status not in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
+            raise
+        return PollWorkflowTaskQueueResponse()
+
+
+async def _until_polled(client: Client, queue: TaskQueue) -> None:
+    async with asyncio.timeout(_BOUND):
+        while not await _is_polled(client, queue):
+            await asyncio.sleep(0.01)  # between two looks; the loop ends by what it sees
+
+
+async def _is_polled(client: Client, queue: TaskQueue) -> bool:
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=queue,
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return any(poller.identity == IDENTITY for poller in described.pollers)
+
+
+async def leave_it_to_anybody(client: Client, workflow_id: str) -> None:
+    """Have the run's next task go to whichever process asks first."""
+    execution = WorkflowExecution(workflow_id=workflow_id)
+    await client.workflow_service.reset_sticky_task_queue(
+        ResetStickyTaskQueueRequest(namespace=client.namespace, execution=execution)
+    )
+
+
+async def until(
+    client: Client,
+    workflow_id: str,
+    fits: Callable[[list[HistoryEvent]], bool],
+    run_id: str | None = None,
+) -> list[HistoryEvent]:
+    """The history of the run once it fits; TimeoutError after a minute."""
+    async with asyncio.timeout(_BOUND):
+        while True:
+            history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+            if fits(list(history.events)):
+                return list(history.events)
+            await asyncio.sleep(0.02)  # between two looks; the loop ends by what it sees
+
+
+def count(events: list[HistoryEvent], kind: str) -> int:
+    """How many events of a kind, such as ``WORKFLOW_TASK_STARTED``, there are."""
+    wanted = EventType.Value(f"EVENT_TYPE_{kind}")
+    return sum(event.event_type == wanted for event in events)

@@ -1,0 +1,229 @@
+"""The workers of the project, asked while their process is dead: no message is lost, and none is wedged.
+
+Each scene goes wrong without the mend (``mended`` False), which shows that it is what helps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio import workflow
+from temporalio.client import Client, WorkflowHistory
+from temporalio.worker import Replayer, Worker
+from temporalio.workflow import NondeterminismError
+
+from tests.oracle.events import Event
+from tests.workflows.cluster import SECOND, dev_server, leaf_payloads, metric
+from tests.workflows.dead_process import count, take_task, until
+from timeline_workers.graph.plan import plan
+from timeline_workers.metric import Metric
+from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.settings import Settings
+from timeline_workers.temporal_client import DATA_CONVERTER
+from workflows import processors, worker as worker_module
+from workflows.messages import ArchiveInput
+from workflows.start import all_workers
+from workflows.worker import WORKFLOWS, build_worker, sandbox
+
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+_APART = 1.2  # from a query to the event that it is to find; a dead process is waited for three seconds
+_TICK = timedelta(seconds=10)
+mends = pytest.mark.parametrize("mended", [True, False])
+
+
+class Gate:
+    """Once armed, holds up whoever passes until it is opened."""
+
+    def __init__(self) -> None:
+        self.armed = False
+        self.waiting = threading.Event()
+        self.opened = threading.Event()
+
+    def passing(self, call: Any) -> Any:
+        def held(this: Any) -> Any:
+            if self.armed:
+                self.waiting.set()
+                self.opened.wait(60)
+            return call(this)
+
+        return held
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def client() -> AsyncIterator[Client]:
+    async with dev_server() as made:
+        yield made
+
+
+@pytest.fixture
+def queue() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture(autouse=True)
+def _mend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not request.node.callspec.params["mended"]:
+        monkeypatch.setattr(worker_module, "evict_what_queries_play_ahead", lambda *_: None)
+
+
+def process(client: Client, queue: str) -> Worker:
+    worker = build_worker(client, Settings(task_queue=queue))
+    inner: Any = worker._workflow_worker
+    inner._deadlock_timeout_seconds = None  # some answers wait
+    return worker
+
+
+def payload(applied: Metric, number: int) -> bytes:
+    event = Event(key=f"k{number}", time=number * SECOND, columns={"v": "x"}, position=(0, number, 0))
+    [(_, body)] = leaf_payloads(applied, [event])
+    return body
+
+
+async def at(seconds: float) -> None:
+    """Wait for the scene's next moment, by the server's clock, which is ours."""
+    await asyncio.sleep(max(0.0, seconds - time.time()))
+
+
+@mends
+async def test_a_batch_that_comes_while_a_query_is_answered_reaches_the_leafs_next_run(
+    client: Client, queue: str, mended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query finds the timer's end, after which the leaf's run ends."""
+    applied = metric(f"m{queue}", "latest_event_to_state(v)", 1)
+    applied = applied.model_copy(update={"source": applied.source.model_copy(update={"topic": queue})})
+    [spec] = [one for one in all_workers(plan(applied)) if one.node.is_leaf]
+    monkeypatch.setattr(processors, "_TICK", _TICK)
+    gate = Gate()
+    monkeypatch.setattr(NodeWorker, "status", gate.passing(NodeWorker.status))
+    monkeypatch.setenv("TIMELINE_TASK_QUEUE", queue)
+    handle = client.get_workflow_handle(spec.worker_id)
+    async with process(client, queue):
+        await apply_on(client, applied, queue)
+        for number in range(1, 6):
+            await handle.signal("ingest", payload(applied, number))
+        first = (await handle.describe()).run_id
+        await handle.signal("continue_as_new")
+        events = await until(client, handle.id, lambda events: count(events, "TIMER_STARTED") == 1, first)
+    began = next(e for e in events if e.HasField("timer_started_event_attributes")).event_time
+    fires = began.ToNanoseconds() / 1e9 + _TICK.total_seconds()
+    await at(fires - _APART - 4.5)
+    await handle.signal("detach", "nobody")
+    await take_task(client, queue)
+    gate.armed = True
+    async with process(client, queue):
+        await at(fires - _APART)
+        asked = asyncio.create_task(handle.query("status", rpc_timeout=timedelta(seconds=40)))
+        assert await asyncio.to_thread(gate.waiting.wait, 60)
+        before = await handle.fetch_history()
+        assert count(list(before.events), "TIMER_FIRED") == 1, "the query was to find it"
+        begun = count(list(before.events), "WORKFLOW_TASK_STARTED")
+        await handle.signal("ingest", payload(applied, 6))
+        await until(client, handle.id, lambda events: count(events, "WORKFLOW_TASK_STARTED") > begun, first)
+        gate.armed = False
+        gate.opened.set()
+        await asked
+        await until(
+            client,
+            handle.id,
+            lambda events: count(events, "WORKFLOW_EXECUTION_CONTINUED_AS_NEW") == 1,
+            first,
+        )
+        status = await handle.query("status")
+        assert (status["state"]["keys"] == 6) is mended
+        await handle.terminate()
+
+
+async def apply_on(client: Client, applied: Metric, queue: str) -> None:
+    """Start the workers of a metric on a task queue of their own, without a catalog."""
+    from workflows.start import ensure_workers, wait_until_ready
+
+    specs = list(all_workers(plan(applied)))
+    await ensure_workers(client, specs, settings=Settings(task_queue=queue))
+    await wait_until_ready(client, [spec.worker_id for spec in specs])
+
+
+@mends
+async def test_a_segment_that_comes_while_a_query_is_answered_reaches_the_archives_next_run(
+    client: Client, queue: str, mended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored here cannot be read, so that it shows in the count of what was refused."""
+    spec = all_workers(plan(metric(partitions=1)))[0]
+    gate = Gate()
+    gate.armed = True
+    length = workflow.Info.get_current_history_length  # the answer has it
+    monkeypatch.setattr(workflow.Info, "get_current_history_length", gate.passing(length))
+    handle = await client.start_workflow(
+        "KeyArchive", args=[ArchiveInput(spec=spec), b""], id=f"archive-{queue}", task_queue=queue
+    )
+    first = (await handle.describe()).run_id
+    await take_task(client, queue)
+    async with process(client, queue):
+        asked = asyncio.create_task(handle.query("status", rpc_timeout=timedelta(seconds=40)))
+        await asyncio.sleep(_APART)  # the scene's schedule
+        await handle.signal("continue_as_new")
+        assert await asyncio.to_thread(gate.waiting.wait, 60)
+        await handle.signal("store", b"unreadable")
+        await until(client, handle.id, lambda events: count(events, "WORKFLOW_TASK_STARTED") == 2, first)
+        gate.armed = False
+        gate.opened.set()
+        await asked
+        await until(
+            client,
+            handle.id,
+            lambda events: count(events, "WORKFLOW_EXECUTION_CONTINUED_AS_NEW") == 1,
+            first,
+        )
+        status: dict[str, Any] = await handle.query("status")
+        assert (status["refused"] == 1) is mended
+        await handle.terminate()
+
+
+@mends
+async def test_a_leaf_that_told_its_reader_for_a_query_tells_it_again_as_its_history_says(
+    client: Client, queue: str, mended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leaf is not wedged: another process can go on from its history."""
+    applied = metric(f"m{queue}", 'duration_where(latest_event_to_state(v) == "x")', 1)
+    applied = applied.model_copy(update={"source": applied.source.model_copy(update={"topic": queue})})
+    monkeypatch.setenv("TIMELINE_TASK_QUEUE", queue)
+    [leaf] = [spec for spec in all_workers(plan(applied)) if spec.node.is_leaf]
+    handle = client.get_workflow_handle(leaf.worker_id)
+    async with process(client, queue):
+        await apply_on(client, applied, queue)
+        await handle.signal("ingest", payload(applied, 1))
+        await until(client, handle.id, lambda events: events[-1].HasField("marker_recorded_event_attributes"))
+    await handle.signal("detach", "nobody")
+    await take_task(client, queue)
+    async with process(client, queue):
+        asked = asyncio.create_task(handle.query("status", rpc_timeout=timedelta(seconds=40)))
+        await asyncio.sleep(_APART)  # the scene's schedule
+        await handle.signal("ingest", payload(applied, 2))
+        begun = count(list((await handle.fetch_history()).events), "WORKFLOW_TASK_COMPLETED")
+        assert (await asked)["state"]["keys"] == 2, "the query was to find what no workflow task has had"
+        await handle.signal("ingest", payload(applied, 3))
+        events = await until(
+            client,
+            handle.id,
+            lambda events: (
+                count(events, "WORKFLOW_TASK_COMPLETED") > begun
+                and events[-1].HasField("marker_recorded_event_attributes")
+            ),
+        )
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=DATA_CONVERTER, workflow_runner=sandbox())
+    replayed = True
+    try:
+        await replayer.replay_workflow(WorkflowHistory(handle.id, events))
+    except NondeterminismError:
+        replayed = False
+    assert replayed is mended
+    for spec in all_workers(plan(applied)):
+        await client.get_workflow_handle(spec.worker_id).terminate()
