@@ -7,6 +7,7 @@ import hashlib
 import sys
 import traceback
 from collections.abc import Callable
+from time import monotonic
 from typing import Annotated
 
 import pulsar
@@ -34,6 +35,7 @@ log = structlog.get_logger("feeder")
 GRACE_SECONDS = 20.0
 DISCOVERY_SECONDS = 0.25
 RESUBSCRIBE_SECONDS = 5.0
+SAY_AGAIN_SECONDS = 60.0
 GAP_SECONDS = 0.5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -201,6 +203,7 @@ async def _feed_topics(catalog: Catalog, make: Callable[[str], TopicFeeder], sto
 
 async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyncio.Event) -> None:
     """Feed one topic, subscribing again when the broker went away."""
+    silent_until = 0.0
     while not stop.is_set():
         pause = RESUBSCRIBE_SECONDS
         try:
@@ -208,7 +211,9 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
             await feeder.run(stop)
             return
         except ConnectionFailedError as error:
-            log.error("the broker does not answer; trying again", topic=topic, error=str(error))
+            if monotonic() >= silent_until:
+                silent_until = monotonic() + SAY_AGAIN_SECONDS
+                log.error("the broker does not answer; trying again", topic=topic, error=str(error))
         except (GapError, TopicGrewError, LeafLostError) as error:
             log.info("subscribing again", topic=topic, because=str(error))
             pause = GAP_SECONDS

@@ -21,7 +21,11 @@ class Recent:
         """Take messages that were ``published`` then, microseconds, and were ``accepted`` or refused; return
         how many of the last minute were accepted and refused.
         """
-        latest = max(self._latest, int(published.max(initial=0)) // 1_000_000)
+        newest = int(published.max(initial=0)) // 1_000_000
+        if self._latest - newest >= SECONDS:  # a clock was ahead, or has been set back: count anew
+            self._latest = 0
+            self._counts[:] = 0
+        latest = max(self._latest, newest)
         passed = min(latest - self._latest, SECONDS)
         if passed:
             self._counts = np.roll(self._counts, passed, axis=1)

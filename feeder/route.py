@@ -243,7 +243,10 @@ class Router:
             recently = recent.take(messages.published[mine], accepted[mine])
             was = self.clock.reached[partition].noted
             last = reasons.get(partition)
-            reason = was.reason if last is None else f"{last.reason}: {last.message}"[:REASON_LENGTH]
+            # Every leaf batch carries it: no longer than somebody wants to know.
+            reason = was.reason if recently[1] else ""
+            if last is not None:
+                reason = f"{last.reason}: {last.message}"[:REASON_LENGTH]
             total = was.accepted + int(accepted[mine].sum())
             self.clock.note(
                 partition,
