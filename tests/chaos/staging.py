@@ -6,7 +6,7 @@ import asyncio
 import json
 import traceback
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from time import monotonic
@@ -196,6 +196,9 @@ async def _act(act: Act, course: Course) -> Played:
         )  # fmt: skip
     except Exception as error:
         played.trouble = f"{type(error).__name__}: {error}"
+        if healed is None:
+            with suppress(Exception):  # what comes after it is compared on a system that is whole
+                await act.heal(course)
     spells = [Spell(metric, wrong_since, healed, "wrong") for metric in (act.wrong(course) if healed else ())]
     own = watch.shown[shown:]
     played.verdict = verdict(own, watch.facts[facts:], spells, ends_ill="ok" not in act.ends)

@@ -120,4 +120,6 @@ SCENE = Scene(
         ),
     ),
     set_up=until_archived,
+    # What is forged is refused, and counted.
+    counts=False,
 )

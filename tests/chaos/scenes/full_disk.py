@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from tests.chaos.scene import Act, Course, Scene, SceneError, Step
 from tests.chaos.stacks import Stack
 
 SIZE = "192m"
+ZEROS = bytes(1 << 16)
 PARTS = {"broker": "pulsar", "temporal": "temporal"}
 
 
@@ -37,9 +38,9 @@ def fill(name: str) -> Step:
     """Leave no byte free."""
 
     async def inflict(course: Course) -> None:
-        with _filler(course, name).open("wb") as file:
-            free = os.statvfs(file.name)
-            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+        with suppress(OSError), _filler(course, name).open("wb", buffering=0) as file:
+            while file.write(ZEROS):  # until there is no space left
+                pass
 
     return inflict
 
@@ -48,7 +49,7 @@ def free(name: str) -> Step:
     """There is space again, and the server is started again."""
 
     async def heal(course: Course) -> None:
-        _filler(course, name).unlink()
+        _filler(course, name).unlink(missing_ok=True)
         await course.stack.kill(name, 0.5)
 
     return heal
