@@ -79,7 +79,7 @@ the result workers have applied. In the end every answer is compared with a brut
 cores that other work kept busy.
 
 - **`get` shows**: every state but `ok` that it had while the fault lasted, with the first cause. Nothing: it was `ok` all the time, and no answer was old for longer than it may be.
-- **not ok after**: seconds from the moment at which answers became old or wrong to a `get` that did not say ok; the promise is ten.
+- **not ok after**: seconds from the moment at which answers became old to a `get` that did not say ok; the promise is ten.
 - **old**: the oldest that a stored message got before all result workers had applied it.
 - **right after**: seconds from the end of the fault, or from what the operator did, until every stored message was applied; and then until `get` said ok.
 """

@@ -42,7 +42,6 @@ def acts(verb: str, end: End) -> Scene:
             _ended(kind, end),
             Course.apply,
             operator="`timeline apply` of the metrics",
-            wrong=_readers(kind),
         )
         for kind, words in KINDS.items()
     ]
@@ -76,18 +75,6 @@ def _ended(kind: str, end: End) -> Step:
         await end(course.client, course.of_kind(kind))
 
     return inflict
-
-
-def _readers(kind: str) -> Callable[[Course], list[str]]:
-    """The metrics that lack a worker: those whose plans have it."""
-
-    def wrong(course: Course) -> list[str]:
-        if kind == "catalog":
-            return [planned.metric.name for planned in course.plans]
-        worker = course.of_kind(kind)
-        return [p.metric.name for p in course.plans if worker in course.workers_of(p)]
-
-    return wrong
 
 
 async def until_archived(course: Course) -> None:

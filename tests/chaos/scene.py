@@ -224,8 +224,7 @@ class Act:
     """One fault. ``fault``, ``operator``, ``lost``: for people, what happens, what to do, what is lost.
 
     ``inflict`` it, leave it for ``hold`` seconds, and ``heal`` it as an operator would; after at most
-    ``within`` seconds more every stored message is applied. ``wrong``: the metrics whose answers are wrong
-    from the one to the other, though every message may be applied. ``ends``: what `get` may say afterwards:
+    ``within`` seconds more every stored message is applied. ``ends``: what `get` may say afterwards:
     other than ok only where it says for good that something is lost.
     """
 
@@ -237,7 +236,6 @@ class Act:
     lost: str = "nothing"
     hold: float = 14.0
     within: float = 60.0
-    wrong: Callable[[Course], Sequence[str]] = lambda _: ()
     ends: frozenset[str] = frozenset({"ok"})
 
 

@@ -16,7 +16,7 @@ from tests.chaos.harness import configure, supervised
 from tests.chaos.scene import Act, Course, Scene, SceneError, log_events
 from tests.chaos.settling import Ending, Tell, settle
 from tests.chaos.stacks import TOPIC, Stack
-from tests.chaos.verdict import Shown, Spell, Verdict, verdict
+from tests.chaos.verdict import Shown, Verdict, verdict
 from tests.chaos.watching import Watch, watching
 from timeline_workers.graph.plan import plan
 from timeline_workers.temporal_client import connect
@@ -179,7 +179,6 @@ async def _act(act: Act, course: Course) -> Played:
     healed = None
     try:
         await act.inflict(course)
-        wrong_since = monotonic()
         await asyncio.sleep(act.hold)
         await act.heal(course)
         healed = monotonic()
@@ -199,9 +198,8 @@ async def _act(act: Act, course: Course) -> Played:
         if healed is None:
             with suppress(Exception):  # what comes after it is compared on a system that is whole
                 await act.heal(course)
-    spells = [Spell(metric, wrong_since, healed, "wrong") for metric in (act.wrong(course) if healed else ())]
     own = watch.shown[shown:]
-    played.verdict = verdict(own, watch.facts[facts:], spells, ends_ill="ok" not in act.ends)
+    played.verdict = verdict(own, watch.facts[facts:], ends_ill="ok" not in act.ends)
     played.seen = _seen(own)
     usual = set(log_events("\n".join(before.values())))
     new = log_events("\n".join(course.log(name)[len(text) :] for name, text in before.items()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.verdict import Fact, Shown, Spell, verdict
+from tests.chaos.verdict import Fact, Shown, verdict
 
 METRIC = "m"
 
@@ -55,10 +55,3 @@ def test_what_stays_ill_though_all_is_right_is_late() -> None:
     assert verdict(shown("o" * 8 + "d" * 20 + "o" * 12), old).late == ["m: ok 14.3 s after all was right"]
     assert verdict(shown("o" * 8 + "d" * 32), old).late == ["m: not ok again"]
     assert verdict(shown("o" * 8 + "d" * 32), old, ends_ill=True).true
-
-
-def test_wrong_answers_count_though_nothing_waits() -> None:
-    wrong = [Spell(METRIC, 5.0, 30.0, "wrong")]
-    assert verdict(shown("o" * 14 + "d" * 17 + "o" * 9), facts(range(0), 40), wrong).true
-    found = verdict(shown("o" * 40), facts(range(0), 40), wrong)
-    assert [lie.why for lie in found.lies] == ["wrong"] * 14

@@ -1,14 +1,14 @@
 """Whether `timeline get` said the truth: what it showed, second by second, against what was so.
 
 Pure. Times are seconds of the monotonic clock. An answer is *old* from the moment at which the broker
-confirmed a message until the result workers have applied it; it is *wrong* for as long as a scene says so.
-The law: ``BOUND`` seconds after either began, `get` does not say ok, and it does again ``BOUND`` seconds
-after all is right.
+confirmed a message until the result workers have applied it. The law: ``BOUND`` seconds after that began,
+`get` does not say ok, and it does again ``BOUND`` seconds after all is applied. (Whether answers are wrong
+though everything is applied is seen in the end, when all of them are compared.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 BOUND = 10.0
@@ -43,22 +43,20 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """A metric's answers were old or wrong from ``begin`` to ``end`` (None: to the last look)."""
+    """A metric's answers were old from ``begin`` to ``end`` (None: to the last look)."""
 
     metric: str
     begin: float
     end: float | None
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """`get` said ok at ``at``, ``after`` seconds since the answers are old or wrong."""
+    """`get` said ok at ``at``, ``after`` seconds since the answers are old."""
 
     metric: str
     at: float
     after: float
-    why: str
 
 
 @dataclass(slots=True)
@@ -95,21 +93,19 @@ def old_spells(facts: Sequence[Fact]) -> list[Spell]:
             if since is not None and fact.at - since > USUAL:
                 begin, last = since if begin is None else begin, fact.at
             elif begin is not None:
-                spells.append(Spell(metric, begin, last, "old"))
+                spells.append(Spell(metric, begin, last))
                 begin = None
         if begin is not None:
-            spells.append(Spell(metric, begin, None, "old"))
+            spells.append(Spell(metric, begin, None))
     return spells
 
 
-def verdict(
-    shown: Sequence[Shown], facts: Sequence[Fact], wrong: Iterable[Spell] = (), *, ends_ill: bool = False
-) -> Verdict:
-    """Hold ``shown`` against ``facts`` and the spells in which answers were ``wrong``.
+def verdict(shown: Sequence[Shown], facts: Sequence[Fact], *, ends_ill: bool = False) -> Verdict:
+    """Hold ``shown`` against ``facts``.
 
     ``ends_ill``: `get` rightly goes on to say that something is lost, so it need not say ok again.
     """
-    found = Verdict(spells=[*old_spells(facts), *wrong])
+    found = Verdict(spells=old_spells(facts))
     ages = (f.at - since for f in facts for since in f.waiting.values() if since is not None)
     found.oldest = round(max(ages, default=0.0), 1)
     for spell in found.spells:
@@ -118,7 +114,7 @@ def verdict(
         for one in inside:
             after = one.begun - spell.begin
             if after > BOUND and one.says_ok(spell.metric):
-                found.lies.append(Lie(spell.metric, one.begun, round(after, 1), spell.why))
+                found.lies.append(Lie(spell.metric, one.begun, round(after, 1)))
         first = next((s.ended for s in inside if not s.says_ok(spell.metric)), None)
         if first is not None:
             found.noticed = max(found.noticed or 0.0, round(first - spell.begin, 1))
