@@ -109,8 +109,16 @@ async def _keys_of(client: Client, holder: str) -> list[Key]:
     keys: list[Key] = []
     after: int | None = 0
     numbering = None
+    limit = _PAGE
     while after is not None:
-        page = await ask_worker(client, holder, "keys", {"after": after, "limit": _PAGE})
+        try:
+            page = await ask_worker(client, holder, "keys", {"after": after, "limit": limit})
+        except TooLargeError:
+            # Keys may have a kilobyte each.
+            if limit == 1:
+                raise
+            limit //= 2
+            continue
         if after and page.get("numbering") != numbering:
             # Keys have left between two pages, and the others have moved up.
             keys, after = [], 0
