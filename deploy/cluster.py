@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def prepare(directory: Path) -> Cluster:
     postgres = Postgres(directory / "postgres", ports["postgres"])
     postgres.prepare()
     config = directory / "server.yaml"
-    (directory / "dynamic.yaml").write_text(yaml.safe_dump({"limit.maxIDLength": [{"value": 255}]}))
+    shutil.copyfile(Path(__file__).with_name("temporal_dynamic.yaml"), directory / "dynamic.yaml")
     config.touch(mode=0o600)
     config.write_text(yaml.safe_dump(_config(directory, ports, postgres), sort_keys=False))
 
