@@ -19,7 +19,8 @@ from temporalio.service import RPCError
 from timeline_workers.graph.plan import Plan, WorkerSpec
 
 from .conditions.feeding import being_rebuilt
-from .conditions.model import WORST_FIRST, Condition
+from .conditions.model import WORST_FIRST, Condition, Notice
+from .conditions.refusals import unseen_columns
 from .doubts import in_doubt
 from .health import Health, Queue, ended, examine_one, queue_of
 from .messages import CATALOG_ID
@@ -32,6 +33,7 @@ _AT_ONCE = 32
 # Where nobody answers and nothing is known against anybody, the question itself finds out what is wrong.
 _UNKNOWN = ("busy", "ok")
 
+_noticed: WeakKeyDictionary[Client, dict[Notice, None]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[Client, TTLCache[tuple[str, ...], Condition | None]] = WeakKeyDictionary()
 
 
@@ -45,8 +47,13 @@ async def doubt_about(client: Client, planned: Plan, asked: Iterable[str]) -> Co
         return known[names]
     except KeyError:
         pass
-    doubt = known[names] = await _look(client, beneath(planned, names))
+    doubt = known[names] = await _look(client, planned, beneath(planned, names))
     return doubt
+
+
+def notices_of(client: Client) -> list[Notice]:
+    """What ``doubt_about`` has come across, with this client, that makes no answer wrong."""
+    return list(_noticed.get(client, ()))
 
 
 def doubted(answer: dict[str, Any], doubt: Condition | None) -> dict[str, Any]:
@@ -79,7 +86,7 @@ def beneath(planned: Plan, asked: Iterable[str]) -> list[str]:
     return list(found)
 
 
-async def _look(client: Client, workers: list[str]) -> Condition | None:
+async def _look(client: Client, planned: Plan, workers: list[str]) -> Condition | None:
     found: list[Condition] = []
     looks: dict[str, Health] = {}
     slots = asyncio.Semaphore(_AT_ONCE)
@@ -100,6 +107,8 @@ async def _look(client: Client, workers: list[str]) -> Condition | None:
             await asyncio.gather(catalog(), *(one(worker, queue) for worker in workers))
             answered = {name: health.status for name, health in looks.items() if health.status}
             found += being_rebuilt(looks.values())
+            noticed = unseen_columns(planned, list(looks.values()))
+            _noticed.setdefault(client, {}).update(dict.fromkeys(noticed))
             for edge in await confirmed(client, broken_edges(answered, answered)):
                 found.append(Condition("failing", edge.why, edge.reader))
     except (TimeoutError, RPCError):

@@ -114,6 +114,14 @@ async def test_a_column_that_no_event_has_is_named(stack: Stack) -> None:
     await eventually(named)
     told = stack.run("timeline_workers", "get")
     assert "had a value at 'sttus', which the expression uses; is the name right?" in told.stderr
+
+    async def said_by_an_answer() -> bool:
+        asked = stack.run("timeline_workers", "query", MISSPELT.name, "--key", "a", "--at", str(int(now)))
+        assert json.loads(asked.stdout)["key"] == "a"
+        # With exit code 0: nothing is wrong with the answer as such.
+        return asked.returncode == 0 and "had a value at 'sttus', which the expression uses" in asked.stderr
+
+    await eventually(said_by_an_answer)  # on a machine that is busy a worker may not be looked at in time
     await stack.applied(MISSPELT, stack.send("truth", [event("a", now + 9, sttus="on")]))
 
     async def nothing_more() -> bool:

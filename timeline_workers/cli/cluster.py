@@ -13,6 +13,8 @@ import typer
 from temporalio.client import Client
 
 from workflows import ask
+from workflows.beneath import notices_of
+from workflows.conditions import Notice
 from workflows.messages import DriverResult, RemoveResult
 from workflows.start import all_workers
 
@@ -209,7 +211,7 @@ def query(
     if key and every_key:
         raise QuestionError("--key names keys and --all means every key; give one of them")
 
-    async def work(client: Client) -> list[dict[str, Any]]:
+    async def work(client: Client) -> tuple[list[dict[str, Any]], list[Notice]]:
         planned = plan(await ask.find_metric(client, metric))
         asked = ask.find_node(planned, node)
         if not key and not every_key and not is_global(asked):
@@ -229,10 +231,13 @@ def query(
         kind = "value_at" if at else "spans" if spans else "change"
         found: AsyncIterator[dict[str, Any]] = ask.ask(client, planned, asked, kind, questions, keys=key)
         async with aclosing(found) as answers:  # type: ignore[type-var]
-            return [answer async for answer in answers]
+            given = [answer async for answer in answers]
+        return given, notices_of(client)
 
-    answers = with_client(address, namespace, work)
+    answers, notices = with_client(address, namespace, work)
     emit(answers, output)
+    for notice in notices:
+        complain(f"warning: {notice}")
     doubts = {(one["health"]["state"], one["health"]["cause"]) for one in answers if "health" in one}
     for state, cause in sorted(doubts):
         complain(f"warning: answers may be wrong or old: {state}: {cause}")

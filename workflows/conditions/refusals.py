@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from timeline_workers.graph.plan import Plan
+
+from ..health import Health
 from .look import Applied, Look, progress_of, state_of
 from .model import Condition, Notice
 
@@ -17,7 +20,7 @@ def check(look: Look, applied: Applied) -> Iterator[Condition | Notice]:
     whether some column has had no value in any event.
     """
     topic = applied.metric.source.topic
-    for partition, noted in sorted(latest_noted(applied).items()):
+    for partition, noted in sorted(latest_noted(applied.plan, applied.workers).items()):
         accepted, refused = int(noted.get("recent_accepted", 0)), int(noted.get("recent_refused", 0))
         if refused and refused >= SHARE * (accepted + refused):
             of = "" if applied.metric.source.partitions == 1 and not partition else f" partition {partition}"
@@ -27,14 +30,14 @@ def check(look: Look, applied: Applied) -> Iterator[Condition | Notice]:
                 f"its last event were not applied; the last: {noted.get('reason') or 'no reason is known'}. "
                 "`timeline deadletter list` shows them",
             )
-    yield from _unseen(applied)
+    yield from unseen_columns(applied.plan, applied.workers)
 
 
-def latest_noted(applied: Applied) -> dict[int, dict[str, Any]]:
+def latest_noted(plan: Plan, workers: Iterable[Health]) -> dict[int, dict[str, Any]]:
     """What the feeder has noted of each source partition, as the leaf says that has heard last of it."""
-    leaves = {node.name for node in applied.plan.nodes if node.is_leaf}  # others are not told of it
+    leaves = {node.name for node in plan.nodes if node.is_leaf}  # others are not told of it
     found: dict[int, tuple[tuple[int, int, int], dict[str, Any]]] = {}
-    for health in applied.workers:
+    for health in workers:
         if health.worker_id.rpartition(".")[0] not in leaves:
             continue
         for p in progress_of(health):
@@ -45,23 +48,24 @@ def latest_noted(applied: Applied) -> dict[int, dict[str, Any]]:
     return {partition: noted for partition, (_, noted) in found.items()}
 
 
-def _unseen(applied: Applied) -> Iterator[Notice]:
-    """Columns of which every leaf worker that needs them says that no event has had a value."""
-    events = sum(int(noted.get("accepted", 0)) for noted in latest_noted(applied).values())
+def unseen_columns(plan: Plan, workers: Sequence[Health]) -> Iterator[Notice]:
+    """Columns of which every leaf among ``workers`` that needs them says that no event has had a value."""
+    events = sum(int(noted.get("accepted", 0)) for noted in latest_noted(plan, workers).values())
     if not events:
         return
-    leaves = {node.name: node for node in applied.plan.nodes if node.is_leaf}
+    source = plan.metric.source
+    leaves = {node.name: node for node in plan.nodes if node.is_leaf}
     seen: dict[str, bool] = {}
-    for health in applied.workers:
+    for health in workers:
         node, state = leaves.get(health.worker_id.rpartition(".")[0]), state_of(health)
         if node is not None and state:
             for column in node.columns:
                 unseen = column in (state.get("unseen_columns") or ())
                 seen[column] = seen.get(column, False) or not unseen
     for column in sorted(name for name, known in seen.items() if not known):
-        spec = applied.metric.source.columns.get(column)
+        spec = source.columns.get(column)
         path = column if spec is None else spec.path or column
         yield Notice(
-            f"none of {events:,} events of topic {applied.metric.source.topic} had a value at {path!r}, "
-            "which the expression uses; is the name right?"
+            f"none of {events:,} events of topic {source.topic} had a value at {path!r}, which the "
+            "expression uses; is the name right?"
         )
