@@ -16,7 +16,13 @@ import typer
 from temporalio.service import RPCError
 
 from timeline_workers.errors import ConnectionFailedError, SettingsError, TimelineError
-from timeline_workers.process import collect_seldom, leave, stop_signals
+from timeline_workers.process import (
+    OUT_OF_MEMORY,
+    collect_seldom,
+    ending_without_memory,
+    leave,
+    stop_signals,
+)
 from timeline_workers.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.temporal_client import connect as connect_temporal
 
@@ -37,6 +43,13 @@ DISCOVERY_SECONDS = 0.25
 RESUBSCRIBE_SECONDS = 5.0
 SAY_AGAIN_SECONDS = 60.0
 GAP_SECONDS = 0.5
+
+# Made now: then there may be no memory for it.
+_NO_MEMORY = (
+    f"error: out of memory: the feeder ends with exit code {OUT_OF_MEMORY}, to be started again; it resumes "
+    "where the leaves are. Raise its memory limit, or have it feed fewer metrics (--metric) or smaller "
+    "batches (--batch)\n"
+).encode()
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -87,14 +100,15 @@ def main(
     Finds Temporal by TEMPORAL_ADDRESS and Pulsar by TIMELINE_PULSAR_URL, and without them the servers that
     `timeline dev` runs. SIGTERM and Ctrl-C finish the batch in hand first.
 
-    Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage, 4 a server cannot be reached.
+    Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage, 4 a server cannot be reached, 6 out of memory.
     """
     configure_logging()
     only = tuple(sorted(set(metric or ())))
     name = subscription or (SUBSCRIPTION if not only else f"{SUBSCRIPTION}-{_digest(only)}")
     try:
         begins = None if begin is None else Begin.parse(begin)
-        code = asyncio.run(_run(only, name, batch, (wait_ms, gather_ms), begins))
+        with ending_without_memory(_NO_MEMORY):
+            code = asyncio.run(_run(only, name, batch, (wait_ms, gather_ms), begins))
     except (BeginError, SettingsError) as error:
         typer.echo(f"error: {error}", err=True)
         code = 2
@@ -207,8 +221,10 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
     while not stop.is_set():
         pause = RESUBSCRIBE_SECONDS
         try:
-            feeder = await asyncio.to_thread(make, topic)
-            await feeder.run(stop)
+            # Before anything waits for what cannot end without memory either.
+            with ending_without_memory(_NO_MEMORY):
+                feeder = await asyncio.to_thread(make, topic)
+                await feeder.run(stop)
             return
         except ConnectionFailedError as error:
             if monotonic() >= silent_until:

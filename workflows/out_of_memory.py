@@ -2,8 +2,8 @@
 
 The client library catches MemoryError like any other: a question is answered with it, a workflow task or an
 activity fails and is tried again in the same process, which has no more memory then. So the process ends at
-once, with exit code ``EXIT_CODE`` and a line on stderr; whatever started it starts it again, and what it was
-at is done by another process meanwhile, as after a kill.
+once, with exit code ``OUT_OF_MEMORY`` and a line on stderr; whatever started it starts it again, and what it
+was at is done by another process meanwhile, as after a kill.
 
 Two nets: an interceptor around everything that runs in workflows and activities, and a look at the errors
 that the client library logs, for what fails outside them (decoding, building a run).
@@ -11,11 +11,8 @@ that the client library logs, for what fails outside them (decoding, building a 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -29,30 +26,14 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-EXIT_CODE = 6
+from timeline_workers.process import OUT_OF_MEMORY, end, ending_without_memory, is_out_of_memory
+
 # Made now: then there may be no memory for it.
 _LINE = (
-    f"error: out of memory: the worker process ends with exit code {EXIT_CODE}, to be started again; raise "
-    "its memory limit, run more processes, or lower TIMELINE_MAX_CACHED_WORKFLOWS (`timeline capacity` says "
-    "what a metric needs)\n"
+    f"error: out of memory: the worker process ends with exit code {OUT_OF_MEMORY}, to be started again; "
+    "raise its memory limit, run more processes, or lower TIMELINE_MAX_CACHED_WORKFLOWS (`timeline capacity` "
+    "says what a metric needs)\n"
 ).encode()
-
-
-def end() -> NoReturn:
-    """Say so and end the process, without cleaning up: that takes memory."""
-    with contextlib.suppress(OSError):
-        os.write(2, _LINE)
-    os._exit(EXIT_CODE)
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether ``error`` is a MemoryError, or was raised because of one."""
-    seen = 0
-    while error is not None and seen < 32:
-        if isinstance(error, MemoryError):
-            return True
-        error, seen = error.__cause__ or error.__context__, seen + 1
-    return False
 
 
 def watch_the_log() -> None:
@@ -62,20 +43,10 @@ def watch_the_log() -> None:
     def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make(*args, **kwargs)
         if record.exc_info and is_out_of_memory(record.exc_info[1]):
-            end()
+            end(_LINE)
         return record
 
     logging.setLogRecordFactory(factory)
-
-
-@contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if is_out_of_memory(error):
-            end()
-        raise
 
 
 class EndWhenOutOfMemory(Interceptor):
@@ -94,23 +65,23 @@ class EndWhenOutOfMemory(Interceptor):
 
 class _Activity(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        with _ending():
+        with ending_without_memory(_LINE):
             return await super().execute_activity(input)
 
 
 class _Workflow(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
-        with _ending():
+        with ending_without_memory(_LINE):
             return await super().execute_workflow(input)
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
-        with _ending():
+        with ending_without_memory(_LINE):
             await super().handle_signal(input)
 
     async def handle_query(self, input: HandleQueryInput) -> Any:
-        with _ending():
+        with ending_without_memory(_LINE):
             return await super().handle_query(input)
 
     async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
-        with _ending():
+        with ending_without_memory(_LINE):
             return await super().handle_update_handler(input)

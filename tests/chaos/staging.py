@@ -16,6 +16,7 @@ from tests.chaos.harness import configure, supervised
 from tests.chaos.scene import Act, Course, Scene, SceneError, log_events
 from tests.chaos.settling import Ending, Tell, settle
 from tests.chaos.stacks import TOPIC, Stack
+from tests.chaos.traffic import still
 from tests.chaos.verdict import Shown, Verdict, verdict
 from tests.chaos.watching import Watch, watching
 from timeline_workers.graph.plan import plan
@@ -25,6 +26,7 @@ from workflows import ask
 # Everything is applied when nothing has waited for longer than this.
 CALM_SECONDS = 6.0
 START_SECONDS = 90.0
+IDLE_KEYS = 60
 DRAIN_SECONDS = 60.0
 
 
@@ -125,6 +127,8 @@ async def _play(
     async with watching(client, plans, places, everybody=scene.everybody) as watch:
         course = Course(stack, client, plans, seed, scene.hand_over, watch, tell, places, stack.partitions)
         try:
+            # Keys that are idle from the beginning, so that some leave for archives.
+            await course.send(list(still(seed, IDLE_KEYS, 1.0)))
             stream = await course.stream(scene.rate, rush=scene.rush)
             await course.until(lambda: _is_well(watch), "every metric is ok and fed", START_SECONDS)
             await scene.set_up(course)

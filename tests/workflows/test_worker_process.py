@@ -16,7 +16,7 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from tests.workflows.cluster import dev_server
-from workflows.out_of_memory import EXIT_CODE, is_out_of_memory
+from timeline_workers.process import OUT_OF_MEMORY, is_out_of_memory
 from workflows.retention import warn_of_short_retention
 
 pytestmark = pytest.mark.integration
@@ -61,7 +61,7 @@ async def test_a_worker_without_memory_ends_and_says_so(where: str) -> None:
             asking = asyncio.create_task(handle.query("hunger")) if where == "query" else None
             assert "out of memory" in await line(worker, "error:")
             async with asyncio.timeout(BOUND):
-                assert await worker.wait() == EXIT_CODE
+                assert await worker.wait() == OUT_OF_MEMORY
             if asking is not None:
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)
@@ -72,6 +72,7 @@ def test_an_error_that_comes_of_missing_memory_is_told_from_others() -> None:
     decoding = RuntimeError("decoding")
     decoding.__cause__ = MemoryError()
     assert is_out_of_memory(decoding)
+    assert is_out_of_memory(ExceptionGroup("some", [ValueError(), ExceptionGroup("of them", [decoding])]))
     assert not is_out_of_memory(RuntimeError("decoding"))
     assert not is_out_of_memory(None)
 
