@@ -25,6 +25,7 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from timeline_workers.process import leave
 from timeline_workers.settings import Settings
 
 from . import pinned
@@ -33,7 +34,6 @@ from .archive import KeyArchive
 from .archive_activities import ARCHIVE_ACTIVITIES
 from .catalog import MetricCatalog
 from .catalog_activities import CATALOG_ACTIVITIES
-from .displaced import warn_when_displaced
 from .driver import TimelineDriver
 from .out_of_memory import EndWhenOutOfMemory
 from .processors import EventProcessor, TimelineProcessor
@@ -67,6 +67,10 @@ DEADLOCK_SECONDS = 9
 # How long a task or a query waits for the process that has the run in memory before another takes it: what a
 # killed process costs. The default is ten seconds.
 STICKY_TIMEOUT = timedelta(seconds=2)
+# How long activities may go on when a process is asked to stop; then they are done again elsewhere.
+GRACE = timedelta(seconds=1)
+# When Temporal does not answer, the client library waits half a minute and more for its leave.
+_LEAVE_SECONDS = 3.0
 _log = structlog.get_logger(__name__)
 
 
@@ -101,7 +105,7 @@ def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
     )
 
 
-def build_worker(client: Client, settings: Settings, *, graceful: timedelta = timedelta(seconds=5)) -> Worker:
+def build_worker(client: Client, settings: Settings, *, graceful: timedelta = GRACE) -> Worker:
     """Make the Temporal worker that ``run_worker`` runs; use it as ``async with build_worker(…):``
     elsewhere.
     """
@@ -154,26 +158,33 @@ def _be_patient(worker: Worker) -> None:
 
 
 async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings | None = None) -> None:
-    """Run a worker until ``stop`` is set; work in hand is finished or handed back."""
+    """Run a worker until ``stop`` is set; work in hand is finished or handed back within some three seconds.
+
+    Where Temporal does not take it, the process is left at once, with exit code 0: nothing is lost.
+    """
     chosen = settings or Settings.from_env()
     await ensure_search_attributes(client)
     await warn_of_short_retention(client)
-    async with build_worker(client, chosen):
-        _log.info(
-            "worker runs",
-            temporal=client.service_client.config.target_host,
-            namespace=client.namespace,
-            task_queue=chosen.task_queue,
-            **_build_of(chosen),
-        )
-        displaced = None
-        if not chosen.build_id:
-            looking = warn_when_displaced(client, chosen.task_queue, _log.warning)
-            displaced = asyncio.create_task(looking)
-        await stop.wait()
+    worker = build_worker(client, chosen)
+    running = asyncio.create_task(worker.run())
+    stopping = asyncio.create_task(stop.wait())
+    _log.info(
+        "worker runs",
+        temporal=client.service_client.config.target_host,
+        namespace=client.namespace,
+        task_queue=chosen.task_queue,
+        **_build_of(chosen),
+    )
+    await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
         _log.info("worker stops")
-        if displaced is not None:
-            displaced.cancel()
+        leaving = asyncio.create_task(worker.shutdown())
+        await asyncio.wait([leaving], timeout=_LEAVE_SECONDS)
+        if not leaving.done():
+            _log.warning("left what is in hand: another process does it again")
+            leave(0)
+    stopping.cancel()
+    await running
     _log.info("worker stopped")
 
 

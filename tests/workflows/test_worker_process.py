@@ -47,6 +47,13 @@ async def line(of: asyncio.subprocess.Process, saying: str) -> str:
     raise AssertionError(f"it never said {saying!r}")
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @pytest.mark.parametrize("where", ["init", "signal", "query", "activity"])
 async def test_a_worker_without_memory_ends_and_says_so(where: str) -> None:
     """Wherever it is that the memory is missing."""
@@ -79,9 +86,7 @@ def test_an_error_that_comes_of_missing_memory_is_told_from_others() -> None:
 
 async def test_a_worker_waits_for_its_temporal_and_stops_soon_when_asked() -> None:
     """It says what it waits for; it leaves by itself, having finished what it was at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     address = f"127.0.0.1:{port}"
     async with process("timeline_workers", "worker", "--address", address) as worker:
         said = await line(worker, "waiting for Temporal")
@@ -127,3 +132,25 @@ async def test_a_namespace_that_forgets_closed_runs_soon_is_warned_of(
                 with contextlib.suppress(RPCError):  # a new namespace is known a little later
                     await warn_of_short_retention(other)
         assert "temporal operator namespace update --retention 72h -n forgetful" in said
+
+
+async def test_a_worker_whose_temporal_stands_still_leaves_when_asked() -> None:
+    """The client library alone would wait for half a minute; nothing is lost, so the exit code is 0."""
+    temporal = shutil.which("temporal")
+    assert temporal is not None
+    port = free_port()
+    server = await asyncio.create_subprocess_exec(
+        *(temporal, "server", "start-dev", "--headless", "--port", str(port), "--log-level", "never"),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with process("timeline_workers", "worker", "--address", f"127.0.0.1:{port}") as worker:
+            await line(worker, "worker runs")
+            server.send_signal(signal.SIGSTOP)
+            worker.send_signal(signal.SIGTERM)
+            await line(worker, "another process does it again")
+            async with asyncio.timeout(BOUND):
+                assert await worker.wait() == 0
+    finally:
+        server.kill()
+        await server.wait()
