@@ -26,7 +26,8 @@ from timeline_workers.graph.plan import (
     workers,
 )
 from workflows.catalog_client import start_again
-from workflows.messages import CATALOG_ID, CatalogEntry, CatalogState
+from workflows.entries import Unusable, read_entries
+from workflows.messages import CATALOG_ID, CatalogEntry
 from workflows.start import all_workers
 
 from .route import Group, groups_of
@@ -47,6 +48,7 @@ class Catalog:
         self._ended = ""  # the run of a catalog of which it was said that it cannot be started again
         self._plans: dict[str, Plan] = {}  # of all registered metrics
         self._missing: frozenset[str] = frozenset()
+        self._unusable: list[Unusable] = []
         self.topics: dict[str, list[Group]] = {}
         self.metrics: tuple[str, ...] = ()
         self.version = 0  # grows with every change, also of a metric that is removed and applied again
@@ -84,8 +86,12 @@ class Catalog:
         if description.status is not WorkflowExecutionStatus.RUNNING:
             await self._start_again(description)
             return False
-        state = await handle.query("routing", result_type=CatalogState)
-        return self._take(seen, state.entries)
+        entries, unusable = read_entries((await handle.query("routing"))["entries"])
+        for one in unusable:
+            if one not in self._unusable:
+                log.error("metric cannot be read, it is not fed", metric=one.name, error=one.reason)
+        self._unusable = unusable
+        return self._take(seen, entries)
 
     async def _start_again(self, ended: WorkflowExecutionDescription) -> None:
         """Start the catalog again where it was ended by hand; meanwhile go on with what is known."""

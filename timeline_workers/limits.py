@@ -9,11 +9,11 @@ Other limits are where they apply: events in ``events.rules.Limits``, expression
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from .errors import MetricError
 from .language.lexical import MAX_WINDOW
-from .metric import Metric
+from .metric import Metric, Source
 
 METRIC_FILE_BYTES = 1 << 18
 MAX_COLUMNS = 500
@@ -28,8 +28,14 @@ def refuse_oversized(metric: Metric) -> None:
         raise MetricError("\n".join(f"metric {metric.name!r}: {problem}" for problem in found))
 
 
-def _problems(metric: Metric) -> Iterator[str]:
-    source = metric.source
+def refuse_oversized_source(source: Source, what: str) -> None:
+    """Raise MetricError when a part of ``source``, called ``what``, is larger than it may be."""
+    found = list(_source_problems(source))
+    if found:
+        raise MetricError("\n".join(f"{what}: {problem}" for problem in found))
+
+
+def _source_problems(source: Source) -> Iterator[str]:
     if len(source.columns) > MAX_COLUMNS:
         yield (
             f"source.columns: {len(source.columns):,} columns are declared, and {MAX_COLUMNS} are the most; "
@@ -43,18 +49,26 @@ def _problems(metric: Metric) -> Iterator[str]:
     for what, text in names.items():
         if (size := len(text.encode(errors="surrogatepass"))) > NAME_BYTES:
             yield f"{what}: {text[:40]!r}… has {size:,} bytes, and {NAME_BYTES} are the most"
+    yield from _too_long(
+        {
+            "source.allowed_lateness": source.allowed_lateness,
+            "source.clock_skew": source.clock_skew,
+            "source.max_ahead": source.max_ahead,
+            "source.idle_timeout": source.idle_timeout,
+        }
+    )
+
+
+def _problems(metric: Metric) -> Iterator[str]:
+    yield from _source_problems(metric.source)
     if any("\ud800" <= c <= "\udfff" for c in metric.description):
         yield "description: it has half of a surrogate pair, which is no text"
     if (size := len(metric.description.encode(errors="surrogatepass"))) > DESCRIPTION_BYTES:
         yield f"description: it has {size:,} bytes, and {DESCRIPTION_BYTES:,} are the most"
-    durations = {
-        "source.allowed_lateness": source.allowed_lateness,
-        "source.clock_skew": source.clock_skew,
-        "source.max_ahead": source.max_ahead,
-        "source.idle_timeout": source.idle_timeout,
-        "retention": metric.retention,
-        "key_ttl": metric.key_ttl,
-    }
+    yield from _too_long({"retention": metric.retention, "key_ttl": metric.key_ttl})
+
+
+def _too_long(durations: Mapping[str, int | None]) -> Iterator[str]:
     for what, duration in durations.items():
         if duration is not None and duration > MAX_WINDOW:
             yield f"{what}: it is longer than 10,000 years"

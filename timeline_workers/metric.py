@@ -26,9 +26,9 @@ Example::
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal as Choice
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal as Choice, TypeVar
 
 import yaml
 from pydantic import (
@@ -48,6 +48,10 @@ from .language.durations import parse_duration
 from .nearest import nearest
 from .topics import topic_problem
 
+if TYPE_CHECKING:
+    from .stored_source import StoredSource
+
+M = TypeVar("M", bound=BaseModel)
 TimeUnit = Choice["s", "ms", "us", "ns", "iso"]
 ColumnType = Choice["bool", "int", "float", "string"]
 NAMING: Final = 2
@@ -126,6 +130,18 @@ class Source(BaseModel):
     partitions: Annotated[int, Field(ge=1, le=4096, strict=True)] | Choice["per-key"] = 1
 
 
+NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
+
+
+class SourceVersion(BaseModel):
+    """The stored source that a metric names, and its version; 0: from a file (see ``stored_source``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: int
+
+
 class Metric(BaseModel):
     """A named expression over a source. ``retention``, ``key_ttl``: microseconds of event time.
 
@@ -135,12 +151,13 @@ class Metric(BaseModel):
 
     ``naming``: the rules by which its workers are named. 1 is that of the releases up to 0.3.0, in which a
     name says nothing of columns that a node does not look at, though they may refuse an event; what these
-    releases have stored names no rules. No file sets it.
+    releases have stored names no rules. ``named_source``: where ``source`` was taken from, if it was not
+    written out. No file sets these two.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     description: str = ""
     source: Source
     expression: Name
@@ -148,6 +165,7 @@ class Metric(BaseModel):
     key_ttl: Positive | None = unset()
     fuse: Annotated[bool, Field(strict=True, exclude_if=lambda value: not value)] = False
     naming: Annotated[Choice[1, 2], Field(exclude_if=lambda value: value == 1)] = NAMING
+    named_source: SourceVersion | None = unset()
 
     @model_validator(mode="before")
     @classmethod
@@ -157,17 +175,44 @@ class Metric(BaseModel):
         return {**data, "naming": 1} if stored else data
 
 
-METRIC_FIELDS: Final = [name for name in Metric.model_fields if name != "naming"]
+METRIC_FIELDS: Final = [name for name in Metric.model_fields if name not in ("naming", "named_source")]
 
 
-def load_metric(file: str | Path) -> Metric:
+def load_metric(file: str | Path, sources: Callable[[str], StoredSource] | None = None) -> Metric:
     """Read a metric from a YAML file, or from YAML text: several lines, or one that starts with {.
+
+    ``sources``: finds a stored source by its name, for a metric that names one; it raises for an unknown one.
 
     Raises MetricError that names every wrong field, its value, the rule and the nearest field name, or the
     line at which the text is no YAML, or what is larger than it may be (``limits``). The expression is not
     looked at: ``check_metric`` does that.
     """
-    from .limits import METRIC_FILE_BYTES, refuse_oversized
+    from .limits import refuse_oversized
+
+    name, data = read_yaml(file)
+    if data.get("kind") == "source":
+        raise MetricError(f"{name}: it is a source file, and a metric file is wanted here")
+    for field in data.keys() & {"naming", "named_source"}:
+        known = ", ".join(METRIC_FIELDS)
+        raise MetricError(f"{name}: {field}: there is no such field; the fields are {known}")
+    wanted = data.get("source")
+    if isinstance(wanted, str):
+        if sources is None:
+            raise MetricError(
+                f"{name}: source: {_SHORT.repr(wanted)} is the name of a stored source, which is not looked "
+                f"up here; write a mapping with {', '.join(Source.model_fields)}"
+            )
+        stored = sources(wanted)
+        kept = SourceVersion(name=stored.definition.name, version=stored.version)
+        data = {**data, "source": stored.definition.source, "named_source": kept}
+    metric = validated(Metric, name, data, METRIC_FIELDS)
+    refuse_oversized(metric)
+    return metric
+
+
+def read_yaml(file: str | Path) -> tuple[str, dict[Any, Any]]:
+    """What to call a YAML file or text, and the mapping that it holds. Raises MetricError."""
+    from .limits import METRIC_FILE_BYTES
 
     is_text = isinstance(file, str) and ("\n" in file or file.lstrip().startswith("{"))
     name = "metric" if is_text else str(file)
@@ -186,18 +231,17 @@ def load_metric(file: str | Path) -> Metric:
         raise MetricError(f"{name}: it is nested too deeply") from None
     if not isinstance(data, dict):
         raise MetricError(f"{name}: a metric file is a mapping with {', '.join(METRIC_FIELDS)}")
-    if "naming" in data:
-        raise MetricError(
-            f"{name}: naming: there is no such field; the fields are {', '.join(METRIC_FIELDS)}"
-        )
+    return name, data
+
+
+def validated(model: type[M], name: str, data: dict[Any, Any], fields: list[str]) -> M:
+    """``data`` of the file ``name`` as a ``model`` whose ``fields`` a file may have. Raises MetricError."""
     _refuse_bare_durations(name, data)
     try:
-        metric = Metric.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        found = list(dict.fromkeys(_message(e) for e in error.errors(include_url=False)))
+        found = list(dict.fromkeys(_message(e, fields) for e in error.errors(include_url=False)))
         raise MetricError("\n".join(f"{name}: {message}" for message in found)) from None
-    refuse_oversized(metric)
-    return metric
 
 
 def check_metric(metric: Metric) -> None:
@@ -250,7 +294,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 2, 70, 70, 70
 
 
-def _message(error: ErrorDetails) -> str:
+def _message(error: ErrorDetails, fields: list[str]) -> str:
     # Pydantic names the branch of a union, and a dict's key, as if they were fields.
     place = [part for part in error["loc"] if part != "[key]"]
     # Not repr: YAML's aliases can make a few lines as large as one likes.
@@ -263,7 +307,7 @@ def _message(error: ErrorDetails) -> str:
         case "missing":
             return f"{field}: this field is missing"
         case "extra_forbidden":
-            known = METRIC_FIELDS if len(place) == 1 else list(_model_at(place[:-1]).model_fields)
+            known = fields if len(place) == 1 else list(_model_at(place[:-1]).model_fields)
             near = _nearest(str(place[-1]), known) or f"; the fields are {', '.join(known)}"
             return f"{field}: there is no such field{near}"
         case "literal_error":

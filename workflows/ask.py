@@ -19,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from timeline_workers.algebra.keytable import Key
 from timeline_workers.errors import (
     ConnectionFailedError,
+    MetricError,
     QuestionError,
     TimelineError,
     UnknownNameError,
@@ -55,6 +56,7 @@ from .catalog import unknown_metric
 from .catalog_activities import remove_metric
 from .client_errors import NO_WORKER, clear_errors, has_workers, refuse, while_somebody_works
 from .conditions.model import Condition
+from .entries import Unusable, plan_of, read_entries
 from .messages import CATALOG_ID, DRIVER_ID, CatalogEntry, DriverInput, DriverResult, RemoveResult
 from .start import MEMO_LENGTH, all_workers, shortened
 
@@ -64,26 +66,37 @@ _ANSWERS_AT_ONCE = 2_000  # some 100 ms of a worker's time
 # Metrics.
 
 
-async def registered(client: Client) -> list[CatalogEntry]:
-    """Every registered metric, by name."""
+async def catalog(client: Client) -> tuple[list[CatalogEntry], list[Unusable]]:
+    """Every registered metric that this release can read, by name, and the others."""
     async with clear_errors(client):
         try:
-            found: list[CatalogEntry] = await while_somebody_works(
-                client,
-                client.get_workflow_handle(CATALOG_ID).query(
-                    "metrics", result_type=list[CatalogEntry], rpc_timeout=QUERY_TIMEOUT
-                ),
+            raw: list[Any] = await while_somebody_works(
+                client, client.get_workflow_handle(CATALOG_ID).query("metrics", rpc_timeout=QUERY_TIMEOUT)
             )
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                return []  # nobody has applied a metric yet
+                return [], []  # nobody has applied a metric yet
             raise
-        return found
+        return read_entries(raw)
+
+
+async def registered(client: Client) -> list[CatalogEntry]:
+    """Every registered metric that this release can read, by name."""
+    return (await catalog(client))[0]
 
 
 async def find_metric(client: Client, name: str) -> Metric:
-    """The registered metric ``name``; raises UnknownNameError with the nearest name."""
-    return known_metric(await registered(client), name)
+    """The registered metric ``name``.
+
+    Raises UnknownNameError with the nearest name, MetricError when it is registered and cannot be used.
+    """
+    entries, unusable = await catalog(client)
+    for one in unusable:
+        if one.name == name:
+            raise MetricError(f"metric {name!r}: {one.reason}")
+    found = known_metric(entries, name)
+    await asyncio.to_thread(plan_of, found)
+    return found
 
 
 def known_metric(entries: Iterable[CatalogEntry], name: str) -> Metric:
@@ -173,7 +186,9 @@ async def delete(client: Client, name: str, *, timeout: timedelta = timedelta(mi
     Raises UnknownNameError, and ConnectionFailedError when it takes longer than ``timeout``: the metric is
     removed all the same, as soon as a worker process runs.
     """
-    await find_metric(client, name)  # an unknown name is known at once, and needs no catalog to be started
+    entries, unusable = await catalog(client)
+    if all(one.name != name for one in unusable):
+        known_metric(entries, name)  # an unknown name is known at once, and needs no catalog to be started
     async with clear_errors(client):
         try:
             async with asyncio.timeout(timeout.total_seconds()):

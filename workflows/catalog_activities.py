@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
 from timeline_workers.errors import TimelineError
 from timeline_workers.graph.plan import KEY_LABEL, Plan, WorkerSpec, all_worker_names, plan
@@ -20,9 +22,10 @@ from timeline_workers.settings import Settings
 from .activities import signal_worker, wait_until_ended
 from .archive_activities import end_archives
 from .catalog_client import call_catalog
+from .entries import read_entries
 from .messages import (
     CATALOG_ID,
-    CatalogState,
+    CatalogEntry,
     ConfirmInput,
     ConfirmResult,
     EnsureInput,
@@ -35,6 +38,7 @@ from .messages import (
 )
 from .render import render_graph
 from .running import Run, runs_of
+from .search_attributes import METRIC
 from .start import all_workers, ensure_workers, wait_until_ready
 from .subscriptions import inputs_of, mend_edges
 
@@ -97,12 +101,16 @@ async def ensure_graph(input: EnsureInput) -> EnsureResult:
 
 async def _registered_workers(client: Client, labels: Sequence[str]) -> list[WorkerSpec]:
     """The workers of all registered metrics; of trees of keys, those of the keys with these ``labels``."""
-    catalog: CatalogState = await client.get_workflow_handle(CATALOG_ID).query(
-        "routing", result_type=CatalogState
-    )
+    entries = await _entries(client)
     return await asyncio.to_thread(
-        lambda: [spec for entry in catalog.entries for spec in workers_of(entry.metric, labels)]
+        lambda: [spec for entry in entries for spec in workers_of(entry.metric, labels)]
     )
+
+
+async def _entries(client: Client) -> list[CatalogEntry]:
+    """What the catalog has registered and this release can read."""
+    catalog: dict[str, Any] = await client.get_workflow_handle(CATALOG_ID).query("routing")
+    return read_entries(catalog["entries"])[0]
 
 
 def workers_of(metric: Metric, labels: Sequence[str] = ()) -> list[WorkerSpec]:
@@ -148,19 +156,24 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
     """End those workers of the definition that no registered metric needs; returns when they have ended.
 
     What is needed is computed here and not in the catalog, from all registered definitions: planning many
-    of them would keep a workflow task longer than Temporal lets it run.
+    of them would keep a workflow task longer than Temporal lets it run. A registered definition that cannot
+    be planned needs nothing; one that is to be released had the workers that say they are its.
     """
     client = activity.client()
     definition = input.definition
     async with _heartbeats():
-        catalog: CatalogState = await client.get_workflow_handle(CATALOG_ID).query(
-            "routing", result_type=CatalogState
-        )
-        ids, trees = await asyncio.to_thread(_need, definition)
+        entries = await _entries(client)
+        try:
+            ids, trees = await asyncio.to_thread(_need, definition)
+        except TimelineError:
+            ids, trees = await _workers_named_for(client, definition.name), []
         wanted: set[str] = set()
         still: set[str] = set()  # what the metric needs by the definition that it has now
-        for entry in catalog.entries:
-            needed = {name for names in await asyncio.to_thread(_need, entry.metric) for name in names}
+        for entry in entries:
+            try:
+                needed = {name for names in await asyncio.to_thread(_need, entry.metric) for name in names}
+            except TimelineError:
+                continue  # it is named to whoever lists the metrics
             wanted |= needed
             if entry.metric.name == definition.name:
                 still = needed
@@ -185,20 +198,23 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
 
 def _need(metric: Metric) -> tuple[list[str], list[str]]:
     """Worker ids, parents first; of a per-key source, whose workers only the server knows, what their ids
-    begin with."""
-    try:
-        planned = plan(metric)
-    except TimelineError as error:
-        raise ApplicationError(
-            f"metric {metric.name!r} cannot be planned, so nobody knows which workers it needs: {error}",
-            type="MetricError",
-            non_retryable=True,
-        ) from error
+    begin with. Raises TimelineError when the metric cannot be planned."""
+    planned = plan(metric)
     per_key = metric.source.partitions == "per-key"
     return (
         [spec.worker_id for spec in reversed(all_workers(planned))],
         list(reversed(all_worker_names(planned))) if per_key else [],
     )
+
+
+async def _workers_named_for(client: Client, metric: str) -> list[str]:
+    """The running workers whose search attributes name ``metric``; none where the server knows no such."""
+    query = f'{METRIC.name} = "{metric}" AND ExecutionStatus = "Running"'
+    try:
+        found = [run.id async for run in client.list_workflows(query)]
+    except RPCError:
+        return []
+    return [worker for worker in found if worker != CATALOG_ID]
 
 
 @asynccontextmanager

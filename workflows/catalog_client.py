@@ -20,6 +20,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.settings import Settings
+from timeline_workers.stored_source import StoredSource
 
 from .messages import CATALOG_ID, CatalogState
 
@@ -96,4 +97,5 @@ async def _to_begin_with(client: Client) -> CatalogState | None:
     if found.status is WorkflowExecutionStatus.RUNNING:
         return None
     state: CatalogState = await handle.query("routing", result_type=CatalogState, rpc_timeout=_TIMEOUT)
-    return state
+    sources = await handle.query("sources", result_type=list[StoredSource], rpc_timeout=_TIMEOUT)
+    return state.model_copy(update={"sources": tuple(sources)})

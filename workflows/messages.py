@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from timeline_workers.graph.plan import WorkerSpec
 from timeline_workers.metric import Metric
+from timeline_workers.stored_source import StoredSource
 
 CATALOG_ID = "timeline-catalog"
 DRIVER_ID = "timeline-driver-{metric}"
@@ -187,10 +188,22 @@ class CatalogEntry(Message):
 
 
 class CatalogState(Message):
-    """Everything a catalog knows; ``version`` grows with every change."""
+    """Everything a catalog knows; ``version`` grows with every change of ``entries``. ``sources``: the stored
+    ones.
+    """
 
     version: int = 0
     entries: tuple[CatalogEntry, ...] = ()
+    sources: Annotated[tuple[StoredSource, ...], Field(exclude_if=lambda found: not found)] = ()
+
+
+class SourceResult(Message):
+    """What became of a source that was applied. ``keeping``: metrics that keep another version of it."""
+
+    name: str
+    outcome: Literal["new", "unchanged", "replaced"]
+    version: int
+    keeping: tuple[str, ...] = ()
 
 
 class DriverInput(Message):

@@ -8,11 +8,15 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from tests.workflows.cluster import TASK_QUEUE, apply, cluster, metric, status
+from feeder.catalog import Catalog
+from tests.workflows.cluster import CIRR, TASK_QUEUE, apply, cluster, metric, status
+from timeline_workers.cli.overview import overview
 from timeline_workers.errors import ConnectionFailedError, ExpressionError, MetricError, UnknownNameError
 from timeline_workers.graph.plan import partition_of, plan, workers
 from workflows import ask
-from workflows.messages import CATALOG_ID, CatalogState, DriverInput
+from workflows.catalog_client import call_catalog
+from workflows.entries import read_entries
+from workflows.messages import CATALOG_ID, CatalogEntry, CatalogState, DriverInput, RegisterResult
 from workflows.start import all_workers, ensure_workers
 
 pytestmark = pytest.mark.integration
@@ -100,6 +104,61 @@ async def test_mistakes_are_refused_by_name() -> None:
             await ask.delete(client, "bufering")
         with pytest.raises(UnknownNameError, match="did you mean 'buffering'"):
             await ask.find_metric(client, "bufering")
+
+
+async def test_the_catalog_itself_refuses_what_cannot_be_planned() -> None:
+    """Whoever sends it the update: nothing is registered, and the update fails with the mistake."""
+    wrong = metric("wrong", "duration_were(latest_event_to_state(a) == 1)")
+    large = metric("large", BUFFERING).model_copy(update={"description": "x" * 10_000})
+    async with cluster() as client:
+        await apply(client, metric("buffering", BUFFERING))
+        for one, said in ((wrong, "duration_where"), (large, "description")):
+            with pytest.raises(ApplicationError, match=said):
+                await call_catalog(client, "register", one, RegisterResult)
+        assert [entry.metric.name for entry in await ask.registered(client)] == ["buffering"]
+
+
+async def test_an_entry_that_cannot_be_used_hides_no_other() -> None:
+    """One that cannot be planned, as an earlier release may have let in, is a row of its own with the reason;
+    the others are fed, asked, replaced and removed as ever, and so it can be.
+    """
+    good, other = metric("good", BUFFERING), metric("other", CIRR.replace("buffer", "pause"))
+    wrong = metric("wrong", "duration_were(latest_event_to_state(a) == 1)")
+    entries = (CatalogEntry(metric=wrong, generation=1),)
+    state = CatalogState(version=1, entries=entries)
+    async with cluster() as client:
+        await client.start_workflow("MetricCatalog", state, id=CATALOG_ID, task_queue=TASK_QUEUE)
+        await apply(client, good)
+        await apply(client, other)
+        rows, nobody = await overview(client)
+        assert nobody is None
+        assert [(row["metric"], row["state"]) for row in rows] == [
+            ("good", "ok"),
+            ("other", "ok"),
+            ("wrong", "failing"),
+        ]
+        assert "metric 'wrong' cannot be planned" in rows[2]["cause"]
+        assert "no function `duration_were`" in rows[2]["cause"]
+        with pytest.raises(MetricError, match="metric 'wrong' cannot be planned"):
+            await ask.find_metric(client, "wrong")
+        feeds = Catalog(client)
+        assert await feeds.refresh()
+        assert feeds.metrics == ("good", "other")
+        replaced = await apply(client, metric("other", BUFFERING))
+        assert replaced.outcome == "replaced"
+        assert replaced.stopped
+        assert (await ask.delete(client, "wrong")).stopped == ()
+        assert [row["metric"] for row in (await overview(client))[0]] == ["good", "other"]
+
+
+def test_an_entry_of_a_later_release_is_named_with_the_reason() -> None:
+    good = CatalogEntry(metric=metric("good", BUFFERING), generation=1).model_dump(mode="json")
+    later = CatalogEntry(metric=metric("later", BUFFERING), generation=2).model_dump(mode="json")
+    later["metric"]["flux"] = 1
+    entries, unusable = read_entries([later, good, {"generation": 3}])
+    assert [entry.metric.name for entry in entries] == ["good"]
+    assert [one.name for one in unusable] == ["later", "?"]
+    assert "metric.flux" in unusable[0].reason
 
 
 async def test_metrics_applied_at_once_all_run() -> None:

@@ -12,7 +12,7 @@ import typer
 from ..capacity.limits import BATCH
 from ..errors import MetricError
 from ..language.durations import parse_duration
-from ..metric import load_metric
+from .definitions import SourceOption, load as load_definition
 from .output import Output, emit
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def capacity(
             show_default="those of the release",
         ),
     ] = None,
+    source: SourceOption = None,
     output: Annotated[
         Output, typer.Option("-o", "--output", help="json: one object; table: for people.")
     ] = Output.table,
@@ -68,7 +69,7 @@ def capacity(
     from ..capacity.terms import Load
     from ..graph.plan import plan
 
-    wanted = load_metric(metric)
+    wanted = load_definition(metric, source)
     if wanted.source.partitions == "per-key":
         raise MetricError(
             f"metric {wanted.name!r} has 'partitions: per-key', a tree of workers for each key, for which "

@@ -15,14 +15,17 @@ from temporalio.client import Client
 from workflows import ask
 from workflows.beneath import notices_of
 from workflows.conditions import Notice
-from workflows.messages import DriverResult, RemoveResult
+from workflows.messages import DriverResult, RemoveResult, SourceResult
 from workflows.start import all_workers
+from workflows.stored_sources import apply_source
 
 from ..errors import QuestionError
 from ..events.times import read_time
 from ..graph.plan import Plan, is_global, plan
-from ..metric import TimeUnit, load_metric
+from ..metric import TimeUnit
+from ..stored_source import NamedSource, is_source_file, load_source
 from ..temporal_client import connect
+from .definitions import load
 from .output import ExitCode, Output, OutputOption, complain, emit
 
 AddressOption = Annotated[
@@ -56,7 +59,7 @@ def with_client(address: str | None, namespace: str | None, work: Callable[[Clie
 
 
 def apply(
-    metric: Annotated[Path, typer.Argument(metavar="METRIC.yaml", help="A metric file.")],
+    metric: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A metric file, or a source file.")],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check the metric and list its workers; talk to no server.")
     ] = False,
@@ -73,8 +76,15 @@ def apply(
     address: AddressOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Have a metric's graph of workers running. Applying it again starts only what is missing."""
-    loaded = load_metric(metric)
+    """Have a metric's graph of workers running. Applying it again starts only what is missing.
+
+    A source file (`kind: source`) is stored, for metrics to name. A metric keeps the version of its source
+    that it was applied with.
+    """
+    if is_source_file(metric):
+        _store(load_source(metric), dry_run, output, address, namespace)
+        return
+    loaded = load(metric, None, address, namespace)
     planned = plan(loaded)
     if dry_run:
         _list_workers(planned, output or Output.table)
@@ -110,6 +120,30 @@ def apply(
         )
     if loaded.source.partitions == "per-key":
         complain("the feeder starts a tree of workers at the first event of a key")
+
+
+def _store(
+    source: NamedSource, dry_run: bool, output: Output | None, address: str | None, namespace: str | None
+) -> None:
+    if dry_run:
+        complain(f"source {source.name} is valid")
+        return
+
+    async def work(client: Client) -> SourceResult:
+        return await apply_source(client, source)
+
+    result: SourceResult = with_client(address, namespace, work)
+    if output is not None:
+        emit([result.model_dump(mode="json")], output)
+    said = {"new": "is new", "unchanged": "is unchanged", "replaced": "replaces an earlier definition"}[
+        result.outcome
+    ]
+    complain(f"source {result.name} {said}: version {result.version}")
+    if result.keeping:
+        complain(
+            f"{', '.join(result.keeping)} keep the version that they were applied with; apply them again to "
+            f"use version {result.version}"
+        )
 
 
 def _list_workers(planned: Plan, output: Output) -> None:

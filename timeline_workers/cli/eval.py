@@ -17,7 +17,9 @@ from ..evaluation import Result
 from ..events.rules import Limits
 from ..events.times import read_time
 from ..graph.plan import plan
-from ..metric import TimeUnit, load_metric
+from ..metric import TimeUnit
+from ..stored_source import is_source_file, load_source
+from .definitions import SourceOption, load
 from .output import ExitCode, Output, OutputOption, complain, emit
 
 _BATCH = 250_000  # the larger, the fewer times each key is looked at
@@ -98,10 +100,14 @@ def evaluate_file(
 
 
 def validate(
-    metric: Annotated[Path, typer.Argument(metavar="METRIC.yaml", help="A metric file.")],
+    metric: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A metric file, or a source file.")],
+    source: SourceOption = None,
 ) -> None:
     """Check a metric file: its fields, its expression for the declared columns, and the size of its graph."""
-    loaded = load_metric(metric)
+    if is_source_file(metric):
+        typer.echo(f"{metric}: source {load_source(metric).name} is valid")
+        return
+    loaded = load(metric, source)
     plan(loaded)
     typer.echo(f"{metric}: metric {loaded.name} is valid")
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from feeder.route import Group, groups_of
 from workflows import ask
+from workflows.entries import plan_of
 
+from ..errors import MetricError
 from ..events.batch import Positions
 from ..events.times import from_microseconds
-from ..graph.plan import plan
 from ..pulsar_letters import Letter
 from ..temporal_client import connect
 
@@ -64,8 +65,14 @@ async def forecast(topic: str, letters: Sequence[Letter], payload: bytes | None 
     ``payload`` stands in the place of that of a single letter. Raises ConnectionFailedError.
     """
     client = await connect()
-    plans = [plan(e.metric) for e in await ask.registered(client) if e.metric.source.topic == topic]
-    found = Forecast(len(letters), tuple(p.metric.name for p in plans))
+    entries, unusable = await ask.catalog(client)
+    plans, unknown = [], {one.name: one.reason for one in unusable}
+    for metric in (entry.metric for entry in entries if entry.metric.source.topic == topic):
+        try:
+            plans.append(plan_of(metric))
+        except MetricError as error:
+            unknown[metric.name] = str(error)
+    found = Forecast(len(letters), tuple(p.metric.name for p in plans), unknown=unknown)
     for group in groups_of(plans).get(topic, []):
         status = await ask.worker_status(client, group.journal()[0])
         state = (status["status"] or {}).get("state")

@@ -1,19 +1,26 @@
-"""``timeline graph``: draw the graph of a metric, before or after it is applied."""
+"""``timeline graph``: draw the graph of a metric, before or after it is applied, and say who shares it."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ..errors import MetricError
+from ..errors import MetricError, QuestionError, TimelineError
 from ..graph.draw import to_dot, to_mermaid, to_svg, to_tree
-from ..graph.plan import plan
-from ..metric import Metric, Source, load_metric
+from ..graph.plan import Plan, plan
+from ..graph.sharing import sharing
+from ..metric import Metric, Source
+from .definitions import SourceOption, load
+
+_CATALOG_SECONDS = 3.0
 
 
 class Drawing(StrEnum):
@@ -26,34 +33,82 @@ class Drawing(StrEnum):
 
 
 def graph(
-    metric: Annotated[
-        str,
-        typer.Argument(metavar="METRIC.yaml|EXPR", help="A metric file, or an expression (@FILE reads one)."),
+    metrics: Annotated[
+        list[str],
+        typer.Argument(metavar="METRIC.yaml|EXPR…", help="Metric files, or an expression (@FILE reads one)."),
     ],
     form: Annotated[Drawing, typer.Option("-o", help="What to draw.")] = Drawing.tree,
     output: Annotated[
         Path | None, typer.Option("--output", help="Write to this file instead of standard output.")
     ] = None,
+    source: SourceOption = None,
 ) -> None:
-    """Draw the graph of a metric or an expression, with the names of its workers."""
-    drawn = plan(_metric(metric))
-    if form is Drawing.tree:
+    """Draw the graph of a metric or an expression, with the names of its workers.
+
+    Below the tree stands which metrics share workers with it, and why others on its topic do not: the applied
+    ones, where the catalog can be reached; of several files, these.
+    """
+    plans = [plan(_metric(one, source)) for one in metrics]
+    if form is not Drawing.tree:
+        if len(plans) > 1:
+            raise QuestionError(f"-o {form.value} draws one metric; leave it out to compare several")
+        text = {Drawing.dot: to_dot, Drawing.svg: to_svg, Drawing.mermaid: to_mermaid}[form](plans[0])
         if output is None:
-            Console().print(to_tree(drawn))
-            return
-        with output.open("w", encoding="utf-8") as file:
-            Console(file=file, width=200).print(to_tree(drawn))
+            sys.stdout.write(text)
+        else:
+            output.write_text(text, encoding="utf-8")
         return
-    text = {Drawing.dot: to_dot, Drawing.svg: to_svg, Drawing.mermaid: to_mermaid}[form](drawn)
+    applied = len(metrics) == 1 and _is_file(metrics[0])
     if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
+        _draw(Console(), plans, applied)
+        return
+    with output.open("w", encoding="utf-8") as file:
+        _draw(Console(file=file, width=200), plans, applied)
 
 
-def _metric(argument: str) -> Metric:
-    if argument.endswith((".yaml", ".yml")):
-        return load_metric(Path(argument))
+def _draw(console: Console, plans: Sequence[Plan], applied: bool) -> None:
+    for drawn in plans:
+        console.print(to_tree(drawn))
+    pairs = list(combinations(plans, 2))
+    if applied:
+        pairs = [(plans[0], other) for other in _applied(plans[0].metric)]
+    for one, other in pairs:
+        console.print(sharing(one, other), highlight=False, markup=False)
+
+
+def _applied(metric: Metric) -> list[Plan]:
+    """The plans of the other applied metrics on its topic; none where the catalog cannot be asked."""
+    # The libraries of servers are loaded for this only.
+    from workflows import ask
+    from workflows.entries import plan_of
+
+    from ..temporal_client import connect
+
+    async def look() -> list[Plan]:
+        async with asyncio.timeout(_CATALOG_SECONDS):
+            entries = await ask.registered(await connect())
+        found = []
+        for other in (entry.metric for entry in entries):
+            if other.name != metric.name and other.source.topic == metric.source.topic:
+                try:
+                    found.append(plan_of(other))
+                except MetricError:
+                    continue  # `timeline get` says what is wrong with it
+        return found
+
+    try:
+        return asyncio.run(look())
+    except (TimelineError, TimeoutError):
+        return []
+
+
+def _is_file(argument: str) -> bool:
+    return argument.endswith((".yaml", ".yml"))
+
+
+def _metric(argument: str, source_files: list[Path] | None) -> Metric:
+    if _is_file(argument):
+        return load(Path(argument), source_files)
     if argument.startswith("@"):
         try:
             argument = Path(argument[1:]).read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ _MODULES = {
     "overview": ("get", "describe"),
     "worker": ("worker", "rollout"),
     "dev": ("dev",),
+    "source": ("source",),
     "deadletter": ("deadletter",),
     "codec": ("codec-server",),
 }

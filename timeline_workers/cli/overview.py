@@ -91,17 +91,19 @@ async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict
         queue = await health.queue_of(client)
         try:
             async with asyncio.timeout(_CATALOG_SECONDS):
-                entries = await ask.registered(client)
+                entries, unusable = await ask.catalog(client)
         except (TimeoutError, ConnectionFailedError):
             return await _without_catalog(client, names, queue)
-    for name in names:
-        ask.known_metric(entries, name)
-    look = await look_at(client, queue, entries, names or [entry.metric.name for entry in entries])
+    look = await look_at(client, queue, entries, unusable, names)
     found = health_of(look)
     for one in found:
         for notice in one.notices:
             complain(f"warning: {one.metric}: {notice}")
-    return [_row(look, *pair) for pair in zip(look.applied, found, strict=True)], None
+    rows = [_row(look, *pair) for pair in zip(look.applied, found, strict=False)]
+    rows += [
+        {"metric": one.metric, "state": one.state, "cause": one.cause} for one in found[len(look.applied) :]
+    ]
+    return rows, None
 
 
 async def _without_catalog(

@@ -29,10 +29,17 @@ CHECKS: tuple[Check, ...] = (
 
 
 def health_of(look: Look) -> list[MetricHealth]:
-    """How every metric is that was looked at, in the same order."""
+    """How every metric is that was looked at: those that are applied in their order, then those that cannot
+    be used.
+    """
     return [
-        MetricHealth.of(applied.metric.name, [found for check in CHECKS for found in check(look, applied)])
-        for applied in look.applied
+        *(
+            MetricHealth.of(
+                applied.metric.name, [found for check in CHECKS for found in check(look, applied)]
+            )
+            for applied in look.applied
+        ),
+        *(MetricHealth.of(one.name, [Condition("failing", one.reason)]) for one in look.unusable),
     ]
 
 
@@ -43,7 +50,5 @@ async def metric_health(client: Client, names: Sequence[str] = ()) -> list[Metri
     """
     async with clear_errors(client):
         queue = await queue_of(client)
-    entries = await ask.registered(client)
-    for name in names:
-        ask.known_metric(entries, name)
-    return health_of(await look_at(client, queue, entries, names or [e.metric.name for e in entries]))
+    entries, unusable = await ask.catalog(client)
+    return health_of(await look_at(client, queue, entries, unusable, names))

@@ -10,12 +10,14 @@ from typing import Any
 
 from temporalio.client import Client
 
-from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import Plan, plan, worker_name
+from timeline_workers.errors import MetricError, TimelineError, UnknownNameError
+from timeline_workers.graph.plan import Plan, worker_name
 from timeline_workers.metric import Metric
 
 from .. import ask
+from ..catalog import unknown_metric
 from ..client_errors import clear_errors
+from ..entries import Unusable, plan_of
 from ..health import Health, Queue, ended, examine
 from ..messages import CATALOG_ID, CatalogEntry
 from ..subscriptions import BrokenEdge, broken_edges, confirmed
@@ -47,7 +49,8 @@ class Applied:
 class Look:
     """Everything that the checks may look at.
 
-    ``entries``: all registered metrics; ``applied``: those that are asked about; ``waiting``: of each topic
+    ``entries``: all registered metrics; ``applied``: those that are asked about, and ``unusable`` those of
+    them that cannot be planned or read, about which nothing else is known; ``waiting``: of each topic
     when the oldest event that was not fed yet was published, microseconds, None when none waits; topics that
     cannot be looked into are left out; ``broker_down``: why the broker does not answer, None when it does;
     ``broker_unknown``: why it cannot be asked, where it is not configured here; ``broken``: edges on which a
@@ -59,6 +62,7 @@ class Look:
     queue: Queue
     entries: tuple[CatalogEntry, ...]
     applied: tuple[Applied, ...]
+    unusable: tuple[Unusable, ...] = ()
     waiting: dict[str, int | None] = field(default_factory=dict)
     broker_down: str | None = None
     broker_unknown: str | None = None
@@ -68,25 +72,44 @@ class Look:
 
 
 async def look_at(
-    client: Client, queue: Queue, entries: Sequence[CatalogEntry], names: Sequence[str]
+    client: Client,
+    queue: Queue,
+    entries: Sequence[CatalogEntry],
+    unusable: Sequence[Unusable] = (),
+    names: Sequence[str] = (),
 ) -> Look:
-    """Look at the metrics ``names`` of the registered ``entries``; takes some seconds at most.
+    """Look at the metrics ``names`` (default: all) of the registered ones: ``entries``, and those that are
+    ``unusable``. Takes some seconds at most.
 
-    Raises TimelineError when Temporal does not answer.
+    Raises TimelineError when Temporal does not answer, UnknownNameError for a name that is not registered.
     """
     chosen = {entry.metric.name: entry for entry in entries}
-    plans = [await asyncio.to_thread(plan, chosen[name].metric) for name in names]
+    listed = [*chosen, *(one.name for one in unusable)]
+    for name in names:
+        if name not in listed:
+            raise UnknownNameError(unknown_metric(name, listed))
+    names = names or listed
+    plans: list[Plan] = []
+    unplanned = {one.name: one for one in unusable}
+    for name in names:
+        if name in unplanned:
+            continue
+        try:
+            plans.append(await asyncio.to_thread(plan_of, chosen[name].metric))
+        except MetricError as error:
+            unplanned[name] = Unusable(name, str(error))
     workers = [await ask.running_workers(client, planned) for planned in plans]
     async with clear_errors(client):
         seen = {h.worker_id: h for h in await examine(client, (w for some in workers for w in some))}
         applied = tuple(
-            Applied(chosen[name], planned, tuple(seen[w] for w in some))
-            for name, planned, some in zip(names, plans, workers, strict=True)
+            Applied(chosen[planned.metric.name], planned, tuple(seen[w] for w in some))
+            for planned, some in zip(plans, workers, strict=True)
         )
-        broken = await confirmed(client, _broken(applied))
+        edges = await confirmed(client, _broken(applied))
         catalog = await ended(client, CATALOG_ID)
+    of_those = tuple(unplanned[name] for name in names if name in unplanned)
     broker = await _waiting(applied)
-    return Look(client, queue, tuple(entries), applied, *broker, tuple(broken), catalog)
+    return Look(client, queue, tuple(entries), applied, of_those, *broker, tuple(edges), catalog)
 
 
 def _broken(applied: Sequence[Applied]) -> list[BrokenEdge]:

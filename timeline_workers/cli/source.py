@@ -1,0 +1,109 @@
+"""``timeline source``: the stored sources, which metrics can name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+import yaml
+from temporalio.client import Client
+
+from workflows import ask
+from workflows.messages import CatalogEntry
+from workflows.stored_sources import delete_source, find_source, stored_sources
+
+from ..language.durations import format_duration
+from ..stored_source import StoredSource
+from .cluster import AddressOption, NamespaceOption, with_client
+from .output import Output, OutputOption, complain, emit
+
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="The name of a stored source.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    sources = typer.Typer(
+        no_args_is_help=True, help="Stored sources, which metrics can name; `timeline apply` stores them."
+    )
+    sources.command("list")(list_sources)
+    sources.command("describe")(describe)
+    sources.command("delete")(delete)
+    app.add_typer(sources, name="source")
+
+
+def list_sources(
+    output: OutputOption = Output.table, address: AddressOption = None, namespace: NamespaceOption = None
+) -> None:
+    """List the stored sources, and which metrics name them.
+
+    A metric keeps the version that its source had when it was applied; one that is not the latest is shown.
+    """
+
+    async def work(client: Client) -> tuple[list[StoredSource], list[CatalogEntry]]:
+        return await stored_sources(client), await ask.registered(client)
+
+    stored, entries = with_client(address, namespace, work)
+    if not stored and output is Output.table:
+        complain("no source is stored; store one with `timeline apply SOURCE.yaml`")
+        return
+    emit([_row(one, entries) for one in stored], output)
+
+
+def _row(stored: StoredSource, entries: list[CatalogEntry]) -> dict[str, Any]:
+    source, name = stored.definition.source, stored.definition.name
+    used = {e.metric.name: e.metric.named_source for e in entries if e.metric.named_source is not None}
+    metrics = [
+        metric if of.version == stored.version else f"{metric} (version {of.version})"
+        for metric, of in sorted(used.items())
+        if of.name == name
+    ]
+    return {
+        "source": name,
+        "version": stored.version,
+        "topic": source.topic,
+        "key": source.key,
+        "time": source.time,
+        "columns": len(source.columns),
+        "partitions": source.partitions,
+        "metrics": ", ".join(metrics),
+    }
+
+
+def describe(
+    name: SourceArgument,
+    output: Annotated[
+        Output | None,
+        typer.Option("-o", "--output", help="As JSON or a table.", show_default="its file (YAML)"),
+    ] = None,
+    address: AddressOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Print the definition of a stored source, as its file reads."""
+
+    async def work(client: Client) -> StoredSource:
+        return await find_source(client, name)
+
+    stored: StoredSource = with_client(address, namespace, work)
+    definition = stored.definition.model_dump(mode="json", exclude_defaults=True)
+    if output is None:
+        file = {"kind": "source", **definition, "source": _written(definition["source"])}
+        typer.echo(f"# version {stored.version}")
+        typer.echo(yaml.safe_dump(file, sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        emit([{"version": stored.version, **stored.definition.model_dump(mode="json")}], output)
+
+
+def _written(source: dict[str, Any]) -> dict[str, Any]:
+    """Durations as a file writes them."""
+    durations = ("allowed_lateness", "clock_skew", "max_ahead", "idle_timeout")
+    return {name: format_duration(value) if name in durations else value for name, value in source.items()}
+
+
+def delete(name: SourceArgument, address: AddressOption = None, namespace: NamespaceOption = None) -> None:
+    """Remove a stored source that no applied metric names."""
+
+    async def work(client: Client) -> None:
+        await delete_source(client, name)
+
+    with_client(address, namespace, work)
+    typer.echo(f"source {name} is removed")
