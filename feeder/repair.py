@@ -58,9 +58,8 @@ class Repair:
         if lost:
             await self._start(lost)
         changed = {worker for worker, run in runs.items() if before.get(worker) != run} | lost
-        if any(
-            specs[worker].node.is_leaf and _is_anew(before.get(worker), runs[worker]) for worker in changed
-        ):
+        anew = lost | {worker for worker in changed if _is_anew(before.get(worker), runs[worker])}
+        if any(specs[worker].node.is_leaf for worker in anew):
             self._catalog.look_again()  # also where no event comes that would miss it
         self._unsure |= changed
         await self._mend(specs)
