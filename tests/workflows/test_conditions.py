@@ -145,3 +145,18 @@ def test_a_result_that_is_behind_its_leaves_is_lagging() -> None:
     assert lagging((8, 96.0), (9, 100.0)) == []
     assert lagging((9, 100.0), (3, 94.0)) == [result]
     assert lagging((3, 90.0), (3, 94.0)) == [result]
+
+
+def test_a_leaf_is_behind_while_it_lacks_a_past_that_others_have_had() -> None:
+    """New ones, and those that were ended by hand; not one beside which nobody knows more."""
+
+    def incomplete(name: str, minor: int | None) -> Health:
+        progress = [] if minor is None else [{"partition": 0, "major": 0, "minor": minor}]
+        status = {"incomplete": True, "state": {"progress": progress}}
+        return Health(worker_id=name, state="ok", status=status)
+
+    fed = leaf(minor=5)
+    [found] = feeding.being_rebuilt([fed, incomplete("new.p0", None), incomplete("level.p0", 5)])
+    assert (found.state, found.worker) == ("lagging", "new.p0")
+    assert [c.worker for c in feeding.being_rebuilt([fed, incomplete("mid.p0", 2)])] == ["mid.p0"]
+    assert list(feeding.being_rebuilt([incomplete("a.p0", None), incomplete("b.p0", None)])) == []
