@@ -15,7 +15,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType, PendingActivityState, TaskQueueType
+from temporalio.api.enums.v1 import (
+    EventType,
+    PendingActivityState,
+    TaskQueueType,
+    WorkflowTaskFailedCause,
+)
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -38,6 +43,10 @@ PATIENCE = timedelta(seconds=3.5)
 _AT_ONCE = 32
 _TAIL = 8  # events: a failed workflow task is among the last ones
 _CAUSE_LENGTH = 400
+_RESET = (
+    "it does not do as its history says, which passes only when its run is done again: "
+    "temporal workflow reset --type FirstWorkflowTask --reason nondeterminism"
+)
 
 State = Literal["ok", "subscribing", "fetching", "busy", "paused", "failing", "down"]
 
@@ -293,8 +302,11 @@ async def _failing_task(
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
             break
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-            cause = await _words(client, event.workflow_task_failed_event_attributes.failure)
-            return f"its workflow task fails, attempt {attempt}: {cause}"
+            failed = event.workflow_task_failed_event_attributes
+            said = f"its workflow task fails, attempt {attempt}: {await _words(client, failed.failure)}"
+            if failed.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR:
+                return f"{said}; {_RESET} --workflow-id {worker}"
+            return said
     if attempt < 3:
         return None  # once too late: its process may have been killed
     return f"its workflow task is not finished in time, attempt {attempt}; the log of its process says more"

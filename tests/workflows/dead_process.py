@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, TaskQueueKind, TaskQueueType
@@ -24,9 +26,36 @@ from temporalio.service import RPCError, RPCStatusCode
 # How long Temporal keeps tasks and queries for it before another process gets them.
 STICKY = timedelta(seconds=3)
 _BOUND = 60.0
+_SCENES = 4
 _POLL = timedelta(seconds=3)  # Temporal takes none that is to end within two
 _POLLS = 8  # of several processes that ask, any may get a task
 IDENTITY = "dead"
+
+
+class MissedError(AssertionError):
+    """The machine was too slow for the scene: things did not come in the order that was meant."""
+
+
+def until_met(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Play a scene again, a few times, when it did not come about."""
+
+    @functools.wraps(test)
+    async def played(**given: Any) -> None:
+        for _ in range(_SCENES):
+            try:
+                return await test(**given)
+            except MissedError:
+                if "queue" in given:
+                    given["queue"] = uuid.uuid4().hex
+        return await test(**given)
+
+    return played
+
+
+def meant(found: bool) -> None:
+    """Raises MissedError unless the query found what it was to find."""
+    if not found:
+        raise MissedError("the query was to find what no workflow task has had")
 
 
 async def take_task(client: Client, task_queue: str, *, sticky: bool = True) -> None:
