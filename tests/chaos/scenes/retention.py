@@ -11,7 +11,7 @@ from tests.chaos.scene import Act, Course, Scene, SceneError
 from tests.chaos.traffic import Message
 
 # More than a run's input carries (448 KiB), and a kilobyte is the most that a key may have.
-KEYS, KEY_LENGTH = 2_400, 900
+KEYS, KEY_LENGTH = 900, 900
 
 
 async def many_bytes(course: Course) -> None:
@@ -29,9 +29,12 @@ async def many_bytes(course: Course) -> None:
 
 
 async def delete_all_the_time(course: Course) -> None:
-    """Closed runs are deleted as soon as they are there, and a worker process is killed."""
+    """Closed runs are deleted as soon as they are there; workers begin runs, and their process is killed."""
     deleted = 0
     for second in range(20):
+        if second in (3, 5, 10, 12):
+            for worker in (course.leaf(), course.derived(), course.result()):
+                await course.client.get_workflow_handle(worker).signal("continue_as_new")
         deleted += await delete_closed_runs(course.client)
         if second in (6, 13):
             await course.stack.kill("worker-0", 0.2)
@@ -77,4 +80,5 @@ SCENE = Scene(
     ),
     set_up=many_bytes,
     counts=False,
+    hand_over=None,
 )
