@@ -160,10 +160,11 @@ async def _play(
     if settled.differences and wrong:
         report.shown.append(f"`get` says ok in the end: {', '.join(wrong)}")
     report.gets = _gets(watch.shown)
-    looks = sorted(
-        [*watch.shown, *watch.facts], key=lambda one: one.begun if isinstance(one, Shown) else one.at
-    )
-    lines = [json.dumps(asdict(one), default=str, ensure_ascii=False) for one in looks]
+    looks = [
+        *((one.begun, asdict(one)) for one in watch.shown),
+        *((one.at, asdict(one)) for one in watch.facts),
+    ]
+    lines = [json.dumps(look, ensure_ascii=False) for _, look in sorted(looks, key=lambda one: one[0])]
     (stack.directory / "looks.jsonl").write_text("\n".join(lines) + "\n")
 
 
