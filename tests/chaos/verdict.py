@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 BOUND = 10.0
 # Every message is unapplied for a moment, and each side of the comparison is looked at once a second.
 USUAL = 4.0
+# So long before it is looked at may a worker have been asked how far it is: by then it may be further.
+SLACK = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def verdict(shown: Sequence[Shown], facts: Sequence[Fact], *, ends_ill: bool = F
         inside = [s for s in shown if spell.begin <= s.begun and s.ended <= end]
         for one in inside:
             after = one.begun - spell.begin
-            if after > BOUND and one.says_ok(spell.metric):
+            if after > BOUND and one.says_ok(spell.metric) and one.ended <= end - SLACK:
                 found.lies.append(Lie(spell.metric, one.begun, round(after, 1)))
         first = next((s.ended for s in inside if not s.says_ok(spell.metric)), None)
         if first is not None:
