@@ -1,4 +1,4 @@
-"""The scenes, and the page that is made from their reports."""
+"""Two short scenes, as anybody can play the others by hand, and the page that is made from all of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,23 @@ from types import ModuleType
 import pytest
 
 from tests.chaos.scenes import scenes
+from tests.chaos.staging import play
 
 TOP = Path(__file__).parents[2]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("name", "act"), [("terminate", "leaf"), ("forged", "garbage")])
+async def test_answers_are_right_and_get_is_truthful(name: str, act: str, tmp_path: Path) -> None:
+    """A leaf that three metrics share is terminated; garbage is signalled to everything. All answers are the
+    oracle's, and `timeline get` says ok when they are up to date only.
+    """
+    scene = scenes()[name]
+    report = await play(scene, 1, scene.on(tmp_path), acts=[act])
+    assert report.ok, report.json()
+    assert [played.name for played in report.acts] == [act]
+    assert report.gets["asked"] > 5
+    assert report.compared["values"] > 1_000
 
 
 def test_every_scene_has_acts_with_names_of_their_own() -> None:
@@ -35,3 +50,9 @@ def test_the_page_is_what_the_reports_make(page: ModuleType) -> None:
     """docs/failure-modes.md is what docs/generate_failure_modes.py makes; run it when this fails."""
     reports = json.loads((TOP / "docs/failure-modes.json").read_text(encoding="utf-8"))
     assert (TOP / "docs/failure-modes.md").read_text(encoding="utf-8") == page.page(reports)
+
+
+def test_the_page_has_every_act_that_there_is() -> None:
+    reports = json.loads((TOP / "docs/failure-modes.json").read_text(encoding="utf-8"))
+    played = {(report["scene"], act["name"]) for report in reports for act in report["acts"]}
+    assert played == {(name, act.name) for name, scene in scenes().items() for act in scene.acts}

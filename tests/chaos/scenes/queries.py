@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.chaos.metrics import metrics
 from tests.chaos.scene import Act, Course, Scene
 from timeline_workers import embedded
 from workflows.start import all_workers
+
+PAUSE = 0.2
 
 
 async def kills(course: Course) -> None:
@@ -35,6 +36,7 @@ async def _ask_all(course: Course) -> None:
             )
             try:
                 await process.wait()
+                await asyncio.sleep(PAUSE)
             finally:
                 if process.returncode is None:
                     process.kill()
@@ -47,6 +49,4 @@ SCENE = Scene(
     acts=(Act("kills", "a worker process is killed every 16 s, four times", kills, hold=15, within=90),),
     hand_over=None,
     everybody=True,
-    rate=20,
-    metrics=lambda topic: metrics(topic, 2),
 )
