@@ -235,7 +235,7 @@ class Act:
     operator: str = "nothing"
     lost: str = "nothing"
     hold: float = 14.0
-    within: float = 60.0
+    within: float = 150.0
     ends: frozenset[str] = frozenset({"ok"})
 
 

@@ -25,9 +25,10 @@ from workflows import ask
 
 # Everything is applied when nothing has waited for longer than this.
 CALM_SECONDS = 6.0
-START_SECONDS = 90.0
+OK_SECONDS = 60.0
+START_SECONDS = 150.0
 IDLE_KEYS = 60
-DRAIN_SECONDS = 60.0
+DRAIN_SECONDS = 150.0
 
 
 @dataclass(slots=True)
@@ -201,7 +202,7 @@ async def _act(act: Act, course: Course) -> Played:
         # One more look than the law allows, so that a late one is seen.
         await course.until(
             lambda: (_is_well(watch, act.ends) and watch.shown[-1].begun > begun_to_be_right),
-            f"{act.name}: `get` shows every metric as {' or '.join(sorted(act.ends))}", 40.0,
+            f"{act.name}: `get` shows every metric as {' or '.join(sorted(act.ends))}", OK_SECONDS,
         )  # fmt: skip
     except Exception as error:
         played.trouble = f"{type(error).__name__}: {error}"

@@ -22,7 +22,7 @@ SCENE = Scene(
     name="memory",
     about="RLIMIT_AS: processes get no more memory",
     acts=(
-        Act("worker", "a worker process gets no more memory", limited("worker-0"), hold=25, within=90),
-        Act("feeder", "the feeder gets no more memory", limited("feeder-0"), hold=25, within=90),
+        Act("worker", "a worker process gets no more memory", limited("worker-0"), hold=25),
+        Act("feeder", "the feeder gets no more memory", limited("feeder-0"), hold=25),
     ),
 )

@@ -46,7 +46,7 @@ async def _ask_all(course: Course) -> None:
 SCENE = Scene(
     name="queries",
     about="runs without end, a question to every worker each second, and `temporal workflow query` in a loop",
-    acts=(Act("kills", "a worker process is killed every 16 s, four times", kills, hold=15, within=90),),
+    acts=(Act("kills", "a worker process is killed every 16 s, four times", kills, hold=15),),
     hand_over=None,
     everybody=True,
 )

@@ -66,7 +66,7 @@ SCENE = Scene(
     name="topic",
     about="a topic of real Pulsar changes under load",
     acts=(
-        Act("partitions", f"the topic gets {MORE} partitions more", more_partitions, hold=20, within=120),
+        Act("partitions", f"the topic gets {MORE} partitions more", more_partitions, hold=20),
         Act(
             "trimmed",
             "unread messages are skipped and deleted while the feeder is away",
