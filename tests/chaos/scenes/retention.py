@@ -75,7 +75,6 @@ SCENE = Scene(
             "fetching",
             "the run that holds a leaf's state is deleted before the next run has fetched it",
             delete_before_it_is_fetched,
-           ,
         ),
     ),
     set_up=many_bytes,
