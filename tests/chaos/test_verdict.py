@@ -18,7 +18,10 @@ def shown(states: str, first: float = 0.0) -> list[Shown]:
 
 def facts(old: range, upto: int) -> list[Fact]:
     """One look a second; a message waits from the beginning of ``old`` to its end."""
-    return [Fact(at + 0.2, {METRIC: old.start + 0.0 if at in old else None}) for at in range(upto)]
+    return [
+        Fact(at + 0.2, {METRIC: old.start + 0.0 if at in old else None}, {METRIC: at + 0.1})
+        for at in range(upto)
+    ]
 
 
 def test_an_answer_that_is_old_for_a_moment_is_no_spell() -> None:
@@ -32,9 +35,9 @@ def test_ok_for_ten_seconds_of_old_answers_is_allowed_and_then_it_is_a_lie() -> 
     old = facts(range(5, 30), 40)
     assert verdict(shown("o" * 15 + "d" * 15 + "o" * 10), old).true
     late = verdict(shown("o" * 18 + "d" * 12 + "o" * 10), old)
-    assert [lie.after for lie in late.lies] == [11, 12]
+    assert [lie.after for lie in late.lies] == [11.0, 12.0]
     never = verdict(shown("o" * 40), old)
-    assert len(never.lies) == 11
+    assert [lie.after for lie in never.lies] == [11.0 + n for n in range(13)]
     assert never.noticed is None
 
 
@@ -55,3 +58,13 @@ def test_what_stays_ill_though_all_is_right_is_late() -> None:
     assert verdict(shown("o" * 8 + "d" * 20 + "o" * 12), old).late == ["m: ok 14.3 s after all was right"]
     assert verdict(shown("o" * 8 + "d" * 32), old).late == ["m: not ok again"]
     assert verdict(shown("o" * 8 + "d" * 32), old, ends_ill=True).true
+
+
+def test_only_what_a_worker_says_afterwards_proves_a_lie() -> None:
+    """One that has not been heard since may have gone on meanwhile; one that lacks younger ones only did."""
+    silent = [Fact(at + 0.2, {METRIC: 5.0}, {METRIC: 6.0}) for at in range(40)]
+    assert verdict(shown("o" * 40), silent).lies == []
+    young = [Fact(at + 0.2, {METRIC: at - 8.0}, {METRIC: at + 0.1}) for at in range(40)]
+    found = verdict(shown("o" * 40), young)
+    assert found.lies == []
+    assert found.oldest == 8.2

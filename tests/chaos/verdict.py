@@ -8,14 +8,12 @@ though everything is applied is seen in the end, when all of them are compared.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 BOUND = 10.0
 # Every message is unapplied for a moment, and each side of the comparison is looked at once a second.
 USUAL = 4.0
-# So long before it is looked at may a worker have been asked how far it is: by then it may be further.
-SLACK = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +35,13 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What was so at ``at``: by metric since when some message is stored and not applied; None: none is."""
+    """What was so at ``at``: by metric since when some message is stored and not applied (None: none is), and
+    when all its result workers had last said so.
+    """
 
     at: float
     waiting: Mapping[str, float | None]
+    heard: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Spell:
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """`get` said ok at ``at``, ``after`` seconds since the answers are old."""
+    """`get` said ok at ``at``, when a message had not been applied for ``after`` seconds."""
 
     metric: str
     at: float
@@ -102,6 +103,15 @@ def old_spells(facts: Sequence[Fact]) -> list[Spell]:
     return spells
 
 
+def _lies(one: Shown, facts: Sequence[Fact]) -> Iterator[Lie]:
+    """A worker that says after a `get` that it still lacks a message had lacked it during the `get`, too."""
+    for metric in one.states:
+        proofs = (f.waiting[metric] for f in facts if f.heard.get(metric, 0.0) >= one.ended)
+        since = next(proofs, None)
+        if since is not None and one.says_ok(metric) and one.begun - since > BOUND:
+            yield Lie(metric, one.begun, round(one.begun - since, 1))
+
+
 def verdict(shown: Sequence[Shown], facts: Sequence[Fact], *, ends_ill: bool = False) -> Verdict:
     """Hold ``shown`` against ``facts``.
 
@@ -110,15 +120,12 @@ def verdict(shown: Sequence[Shown], facts: Sequence[Fact], *, ends_ill: bool = F
     found = Verdict(spells=old_spells(facts))
     ages = (f.at - since for f in facts for since in f.waiting.values() if since is not None)
     found.oldest = round(max(ages, default=0.0), 1)
+    found.lies = [lie for one in shown for lie in _lies(one, facts)]
     for spell in found.spells:
         end = max((s.ended for s in shown), default=spell.begin) if spell.end is None else spell.end
         inside = [s for s in shown if spell.begin <= s.begun and s.ended <= end]
-        for one in inside:
-            after = one.begun - spell.begin
-            if after > BOUND and one.says_ok(spell.metric) and one.ended <= end - SLACK:
-                found.lies.append(Lie(spell.metric, one.begun, round(after, 1)))
         first = next((s.ended for s in inside if not s.says_ok(spell.metric)), None)
-        if first is not None:
+        if first is not None and end - spell.begin > BOUND:
             found.noticed = max(found.noticed or 0.0, round(first - spell.begin, 1))
         if spell.end is None or ends_ill or first is None:
             continue

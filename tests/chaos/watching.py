@@ -55,6 +55,7 @@ class Watch:
     asked: int = 0
     unanswered: int = 0
     _reached: dict[str, dict[int, At]] = field(default_factory=dict)
+    _heard: dict[str, float] = field(default_factory=dict)
     _asking: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _stored: Stored = field(default_factory=lambda: Stored())
 
@@ -120,6 +121,7 @@ class Watch:
 
     async def _ask(self, worker: str) -> None:
         self.asked += 1
+        begun = monotonic()
         try:
             async with asyncio.timeout(STATUS_SECONDS):
                 status = await self.client.get_workflow_handle(worker).query(
@@ -129,6 +131,7 @@ class Watch:
             self.unanswered += 1
         else:
             state: dict[str, Any] = status["state"] or {}
+            self._heard[worker] = begun  # it was so at some time since
             self._reached[worker] = {
                 p["partition"]: (p["major"], p["minor"]) for p in state.get("progress", ())
             }
@@ -146,7 +149,11 @@ class Watch:
                 if (n := _after(places, self._reached.get(worker, {}).get(partition))) < len(places)
             ]
             waiting[planned.metric.name] = min(least, default=None)
-        return Fact(now, waiting)
+        heard = {
+            planned.metric.name: min(self._heard.get(worker, 0.0) for worker in _results(planned))
+            for planned in self.plans
+        }
+        return Fact(now, waiting, heard)
 
 
 class Stored:
