@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -33,8 +33,10 @@ KINDS = {
 End = Callable[[Client, str], Awaitable[None]]
 
 
-def acts(verb: str, end: End) -> Scene:
-    """A scene in which ``end`` is done to every kind of workflow, and `timeline apply` by an operator."""
+def acts(verb: str, end: End, kinds: Sequence[str] = tuple(KINDS)) -> Scene:
+    """A scene in which ``end`` is done to workflows of ``kinds``, to a driver and an archive, and `timeline
+    apply` by an operator.
+    """
     by_kind = [
         Act(
             kind,
@@ -44,6 +46,7 @@ def acts(verb: str, end: End) -> Scene:
             operator="`timeline apply` of the metrics",
         )
         for kind, words in KINDS.items()
+        if kind in kinds
     ]
     driver = Act(
         "driver",
@@ -62,7 +65,7 @@ def acts(verb: str, end: End) -> Scene:
     )
     return Scene(
         name=verb,
-        about=f"`temporal workflow {verb}` of every kind of workflow",
+        about=f"`temporal workflow {verb}` of workflows of all kinds",
         acts=(*by_kind, driver, archive),
         set_up=until_archived,
         # What a leaf that was started anew has counted again is not what those beside it have.

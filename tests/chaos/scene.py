@@ -234,7 +234,7 @@ class Act:
     heal: Step = nothing
     operator: str = "nothing"
     lost: str = "nothing"
-    hold: float = 14.0
+    hold: float = 12.0
     within: float = 150.0
     ends: frozenset[str] = frozenset({"ok"})
 
@@ -255,8 +255,8 @@ class Scene:
     about: str
     acts: Sequence[Act]
     stack: StackName = "embedded"
-    rate: float = 15.0
-    rush: int = 2_500
+    rate: float = 10.0
+    rush: int = 1_500
     metrics: Callable[[str], list[Metric]] = few
     hand_over: int | None = 50
     workers: int = 2

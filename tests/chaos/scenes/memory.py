@@ -13,7 +13,7 @@ def limited(name: str) -> Step:
     async def inflict(course: Course) -> None:
         course.stack.programs[name].limit_memory(MORE)
         # Something that takes memory: everything at once.
-        await course.burst(20_000)
+        await course.burst(5_000)
 
     return inflict
 

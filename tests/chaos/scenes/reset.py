@@ -28,7 +28,7 @@ SCENE = Scene(
         )
         for kind, words in {**KINDS, "archive": "an archive of keys"}.items()
         for where in _WHERE
-        if where == "first" or kind in ("leaf", "derived", "catalog")
+        if where == "first" or kind == "leaf"
     ),
     set_up=until_archived,
 )
