@@ -18,13 +18,14 @@ from producer.event import Event
 from producer.generate_playback import sessions
 from producer.send import Stored
 from tests.integration.answers import Question, answers, evaluated
-from tests.integration.stack import Stack, eventually, running_stack
+from tests.integration.stack import Stack, event, eventually, running_stack
 from timeline_workers.cli.dev import environment_of
 from timeline_workers.graph.plan import plan
 from timeline_workers.metric import Metric
 from timeline_workers.settings import Settings
 from workflows import ask, health
 from workflows.activities import signal_worker
+from workflows.conditions import metric_health
 from workflows.rollout import rollout
 from workflows.start import all_workers
 
@@ -260,3 +261,59 @@ async def test_unversioned_workers_of_both_releases_at_once_lose_nothing(
     assert len(await processes_that_worked(stack)) == 2
     await assert_right(stack, EVENTS)
     await assert_well(stack)
+
+
+async def test_metrics_of_the_previous_release_that_decide_for_each_other_are_named_and_healed(
+    stack: Stack, previous: Path
+) -> None:
+    """Under the names of the previous release two metrics share a leaf though one refuses what the other
+    accepts. They go on so on this release, which names both; applied again, each answers as it would alone.
+    """
+    columns: dict[str, dict[str, str]] = {
+        "lax": {"status": "string"},
+        "strict": {"status": "string", "power": "float"},
+    }
+    expression = 'duration_where(latest_event_to_state(status) == "on")'
+    source = {"topic": "chargers", "key": "id", "time": "t", "allowed_lateness": "1s"}
+    definitions = {
+        name: {"name": name, "source": {**source, "columns": declared}, "expression": expression}
+        for name, declared in columns.items()
+    }
+    start_previous(stack, previous, "worker-before", "timeline_workers", "worker")
+    start_previous(stack, previous, "feeder-before", "feeder")
+    for name, definition in definitions.items():
+        file = stack.logs / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(definition))
+        start_previous(stack, previous, f"apply-{name}", "timeline_workers", "apply", str(file))
+        assert stack.processes.pop(f"apply-{name}").wait(60) == 0, stack.log(f"apply-{name}")
+    stored = stack.send(
+        "chargers",
+        [
+            event("a", 0, status="on", power=1),
+            event("a", 10, status="off", power="n/a"),
+            event("a", 20, status="off", power=1),
+            event("a", 100, status="off", power=1),
+        ],
+    )
+    old = {name: Metric.model_validate({**d, "naming": 1}) for name, d in definitions.items()}
+    assert plan(old["lax"]).nodes == plan(old["strict"]).nodes
+    await stack.applied(old["lax"], stored)
+    stack.stop("feeder-before")
+    stack.stop("worker-before")
+
+    stack.start_worker()
+    stack.start_feeder()
+    client = await stack.temporal()
+    for health_of_one in await metric_health(client):
+        (other,) = {"lax", "strict"} - {health_of_one.metric}
+        assert any(f"shares event processors with {other}" in str(n) for n in health_of_one.notices)
+    again = {name: Metric.model_validate(definition) for name, definition in definitions.items()}
+    assert not {n.name for n in plan(again["lax"]).nodes} & {n.name for n in plan(again["strict"]).nodes}
+    # The workers that both needed end with the second.
+    stopped = [len((await stack.apply(metric)).stopped) for metric in again.values()]
+    assert stopped == [0, len(plan(old["lax"]).nodes)]
+    for name, value in (("lax", 10), ("strict", 20)):
+        await stack.applied(again[name], stored)
+        assert (await stack.ask(again[name], "a", "value_at", {"at": 30}))["value"] == value
+    for health_of_one in await metric_health(client):
+        assert not any("shares event processors" in str(n) for n in health_of_one.notices)
