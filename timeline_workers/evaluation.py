@@ -24,7 +24,7 @@ from .events.batch import Positions
 from .events.decode import Decoder, Payload
 from .events.direction import Direction, reversed_ties_words
 from .events.frames import decode_frame, is_frame
-from .events.rules import Decoded, Reject
+from .events.rules import Decoded, Missing, Reject
 from .events.times import check_unit
 from .export import to_table
 from .language.canonical import canonical
@@ -57,7 +57,8 @@ class Result:
     ``expression``: text, a built expression or a tree; ``key``, ``time``: dotted paths into the events;
     ``time_unit``: of event times, and of questions and answers; ``columns``: declared columns, if there are.
     ``newest_first``: the events come so, as in many exports: of one key's at one instant the first is the
-    latest. ``seen`` and ``accepted`` count events; ``rejected`` has those that were refused.
+    latest. ``seen`` and ``accepted`` count events; ``rejected`` has those that were refused, ``missing`` the
+    values in accepted ones that did not fit a column declared with ``on_bad_value: missing``.
 
     Raises ExpressionError for a wrong expression, QuestionError for an unknown unit.
     """
@@ -81,6 +82,7 @@ class Result:
         self.kind: KindName = _answer_kind(checked.kind.name)
         self.time_unit = time_unit
         self.rejected: list[Reject] = []
+        self.missing: list[Missing] = []
         self.accepted = 0
         declared = columns or {}
         self._decoder = Decoder(
@@ -117,6 +119,7 @@ class Result:
         self.seen += count
         self.accepted += len(decoded.batch)
         self.rejected += rejects
+        self.missing += [replace(one, row=first + one.row) for one in decoded.missing]
         for name in list(self._unmet):
             if decoded.batch.columns[name].tags.any():
                 del self._unmet[name]

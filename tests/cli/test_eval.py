@@ -282,3 +282,39 @@ def test_a_file_that_runs_backwards_is_said_and_newest_first_turns_it_round() ->
     done = evaluate("--at", "60", "--newest-first", stdin=NEWEST_FIRST, expression=state)
     assert lines(done)[0]["value"] == "on"
     assert done.stderr == ""
+
+
+def test_a_metric_file_says_what_to_compute_and_how_to_read(tmp_path: Path) -> None:
+    """Its columns are checked as its source declares them; values that count as missing are counted."""
+    file = tmp_path / "metric.yaml"
+    file.write_text(
+        "name: m\nexpression: event_count(size > 1)\nsource:\n"
+        "  {topic: t, key: id, time: at, time_unit: ms,"
+        "   columns: {size: {type: int, on_bad_value: missing}, ok: bool}}\n"
+    )
+    events = tmp_path / "events.jsonl"
+    events.write_text(
+        '{"id": "a", "at": 1, "size": 2}\n{"id": "a", "at": 2, "size": "n/a"}\n'
+        '{"id": "a", "at": 3, "size": 9, "ok": 1}\n'
+    )
+    done = timeline("eval", "-f", str(file), "--events", str(events), "--at", "5")
+    assert json.loads(done.stdout)["value"] == 1
+    assert json.loads(done.stdout)["since"] == 1
+    assert "values that did not fit and counted as missing: 1 size wrong-type" in done.stderr
+    assert "line 3: wrong-type" in done.stderr
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["x", "-f", "m.yaml"], "EXPR: the file of --metric says it already"),
+        (["-f", "m.yaml", "--time-unit", "s", "--key", "k"], "--key, --time-unit: the file"),
+        (["x", "--key", "k"], "--time is missing"),
+        (["--key", "k", "--time", "t"], "EXPR is missing"),
+    ],
+)
+def test_either_a_metric_file_or_an_expression_with_key_and_time(arguments: list[str], said: str) -> None:
+    done = timeline("eval", *arguments, "--events", "-", "--at", "5")
+    assert said in done.stderr
+    assert done.returncode == 2

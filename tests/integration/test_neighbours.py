@@ -163,7 +163,8 @@ async def test_the_example_of_a_stored_source_runs_as_printed(stack: Stack) -> N
     """Every command of its README works in its order, and prints what stands below it."""
     readme = Path("examples/stored-source/README.md")
     for command, output in (one for block in blocks(readme, "console") for one in commands(block)):
-        words = shlex.split(command.replace("timeline", "python -m timeline_workers", 1))
+        command = command.replace("\\\n", " ").replace("timeline", "python -m timeline_workers", 1)
+        words = shlex.split(command)
 
         async def prints(words: tuple[str, ...] = tuple(words[2:]), output: str = output) -> bool:
             done = stack.run(*words)

@@ -17,7 +17,7 @@ from ..evaluation import Result
 from ..events.rules import Limits
 from ..events.times import read_time
 from ..graph.plan import plan
-from ..metric import TimeUnit
+from ..metric import Metric, Source, TimeUnit
 from ..stored_source import is_source_file, load_source
 from .definitions import SourceOption, load
 from .output import ExitCode, Output, OutputOption, complain, emit
@@ -34,15 +34,28 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate_file(
-    expression: Annotated[
-        str, typer.Argument(metavar="EXPR", help="A timeline expression, or @FILE with one in it.")
-    ],
     events: Annotated[
         str, typer.Option(metavar="FILE", help="JSON lines, one event a line; - is standard input.")
     ],
-    key: Annotated[str, typer.Option(metavar="FIELD", help="The key's field, dotted for nested ones.")],
-    time: Annotated[str, typer.Option(metavar="FIELD", help="The event time's field, likewise.")],
-    time_unit: Annotated[TimeUnit, typer.Option(help="Of event times, questions and answers.")] = "s",
+    expression: Annotated[
+        str | None, typer.Argument(metavar="[EXPR]", help="A timeline expression, or @FILE with one in it.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="The key's field, dotted for nested ones.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="The event time's field, likewise.")
+    ] = None,
+    time_unit: Annotated[
+        TimeUnit | None, typer.Option(help="Of event times, questions and answers.", show_default="s")
+    ] = None,
+    metric: Annotated[
+        Path | None,
+        typer.Option(
+            "--metric", "-f", metavar="FILE", help="A metric file, instead of EXPR, --key and --time."
+        ),
+    ] = None,
+    source: SourceOption = None,
     at: Annotated[
         list[str] | None, typer.Option(metavar="T", help="The value at this instant; may be repeated.")
     ] = None,
@@ -66,15 +79,22 @@ def evaluate_file(
     """Evaluate an expression over a file of events.
 
     An event's position is its place in the input: of one key's events at one instant the last is the latest,
-    and with --newest-first the first. Bad events take no part: stderr names them with their line.
+    and with --newest-first the first. Bad events take no part: stderr names them with their line. With a
+    metric file its source says how events are read, but not how late they may come: a file has no watermark.
     """
     if sum(question is not None for question in (at or None, spans, change)) != 1:
         raise QuestionError("ask one thing: --at T, --spans A B, or --change A B")
     if every is not None and change is None:
         raise QuestionError("--every goes with --change A B")
-    times = [read_time(text, time_unit) for text in at or spans or change or ()]
+    wanted = _wanted(metric, source, expression, key, time, time_unit)
+    times = [read_time(text, wanted.source.time_unit) for text in at or spans or change or ()]
     result = Result(
-        _expression(expression), key=key, time=time, time_unit=time_unit, newest_first=newest_first
+        wanted.expression,
+        key=wanted.source.key,
+        time=wanted.source.time,
+        time_unit=wanted.source.time_unit,
+        columns=wanted.source.columns or None,
+        newest_first=newest_first,
     )
     with ExitStack() as stack:
         refused = _read(result, events, _open(events, stack))
@@ -93,6 +113,10 @@ def evaluate_file(
 
     _warn(result, events, newest_first=newest_first)
     emit(answers(), output)
+    if result.missing:
+        unfit = Counter(f"{one.column} {one.reason}" for one in result.missing)
+        found = ", ".join(f"{count:,} {what}" for what, count in unfit.most_common())
+        complain(f"values that did not fit and counted as missing: {found}")
     if refused:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.most_common())
         complain(f"{refused.total():,} of {result.accepted + refused.total():,} events were bad: {reasons}")
@@ -110,6 +134,30 @@ def validate(
     loaded = load(metric, source)
     plan(loaded)
     typer.echo(f"{metric}: metric {loaded.name} is valid")
+
+
+def _wanted(
+    file: Path | None,
+    source_files: list[Path] | None,
+    expression: str | None,
+    key: str | None,
+    time: str | None,
+    unit: TimeUnit | None,
+) -> Metric:
+    """What is to be computed, from a metric file or from what was said instead of one."""
+    said = {"EXPR": expression, "--key": key, "--time": time}
+    if file is not None:
+        if given := [name for name, value in {**said, "--time-unit": unit}.items() if value is not None]:
+            raise QuestionError(f"{', '.join(given)}: the file of --metric says it already; leave it out")
+        return load(file, source_files)
+    if expression is None or key is None or time is None:
+        lacking = ", ".join(name for name, value in said.items() if value is None)
+        raise QuestionError(
+            f"{lacking} is missing; give EXPR, --key and --time, or a metric file: --metric FILE"
+        )
+    # Not validated: what is wrong with an expression or a field is for its own error to say.
+    source = Source.model_construct(key=key, time=time, time_unit=unit or "s", columns={})
+    return Metric.model_construct(name="expression", source=source, expression=_expression(expression))
 
 
 def _expression(argument: str) -> str:

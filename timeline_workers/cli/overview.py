@@ -208,6 +208,8 @@ def describe(
         emit([{**planned.model_dump(mode="json"), "workers": [h.model_dump(mode="json") for h in found]}])
         return
     _print_graph(planned)
+    if (kept := planned.metric.named_source) is not None:
+        typer.echo(f"source {kept.name}, version {kept.version} (`timeline source describe {kept.name}`)")
     emit([row for health in found for row in (_worker_row(health), *_inner_rows(health))], Output.table)
     for ailing in found:
         if ailing.cause:
