@@ -41,7 +41,7 @@ def test_every_image_has_the_version_that_the_project_builds_and_tests() -> None
 
 
 def test_up_wait_can_know_of_every_service_whether_it_serves_or_has_done_its_work() -> None:
-    """Of those that end, somebody must wait for the end: "up --wait" takes it for a failure otherwise."""
+    """Of those that end, somebody must wait for the end: "up --wait" may take it for a failure otherwise."""
     awaited = {
         name
         for service in services().values()
