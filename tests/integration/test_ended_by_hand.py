@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from tests.integration.answers import answers, evaluated
 from tests.integration.stack import Stack, event, eventually, running_stack
-from timeline_workers.graph.plan import plan
+from timeline_workers.graph.plan import partition_of, plan, workers
 from timeline_workers.metric import Metric, Source
 from workflows.messages import CATALOG_ID
 from workflows.start import all_workers, ensure_workers
@@ -216,7 +216,7 @@ async def test_a_question_says_what_has_ended_and_the_feeder_starts_it_again(sta
         return code == 0 and "health" not in answer
 
     await eventually(well)
-    inner = all_workers(plan(metric))[-2].worker_id
+    inner = workers(plan(metric), partition_of(key, metric.source))[-2].worker_id
     for ended in (inner, CATALOG_ID):
         assert stack.stop("feeder") == 0
         await end(client, ended, "terminate")
