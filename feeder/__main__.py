@@ -27,7 +27,15 @@ from timeline_workers.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.temporal_client import connect as connect_temporal
 
 from .catalog import Catalog
-from .consume import BATCH_MESSAGES, BATCH_WAIT_MS, SUBSCRIPTION, TopicFeeder, TopicGrewError
+from .consume import (
+    BATCH_MESSAGES,
+    BATCH_WAIT_MS,
+    SUBSCRIPTION,
+    DisconnectedError,
+    TopicChangedError,
+    TopicFeeder,
+)
+from .continuity import OnReset, StoppedError, TopicResetError
 from .gaps import GapError, Gaps
 from .intake import Begin, BeginError
 from .leaves import LeafLostError, Leaves
@@ -94,6 +102,13 @@ def main(
             "answers are so much older.",
         ),
     ] = 0,
+    on_reset: Annotated[
+        OnReset,
+        typer.Option(
+            help="When messages are gone that were not fed, as of a topic that was recreated or trimmed: "
+            "continue with what is there, or stop feeding the topic. `timeline get` shows the gap.",
+        ),
+    ] = OnReset.resume,
 ) -> None:
     """Read events from Pulsar and signal them to the event-processor workers of the registered metrics.
 
@@ -108,7 +123,7 @@ def main(
     try:
         begins = None if begin is None else Begin.parse(begin)
         with ending_without_memory(_NO_MEMORY):
-            code = asyncio.run(_run(only, name, batch, (wait_ms, gather_ms), begins))
+            code = asyncio.run(_run(only, name, batch, (wait_ms, gather_ms), begins, on_reset))
     except (BeginError, SettingsError) as error:
         typer.echo(f"error: {error}", err=True)
         code = 2
@@ -130,7 +145,12 @@ def _digest(names: tuple[str, ...]) -> str:
 
 
 async def _run(
-    only: tuple[str, ...], subscription: str, batch: int, waits: tuple[int, int], begin: Begin | None
+    only: tuple[str, ...],
+    subscription: str,
+    batch: int,
+    waits: tuple[int, int],
+    begin: Begin | None,
+    on_reset: OnReset,
 ) -> int:
     url = pulsar_url()
     await asyncio.to_thread(lambda: connect_pulsar(url).close())  # a wrong address ends the program
@@ -154,13 +174,14 @@ async def _run(
                 topic,
                 catalog,
                 leaves,
-                gaps.setdefault(topic, Gaps(topic)),
+                gaps.setdefault(topic, Gaps()),
                 counts.setdefault(topic, Counts()),
                 subscription=subscription,
                 batch_messages=batch,
                 batch_wait_ms=waits[0],
                 gather_ms=waits[1],
                 begin=begin,
+                on_reset=on_reset,
             )
 
         try:
@@ -230,9 +251,18 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
             if monotonic() >= silent_until:
                 silent_until = monotonic() + SAY_AGAIN_SECONDS
                 log.error("the broker does not answer; trying again", topic=topic, error=str(error))
-        except (GapError, TopicGrewError, LeafLostError) as error:
+        except (GapError, TopicChangedError, DisconnectedError, LeafLostError) as error:
             log.info("subscribing again", topic=topic, because=str(error))
             pause = GAP_SECONDS
+        except TopicResetError as error:
+            log.warning("the topic is another one; subscribing again", topic=topic, because=str(error))
+            pause = GAP_SECONDS
+        except StoppedError as error:
+            log.error(
+                "messages are missing; the topic is not fed, until the feeder runs with --on-reset continue",
+                topic=topic,
+                gap=str(error),
+            )
         except TimelineError as error:
             log.error("topic cannot be fed; trying again", topic=topic, error=str(error))
         except pulsar.PulsarException as error:

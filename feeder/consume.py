@@ -28,6 +28,8 @@ from timeline_workers.pulsar_client import check_broker
 
 from .backfill import Backfill
 from .catalog import Catalog
+from .connection import Connection
+from .continuity import Continuity, OnReset
 from .deadletter import DeadLetters
 from .fed_group import FedGroup, stand
 from .gaps import Gaps, Order
@@ -37,7 +39,7 @@ from .leaves import Leaves
 from .messages import Stored, ends_entry, offset_of, partitions_of, read
 from .pace import Pace
 from .past import knows_partitions
-from .progress import Offset, advancing
+from .progress import SILENT, Offset, Reached, advancing
 from .refusals import Refusals
 from .report import Counts
 from .retry import persist
@@ -52,7 +54,7 @@ SUBSCRIPTION = "timeline-feeder"
 BATCH_MESSAGES = 40_000
 # For so long a batch that is not full is left to gather, at most (``pace``).
 BATCH_WAIT_MS = 500
-# How often it is looked whether partitions were added to the topic. (The client library looks once a minute.)
+# How often it is looked whether the topic has other partitions. (The client library looks once a minute.)
 PARTITIONS_SECONDS = 5.0
 # A topic that has brought nothing for so long since it was opened is quiet, not slow.
 QUIET_SECONDS = 1.0
@@ -60,8 +62,17 @@ QUIET_SECONDS = 1.0
 SILENT_SECONDS = 5.0
 
 
-class TopicGrewError(TimelineError):
-    """Partitions were added to the topic: connect again, to feed all of them."""
+# A consumer that is not connected for so long, while the broker answers, has been given up by the client
+# library, as when its topic was deleted.
+DISCONNECTED_SECONDS = 5.0
+
+
+class TopicChangedError(TimelineError):
+    """The topic has other partitions than it had: connect again, to feed all of them."""
+
+
+class DisconnectedError(TimelineError):
+    """The client library does not connect to the topic again by itself."""
 
 
 class TopicFeeder:
@@ -86,6 +97,7 @@ class TopicFeeder:
         batch_wait_ms: int = BATCH_WAIT_MS,
         gather_ms: int = 0,
         begin: Begin | None = None,
+        on_reset: OnReset = OnReset.resume,
     ) -> None:
         self.topic = topic
         self._client, self._url, self._subscription = client, url, subscription
@@ -93,9 +105,11 @@ class TopicFeeder:
         self._pace, self._ready = Pace(batch_wait_ms / 1e3, gather_ms / 1e3), threading.Event()
         self._catalog, self._leaves, self._gaps, self._counts = catalog, leaves, gaps, counts
         try:
-            self._partitions = max(1, check_broker(client, url, topic))
+            check_broker(client, url, topic)
+            self._names: list[str] = client.get_topic_partitions(topic)
+            self._partitions = len(self._names)
             # The embedded broker serves one feeder at a time.
-            self._shared = knows_partitions(client, client.get_topic_partitions(topic))
+            self._shared = knows_partitions(client, self._names)
         except BaseException:
             client.close()
             raise
@@ -112,6 +126,9 @@ class TopicFeeder:
         self._refusals = Refusals(self._letters, topic, counts, self._working)
         seen, shared = self._order.seen, self._shared
         self._history = history = History(client, url, topic)
+        apart = shared or self._partitions == 1
+        self._continuity = Continuity(topic, history, gaps, on_reset, embedded=not shared, apart=apart)
+        self._looking: asyncio.Task[None] | None = None
         self._silence = Silence(history, leaves, seen, shared=shared)
         turn_of = partial(PastTurn, client, topic, subscription) if shared else None
         self._backfill = Backfill(
@@ -125,6 +142,7 @@ class TopicFeeder:
             gaps,
             counts,
             seen,
+            self._continuity,
             begin=begin,
             shared=shared,
             read_from=self._read_from,
@@ -139,6 +157,7 @@ class TopicFeeder:
             await self._run(self._client.close)
             raise
         self._accepted = Accepted(self._intake)
+        self._connection = Connection(lambda: self._intake.connected)
         log.info("feeding", topic=self.topic)
         receive = self._receive()
         self._opened = self._counted = monotonic()
@@ -152,6 +171,7 @@ class TopicFeeder:
                     break  # not acknowledged: it comes again
                 receive = self._receive()
                 await self._count_partitions(batch)
+                await self._look_whether_it_goes_on()
                 if batch:
                     # After receiving: a metric applied before these events were published must be known.
                     await persist("reading the catalog", self._catalog.refresh)
@@ -178,20 +198,40 @@ class TopicFeeder:
                 await self._backfill.stop(group)
             self._ready.set()
             await asyncio.wait([receive])
+            if self._looking is not None:
+                await asyncio.gather(self._looking, return_exceptions=True)
+            self._connection.close()
             await self._run(self._close)
             self._history.close()
             for threads in (self._receiving, self._working):
                 threads.shutdown(wait=False)
 
     async def _count_partitions(self, batch: Sequence[Stored]) -> None:
-        """Raise TopicGrewError when the topic has more partitions than it had."""
+        """Raise TopicChangedError when the topic has other partitions than it had."""
         count = max({partition for partition, _, _ in batch}, default=-1) + 1
+        if count > self._partitions:
+            raise TopicChangedError(f"the topic has {count} partitions, and had {self._partitions}")
         if self._shared and monotonic() - self._counted >= PARTITIONS_SECONDS:
             with suppress(pulsar.PulsarException):  # the broker may be away for a moment
-                count = max(count, len(await self._history.partitions()))
+                if (names := await self._history.partitions()) != self._names:
+                    raise TopicChangedError(
+                        f"the topic has {len(names)} partitions, and had {self._partitions}"
+                    )
+                if self._connection.lost_for > DISCONNECTED_SECONDS:
+                    raise DisconnectedError("the subscription has lost its topic, and the broker answers")
             self._counted = monotonic()
-        if count > self._partitions:
-            raise TopicGrewError(f"the topic has {count} partitions, and had {self._partitions}")
+
+    async def _look_whether_it_goes_on(self) -> None:
+        """Raise TopicResetError when the topic is not the one any more that was fed so far."""
+        if self._looking is not None and self._looking.done():
+            done, self._looking = self._looking, None
+            with suppress(pulsar.PulsarException):  # it is looked again
+                done.result()
+        if self._connection.was_lost():
+            # Before anything is fed that came since.
+            await self._continuity.look(everywhere=True)
+        elif self._looking is None and self._continuity.due and not self._connection.lost_for:
+            self._looking = asyncio.create_task(self._continuity.look())
 
     def _receive(self) -> asyncio.Future[list[Stored]]:
         self._ready.clear()
@@ -202,15 +242,25 @@ class TopicFeeder:
         return await asyncio.get_running_loop().run_in_executor(self._working, call, *arguments)
 
     async def _open(self) -> Intake:
+        await self._continuity.open(await self._marks())
+        known = self._history.incarnations
         if not self._shared:
             after = self._reads_after = await self._where_the_leaves_are()
             return await self._run(  # type: ignore[no-any-return]
-                lambda: Reading(self._client, self._url, self.topic, after, messages=self._batch)
+                lambda: Reading(
+                    self._client, self._url, self.topic, after, messages=self._batch, incarnations=known
+                )
             )
         begin = None if self._gaps.begun else self._begin
         subscribed = await self._run(
             lambda: Subscribed(
-                self._client, self._url, self.topic, self._subscription, messages=self._batch, begin=begin
+                self._client,
+                self._url,
+                self.topic,
+                self._subscription,
+                messages=self._batch,
+                incarnations=known,
+                begin=begin,
             )
         )
         self._gaps.begun = True
@@ -220,6 +270,15 @@ class TopicFeeder:
         if partition not in self._reads_after or partition not in self._order.heads:
             return None
         return self._order.heads[partition], self._reads_after[partition]
+
+    async def _marks(self) -> dict[int, Reached]:
+        """Per partition the furthest that any leaf of any group is, with what it has applied."""
+        marks = dict.fromkeys(range(self._partitions), SILENT)
+        for group in self._catalog.topics.get(self.topic, []):
+            for reached in (await self._leaves.heard(group)).values():
+                for partition, at in reached.items():
+                    marks[partition] = max(at, marks.get(partition, SILENT), key=lambda r: r.offset)
+        return marks
 
     async def _where_the_leaves_are(self) -> dict[int, Offset | None]:
         """Per partition the least place after which some group must be fed. Groups that have nothing yet read
@@ -267,6 +326,7 @@ class TopicFeeder:
 
     async def _feed_piece(self, groups: Sequence[FedGroup], batch: list[Stored], messages: Messages) -> None:
         firsts, fresh = self._order.take(messages, lambda row: ends_entry(batch[row][2].message_id()))
+        self._continuity.note(messages, firsts)
         refused: dict[int, tuple[str, str, list[str]]] = {}
         deliveries: list[tuple[Group, Routed]] = []
         counts = self._counts
@@ -294,7 +354,7 @@ class TopicFeeder:
                 tasks.create_task(self._leaves.deliver(live, routed))
         if deliveries:
             self._pace.delivered(began, monotonic(), full=len(messages) >= self._batch)
-        self._accepted.note(batch)
+        self._accepted.note(batch, firsts)
         self._gaps.arrived.update(firsts)
         if self._accepted.due:
             await self._run(self._acknowledge)
@@ -318,7 +378,10 @@ class TopicFeeder:
                 early = wanted[messages.published[wanted] < self._begin.published]
                 if len(early):
                     wanted = wanted[messages.published[wanted] >= self._begin.published]
-                    router.clock.pass_over(partition, offset_of(messages.position, int(early[-1])))
+                    row = int(early[-1])
+                    router.clock.pass_over(
+                        partition, offset_of(messages.position, row), int(messages.published[row])
+                    )
                     self._leaves.owe(fed.live)
             keep[wanted] = True
         return np.flatnonzero(keep)

@@ -1,10 +1,10 @@
 """The dead-letter topic ``<topic>-dead-letter``: every event that is not applied, with the reason.
 
 Each message holds the original payload under the original key, with the properties ``reason`` (a code),
-``message``, ``topic``, ``partition``, ``position`` (``ledger:entry:index``) and ``metrics``. Delivery is at
-least once: after a crash the same event may be there twice, with the same partition and position. A
-subscription that nobody reads holds the topic's messages, which a broker with Pulsar's default retention
-would delete otherwise.
+``message``, ``topic``, ``partition``, ``position`` (``ledger:entry:index``, see ``shown_place``) and
+``metrics``. Delivery is at least once: after a crash the same event may be there twice, with the same
+partition and position. A subscription that nobody reads holds the topic's messages, which a broker with
+Pulsar's default retention would delete otherwise.
 """
 
 from __future__ import annotations

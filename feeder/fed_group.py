@@ -61,6 +61,8 @@ class FedGroup:
     replays: list[Replay] = field(default_factory=list)
     waiting: Waiting | None = None
     undelivered: Undelivered | None = None
+    gone: frozenset[int] = frozenset()
+    """Partitions that the leaves know and the topic has no more."""
     woken: bool = False
     """Whether partitions that bring nothing have been looked at."""
     admitted: bool = False
@@ -136,6 +138,10 @@ class FedGroup:
         self.undelivered = None
         self.skip.clear()
         self.level.clear()
+
+    def know(self, known: Mapping[int, Reached]) -> None:
+        """Take how far the leaves are, of all partitions that they know."""
+        self.gone = frozenset(p for p in known if p >= self.partitions)
 
     def start(self, partition: int, found: Reached | None) -> None:
         """Go on in ``partition`` where the leaves are, which may not be where this feeder left them."""

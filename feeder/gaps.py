@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import structlog
 
 from timeline_workers.errors import TimelineError
 
 from .messages import offset_of, partitions_of, shown
 from .progress import ENTRY_STEP, Offset, advancing, gap
 from .route import Messages
-
-log = structlog.get_logger("feeder")
 
 TRIES = 3
 
@@ -91,15 +88,16 @@ class Order:
 class Gaps:
     """The gaps that one topic has shown to this process. ``passed``: how many were fed beyond."""
 
-    def __init__(self, topic: str) -> None:
-        self._topic = topic
+    def __init__(self) -> None:
         self._tries: dict[tuple[int, Offset | None, Offset], int] = {}
         self.passed = 0
         self.begun = False  # the subscription has been moved to where it was to begin
         self.arrived: set[int] = set()  # partitions that have brought something since
 
-    def unreadable(self, partition: int, after: Offset | None, first: Offset, cause: Exception) -> None:
-        """Raise GapError when the broker may still tell what lies between ``after`` and ``first``."""
+    def unreadable(self, partition: int, after: Offset | None, first: Offset, cause: Exception) -> str:
+        """Raise GapError when the broker may still tell what lies between ``after`` and ``first``; return
+        words for the gap when it was asked often enough.
+        """
         key = (partition, after, first)
         self._tries[key] = self._tries.get(key, 0) + 1
         if self._tries[key] <= TRIES:
@@ -107,19 +105,19 @@ class Gaps:
                 f"partition {partition}: nothing was delivered between {_shown(after)} and {shown(first)}, "
                 f"and what is there cannot be read: {cause}"
             ) from cause
-        self.passed_by(partition, after, first)
+        return nothing_between(partition, after, first)
 
-    def passed_by(self, partition: int, after: Offset | None, first: Offset) -> None:
-        """Count and tell that the feeder goes on at ``first``, as nothing is left that comes before."""
-        self.passed += 1
-        log.error(
-            "going on after a gap: between these two the broker holds nothing that can be read; "
-            "did the messages' retention pass before they were fed?",
-            topic=self._topic,
-            partition=partition,
-            after=_shown(after),
-            before=shown(first),
-        )
+
+def nothing_between(partition: int, after: Offset | None, first: Offset) -> str:
+    """A gap in words: nothing that can be read is left between two messages that do not follow each other."""
+    entries = ""
+    if after is not None and after.major == first.major:
+        many = first.minor // ENTRY_STEP - after.minor // ENTRY_STEP - 1
+        entries = f" ({many} of the broker's entries)" if many > 0 else ""
+    return (
+        f"partition {partition}: between {_shown(after)} and {shown(first)} the broker holds nothing that "
+        f"can be read{entries}; did the messages' retention pass before they were fed?"
+    )
 
 
 def _shown(offset: Offset | None) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from timeline_workers.pulsar_client import explained
 
 from .messages import Stored, place_of
 from .past import BATCH_BYTES, Past
-from .progress import Offset
+from .progress import ENTRY_STEP, Offset
 
 # For so long a first message is waited for, before there is time for other things.
 LISTEN_MS = 100
@@ -79,6 +79,10 @@ class Intake(Protocol):
     shared: bool
     """Whether other feeders may have some of the partitions."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether it is connected to the broker now, in all partitions."""
+
     def receive(self, wanted: threading.Event) -> list[Stored]:
         """Return the next messages, in order within each partition; none when there are none for now.
 
@@ -93,40 +97,60 @@ class Intake(Protocol):
 
 
 class Accepted:
-    """Per partition the last message that every leaf has been sent, until it is acknowledged."""
+    """Per partition the last message that every leaf has been sent, until it is acknowledged.
+
+    Its entry is not, before a message of another one follows: a broker deletes what is acknowledged. As
+    long as the last message that was fed is there, what follows it is, too, and when it is gone, more may be
+    gone than was fed.
+    """
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._last: dict[int, tuple[Offset, pulsar.MessageId]] = {}
+        self._last: dict[int, Stored] = {}
+        self._before: dict[int, Stored] = {}
         self._at = monotonic()
 
     def __bool__(self) -> bool:
         """Whether there is something to acknowledge."""
-        return bool(self._last)
+        return bool(self._before)
 
     @property
     def due(self) -> bool:
         """Whether the last acknowledgement is long enough ago for another while messages flow."""
         return monotonic() - self._at >= ACKNOWLEDGE_SECONDS
 
-    def note(self, batch: Sequence[Stored]) -> None:
-        """Take messages that every leaf has been sent."""
+    def note(self, batch: Sequence[Stored], partitions: Collection[int]) -> None:
+        """Take messages of these partitions that every leaf has been sent."""
         last: dict[int, Stored] = {}
-        for stored in batch:
-            partition, at, _ = stored
-            known = last.get(partition)
-            if known is None or at > known[1]:
+        before: dict[int, Stored] = {}
+        for stored in reversed(batch):
+            partition = stored[0]
+            if partition not in last:
                 last[partition] = stored
-        for partition, at, message in last.values():
+            elif partition not in before and _entry(stored[1]) < _entry(last[partition][1]):
+                before[partition] = stored
+                if len(before) == len(partitions):
+                    break
+        for partition, stored in last.items():
             held = self._last.get(partition)
-            if held is None or at > held[0]:
-                self._last[partition] = at, message.message_id()
+            if held is not None and stored[1] <= held[1]:
+                continue  # delivered again
+            self._last[partition] = stored
+            earlier = before.get(partition)
+            if earlier is None or (held is not None and earlier[1] < held[1]):
+                earlier = held
+            if earlier is not None and _entry(earlier[1]) < _entry(stored[1]):
+                self._before[partition] = earlier
 
     def acknowledge(self) -> None:
         """Acknowledge them; blocks. Raises pulsar.PulsarException."""
-        self._intake.acknowledge(message for _, message in self._last.values())
-        self._last.clear()
+        self._intake.acknowledge(stored[2].message_id() for stored in self._before.values())
+        self._before.clear()
         self._at = monotonic()
+
+
+def _entry(place: Offset) -> tuple[int, int]:
+    return place.major, place.minor // ENTRY_STEP
 
 
 class Subscribed:
@@ -142,9 +166,10 @@ class Subscribed:
         subscription: str,
         *,
         messages: int,
+        incarnations: Mapping[int, int],
         begin: Begin | None = None,
     ) -> None:
-        self._messages = messages
+        self._messages, self._incarnations = messages, incarnations
         first = pulsar.InitialPosition.Latest if begin and begin.latest else pulsar.InitialPosition.Earliest
         with explained(url, topic):
             self._consumer = client.subscribe(
@@ -171,17 +196,27 @@ class Subscribed:
         try:
             # A batch is delivered when it is full or its time is over: the first message need not wait for
             # that.
-            found = [_stored(self._consumer.receive(LISTEN_MS))]
+            found = [self._stored(self._consumer.receive(LISTEN_MS))]
         except pulsar.Timeout:
             return []
         size = 0
         while True:
-            more = [_stored(message) for message in self._consumer.batch_receive()]
+            more = [self._stored(message) for message in self._consumer.batch_receive()]
             found += more
             size += sum(len(message.data()) for _, _, message in more)
             if wanted.is_set() or len(found) >= self._messages or size >= BATCH_BYTES:
                 return found
             wanted.wait(GATHER_MS / 1000)
+
+    def _stored(self, message: pulsar.Message) -> Stored:
+        at = message.message_id()
+        partition = max(at.partition(), 0)  # -1: the topic is not partitioned
+        return partition, place_of(at, self._incarnations.get(partition, 0)), message
+
+    @property
+    def connected(self) -> bool:
+        """See ``Intake``."""
+        return bool(self._consumer.is_connected())
 
     def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
         """See ``Intake``."""
@@ -208,8 +243,9 @@ class Reading:
         after: Mapping[int, Offset | None],
         *,
         messages: int,
+        incarnations: Mapping[int, int],
     ) -> None:
-        self._past = Past(client, url, topic, after)
+        self._past = Past(client, url, topic, after, incarnations)
         self._messages = messages
 
     def receive(self, wanted: threading.Event) -> list[Stored]:
@@ -222,14 +258,14 @@ class Reading:
             size += self._past.size
         return found
 
+    @property
+    def connected(self) -> bool:
+        """See ``Intake``."""
+        return self._past.connected
+
     def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
         """Nothing to do: where to go on is what the leaves have."""
 
     def close(self) -> None:
         """See ``Intake``."""
         self._past.close()
-
-
-def _stored(message: pulsar.Message) -> Stored:
-    at = message.message_id()
-    return max(at.partition(), 0), place_of(at), message  # -1: the topic is not partitioned

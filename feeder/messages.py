@@ -13,6 +13,7 @@ import numpy as np
 import pulsar
 
 from timeline_workers.events.batch import Positions
+from timeline_workers.incarnation import incarnation_of, major_of, shown_place
 
 from .deadletter import DeadLetter
 from .progress import ENTRY_STEP, WHOLE_ENTRY, Offset, minor_of
@@ -26,12 +27,12 @@ _LEDGER, _ENTRY, _BATCH_SIZE, _FIRST_CHUNK = 1, 2, 6, 7
 _FIRST_CHUNK_TAG = _FIRST_CHUNK << 3 | 2
 
 
-def place_of(at: pulsar.MessageId) -> Offset:
-    """The place of a message within its partition."""
+def place_of(at: pulsar.MessageId, incarnation: int = 0) -> Offset:
+    """The place of a message within its partition, of a topic in this incarnation."""
     index = at.batch_index()
     if index < 0:
         index = 0 if _first_chunk(at) is None else WHOLE_ENTRY
-    return Offset(at.ledger_id(), at.entry_id() * ENTRY_STEP + index)
+    return Offset(major_of(incarnation, at.ledger_id()), at.entry_id() * ENTRY_STEP + index)
 
 
 def begin_of(stored: Stored) -> Offset:
@@ -39,7 +40,8 @@ def begin_of(stored: Stored) -> Offset:
     _, place, message = stored
     if place.minor % ENTRY_STEP != WHOLE_ENTRY:
         return place
-    return _first_chunk(message.message_id()) or place
+    first = _first_chunk(message.message_id())
+    return place if first is None else Offset(major_of(incarnation_of(place.major), first.major), first.minor)
 
 
 def ends_entry(at: pulsar.MessageId) -> bool:
@@ -111,9 +113,8 @@ def offset_of(position: Positions, row: int) -> Offset:
 
 
 def shown(offset: Offset) -> str:
-    """A place as people read it: ``ledger:entry:index``, as the client library counts them."""
-    entry, index = divmod(offset.minor, ENTRY_STEP)
-    return f"{offset.major}:{entry}:{0 if index == WHOLE_ENTRY else index}"
+    """A place as people read it (see ``shown_place``)."""
+    return shown_place(*offset)
 
 
 def letter(stored: Stored, reason: str, text: str, metrics: Sequence[str]) -> DeadLetter:
@@ -136,11 +137,10 @@ def partitions_of(position: Positions) -> list[int]:
     return found
 
 
-def last_places(position: Positions) -> dict[int, Offset]:
-    """The furthest place of each partition."""
-    places: dict[int, Offset] = {}
+def last_rows(position: Positions) -> dict[int, int]:
+    """The row of the furthest place of each partition."""
+    found: dict[int, int] = {}
     for partition in partitions_of(position):
         rows = np.flatnonzero(position.partition == partition)
-        top = rows[np.lexsort((position.minor[rows], position.major[rows]))[-1]]
-        places[partition] = offset_of(position, int(top))
-    return places
+        found[partition] = int(rows[np.lexsort((position.minor[rows], position.major[rows]))[-1]])
+    return found

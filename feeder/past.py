@@ -14,10 +14,12 @@ from time import monotonic, time
 import pulsar
 import structlog
 
+from timeline_workers.incarnation import Place, incarnation_of, ledger_of
 from timeline_workers.pulsar_client import explained
+from timeline_workers.pulsar_places import start_after
 
 from .messages import Stored, place_of
-from .progress import ENTRY_STEP, SILENT, WHOLE_ENTRY, Offset
+from .progress import SILENT, Offset
 
 log = structlog.get_logger("feeder")
 
@@ -41,14 +43,22 @@ def knows_partitions(client: pulsar.Client, partitions: Sequence[str]) -> bool:
 class Past:
     """The messages of a topic after given places, partition by partition in order, each once.
 
-    ``after``: per partition the place to begin after, None for the beginning. ``size``: of what was read
-    last, in bytes. Blocks in every call; raises pulsar.PulsarException. Close it.
+    ``after``: per partition the place to begin after, None for the beginning; where it is of an earlier
+    incarnation than the one of the partition in ``incarnations`` (by default the first), that is the
+    beginning, too. ``size``: of what was read last, in bytes. Blocks in every call; raises
+    pulsar.PulsarException. Close it.
     """
 
     def __init__(
-        self, client: pulsar.Client, url: str, topic: str, after: Mapping[int, Offset | None]
+        self,
+        client: pulsar.Client,
+        url: str,
+        topic: str,
+        after: Mapping[int, Offset | None],
+        incarnations: Mapping[int, int] | None = None,
     ) -> None:
         self._client, self._url, self.size = client, url, 0
+        self.incarnations = {} if incarnations is None else incarnations
         with explained(url, topic):
             names = client.get_topic_partitions(topic)
         if knows_partitions(client, names):
@@ -92,6 +102,11 @@ class Past:
         """
         return all(tape.is_current for tape in self._tapes)
 
+    @property
+    def connected(self) -> bool:
+        """Whether all Readers are connected to the broker now."""
+        return all(tape.connected for tape in self._tapes)
+
     def close(self) -> None:
         """Close the Readers."""
         for tape in self._tapes:
@@ -129,13 +144,11 @@ class _Tape:
         if self._whole:
             return pulsar.MessageId.earliest
         [(partition, at)] = self._at.items()
-        # The whole entry is read again: where in it one was is told by _at. The last chunk of a message alone
-        # would never be delivered.
-        entry, index = divmod(at.minor, ENTRY_STEP)
-        before = entry if index == WHOLE_ENTRY else entry - 1
-        if at.major < 0 or (before < 0 and not self._ledgers):
+        if incarnation_of(at.major) < self._past.incarnations.get(partition, 0):
             return pulsar.MessageId.earliest
-        return pulsar.MessageId(partition, at.major, before, -1)
+        # The whole entry is read again: where in it one was is told by _at.
+        place = Place(ledger_of(at.major), at.minor)
+        return start_after(partition, place, any_ledger=self._ledgers)
 
     def read(self, found: list[Stored], many: int, limits: Mapping[int, Offset], wait_ms: int) -> int:
         """Add to ``found``; returns the bytes of what was received."""
@@ -156,8 +169,8 @@ class _Tape:
                 continue
             self._heard, self._any, self._waited = monotonic(), True, 0.0
             at = message.message_id()
-            place = place_of(at)
             partition = max(at.partition(), 0) if self._whole else min(self.partitions)
+            place = place_of(at, self._past.incarnations.get(partition, 0))
             if partition in self._at and place > self._at[partition]:
                 self._at[partition] = place
                 self._take((partition, place, message), found, limits)
@@ -194,6 +207,10 @@ class _Tape:
         # The embedded broker cannot say so of a topic or partition that holds nothing (and the client library
         # does not survive two such answers): there silence must do, for as long as it was listened to.
         return self._waited < SILENT_SECONDS
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._reader.is_connected())
 
     def close(self) -> None:
         with suppress(pulsar.PulsarException):

@@ -1,8 +1,8 @@
 """Positions of messages, watermarks per source partition, and where to go on after a restart. No I/O.
 
-A position is ``(partition, major, minor)``: for Pulsar the partition index, the ledger id, and
-``entry id * 65536 + batch index``. A message that was sent in chunks, an entry each, is at its last entry
-with the index 65535: nothing more is in there.
+A position is ``(partition, major, minor)``: for Pulsar the partition index, the topic's incarnation and the
+ledger id (``timeline_workers.incarnation``), and ``entry id * 65536 + batch index``. A message that was sent
+in chunks, an entry each, is at its last entry with the index 65535: nothing more is in there.
 
 An accepted event raises the watermark of its source partition to the lesser of its time and its message's
 publish time, less the allowed lateness; one that lies more than the clock skew after its publish time is
@@ -29,12 +29,10 @@ from timeline_workers.algebra.leaves import Noted, Progress
 from timeline_workers.algebra.values import Bools, Int64
 from timeline_workers.events.batch import Positions
 from timeline_workers.events.times import EARLIEST, LATEST
+from timeline_workers.incarnation import ENTRY_STEP as ENTRY_STEP, WHOLE_ENTRY as WHOLE_ENTRY
 from timeline_workers.metric import CLOCK_SKEW
 from timeline_workers.wire.leaf import noted_of
 
-ENTRY_STEP = 2**16
-# The index of a message that is the only one of its entries, and of several (see ``messages``).
-WHOLE_ENTRY = ENTRY_STEP - 1
 NEVER = -(2**62)  # below every event time
 
 
@@ -202,11 +200,11 @@ class Clock:
         noted = self._reached[partition].noted
         self.note(partition, replace(noted, missing=noted.missing + 1))
 
-    def pass_over(self, partition: int, offset: Offset) -> None:
-        """Go on after ``offset`` without having looked at what was there."""
+    def pass_over(self, partition: int, offset: Offset, published: int) -> None:
+        """Go on after the message at ``offset``, published then, without having looked at what was there."""
         was = self._reached.get(partition, SILENT)
         if was.offset < offset:
-            self._reached[partition] = replace(was, offset=offset)
+            self._reached[partition] = replace(was, offset=offset, published=published)
 
     def advance(
         self,

@@ -24,7 +24,7 @@ from timeline_workers.errors import TimelineError
 
 from .deadletter import dead_letter_topic
 from .intake import Begin
-from .messages import Stored, last_places, read, shown
+from .messages import Stored, last_rows, offset_of, read, shown
 from .past import Past
 from .progress import Offset
 from .route import Group, Messages, Routed, Router
@@ -125,8 +125,9 @@ class Replay:
             part = messages.take(rows)
             routed = await self._run(self._router.route, part, None if late is None else late[rows])
             await self._take(self.group, routed, [stored[i] for i in rows.tolist()])
-        for partition, place in last_places(messages.position).items():
-            self._router.clock.pass_over(partition, place)
+        for partition, row in last_rows(messages.position).items():
+            place, published = offset_of(messages.position, row), int(messages.published[row])
+            self._router.clock.pass_over(partition, place, published)
         self.messages += len(rows)
 
 

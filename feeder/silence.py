@@ -24,6 +24,9 @@ from .route import Group
 
 log = structlog.get_logger("feeder")
 
+# How long a partition that is gone counts as just heard of, where the source has no time-out.
+GONE_MICROSECONDS = 4_000_000
+
 Progresses = Mapping[str, Mapping[int, Reached]]
 """How far leaf workers are, by name and partition."""
 
@@ -69,7 +72,8 @@ class Silence:
                 continue  # nobody says anything of it but who feeds it
             just_before = Offset(first.major, first.minor - 1)
             if just_before > held.offset:
-                claims[partition] = replace(held, offset=just_before)
+                # No message need be there, so none is known to have been published then.
+                claims[partition] = replace(held, offset=just_before, published=None)
         if not claims:
             return
         await self._leaves.tell(live, worker, label, [r.as_progress(p) for p, r in claims.items()])
@@ -114,20 +118,27 @@ class Silence:
         return progress
 
     async def let_rise(self, fed: FedGroup) -> None:
-        """Let the watermarks of silent partitions rise, as the source's idle policy says."""
+        """Let the watermarks of silent partitions rise, as the source's idle policy says, and those of
+        partitions that the topic had before it was recreated with fewer.
+        """
         timeout = fed.group.source.idle_timeout
         known = fed.admitted and fed.undelivered is None and not fed.unchecked
-        if timeout is None or fed.whole or not known:
+        if (timeout is None and not fed.gone) or fed.whole or not known:
             return
-        idle = self._idle.setdefault(fed.group.signature, Idle(timeout))
+        idle = self._idle.setdefault(
+            fed.group.signature, Idle(GONE_MICROSECONDS if timeout is None else timeout)
+        )
         now = monotonic()
         if now - idle.looked < idle.every:
             return
         idle.looked = now
         journal = await self._leaves.asked(fed.live.journal()[0])
-        reached = {p: journal.get(p, SILENT) for p in range(fed.partitions)}
+        reached = {p: journal.get(p, SILENT) for p in (*range(fed.partitions), *fed.gone)}
         idle.note(reached, monotonic())
-        silent = {p for p in idle.silent(now) if await self._is_caught_up(p, reached[p])}
+        silent = set(fed.gone)
+        if timeout is not None:
+            still = idle.silent(now) - fed.gone
+            silent |= {p for p in still if await self._is_caught_up(p, reached[p])}
         risen = idle.risen(reached, silent, now)
         if not risen:
             return

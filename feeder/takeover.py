@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 
 import pulsar
 
 from .backfill import Backfill
+from .continuity import Continuity, StoppedError
 from .fed_group import FedGroup, Undelivered, place, stand
-from .gaps import Gaps
+from .gaps import Gaps, nothing_between
 from .history import History
 from .intake import Begin
-from .leaves import Leaves
+from .leaves import Leaves, workers_of
 from .progress import ENTRY_STEP, SILENT, Offset, Reached
 from .report import Counts
 from .silence import Silence
@@ -39,6 +41,7 @@ class Takeover:
         gaps: Gaps,
         counts: Counts,
         seen: Mapping[int, Offset],
+        continuity: Continuity,
         *,
         begin: Begin | None,
         shared: bool,
@@ -47,6 +50,7 @@ class Takeover:
         self._history, self._leaves, self._backfill, self._silence = history, leaves, backfill, silence
         self._gaps, self._counts, self._seen = gaps, counts, seen
         self._begin, self._shared, self._read_from = begin, shared, read_from
+        self._continuity = continuity
 
     async def before(self, fed: FedGroup, firsts: Mapping[int, Offset], fresh: set[int]) -> bool:
         """Take up where the leaves are before messages are fed that begin with ``firsts``: in partitions that
@@ -69,16 +73,17 @@ class Takeover:
             starting = dict(firsts)
         progress = await self._silence.admit(fed, progress)
         known = stand(live, progress, self._leaves.incomplete)
+        fed.know(known)
         past = False
         for partition, first in starting.items():
-            found = known.get(partition)
-            past |= await self._is_behind(partition, found, first)
+            behind, found = await self._taken_up(fed, partition, known.get(partition), first)
+            past |= behind
             if place(found) != place(fed.reached.get(partition)):
                 fed.level.pop(partition, None)  # others have fed it
             fed.start(partition, found)
         if past:
             for partition, reached in known.items():
-                if partition not in fed.reached:
+                if partition not in fed.reached and partition not in fed.gone:
                     fed.start(partition, reached)
         # First those that lack more than the others, before more is told or sent to the live ones.
         if fed.unchecked:
@@ -108,6 +113,7 @@ class Takeover:
             fed.woken = True
         progress = await self._silence.admit(fed, progress)
         known = stand(live, progress, self._leaves.incomplete)
+        fed.know(known)
         past = elsewhere = False
         before = {} if fed.undelivered is None else fed.undelivered.places
         undelivered: dict[int, Offset | None] = {}
@@ -127,6 +133,8 @@ class Takeover:
                     continue
                 moved = self._shared and before[partition] != after
                 past, elsewhere = past or not moved, elsewhere or moved
+                if not moved:
+                    _, found = await self._taken_up(fed, partition, found)
             fed.start(partition, found)
         fed.undelivered = Undelivered(undelivered) if undelivered and not past else None
         fed.woken = fed.undelivered is None
@@ -161,32 +169,58 @@ class Takeover:
         fed.forget()
         self._silence.forget(fed)
 
-    async def _is_behind(self, partition: int, found: Reached | None, first: Offset) -> bool:
-        """Whether the broker holds messages between what the leaves have and ``first``.
+    async def _taken_up(
+        self, fed: FedGroup, partition: int, found: Reached | None, first: Offset | None = None
+    ) -> tuple[bool, Reached | None]:
+        """Whether the broker holds messages between what the leaves have (``found``) and ``first``; and what
+        they have, with a gap noted where messages are missing.
 
-        Raises GapError when it does not say for now.
+        Raises GapError when the broker does not say for now, StoppedError when gaps are the operator's
+        business, and TopicResetError.
+        """
+        behind, held = False, found
+        try:
+            found = await self._continuity.taken_up(partition, found, first)
+            if first is not None:
+                behind, gap = await self._is_behind(partition, found, first)
+                if gap is not None and found is held:
+                    found = self._continuity.with_gap(SILENT if found is None else found, gap)
+        except StoppedError as error:
+            at = SILENT if held is None else held
+            words = f"not fed any more, until the feeder runs with --on-reset continue: {error}"
+            told = replace(at, noted=replace(at.noted, gap=words)).as_progress(partition)
+            for worker, label in workers_of(fed.live):
+                await self._leaves.tell(fed.live, worker, label, [told])
+            raise
+        if found is not held:
+            self._counts.gaps = self._gaps.passed
+            self._leaves.owe(fed.live)
+        return behind, found
+
+    async def _is_behind(
+        self, partition: int, found: Reached | None, first: Offset
+    ) -> tuple[bool, str | None]:
+        """Whether the broker holds messages between what the leaves have and ``first``, and the gap in words
+        where it does not and should.
         """
         after = place(found)
         # The first of an entry is no proof: the entry before it may have had more messages.
         same_entry = after is not None and first.major == after.major and first.minor % ENTRY_STEP > 0
         if after is not None and (after >= first or (same_entry and after.is_next(first))):
-            return False
+            return False, None
         if (reading := self._read_from(partition)) is not None:
             head, since = reading
             if first == head and (since in (None, SILENT.offset) or (after is not None and since <= after)):
                 # Nothing lies between. The embedded broker would be asked by reading all of it again.
-                return False
+                return False, None
         moved = self._begin is not None and self._shared and partition not in self._gaps.arrived
         if moved and (after is not None or (self._begin is not None and self._begin.latest)):
-            return False  # what the moved subscription leaves out is left out
+            return False, None  # what the moved subscription leaves out is left out
         try:
             stored = await self._history.first_after(partition, after)
         except pulsar.Timeout as error:
-            self._gaps.unreadable(partition, after, first, error)
-            return False
+            return False, self._gaps.unreadable(partition, after, first, error)
         if stored is not None and stored < first:
-            return True
-        if after is not None and not after.is_next(first):
-            self._gaps.passed_by(partition, after, first)
-            self._counts.gaps = self._gaps.passed
-        return False
+            return True, None
+        missing = after is not None and not after.is_next(first)
+        return False, nothing_between(partition, after, first) if missing else None

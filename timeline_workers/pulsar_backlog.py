@@ -2,46 +2,43 @@
 
 Pulsar keeps what the workers have not said to have applied, so the question "is the feeder behind" is put to
 the topic itself: the first message after the place that the workers know. It is read with a Reader, which
-changes nothing for the feeder's subscription.
+changes nothing for the feeder's subscription. Of a topic that was recreated since, that is its first message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pulsar
 
-from .embedded import running_addresses
-from .pulsar_client import TopicError, connect, explained, pulsar_url
+from .incarnation import Mark, Message, Verdict, judge
+from .pulsar_client import TopicError, connect, explained, is_embedded, pulsar_url
+from .pulsar_places import described, shown_at, start_around
 
-_ENTRY_STEP = 2**16
 _WAIT_MS = 700
 # Less than a question may take as a whole, or its thread would hold the process up.
 _ANSWER_SECONDS = 4
 _MOST_PARTITIONS = 64
 
-Places = Mapping[int, tuple[int, int]]
+Marks = Mapping[int, Mark]
 
 
-def first_waiting(topics: Mapping[str, Places]) -> dict[str, int | None]:
+def first_waiting(topics: Mapping[str, Marks]) -> dict[str, int | None]:
     """When the oldest message of each topic after the given places was published, microseconds; None when
     there is none. A topic that cannot be looked into is left out. Raises TimelineError when the
     broker does not answer.
 
-    ``topics``: of each topic, per source partition the place (major, minor) up to which everything is fed;
+    ``topics``: of each topic, per source partition the mark up to which everything is fed;
     a partition that is not there has been fed nothing.
     """
     found: dict[str, int | None] = {}
     url = pulsar_url()
     client = connect(url, operation_seconds=_ANSWER_SECONDS, quiet=True)
-    embedded = running_addresses()
-    local = embedded is not None and embedded.pulsar == url
     try:
         with ThreadPoolExecutor(max_workers=16) as pool:
-            looked = {
-                topic: pool.submit(_look, client, topic, places, local) for topic, places in topics.items()
-            }
+            looked = {topic: pool.submit(_look, client, topic, marks) for topic, marks in topics.items()}
             for topic, answer in looked.items():
                 try:
                     with explained(url, topic):
@@ -57,33 +54,49 @@ class _UnknownError(Exception):
     """This broker cannot be asked."""
 
 
-def _look(client: pulsar.Client, topic: str, places: Places, embedded: bool) -> int | None:
+def _look(client: pulsar.Client, topic: str, marks: Marks) -> int | None:
     names = client.get_topic_partitions(topic)
+    embedded = is_embedded(client, topic)
     if len(names) > _MOST_PARTITIONS or (embedded and len(names) > 1):
         # The embedded broker has no Reader for one partition of several.
         raise _UnknownError
     oldest: int | None = None
-    for partition, name in enumerate(names if len(names) > 1 else [topic]):
-        published = _next(client, name, partition, places.get(partition))
+    for partition, name in enumerate([topic] if embedded else names):
+        published = _next(client, name, partition, marks.get(partition), embedded)
         if published is not None and (oldest is None or published < oldest):
             oldest = published
     return oldest
 
 
-def _next(client: pulsar.Client, topic: str, partition: int, place: tuple[int, int] | None) -> int | None:
-    start = pulsar.MessageId.earliest
-    if place is not None and place[0] >= 0:
-        entry, index = divmod(place[1], _ENTRY_STEP)
-        start = pulsar.MessageId(partition, place[0], entry, index)
-    reader = client.create_reader(topic, start, receiver_queue_size=10)
-    try:
-        while True:
-            message = reader.read_next(timeout_millis=_WAIT_MS)
-            at = message.message_id()
-            here = (at.ledger_id(), at.entry_id() * _ENTRY_STEP + max(at.batch_index(), 0))
-            if place is None or here > place:
-                return int(message.publish_timestamp()) * 1000
-    except pulsar.Timeout:
+def _next(client: pulsar.Client, name: str, partition: int, mark: Mark | None, embedded: bool) -> int | None:
+    """When the first message after ``mark`` was published, microseconds."""
+    if mark is None or mark.major < 0:
+        return next((m.published for m in _from(client, name, pulsar.MessageId.earliest)), None)
+    kept = False
+    for message in _from(client, name, start_around(partition, mark, any_ledger=not embedded)):
+        if message.place == mark.witness.place and mark.witness.published in (None, message.published):
+            kept = True
+        elif message.place > mark.place:
+            if kept:
+                return message.published
+            break
+    if kept:
         return None
-    finally:
-        reader.close()
+    shown = shown_at(client, name, partition, mark, tells_end=not embedded)
+    verdict = judge(mark, shown)
+    if verdict is Verdict.CUT and mark.published is not None:
+        # Places are used again: only the publish time tells what is new.
+        times = (m.published or 0 for m in _from(client, name, pulsar.MessageId.earliest))
+        return next((published for published in times if published > mark.published), None)
+    then = shown.first if verdict is Verdict.RECREATED else shown.at
+    return None if then is None else then.published
+
+
+def _from(client: pulsar.Client, name: str, start: pulsar.MessageId) -> Iterator[Message]:
+    with closing(client.create_reader(name, start, receiver_queue_size=100)) as reader:
+        while True:
+            try:
+                message = reader.read_next(timeout_millis=_WAIT_MS)
+            except pulsar.Timeout:
+                return
+            yield described(message)

@@ -26,6 +26,7 @@ import pulsar
 from pydantic import BaseModel, ConfigDict
 
 from .errors import TimelineError
+from .incarnation import place_order
 from .pulsar_client import check_broker, explained, is_embedded, keep
 from .topics import dead_letter_topic, replayed_topic
 
@@ -60,7 +61,9 @@ class Letter(BaseModel):
 
     @property
     def place(self) -> str:
-        """Where the event was in its topic: ``partition:ledger:entry:index``. No two events share one."""
+        """Where the event was in its topic: ``partition:ledger:entry:index``, with ``#`` and the incarnation
+        of a topic that was recreated. No two events share one.
+        """
         return f"{self.partition}:{self.position}"
 
 
@@ -75,7 +78,7 @@ def read_letters(client: pulsar.Client, url: str, topic: str) -> list[Letter]:
     for message in _messages(client, url, dead_letter_topic(topic)):
         about = message.properties()
         try:
-            place = (int(about["partition"]), *map(int, about["position"].split(":")))
+            place = (int(about["partition"]), *place_order(about["position"]))
             metrics = about["metrics"].split(", ")
             letter = Letter(
                 topic=topic,

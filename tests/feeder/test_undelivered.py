@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from feeder.backfill import Backfill
+from feeder.continuity import Continuity
 from feeder.fed_group import FedGroup
 from feeder.gaps import Gaps
 from feeder.history import History
@@ -42,6 +43,9 @@ class Neighbours:
     async def admit(self, _: FedGroup, progress: Progresses) -> Progresses:
         return progress
 
+    async def taken_up(self, _: int, found: Reached | None, __: Offset | None) -> Reached | None:
+        return found
+
     def forget(self, _: FedGroup) -> None: ...
 
     async def those_behind(self, _: FedGroup, __: object) -> None: ...
@@ -61,9 +65,10 @@ def setting(*, shared: bool = True, seen: Mapping[int, Offset] | None = None) ->
         cast(Leaves, by),
         cast(Backfill, by),
         cast(Silence, by),
-        Gaps("t"),
+        Gaps(),
         Counts(),
         seen or {},
+        cast(Continuity, by),
         begin=None,
         shared=shared,
         read_from=lambda _: None,

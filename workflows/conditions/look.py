@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from timeline_workers.errors import MetricError, TimelineError, UnknownNameError
 from timeline_workers.graph.plan import Plan, worker_name
+from timeline_workers.incarnation import Mark
 from timeline_workers.metric import Metric
 
 from .. import ask
@@ -121,12 +122,12 @@ async def _waiting(
     applied: Sequence[Applied],
 ) -> tuple[dict[str, int | None], str | None, str | None]:
     """``waiting``, ``broker_down`` and ``broker_unknown`` of a look."""
-    topics: dict[str, dict[int, tuple[int, int]]] = {}
+    topics: dict[str, dict[int, Mark]] = {}
     for one in applied:
-        places = topics.setdefault(one.metric.source.topic, {})
+        marks = topics.setdefault(one.metric.source.topic, {})
         for p in (p for health in one.workers for p in progress_of(health)):
-            at = (int(p["major"]), int(p["minor"]))
-            places[p["partition"]] = max(at, places.get(p["partition"], at))
+            at = Mark(int(p["major"]), int(p["minor"]), p.get("published"))
+            marks[p["partition"]] = max(at, marks.get(p["partition"], at), key=Mark.rank)
     if not topics:
         return {}, None, None
     # Not with the module: it needs the broker's client library, which workers do without.

@@ -1,0 +1,72 @@
+"""What is acknowledged, and what is kept to tell later whether something is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import cast
+
+import pulsar
+from hypothesis import given, strategies as st
+
+from feeder.intake import Accepted, Intake
+from feeder.messages import Stored
+from feeder.progress import ENTRY_STEP, Offset, minor_of
+
+
+@dataclass
+class Noting:
+    """An intake that notes what is acknowledged."""
+
+    last: dict[int, Offset] = field(default_factory=dict)
+
+    def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
+        for partition, place in cast(Iterable[tuple[int, Offset]], messages):
+            assert place > self.last.get(partition, Offset(-1, -1)), "it never goes back"
+            self.last[partition] = place
+
+
+@dataclass
+class Message:
+    """A message whose id is its partition and place."""
+
+    id: tuple[int, Offset]
+
+    def message_id(self) -> tuple[int, Offset]:
+        return self.id
+
+
+places = st.builds(
+    lambda ledger, entry, index: Offset(ledger, minor_of(entry, index)),
+    st.integers(0, 1),
+    st.integers(0, 3),
+    st.integers(0, 2),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), places), unique=True, max_size=20), st.data())
+def test_everything_is_acknowledged_but_the_last_entry_of_each_partition(
+    messages: list[tuple[int, Offset]], data: st.DataObject
+) -> None:
+    """However they come in batches, and some of them again: the last entry stays, all before it do not."""
+    messages.sort(key=lambda m: m[1])
+    intake = Noting()
+    accepted = Accepted(cast(Intake, intake))
+    sent: list[tuple[int, Offset]] = []
+    while messages:
+        many = data.draw(st.integers(1, len(messages)))
+        again = data.draw(st.lists(st.sampled_from(sent), max_size=2)) if sent else []
+        batch = [*again, *messages[:many]]
+        del messages[:many]
+        sent += batch[len(again) :]
+        stored = [(p, place, Message((p, place))) for p, place in batch]
+        accepted.note(cast(list[Stored], stored), {p for p, _ in batch})
+        if accepted and data.draw(st.booleans()):
+            accepted.acknowledge()
+    if accepted:
+        accepted.acknowledge()
+    for partition in {p for p, _ in sent}:
+        own = sorted(place for p, place in sent if p == partition)
+        entry = (own[-1].major, own[-1].minor // ENTRY_STEP)
+        before = [o for o in own if (o.major, o.minor // ENTRY_STEP) < entry]
+        assert intake.last.get(partition) == (before[-1] if before else None)

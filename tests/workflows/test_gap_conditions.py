@@ -1,0 +1,44 @@
+"""What is said of messages that are missing."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from timeline_workers.graph.plan import plan
+from timeline_workers.metric import Metric, Source
+from workflows.conditions import Applied, Look, gaps
+from workflows.health import Health
+from workflows.messages import CatalogEntry
+
+
+def health_with(noted: list[dict[str, object]]) -> Health:
+    progress = [{"partition": p, "major": 7, "minor": 0, "noted": one} for p, one in enumerate(noted)]
+    return Health(worker_id="leaf.p0", state="ok", status={"state": {"progress": progress}})
+
+
+@pytest.mark.parametrize(
+    ("workers", "found"),
+    [
+        ([], []),
+        ([[{}]], []),
+        ([[{"gaps": 1, "gap": "0: lost"}], [{}]], [("gap", "0: lost")]),
+        # The journal has heard of the second, another leaf only of the first.
+        (
+            [[{"gaps": 1, "gap": "0: lost"}], [{"gaps": 2, "gap": "0: lost again"}]],
+            [("gap", "2 gaps in topic t, the last: 0: lost again")],
+        ),
+        (
+            [[{"gaps": 1, "gap": "0: lost"}, {"gap": "1: not fed"}]],
+            [("gap", "0: lost"), ("gap", "1: not fed")],
+        ),
+    ],
+)
+def test_every_partition_with_a_gap_is_said_once(
+    workers: list[list[dict[str, object]]], found: list[tuple[str, str]]
+) -> None:
+    source = Source.model_validate({"topic": "t", "key": "k", "time": "s"})
+    planned = plan(Metric(name="m", source=source, expression='has_existed(a == "b")'))
+    applied = Applied(cast(CatalogEntry, None), planned, tuple(map(health_with, workers)))
+    assert [(one.state, one.cause) for one in gaps.check(cast(Look, None), applied)] == found
