@@ -36,7 +36,6 @@ from timeline_workers.settings import Settings
 
 from .client_errors import NO_WORKER
 from .processors import FETCHING_STATE
-from .running import ENDED, run_of
 
 # Together with the look at the catalog before it, and at the broker beside it, well within ten seconds.
 PATIENCE = timedelta(seconds=3.5)
@@ -236,8 +235,9 @@ async def examine_one(client: Client, worker: str, queue: Queue, patience: timed
         return Health(worker_id=worker, state="down", cause="not started; `timeline apply` starts it")
     if described.status is not WorkflowExecutionStatus.RUNNING:
         asking.cancel()
-        cause = f"{await _how_it_ended(client, worker)}; the feeder or `timeline apply` starts it again"
-        return Health(worker_id=worker, state="down", cause=cause)
+        how = await _how_it_ended(client, worker, described.run_id)
+        said = f"{how}; the feeder or `timeline apply` starts it again"
+        return Health(worker_id=worker, state="down", cause=said)
     raw = described.raw_description
     version = raw.workflow_execution_info.versioning_info.deployment_version
     build = f"{version.deployment_name}.{version.build_id}" if version.deployment_name else None
@@ -338,13 +338,20 @@ def _task(raw: DescribeWorkflowExecutionResponse) -> str:
 
 async def ended(client: Client, workflow_id: str) -> str | None:
     """How a workflow ended, in words; None while it runs, or when there never was one. Raises RPCError."""
-    if await run_of(client, workflow_id) is not ENDED:
+    try:
+        found = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    if found.status is WorkflowExecutionStatus.RUNNING:
         return None
-    return await _how_it_ended(client, workflow_id)
+    return await _how_it_ended(client, workflow_id, found.run_id)
 
 
-async def _how_it_ended(client: Client, worker: str) -> str:
-    for event in await _tail(client, worker, 1):
+async def _how_it_ended(client: Client, worker: str, run_id: str) -> str:
+    # Of that run: there may be another by now.
+    for event in await _tail(client, worker, 1, run_id):
         name = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_WORKFLOW_EXECUTION_").lower()
         reason = event.workflow_execution_terminated_event_attributes.reason
         failed = event.workflow_execution_failed_event_attributes
@@ -354,12 +361,12 @@ async def _how_it_ended(client: Client, worker: str) -> str:
     return "ended"
 
 
-async def _tail(client: Client, worker: str, events: int = _TAIL) -> Sequence[HistoryEvent]:
+async def _tail(client: Client, worker: str, events: int = _TAIL, run_id: str = "") -> Sequence[HistoryEvent]:
     """The last events of a worker's history, the last one first."""
     page = await client.workflow_service.get_workflow_execution_history_reverse(
         GetWorkflowExecutionHistoryReverseRequest(
             namespace=client.namespace,
-            execution=WorkflowExecution(workflow_id=worker),
+            execution=WorkflowExecution(workflow_id=worker, run_id=run_id),
             maximum_page_size=events,
         )
     )

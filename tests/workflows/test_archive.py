@@ -34,6 +34,7 @@ from timeline_workers.metric import Metric, Source
 from timeline_workers.runtime import departing
 from workflows import ask, carry
 from workflows.archive_activities import archive_id
+from workflows.conditions import metric_health
 from workflows.start import all_workers
 
 pytestmark = pytest.mark.integration
@@ -241,7 +242,10 @@ async def test_an_archive_ended_by_hand_is_missed_and_does_not_stop_the_worker()
         await feed(("s2", 10, "playerStateChange", "play"), watermark=10)
         await feed.until_everywhere(archived=2)
         first, second = archive_id(worker, 0), archive_id(worker, 1)
+        assert "failing" not in [c.state for h in await metric_health(client) for c in h.conditions]
         await client.get_workflow_handle(first).terminate("for the test")
+        [health] = await metric_health(client)  # before the worker misses it
+        assert [(c.state, c.worker) for c in health.conditions if first in c.cause] == [("failing", worker)]
         mark = (await status(client, worker))["state"]["watermark"] / SECOND
         await feed(("s1", mark + 5, "playerStateChange", "pause"), watermark=mark)
         answer = await ask.ask_worker(client, worker, "value_at", {"key": "s1", "at": 20})

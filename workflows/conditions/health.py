@@ -9,7 +9,7 @@ from temporalio.client import Client
 from .. import ask
 from ..client_errors import clear_errors
 from ..health import queue_of
-from . import behind, catalog, clocks, edges, feeding, gaps, neighbours, refusals, servers, workers
+from . import archives, behind, catalog, clocks, edges, feeding, gaps, neighbours, refusals, servers, workers
 from .look import Applied, Look, look_at
 from .model import Condition, MetricHealth, Notice
 
@@ -20,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     catalog.check,
     workers.check,
     edges.check,
+    archives.check,
     feeding.check,
     gaps.check,
     behind.check,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,13 @@ from timeline_workers.incarnation import Mark
 from timeline_workers.metric import Metric
 
 from .. import ask
+from ..archive_activities import archive_id
 from ..catalog import unknown_metric
 from ..client_errors import clear_errors
 from ..entries import Unusable, plan_of
 from ..health import Health, Queue, ended, examine
 from ..messages import CATALOG_ID, CatalogEntry
+from ..running import Run, runs_of
 from ..subscriptions import BrokenEdge, broken_edges, confirmed
 
 BROKER_SECONDS = 5.0
@@ -56,7 +58,7 @@ class Look:
     cannot be looked into are left out; ``broker_down``: why the broker does not answer, None when it does;
     ``broker_unknown``: why it cannot be asked, where it is not configured here; ``broken``: edges on which a
     worker waits for what will not come; ``catalog``: how the catalog's workflow has ended, None where it
-    runs; ``now``: seconds since the epoch.
+    runs; ``archives``: those of workers that do not run, by worker; ``now``: seconds since the epoch.
     """
 
     client: Client
@@ -69,6 +71,7 @@ class Look:
     broker_unknown: str | None = None
     broken: tuple[BrokenEdge, ...] = ()
     catalog: str | None = None
+    archives: dict[str, tuple[str, ...]] = field(default_factory=dict)
     now: float = field(default_factory=time.time)
 
 
@@ -108,14 +111,29 @@ async def look_at(
         )
         edges = await confirmed(client, _broken(applied))
         catalog = await ended(client, CATALOG_ID)
+        archives = await _archives_ended(client, seen.values())
     of_those = tuple(unplanned[name] for name in names if name in unplanned)
     broker = await _waiting(applied)
-    return Look(client, queue, tuple(entries), applied, of_those, *broker, tuple(edges), catalog)
+    return Look(client, queue, tuple(entries), applied, of_those, *broker, tuple(edges), catalog, archives)
 
 
 def _broken(applied: Sequence[Applied]) -> list[BrokenEdge]:
     answered = {h.worker_id: h.status for one in applied for h in one.workers if h.status}
     return broken_edges(answered, answered)
+
+
+async def _archives_ended(client: Client, workers: Iterable[Health]) -> dict[str, tuple[str, ...]]:
+    owners = {
+        archive_id(health.worker_id, number): health.worker_id
+        for health in workers
+        for number in range((health.status or {}).get("archives") or 0)
+    }
+    runs = await runs_of(client, list(owners))
+    found: dict[str, tuple[str, ...]] = {}
+    for archive, run in runs.items():
+        if not isinstance(run, Run):
+            found[owners[archive]] = (*found.get(owners[archive], ()), archive)
+    return found
 
 
 async def _waiting(
