@@ -382,11 +382,11 @@ async def test_two_feeders_agree_on_a_real_broker_that_has_lost_its_data(
     tmp_path: Path, broker: str, pulsar_broker: Broker
 ) -> None:
     """Twice, once while they run and once while they do not: each event that is there is counted once, and
-    each partition has one gap more, whoever feeds it.
+    there is one gap more, whoever feeds it.
     """
     with (
         standalone(tmp_path / "pulsar") as lost,
-        running_stack(tmp_path, topic_partitions=2, broker=lost) as stack,
+        running_stack(tmp_path, broker=lost) as stack,
     ):
         stack.start_worker()
 
@@ -395,11 +395,12 @@ async def test_two_feeders_agree_on_a_real_broker_that_has_lost_its_data(
             for data in ("metadata", "bookkeeper"):
                 shutil.rmtree(lost.data / data)
             await asyncio.to_thread(lost.start)
-            lost.create_topic("lost", 2)
+            with suppress(BrokerError):  # a feeder may have been quicker
+                lost.create_topic("lost")
 
         for number in range(20):  # so that the first places are higher than those that come later
             await send(stack, f"other-{number}", range(1), KEYS[:1])
-        lost.create_topic("lost", 2)
+        lost.create_topic("lost")
         metric = counting("lost", "lost", allowed_lateness="1h")
         await stack.apply(metric)
         names = ("one", "other")
@@ -410,7 +411,7 @@ async def test_two_feeders_agree_on_a_real_broker_that_has_lost_its_data(
         await wipe()
         await send(stack, "lost", range(10, 30))
         await counted(stack, metric, 30, feeder="one")
-        await has_gap(stack, metric, 2, feeder="one")
+        await has_gap(stack, metric, 1, feeder="one")
         for name in names:
             assert stack.stop(name) == 0
         await wipe()
@@ -418,6 +419,6 @@ async def test_two_feeders_agree_on_a_real_broker_that_has_lost_its_data(
         for name in names:
             stack.start(name, "feeder")
         await counted(stack, metric, 70, feeder="one")
-        await has_gap(stack, metric, 4, feeder="one")
+        await has_gap(stack, metric, 2, feeder="one")
         for name in names:
             assert stack.stop(name) == 0
