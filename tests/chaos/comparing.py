@@ -237,7 +237,7 @@ class Letter:
         """Read a message of the dead-letter topic."""
         about = message.properties()
         position, _, incarnation = about["position"].partition("#")
-        ledger, entry, index = map(int, position.partition("#")[0].split(":"))
+        ledger, entry, index = map(int, position.split(":"))
         place = Place(int(about["partition"]), (ledger, entry, index)).in_incarnation(int(incarnation or 0))
         metrics = frozenset(about["metrics"].split(", "))
         return Letter(place, message.partition_key(), message.data(), about["reason"], metrics)
