@@ -6,7 +6,7 @@ have had them; that leaves are *level* in a partition, that they are known to ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
@@ -244,18 +244,29 @@ def lacking(
     """The live leaves that may not have had everything that the group has been fed.
 
     Of each leaf its first worker counts, which hears last (``Leaves.deliver``): when it has everything, the
-    others are at most owed the telling, but for those that are known to be ``incomplete``.
+    others are at most owed the telling, but for those that are known to be ``incomplete``. Where that would
+    be all leaves, as when a metric is applied while those of another have not been called complete yet, only
+    the first worker's place counts: they were taken up together where the furthest behind of them was.
     """
     live = fed.live
 
-    def lacks(name: str, partition: int, at: Reached) -> bool:
-        first = progress.get(worker_id(name, live.labels[0]), {}).get(partition, SILENT)
-        return first.offset < at.offset or any(worker_id(name, n) in incomplete for n in live.labels)
+    def names(lacks: Callable[[str, int, Reached], bool]) -> set[str]:
+        return {
+            name
+            for name in (live.leaves if live.labels else ())
+            if any(
+                name not in fed.level.get(p, frozenset()) and lacks(name, p, at)
+                for p, at in fed.reached.items()
+            )
+        }
 
-    return {
-        name
-        for name in (live.leaves if live.labels else ())
-        if any(
-            name not in fed.level.get(p, frozenset()) and lacks(name, p, at) for p, at in fed.reached.items()
-        )
-    }
+    def is_behind(name: str, partition: int, at: Reached) -> bool:
+        first = progress.get(worker_id(name, live.labels[0]), {}).get(partition, SILENT)
+        return first.offset < at.offset
+
+    def is_incomplete(name: str, partition: int, at: Reached) -> bool:
+        return any(worker_id(name, label) in incomplete for label in live.labels)
+
+    behind = names(is_behind)
+    found = behind | names(is_incomplete)
+    return found if len(found) < len(live.leaves) else behind

@@ -128,3 +128,15 @@ def test_a_group_goes_on_where_it_is_when_a_worker_was_ended_and_as_a_whole_when
     assert len(one_each) > 1
     assert stand(fed, {**had, **{worker: {} for worker in one_each}}, one_each) == {0: SILENT}
     assert stand(fed, had, set(everyone)) == {0: at(5)}
+
+
+def test_a_new_leaf_gets_the_past_though_no_leaf_has_been_called_complete_yet() -> None:
+    """A metric that is applied within seconds of another: neither is complete, and only one has been fed."""
+    fed = FedGroup(group(), 1)
+    state, existence = (
+        leaf_named(fed.group, name) for name in ("tl-latest-event-to-state", "tl-has-existed")
+    )
+    fed.start(0, at(5))
+    progress = {worker_id(state, "p0"): {0: at(5)}}
+    incomplete = {worker for worker, _ in workers_of(fed.group)}
+    assert lacking(fed, progress, incomplete) == {existence}
