@@ -47,9 +47,21 @@ def kept(report: Report) -> Report:
         }
         for act in report["acts"]
     ]
-    fields = ("scene", "about", "stack", "seed", "ok", "stored", "lost", "differences", "gets", "trouble")
+    fields = (
+        "scene",
+        "about",
+        "stack",
+        "seed",
+        "ok",
+        "stored",
+        "lost",
+        "differences",
+        "gets",
+        "trouble",
+        "not_played",
+    )
     return {
-        **{field: report[field] for field in fields},
+        **{field: report.get(field) for field in fields},
         "compared": sum(report["compared"].values()),
         "acts": acts,
     }
@@ -102,6 +114,8 @@ def _scene(report: Report) -> Iterator[str]:
     )
     if report["trouble"]:
         yield f"**Not played to its end:** {_cell(report['trouble'])}\n"
+    if report.get("not_played"):
+        yield f"Not played in this run: {', '.join(report['not_played'])}.\n"
     yield "| fault | `get` shows | log | not ok after | old | right after | lost | what to do |"
     yield "|---|---|---|---:|---:|---:|---|---|"
     for act in report["acts"]:

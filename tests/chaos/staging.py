@@ -57,7 +57,7 @@ class Played:
 
 @dataclass(slots=True)
 class SceneReport:
-    """One scene. ``ok``: no difference, every act as it must be."""
+    """One scene. ``ok``: no difference, every act as it must be; ``not_played``: acts that were left out."""
 
     scene: str
     about: str
@@ -72,6 +72,7 @@ class SceneReport:
     seconds: float = 0.0
     gets: dict[str, float] = field(default_factory=dict)
     trouble: str = ""
+    not_played: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -112,6 +113,8 @@ async def play(
         report.trouble = f"{type(error).__name__}: {error}"
         tell(traceback.format_exc())
     report.seconds = round(monotonic() - begun, 1)
+    played = {act.name for act in report.acts}
+    report.not_played = [act.name for act in scene.acts if act.name not in played]
     return report
 
 
