@@ -67,7 +67,6 @@ def acts(verb: str, end: End, kinds: Sequence[str] = tuple(KINDS)) -> Scene:
         name=verb,
         about=f"`temporal workflow {verb}` of workflows of all kinds",
         acts=(*by_kind, driver, archive),
-        set_up=until_archived,
         # What a leaf that was started anew has counted again is not what those beside it have.
         counts=False,
     )
@@ -99,6 +98,7 @@ async def until_archived(course: Course) -> None:
 
 def _archive(end: End) -> Step:
     async def inflict(course: Course) -> None:
+        await until_archived(course)
         worker = course.of_kind("archive")
         page = await ask_worker(course.client, worker, "keys", {"after": 0, "limit": 10_000})
         course.forgotten["chaos-counts"] = {(type(key), key) for key in page["keys"]}

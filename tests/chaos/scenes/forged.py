@@ -23,6 +23,7 @@ async def _signal(client: Client, workflow: str, name: str, *payload: Any) -> No
 
 async def garbage(course: Course) -> None:
     """Every signal of every kind of workflow, with things that are none."""
+    await until_archived(course)
     rng = random.Random(course.seed)
     for kind in KINDS:
         await forge(course.client, course.of_kind(kind), rng)
@@ -58,7 +59,7 @@ async def again(course: Course) -> None:
         await _all(course, leaves, "ingest", payloads[-3:])
     for payloads in told.values():
         await _all(course, derived, "receive", payloads[-3:])
-        await _all(course, [course.of_kind("archive")], "store", payloads[-3:])
+        await _all(course, [course.result("by-cdn")], "store", payloads[-3:])
 
 
 async def _all(course: Course, workers: Iterable[str], name: str, payloads: Iterable[bytes]) -> None:
@@ -119,7 +120,6 @@ SCENE = Scene(
             operator="`timeline apply` of the metrics",
         ),
     ),
-    set_up=until_archived,
     # What is forged is refused, and counted.
     counts=False,
 )

@@ -11,6 +11,8 @@ _WHERE: tuple[Where, ...] = ("first", "last")
 
 def _reset(kind: str, where: Where) -> Step:
     async def inflict(course: Course) -> None:
+        if kind == "archive":
+            await until_archived(course)
         await reset(course.client, course.of_kind(kind), where)
 
     return inflict
@@ -30,5 +32,4 @@ SCENE = Scene(
         for where in _WHERE
         if where == "first" or kind == "leaf"
     ),
-    set_up=until_archived,
 )
