@@ -35,6 +35,7 @@ from .archive_activities import ARCHIVE_ACTIVITIES
 from .catalog import MetricCatalog
 from .catalog_activities import CATALOG_ACTIVITIES
 from .driver import TimelineDriver
+from .ill_signals import DropIllSignals
 from .out_of_memory import EndWhenOutOfMemory
 from .processors import EventProcessor, TimelineProcessor
 from .query_ahead import evict_what_queries_play_ahead, unique_identity
@@ -127,7 +128,7 @@ def build_worker(client: Client, settings: Settings, *, graceful: timedelta = GR
         workflows=WORKFLOWS if versioned is None else [_PINNED.get(w, w) for w in WORKFLOWS],
         activities=ACTIVITIES,
         workflow_runner=workflow_runner(settings),
-        interceptors=[EndWhenOutOfMemory()],
+        interceptors=[EndWhenOutOfMemory(), DropIllSignals()],
         # NumPy leaves the interpreter lock now and then; more threads than this only wait for it.
         workflow_task_executor=ThreadPoolExecutor(max_workers=4, thread_name_prefix="workflow"),
         max_concurrent_local_activities=200,

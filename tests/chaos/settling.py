@@ -66,10 +66,10 @@ class Ending:
 
     ``places``: the producers' files; ``sent``: all payloads there may be (None: not checked); ``kept``:
     messages that were stored and are no longer in the topic; ``recreated``: when it has begun again, its
-    places, too; ``lost``: which messages may be missing in the
-    answers, by the fault's own account; ``forgotten``: per metric, keys that are not compared; ``counts``:
-    workers' counts of late and refused events are compared, too; ``may_miss``: the topic may lack messages
-    that the broker confirmed.
+    places, too; ``lost``: which messages may be missing in the answers, by the fault's own account;
+    ``later``: metrics that were applied under load; ``forgotten``: per metric, keys that are not compared;
+    ``counts``: workers' counts of late and refused events are compared, too; ``may_miss``: the topic may lack
+    messages that the broker confirmed.
     """
 
     stack: Stack
@@ -83,6 +83,7 @@ class Ending:
     kept: Mapping[Place, Message] = field(default_factory=dict)
     lost: Callable[[Mapping[Place, Message]], set[Place]] = _nothing
     recreated: Sequence[float] = ()
+    later: AbstractSet[str] = frozenset()
     forgotten: Mapping[str, AbstractSet[tuple[type, str | int]]] = field(default_factory=dict)
     counts: bool = True
     may_miss: bool = False
@@ -213,7 +214,7 @@ async def _compare(
     tell: Tell,
 ) -> None:
     begun = monotonic()
-    due = {place for one in judged.values() for place in one.refused}
+    due = {place for name, one in judged.items() if name not in ending.later for place in one.refused}
 
     def complete(letters: Mapping[Place, pulsar.Message]) -> str | None:
         told = {(m.properties()["partition"], m.properties()["position"]) for m in letters.values()}
@@ -222,7 +223,7 @@ async def _compare(
 
     dead = await asyncio.to_thread(_read_anyway, ending.stack.pulsar_url, f"{TOPIC}-dead-letter", complete)
     settled.letters = len(dead)
-    settled.letters_twice = account_for(map(Letter.of, dead.values()), judged, messages, found)
+    settled.letters_twice = account_for(map(Letter.of, dead.values()), judged, messages, found, ending.later)
     for planned in ending.plans:
         name = planned.metric.name
         comparison = Comparison(ending.client, planned, judged[name], ending.partitions, ending.seed, found)

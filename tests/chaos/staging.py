@@ -152,7 +152,7 @@ async def _play(
                 stream.stop()
     ending = Ending(
         stack, client, plans, seed, places, course.partitions, DRAIN_SECONDS,
-        kept=course.kept, recreated=watch.recreated, lost=lambda _: course.lost,
+        kept=course.kept, recreated=watch.recreated, later=watch.later.keys(), lost=lambda _: course.lost,
         forgotten=course.forgotten, counts=scene.counts, may_miss=scene.may_miss_confirmed,
     )  # fmt: skip
     settled = await settle(ending, (), tell)

@@ -41,7 +41,8 @@ At = tuple[int, int]
 class Watch:
     """``shown``: the answers of `get`; ``facts``: how old the answers of each metric were; ``places``: the
     producers' files, of which there may come more; ``everybody``: all workers are asked, not only the result
-    workers; ``recreated``: when the topic has begun again; ``asked``: questions to workers, and of these
+    workers; ``recreated``: when the topic has begun again; ``later``: when metrics were
+    applied that were not from the beginning; ``asked``: questions to workers, and of these
     ``unanswered``.
     """
 
@@ -50,6 +51,7 @@ class Watch:
     places: list[Path]
     everybody: bool = False
     recreated: list[float] = field(default_factory=list)
+    later: dict[str, float] = field(default_factory=dict)
     shown: list[Shown] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     asked: int = 0
@@ -148,7 +150,10 @@ class Watch:
                 for partition, places in stored.items()
                 if (n := _after(places, self._reached.get(worker, {}).get(partition))) < len(places)
             ]
-            waiting[planned.metric.name] = min(least, default=None)
+            name = planned.metric.name
+            since = min(least, default=None)
+            # A metric's answers are not old before there are any.
+            waiting[name] = None if since is None else max(since, self.later.get(name, since))
         heard = {
             planned.metric.name: min(self._heard.get(worker, 0.0) for worker in _results(planned))
             for planned in self.plans
