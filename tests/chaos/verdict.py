@@ -136,6 +136,6 @@ def verdict(shown: Sequence[Shown], facts: Sequence[Fact], *, ends_ill: bool = F
             found.again = max(found.again or 0.0, took)
             if took > BOUND and not followed:
                 found.late.append(f"{spell.metric}: ok {took} s after all was right")
-        elif not followed:
+        elif not followed and any(s.begun > spell.end + BOUND for s in shown):
             found.late.append(f"{spell.metric}: not ok again")
     return found
