@@ -168,6 +168,7 @@ def _play(
             typer.echo(f"{name}: has a report", err=True)
             continue
         directory = Path(tempfile.mkdtemp(prefix=f"chaos-{name}-")) if data is None else data / name
+        shutil.rmtree(directory, ignore_errors=True)  # a scene begins with nothing
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o755)
         scene = known[name]
