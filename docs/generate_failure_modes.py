@@ -21,6 +21,7 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGE = HERE / "failure-modes.md"
 KEPT = HERE / "failure-modes.json"
+SCENES = HERE.parent / "tests/chaos/scenes"
 _CAUSE_LENGTH = 160
 _LINES = 3
 
@@ -95,6 +96,9 @@ cores that other work kept busy.
 - **old**: the oldest that a stored message got before all result workers had applied it.
 - **right after**: seconds from the end of the fault, or from what the operator did, until every stored message was applied; and then until `get` said ok.
 """
+    there = {file.stem.replace("_", "-") for file in SCENES.glob("[a-z]*.py")}
+    if left := sorted(there - {report["scene"] for report in reports}):
+        yield f"Scenes that are on no row here, as they were not played to their end when this was made: {', '.join(left)}.\n"
     for report in reports:
         yield from _scene(report)
 
