@@ -32,7 +32,7 @@ from workflows.start import all_workers
 pytestmark = pytest.mark.integration
 
 RELEASES = Path(__file__).parent / "releases"
-EARLIER, PREVIOUS = "0.1.0", "0.2.0"
+EARLIER, PREVIOUS = ("0.1.0", "0.2.0"), "0.3.0"
 SECOND = 1_000_000
 CIRR = """duration_where(
     latest_event_to_state(playerStateChange) == "buffer" && has_existed(playerStateChange == "play")
@@ -176,7 +176,7 @@ def parts(count: int) -> list[list[Event]]:
     return [EVENTS[start : start + size] for start in range(0, len(EVENTS), size)]
 
 
-@pytest.mark.parametrize("previous", [EARLIER, PREVIOUS], indirect=True)
+@pytest.mark.parametrize("previous", [*EARLIER, PREVIOUS], indirect=True)
 async def test_a_graph_of_the_previous_release_is_finished_on_this_one(stack: Stack, previous: Path) -> None:
     """Its workers, fed half of the events and carried to new runs by the previous release, go on with this
     release's worker and feeder: every answer is right before and after, also of what was sent in between,

@@ -109,6 +109,47 @@ def test_a_column_is_doubted_when_no_leaf_has_seen_it_and_events_came() -> None:
     assert not list(refusals.check(*look_at(blind, leaf(partition=1, accepted=2))))
 
 
+@pytest.mark.parametrize("other", ["away", "silent", "incomplete"])
+def test_no_column_is_doubted_while_some_leaf_may_hold_its_values(other: str) -> None:
+    """Of two partitions one has had events without the column; what the other has had is not known."""
+    source = ON.metric.source.model_copy(update={"partitions": 2})
+    planned = plan(ON.metric.model_copy(update={"source": source}))
+    name = next(node.name for node in planned.nodes if node.is_leaf)
+
+    def of(partition: int, **status: object) -> Health:
+        like = leaf(unseen=("x",), partition=partition, accepted=3)
+        return like.model_copy(
+            update={"worker_id": f"{name}.p{partition}", "status": {**(like.status or {}), **status}}
+        )
+
+    def noticed(*workers: Health) -> list[Condition | Notice]:
+        look, _ = look_at()
+        return list(refusals.check(look, Applied(cast(CatalogEntry, None), planned, workers)))
+
+    assert len(noticed(of(0), of(1))) == 1
+    second = {
+        "away": (),
+        "silent": (Health(worker_id=f"{name}.p1", state="busy"),),
+        "incomplete": (of(1, incomplete=True),),
+    }[other]
+    assert not noticed(of(0), *second)
+
+
+def test_refusing_ends_a_minute_after_the_last_event() -> None:
+    """A source that has gone quiet after bad events is not refusing any more."""
+    bad = leaf(minor=5, recent_refused=3)
+    assert bad.status is not None
+    bad.status["state"]["progress"][0]["published"] = 1_000_000_000
+    assert [str(one)[:6] for one in refusals.check(*look_at(bad, now=1_059.0))] == ["3 of 3"]
+    assert not list(refusals.check(*look_at(bad, now=1_061.0)))
+
+
+def test_the_lag_behind_a_result_that_does_not_answer_is_not_known() -> None:
+    result = next(node.name for node in ON.nodes if not node.is_leaf)
+    silent = Health(worker_id=f"{result}.p0", state="down")
+    assert feeding.lag_of(*look_at(leaf(), silent, waiting={"t": None})) is None
+
+
 def test_a_broker_that_does_not_answer_is_worse_than_what_waits_and_hides_the_lag() -> None:
     seen = look_at(leaf(), broker_down="no Pulsar broker answers at pulsar://h:1")
     assert list(servers.check(*seen)) == [

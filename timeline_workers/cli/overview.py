@@ -144,13 +144,14 @@ async def _without_catalog(
 
 def _row(look: Look, applied: Applied, found: MetricHealth) -> dict[str, Any]:
     metric, workers, results = applied.metric, applied.workers, applied.results
+    answered = all(h.status is not None for h in results)
     return {
         "metric": metric.name,
         "state": found.state,
         "workers": f"{sum(h.status is not None for h in workers)}/{len(workers)}",
         "watermark": _iso(least([state_of(h).get("watermark") for h in results])),
         "lag": lag_of(look, applied),
-        "keys": sum(state_of(h).get("keys", 0) for h in results),
+        "keys": sum(state_of(h).get("keys", 0) for h in results) if answered else None,
         "archived": sum(_archived(h) for h in results),
         "change_points": sum(_points(h) for h in workers),
         "bytes": sum(state_of(h).get("bytes") or 0 for h in workers),

@@ -52,6 +52,8 @@ def lag_of(look: Look, applied: Applied) -> float | None:
         return round(max(0.0, look.now - oldest / 1e6), 1)
     newest = _greatest(p.get("published") for h in applied.workers for p in progress_of(h))
     reached = least([state_of(h).get("published") for h in applied.results])
+    if any(health.status is None for health in applied.results):
+        return None
     if newest is None or reached is None:
         return 0.0
     return round(max(0.0, (newest - reached) / 1e6), 1)
