@@ -10,7 +10,7 @@ where it was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -72,9 +72,10 @@ async def rollout(
     name, build = settings.deployment_name, settings.build_id
     async with clear_errors(client):
         await _polling(client, settings.task_queue, (name, build))
+        before = await _elsewhere(client, (name, build), [])
         await _set_current(client, name, build)
         tell(f"build {build!r} of deployment {name!r} is current")
-        moved = await _move(client, timeout, tell, (name, build))
+        moved = await _move(client, timeout, tell, (name, build), before)
     return Moved(deployment_name=name, build_id=build, moved=moved)
 
 
@@ -93,11 +94,12 @@ async def unversioned(
     """
     async with clear_errors(client):
         await _polling(client, task_queue, None)
+        before = await _elsewhere(client, None, [])
         current = (await queue_of(client, task_queue)).current
         if current is not None:
             await _set_current(client, current[0], "")
             tell(f"no build of deployment {current[0]!r} is current any more")
-        return await _move(client, timeout, tell, None)
+        return await _move(client, timeout, tell, None, before)
 
 
 async def _polling(client: Client, task_queue: str, wanted: tuple[str, str] | None) -> None:
@@ -129,10 +131,14 @@ async def _set_current(client: Client, deployment: str, build: str) -> None:
 
 
 async def _move(
-    client: Client, timeout: timedelta, tell: Callable[[str], object], to: tuple[str, str] | None
+    client: Client,
+    timeout: timedelta,
+    tell: Callable[[str], object],
+    to: tuple[str, str] | None,
+    before: Collection[str],
 ) -> int:
     """Have every timeline worker run on build ``to`` (None: on unversioned processes); return how many did
-    not."""
+    not, of which those that did not ``before`` may have moved by themselves."""
     asked: dict[str, str] = {}  # each run is asked once: another signal would end the next one, too
     left: dict[str, str] = {}
     try:
@@ -151,7 +157,7 @@ async def _move(
             f"{described(to)} yet: {some}; `timeline get` says what ails them. Keep the other processes "
             f"running, and call `timeline rollout {again}` again"
         ) from None
-    return len(asked)
+    return len({*before, *asked})
 
 
 async def _elsewhere(client: Client, to: tuple[str, str] | None, among: list[str]) -> dict[str, str]:
