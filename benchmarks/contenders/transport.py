@@ -83,9 +83,7 @@ def prepare(job: Job) -> tuple[Run, Collect]:
 def _intake(system: stack.Stack, real_broker: bool) -> Intake:
     client, url = connect(system.servers.pulsar), system.servers.pulsar
     if real_broker:
-        return Subscribed(
-            client, url, stack.TOPIC, "transport", messages=BATCH_MESSAGES, incarnations={}
-        )
+        return Subscribed(client, url, stack.TOPIC, "transport", messages=BATCH_MESSAGES, incarnations={})
     return Reading(client, url, stack.TOPIC, {0: None}, messages=BATCH_MESSAGES, incarnations={})
 
 

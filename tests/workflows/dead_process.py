@@ -58,6 +58,13 @@ def meant(found: bool) -> None:
         raise MissedError("the query was to find what no workflow task has had")
 
 
+def shows_the_mend(right: bool, mended: bool) -> None:
+    """With the mend all is right. Without it, it is not; else the scene has not come about: MissedError."""
+    assert right or not mended
+    if right and not mended:
+        raise MissedError("all is right without the mend: what it is for did not happen")
+
+
 async def take_task(client: Client, task_queue: str, *, sticky: bool = True) -> None:
     """Take the next workflow task of ``task_queue``, which nobody else asks for, as ``win_task`` does."""
     assert await win_task(client, task_queue, sticky=sticky)

@@ -19,10 +19,20 @@ from tests.workflows.cluster import (
     worked_example,
 )
 from timeline_workers.graph.plan import plan
+from timeline_workers.metric import Metric, Source
 from workflows import carry
 from workflows.start import all_workers, ensure_workers
 
 pytestmark = pytest.mark.integration
+
+
+COLUMNS = ("playerStateChange", "userAction", "cdnChange")
+
+
+def declared(metric: Metric) -> Metric:
+    """``metric`` with all columns declared: it refuses the events that others of the topic refuse, too."""
+    source = {**metric.source.model_dump(), "columns": {name: {"type": "string"} for name in COLUMNS}}
+    return metric.model_copy(update={"source": Source.model_validate(source)})
 
 
 @pytest.mark.parametrize("cached", [1000, 0])
@@ -99,8 +109,9 @@ async def test_metrics_share_workers_and_a_later_one_gets_the_whole_history() ->
     """A metric applied after the events runs no second worker for what is shared, and answers for all that
     was before.
     """
-    cirr = metric()
-    playing = metric("buffering", 'duration_where(latest_event_to_state(playerStateChange) == "buffer")')
+    cirr = declared(metric())
+    expression = 'duration_where(latest_event_to_state(playerStateChange) == "buffer")'
+    playing = declared(metric("buffering", expression))
     events = sessions(keys=5, events_each=20)
     async with cluster() as client:
         await apply(client, cirr)
@@ -122,9 +133,9 @@ async def test_metrics_share_workers_and_a_later_one_gets_the_whole_history() ->
 async def test_leaves_that_begin_beside_older_ones_are_named() -> None:
     """A metric that shares one leaf and brings a new one says which of its leaves know nothing of before."""
     shared = 'latest_event_to_state(playerStateChange) == "buffer"'
-    both = metric("both", f'{shared} && has_existed(userAction == "seek")')
+    both = declared(metric("both", f'{shared} && has_existed(userAction == "seek")'))
     async with cluster() as client:
-        assert (await apply(client, metric("one", shared))).beginning == ()
+        assert (await apply(client, declared(metric("one", shared)))).beginning == ()
         result = await apply(client, both)
     new = {w.worker_id for w in result.event_processor_workers if w.operator == "tl-has-existed"}
     assert set(result.beginning) == new

@@ -24,7 +24,7 @@ from temporalio.workflow import NondeterminismError
 
 from tests.oracle.events import Event
 from tests.workflows.cluster import SECOND, dev_server, leaf_payloads, metric, status
-from tests.workflows.dead_process import count, meant, take_task, until, until_met
+from tests.workflows.dead_process import count, meant, shows_the_mend, take_task, until, until_met
 from timeline_workers.graph.plan import plan
 from timeline_workers.metric import Metric
 from timeline_workers.runtime.worker import NodeWorker
@@ -141,7 +141,7 @@ async def test_a_batch_that_comes_while_a_query_is_answered_reaches_the_leafs_ne
             first,
         )
         status = await handle.query("status")
-        assert (status["state"]["keys"] == 6) is mended
+        shows_the_mend(status["state"]["keys"] == 6, mended)
         await handle.terminate()
 
 
@@ -187,7 +187,7 @@ async def test_a_segment_that_comes_while_a_query_is_answered_reaches_the_archiv
             first,
         )
         status: dict[str, Any] = await handle.query("status")
-        assert (status["refused"] == 1) is mended
+        shows_the_mend(status["refused"] == 1, mended)
         await handle.terminate()
 
 
@@ -250,7 +250,7 @@ async def test_a_leaf_that_told_its_reader_for_a_query_tells_it_again_as_its_his
         await replayer.replay_workflow(WorkflowHistory(handle.id, events))
     except NondeterminismError:
         replayed = False
-    assert replayed is mended
+    shows_the_mend(replayed, mended)
     async with process(client, queue):
         await handle.signal("ingest", payload(applied, 4))
         if not mended:

@@ -26,7 +26,7 @@ from ..wire.keyrows import (
     unpack_fused_rows,
     unpack_leaf_rows,
 )
-from ..wire.leaf import pack_noted, pack_progress, unpack_noted, unpack_progress
+from ..wire.leaf import column_name, pack_noted, pack_progress, unpack_noted, unpack_progress
 from ..wire.packing import decoding, pack, unpack
 from .migrations import VERSION, migrated
 
@@ -95,7 +95,7 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
     worker.cut_off = message["cut_off"]
     worker.left_below = message.get("left_below")
     # Of release 0.3.0 and before it is not known, and no name is doubted.
-    worker.unseen = set(message.get("unseen", ()))
+    worker.unseen = set(map(column_name, message.get("unseen", ())))
 
 
 def _fill_node(node: AnyNode, packed: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from .packing import (
 __all__ = [
     "LeafBatch",
     "Progress",
+    "column_name",
     "decode_leaf_batch",
     "encode_leaf_batch",
     "noted_of",
@@ -111,7 +112,8 @@ def progress_of_fields(message: Mapping[str, Any]) -> tuple[Progress, ...]:
     return unpack_progress([(*place, *count) for place, count in zip(progress, counts, strict=True)])
 
 
-def _column(name: object) -> str:
+def column_name(name: object) -> str:
+    """``name``, which was written elsewhere. Raises StateError unless it is a string."""
     if not isinstance(name, str):
         raise StateError(f"{name!r:.200} is not the name of a column")
     return name
@@ -151,7 +153,7 @@ def decode_leaf_batch(payload: bytes) -> LeafBatch:
             unpack_positions(message["position"], MESSAGE_ROWS),
             values,
             unpack_noted(progress_of_fields(message), message.get("noted", ())),
-            tuple(map(_column, message.get("seen", ()))),
+            tuple(map(column_name, message.get("seen", ()))),
         )
     rows = len(batch.time)
     if len(batch.origins) != len(batch.keys) or len(batch.key) != rows:
