@@ -140,12 +140,14 @@ def resume(journal: Reached | None, leaves: Iterable[Reached]) -> Reached | None
 class Clocked:
     """What the clock says of N messages.
 
-    ``late``: bool[N]; ``before``, ``after``: int64[N], the watermark of the message's partition before and
-    after it, NEVER when there was none; ``late_count``, ``refused_count``: int64[N], how many events of the
-    partition were not applied, up to and with it.
+    ``late``: bool[N]; ``ahead``: bool[N], the accepted ones whose times lay further beyond their publish
+    times than the clock skew; ``before``, ``after``: int64[N], the watermark of the message's partition
+    before and after it, NEVER when there was none; ``late_count``, ``refused_count``: int64[N], how many
+    events of the partition were not applied, up to and with it.
     """
 
     late: Bools
+    ahead: Bools
     before: Int64
     after: Int64
     late_count: Int64
@@ -251,7 +253,7 @@ class Clock:
                 int(published[last]),
                 _noted_ahead(was.noted, (time - bound)[rows[is_ahead[rows] & valid[rows] & ~is_late[rows]]]),
             )
-        return Clocked(is_late, before, after, late_count, refused_count)
+        return Clocked(is_late, is_ahead & valid & ~is_late, before, after, late_count, refused_count)
 
 
 def _noted_ahead(noted: Noted, by: Int64) -> Noted:

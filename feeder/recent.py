@@ -1,4 +1,6 @@
-"""How many events of a source partition were applied and how many not in its last minute. No I/O."""
+"""How many events of a source partition were applied, refused and ahead of their clocks in its last minute.
+No I/O.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,13 @@ class Recent:
 
     def __init__(self) -> None:
         self._latest = 0
-        self._counts = np.zeros((2, SECONDS), np.int64)  # accepted and refused; the latest second first
+        # Accepted, refused, and ahead; the latest second first.
+        self._counts = np.zeros((3, SECONDS), np.int64)
 
-    def take(self, published: Int64, accepted: Bools) -> tuple[int, int]:
-        """Take messages that were ``published`` then, microseconds, and were ``accepted`` or refused; return
-        how many of the last minute were accepted and refused.
+    def take(self, published: Int64, accepted: Bools, ahead: Bools) -> tuple[int, int, int]:
+        """Take messages that were ``published`` then, microseconds, and were ``accepted`` or refused, some of
+        the accepted ones with times ``ahead`` of that; return how many of the last minute were accepted,
+        refused, and ahead.
         """
         newest = int(published.max(initial=0)) // 1_000_000
         if self._latest - newest >= SECONDS:  # a clock was ahead, or has been set back: count anew
@@ -33,10 +37,10 @@ class Recent:
             self._latest = latest
         age = latest - published // 1_000_000
         recent = age < SECONDS
-        for row, chosen in enumerate((accepted & recent, ~accepted & recent)):
+        for row, chosen in enumerate((accepted & recent, ~accepted & recent, ahead & recent)):
             self._counts[row] += self._seconds(age[chosen])
-        of_accepted, of_refused = self._counts.sum(axis=1).tolist()
-        return of_accepted, of_refused
+        of_accepted, of_refused, of_ahead = self._counts.sum(axis=1).tolist()
+        return of_accepted, of_refused, of_ahead
 
     @staticmethod
     def _seconds(age: Int64) -> NDArray[np.int64]:

@@ -230,17 +230,17 @@ class Router:
             missing[f"{one.column}: {one.reason}"] += 1
             self.clock.note_missing(int(messages.position.partition[one.row]))
         events = np.flatnonzero(~clocked.late[rows])
-        self._note(messages, valid & ~clocked.late, refused)
+        self._note(messages, valid & ~clocked.late, clocked.ahead, refused)
         parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked, standing)
         return Routed(refused, parcels, labels, self.clock.progress(), len(events), missing)
 
-    def _note(self, messages: Messages, accepted: Bools, refused: Sequence[Refused]) -> None:
+    def _note(self, messages: Messages, accepted: Bools, ahead: Bools, refused: Sequence[Refused]) -> None:
         """Note of each source partition what was accepted and refused, for people."""
         reasons = {int(messages.position.partition[r.row]): r for r in refused}
         for partition in np.unique(messages.position.partition).tolist():
             mine = messages.position.partition == partition
             recent = self._recent.setdefault(partition, Recent())
-            recently = recent.take(messages.published[mine], accepted[mine])
+            recently = recent.take(messages.published[mine], accepted[mine], ahead[mine])
             was = self.clock.reached[partition].noted
             last = reasons.get(partition)
             # Every leaf batch carries it: no longer than somebody wants to know.
@@ -256,6 +256,7 @@ class Router:
                     reason=reason,
                     recent_accepted=recently[0],
                     recent_refused=recently[1],
+                    recent_ahead=recently[2],
                 ),
             )
 

@@ -57,6 +57,20 @@ def test_accepted_and_refused_events_are_noted_with_the_last_reason() -> None:
     assert (progress.noted.recent_accepted, progress.noted.recent_refused) == (0, 5)
 
 
+def test_events_that_are_ahead_are_noted_for_good_and_for_a_minute() -> None:
+    """A producer whose clock was set right is heard of no more; how often it was wrong stays known."""
+    routing = router()
+    routing.route(messages([good(0, state="on"), good(7200, state="off")], 0, NOW))
+    (progress,) = routing.clock.progress()
+    assert (progress.noted.ahead, progress.noted.recent_ahead) == (1, 1)
+    routing.route(messages([good(59, state="on")], 2, NOW + 59 * SECOND))
+    (progress,) = routing.clock.progress()
+    assert (progress.noted.ahead, progress.noted.recent_ahead) == (1, 1)
+    routing.route(messages([good(60, state="on")], 3, NOW + 60 * SECOND))
+    (progress,) = routing.clock.progress()
+    assert (progress.noted.ahead, progress.noted.recent_ahead) == (1, 0)
+
+
 def test_a_leaf_learns_once_that_its_column_has_values() -> None:
     """Also where none of the events is one that it needs, and it carries what it knows."""
     routing = router()

@@ -114,6 +114,7 @@ def test_one_clock_that_is_ahead_makes_no_other_event_late() -> None:
     # 143 and 112 are further ahead than 10 and raise nothing; 110 raises it as far as its publish time.
     assert said.after.tolist() == [85, 85, 90, 97, 97, 98]
     assert not said.late.any()
+    assert said.ahead.tolist() == [False, True, False, False, True, False]
     assert (clock.reached[0].noted.ahead, clock.reached[0].noted.ahead_by) == (2, 43)
 
 
@@ -124,6 +125,7 @@ def test_only_accepted_events_are_counted_as_ahead_and_refused_ones_raise_no_mor
     late = np.array([True, False, False, False])
     said = clock.advance(positions(*((0, 0, i) for i in range(4))), time, valid, published, late, timed)
     assert said.after.tolist() == [NEVER, NEVER, 100, 160]
+    assert not said.ahead.any()
     assert clock.reached[0].noted == Noted()
 
 

@@ -1,4 +1,4 @@
-"""What was accepted and refused in the last minute."""
+"""What was accepted, refused and ahead in the last minute."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from hypothesis import given, strategies as st
 
 from feeder.recent import SECONDS, Recent
 
-MESSAGE = st.tuples(st.integers(0, 300), st.booleans())
+MESSAGE = st.tuples(st.integers(0, 300), st.sampled_from(["accepted", "ahead", "refused"]))
 BATCHES = st.lists(st.lists(MESSAGE, min_size=1, max_size=6), max_size=8)
 
 
 @given(BATCHES)
-def test_counts_are_those_of_the_last_minute(batches: list[list[tuple[int, bool]]]) -> None:
+def test_counts_are_those_of_the_last_minute(batches: list[list[tuple[int, str]]]) -> None:
     """Whatever the order of publish times; a message counts if it lay in the minute when it was taken, and
     when publish times go back by a minute it begins there.
     """
-    recent, taken = Recent(), list[tuple[int, bool]]()
+    recent, taken = Recent(), list[tuple[int, str]]()
     latest = 0
     for batch in batches:
         published = np.asarray([second * 1_000_000 + 7 for second, _ in batch], np.int64)
-        accepted = np.asarray([fits for _, fits in batch], np.bool_)
+        accepted = np.asarray([kind != "refused" for _, kind in batch], np.bool_)
+        ahead = np.asarray([kind == "ahead" for _, kind in batch], np.bool_)
         newest = max(second for second, _ in batch)
         if latest - newest >= SECONDS:
             taken.clear()
             latest = 0
         latest = max(latest, newest)
         taken += [one for one in batch if latest - one[0] < SECONDS]
-        within = [fits for second, fits in taken if latest - second < SECONDS]
-        assert recent.take(published, accepted) == (sum(within), len(within) - sum(within))
+        within = [kind for second, kind in taken if latest - second < SECONDS]
+        refused = within.count("refused")
+        counted = len(within) - refused, refused, within.count("ahead")
+        assert recent.take(published, accepted, ahead) == counted

@@ -47,5 +47,6 @@ async def test_it_makes_no_other_event_late_and_is_named(stack: Stack) -> None:
         assert (status["state"]["late"], status["state"]["refused"]) == (0, 0)
     said = stack.run("timeline_workers", "get", "-o", "json")
     assert '"state": "ok"' in said.stdout
+    assert '"ahead": 1' in said.stdout
     assert "warning: on: topic devices, partition 0: 1 event had times up to" in said.stderr
     assert "clock_skew (1m)" in said.stderr

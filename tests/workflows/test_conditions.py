@@ -44,25 +44,6 @@ def test_the_cause_names_the_worker() -> None:
     assert MetricHealth.of("m", found).cause == "v.p0: asleep"
 
 
-def test_clocks_that_are_ahead_are_named_by_partition_and_by_the_furthest() -> None:
-    source = Source(topic="devices", key="k", time="t", clock_skew=5_000_000)
-    planned = plan(Metric(name="m", source=source, expression="event_count(x == 1)"))
-
-    def heard(worker: str, *noted: tuple[int, int, int]) -> Health:
-        progress = [{"partition": p, "noted": {"ahead": ahead, "ahead_by": by}} for p, ahead, by in noted] + [
-            {"partition": 7}
-        ]
-        return Health(worker_id=worker, state="ok", status={"state": {"progress": progress}})
-
-    workers = (heard("a", (0, 2, 60_000_000), (1, 0, 0)), heard("b", (0, 3, 7_500_000)))
-    applied = Applied(cast(CatalogEntry, None), planned, workers)
-    [notice] = clocks.check(cast(Look, None), applied)
-    assert notice.text.startswith(
-        "topic devices, partition 0: 3 events had times up to 1m after they were published, more than "
-        "clock_skew (5s)"
-    )
-
-
 ON = plan(
     Metric(
         name="m",
@@ -85,6 +66,37 @@ def look_at(*workers: Health, **fields: object) -> tuple[Look, Applied]:
     applied = Applied(cast(CatalogEntry, None), ON, workers)
     queue = Queue("q", (), 0, timedelta(0), None)
     return Look(cast(Client, None), queue, (), (applied,), **fields), applied  # type: ignore[arg-type]
+
+
+def ahead(worker: Health, *, published: float | None = None, partition: int = 0) -> list[str]:
+    """The warnings of clocks 1000 s after the epoch, of a worker that was last fed what was ``published``."""
+    assert worker.status is not None
+    if published is not None:
+        worker.status["state"]["progress"][0]["published"] = round(published * 1e6)
+    return [str(one) for one in clocks.check(*look_at(worker, now=1_000.0))]
+
+
+def test_clocks_that_are_ahead_are_named_by_partition_and_by_the_furthest() -> None:
+    noted = {"ahead": 3, "ahead_by": 120_000_000, "recent_ahead": 2}
+    [said] = ahead(leaf(partition=1, **noted), published=990.0)
+    assert said.startswith(
+        "topic t, partition 1: 3 events had times up to 2m after they were published, more than "
+        "clock_skew (1m), 2 of them in the last minute; they are applied"
+    )
+
+
+def test_the_warning_of_a_clock_ends_when_no_event_of_the_last_minute_was_ahead() -> None:
+    """By publish time: whether good events have come since, or none at all."""
+    noted = {"ahead": 3, "ahead_by": 120_000_000}
+    assert not ahead(leaf(**noted, recent_ahead=0), published=990.0)
+    assert len(ahead(leaf(**noted, recent_ahead=1), published=941.0)) == 1
+    assert not ahead(leaf(**noted, recent_ahead=1), published=939.0)
+
+
+def test_a_worker_of_an_earlier_release_counts_its_whole_past_as_ahead() -> None:
+    [said] = ahead(leaf(ahead=1, ahead_by=90_000_000), published=990.0)
+    assert said.startswith("topic t, partition 0: 1 event had times up to 90s after")
+    assert "last minute" not in said
 
 
 @pytest.mark.parametrize(

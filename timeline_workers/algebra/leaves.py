@@ -36,7 +36,8 @@ class Noted:
     publish times than the source's ``clock_skew``, the furthest by ``ahead_by`` microseconds; ``missing``:
     values that did not fit their columns and counted as missing; ``gaps``: how often messages were missing,
     and ``gap``: the last time in words; ``reason``: why the last refused event was refused;
-    ``recent_accepted``, ``recent_refused``: events of the minute before the last message, by publish time.
+    ``recent_accepted``, ``recent_refused``, ``recent_ahead``: events of the minute before the last message,
+    by publish time.
     """
 
     accepted: int = 0
@@ -48,6 +49,7 @@ class Noted:
     reason: str = ""
     recent_accepted: int = 0
     recent_refused: int = 0
+    recent_ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ from temporalio.service import RPCError
 from workflows import ask, health
 from workflows.client_errors import clear_errors
 from workflows.conditions import Applied, Look, MetricHealth, health_of, look_at
+from workflows.conditions.clocks import ahead_of
 from workflows.conditions.feeding import lag_of, least
 from workflows.conditions.look import progress_of, state_of
+from workflows.conditions.refusals import latest_noted
 from workflows.health import Health, Queue
 from workflows.messages import CATALOG_ID
 from workflows.search_attributes import METRIC
@@ -157,6 +159,7 @@ def _row(look: Look, applied: Applied, found: MetricHealth) -> dict[str, Any]:
         "bytes": sum(state_of(h).get("bytes") or 0 for h in workers),
         "late": _counted(workers, "late"),
         "refused": _counted(workers, "refused"),
+        "ahead": sum(ahead_of(one)[0] for one in latest_noted(applied.plan, workers).values()),
         "answerable_from": _iso(_greatest([state_of(h).get("answerable_from") for h in results])),
         "partitions": metric.source.partitions,
         "topic": metric.source.topic,

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from timeline_workers.language.durations import format_duration
 
-from .look import Applied, Look, progress_of
+from .look import Applied, Look
 from .model import Notice
+from .refusals import is_recent, latest_noted
 
 
 def check(look: Look, applied: Applied) -> Iterator[Notice]:
-    """Source partitions with events further ahead of their publish times than the source's clock skew."""
+    """Source partitions with events of the last minute further ahead of their publish times than the source's
+    clock skew.
+    """
     source = applied.metric.source
-    seen: dict[int, tuple[int, int]] = {}
-    for p in (p for health in applied.workers for p in progress_of(health)):
-        noted = p.get("noted") or {}
-        if noted.get("ahead"):
-            most, furthest = seen.get(p["partition"], (0, 0))
-            seen[p["partition"]] = max(most, noted["ahead"]), max(furthest, noted["ahead_by"])
-    for partition, (ahead, furthest) in sorted(seen.items()):
+    for partition, noted in sorted(latest_noted(applied.plan, applied.workers).items()):
+        ahead, recent = ahead_of(noted)
+        if not (recent and is_recent(look, noted)):
+            continue
+        of_those = f", {recent:,} of them in the last minute" if "recent_ahead" in noted else ""
         yield Notice(
             f"topic {source.topic}, partition {partition}: {ahead:,} event{'s' * (ahead > 1)} had times "
-            f"up to {_seconds(furthest)} after they were published, more than clock_skew "
-            f"({format_duration(source.clock_skew)}); they are applied and do not move the watermark. Set "
-            "the clock of their producer or correct its time unit; a smaller max_ahead in the metric's "
-            "source refuses them"
+            f"up to {_seconds(noted['ahead_by'])} after they were published, more than clock_skew "
+            f"({format_duration(source.clock_skew)}){of_those}; they are applied and do not move the "
+            "watermark. Set the clock of their producer or correct its time unit; a smaller max_ahead in the "
+            "metric's source refuses them"
         )
+
+
+def ahead_of(noted: dict[str, Any]) -> tuple[int, int]:
+    """How many events of a source partition were ahead so far, and how many of those in its last minute: of
+    a worker of an earlier release, which does not say that, all.
+    """
+    ahead = int(noted.get("ahead") or 0)
+    return ahead, int(noted.get("recent_ahead", ahead))
 
 
 def _seconds(micros: int) -> str:

@@ -22,9 +22,8 @@ def check(look: Look, applied: Applied) -> Iterator[Condition | Notice]:
     """
     topic = applied.metric.source.topic
     for partition, noted in sorted(latest_noted(applied.plan, applied.workers).items()):
-        published = noted.get("published")
-        if published is not None and look.now - published / 1e6 > RECENT_SECONDS:
-            continue  # nothing has come since, good or bad
+        if not is_recent(look, noted):
+            continue
         accepted, refused = int(noted.get("recent_accepted", 0)), int(noted.get("recent_refused", 0))
         if refused and refused >= SHARE * (accepted + refused):
             of = "" if applied.metric.source.partitions == 1 and not partition else f" partition {partition}"
@@ -35,6 +34,14 @@ def check(look: Look, applied: Applied) -> Iterator[Condition | Notice]:
                 "`timeline deadletter list` shows them",
             )
     yield from unseen_columns(applied.plan, applied.workers)
+
+
+def is_recent(look: Look, noted: dict[str, Any]) -> bool:
+    """Whether what is ``noted`` of a source partition's last minute is of the last minute now: false when
+    nothing has come since, good or bad.
+    """
+    published = noted.get("published")
+    return published is None or look.now - published / 1e6 <= RECENT_SECONDS
 
 
 def latest_noted(plan: Plan, workers: Iterable[Health]) -> dict[int, dict[str, Any]]:
