@@ -16,6 +16,8 @@ Each message names the value, the rule it breaks and the fix.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TimelineError(Exception):
     """Base of all errors that the library raises on purpose."""
@@ -26,20 +28,37 @@ class ExpressionError(TimelineError):
 
     ``str(error)`` shows the line, a caret under the mistake, what was expected and the nearest name.
     ``span`` is the half-open range of character offsets of the mistake in ``text``, or None when the
-    expression was built in Python and has no text.
+    expression was built in Python and has no text. ``file``: the file that the text stands in, if any;
+    ``begins``: the line and column of that file, from 1, at which each line of the text begins, where these
+    can be told.
     """
 
     def __init__(
-        self, message: str, *, text: str | None = None, span: tuple[int, int] | None = None, hint: str = ""
+        self,
+        message: str,
+        *,
+        text: str | None = None,
+        span: tuple[int, int] | None = None,
+        hint: str = "",
+        file: str | None = None,
+        begins: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.message = message
         self.text = text
         self.span = span
         self.hint = hint
+        self.file = file
+        self.begins = begins
         super().__init__(self._render())
 
+    def in_file(self, file: str, begins: Sequence[tuple[int, int]] | None) -> ExpressionError:
+        """The same mistake, with the place in ``file`` that it stands at."""
+        return ExpressionError(
+            self.message, text=self.text, span=self.span, hint=self.hint, file=file, begins=begins
+        )
+
     def _render(self) -> str:
-        parts = [self.message]
+        parts = [self.message if self.file is None else f"{self.file}: {self.message}"]
         if self.text is not None and self.span is not None:
             start, end = self.span
             start = min(start, len(self.text))
@@ -53,11 +72,19 @@ class ExpressionError(TimelineError):
             line = self.text[shown : min(line_end, shown + 110)]
             width = min(width, max(1, len(line) - (start - shown)))
             pad = "".join("\t" if c == "\t" else " " for c in line[: start - shown])
-            parts[0] = f"line {number}, column {start - line_start + 1}: {self.message}"
+            parts[0] = f"{self._place(number, start - line_start)}: {self.message}"
             parts += [f"  {line}", f"  {pad}{'^' * width}"]
         if self.hint:
             parts.append(self.hint)
         return "\n".join(parts)
+
+    def _place(self, line: int, offset: int) -> str:
+        if self.file is None:
+            return f"line {line}, column {offset + 1}"
+        if self.begins is None or line > len(self.begins):
+            return f"{self.file}: line {line}, column {offset + 1} of its expression"
+        of_file, column = self.begins[line - 1]
+        return f"{self.file}, line {of_file}, column {column + offset}"
 
 
 class MetricError(TimelineError):

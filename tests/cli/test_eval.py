@@ -257,7 +257,7 @@ def test_validate_says_that_a_metric_is_valid_or_what_is_wrong(tmp_path: Path) -
     file.write_text(good, encoding="utf-8")
     assert timeline("validate", str(file)).stdout == f"{file}: metric m is valid\n"
     for wrong, words in (
-        (good.replace("== 1", "== 'a'"), "line 1"),
+        (good.replace("== 1", "== 'a'"), f"{file}, line 3, column 25: this compares"),
         (good.replace("key", "kez"), "mean key?"),
     ):
         file.write_text(wrong, encoding="utf-8")
@@ -318,3 +318,17 @@ def test_either_a_metric_file_or_an_expression_with_key_and_time(arguments: list
     done = timeline("eval", *arguments, "--events", "-", "--at", "5")
     assert said in done.stderr
     assert done.returncode == 2
+
+
+def test_a_column_that_no_event_has_is_named_by_its_path(tmp_path: Path) -> None:
+    """The path is what is looked for in the events, so that is what may be misspelt."""
+    file = tmp_path / "metric.yaml"
+    file.write_text(
+        "name: m\nexpression: has_existed(busy == 1 && plain == 1)\nsource:\n"
+        "  {topic: t, key: id, time: at, columns: {busy: {type: int, path: a.b}, plain: int}}\n"
+    )
+    done = timeline("eval", "-f", str(file), "--events", "-", "--at", "5", stdin='{"id": "a", "at": 1}')
+    busy, plain = done.stderr.splitlines()
+    assert busy.startswith("note: no event has a value at 'a.b', the path of column busy, which")
+    assert plain.startswith("note: no event has a value at 'plain', which the expression uses")
+    assert done.returncode == 0

@@ -13,6 +13,7 @@ from ..capacity.limits import BATCH
 from ..errors import MetricError
 from ..language.durations import parse_duration
 from .definitions import SourceOption, load as load_definition
+from .in_file import naming
 from .output import Output, emit
 
 if TYPE_CHECKING:
@@ -72,13 +73,14 @@ def capacity(
     wanted = load_definition(metric, source)
     if wanted.source.partitions == "per-key":
         raise MetricError(
-            f"metric {wanted.name!r} has 'partitions: per-key', a tree of workers for each key, for which "
-            "there is no model; write a number, such as 'partitions: 4'"
+            f"{metric}: metric {wanted.name!r} has 'partitions: per-key', a tree of workers for each key, "
+            "for which there is no model; write a number, such as 'partitions: 4'"
         )
     if fuse is not None:
         wanted = wanted.model_copy(update={"fuse": fuse})
     known = measured() if costs is None else _costs(costs)
-    planned = plan(wanted)
+    with naming(metric):
+        planned = plan(wanted)
     seconds = parse_duration(session_length) / 1e6
     load = Load(sessions, events_per_second, session_seconds=seconds, queries=queries_per_second)
     layout = choose(

@@ -26,6 +26,7 @@ from ..metric import TimeUnit
 from ..stored_source import NamedSource, is_source_file, load_source
 from ..temporal_client import connect
 from .definitions import load
+from .in_file import naming
 from .output import ExitCode, Output, OutputOption, complain, emit
 
 AddressOption = Annotated[
@@ -82,10 +83,12 @@ def apply(
     that it was applied with.
     """
     if is_source_file(metric):
-        _store(load_source(metric), dry_run, output, address, namespace)
+        with naming(metric):
+            _store(load_source(metric), dry_run, output, address, namespace)
         return
     loaded = load(metric, None, address, namespace)
-    planned = plan(loaded)
+    with naming(metric):
+        planned = plan(loaded)
     if dry_run:
         _list_workers(planned, output or Output.table)
         return
@@ -93,7 +96,8 @@ def apply(
     async def work(client: Client) -> DriverResult:
         return await ask.apply(client, loaded, timeout=timedelta(seconds=wait), tell=complain)
 
-    result: DriverResult = with_client(address, namespace, work)
+    with naming(metric):
+        result: DriverResult = with_client(address, namespace, work)
     if output is Output.json:
         emit([result.model_dump(mode="json")])
     elif output is Output.table:

@@ -13,6 +13,7 @@ from ..errors import ConnectionFailedError, UnknownNameError
 from ..metric import Metric, load_metric
 from ..nearest import nearest
 from ..stored_source import StoredSource, load_source
+from .in_file import naming
 
 SourceOption = Annotated[
     list[Path] | None,
@@ -37,7 +38,9 @@ def load(
     Raises MetricError, UnknownNameError with the nearest name, and ConnectionFailedError.
     """
     files = list(source_files or ())
-    return load_metric(file, _from_files(files) if files else _from_catalog(address, namespace))
+    find = _from_files(files) if files else _from_catalog(address, namespace)
+    with naming(file):
+        return load_metric(file, find)
 
 
 def _from_files(files: list[Path]) -> Callable[[str], StoredSource]:

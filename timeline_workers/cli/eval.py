@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -20,6 +20,7 @@ from ..graph.plan import plan
 from ..metric import Metric, Source, TimeUnit
 from ..stored_source import is_source_file, load_source
 from .definitions import SourceOption, load
+from .in_file import naming
 from .output import ExitCode, Output, OutputOption, complain, emit
 
 _BATCH = 250_000  # the larger, the fewer times each key is looked at
@@ -88,14 +89,15 @@ def evaluate_file(
         raise QuestionError("--every goes with --change A B")
     wanted = _wanted(metric, source, expression, key, time, time_unit)
     times = [read_time(text, wanted.source.time_unit) for text in at or spans or change or ()]
-    result = Result(
-        wanted.expression,
-        key=wanted.source.key,
-        time=wanted.source.time,
-        time_unit=wanted.source.time_unit,
-        columns=wanted.source.columns or None,
-        newest_first=newest_first,
-    )
+    with nullcontext() if metric is None else naming(metric):
+        result = Result(
+            wanted.expression,
+            key=wanted.source.key,
+            time=wanted.source.time,
+            time_unit=wanted.source.time_unit,
+            columns=wanted.source.columns or None,
+            newest_first=newest_first,
+        )
     with ExitStack() as stack:
         refused = _read(result, events, _open(events, stack))
     keys = result.keys() if only is None else [name for text in only for name in result.named(text)]
@@ -111,7 +113,7 @@ def evaluate_file(
                     found = result.change(name, times[0], times[1], every, aggregate=function)
                     yield from found if isinstance(found, list) else [found]
 
-    _warn(result, events, newest_first=newest_first)
+    _warn(result, wanted, events, newest_first=newest_first)
     emit(answers(), output)
     if result.missing:
         unfit = Counter(f"{one.column} {one.reason}" for one in result.missing)
@@ -129,10 +131,12 @@ def validate(
 ) -> None:
     """Check a metric file: its fields, its expression for the declared columns, and the size of its graph."""
     if is_source_file(metric):
-        typer.echo(f"{metric}: source {load_source(metric).name} is valid")
+        with naming(metric):
+            typer.echo(f"{metric}: source {load_source(metric).name} is valid")
         return
     loaded = load(metric, source)
-    plan(loaded)
+    with naming(metric):
+        plan(loaded)
     typer.echo(f"{metric}: metric {loaded.name} is valid")
 
 
@@ -170,7 +174,7 @@ def _expression(argument: str) -> str:
         raise QuestionError(f"cannot read the expression in {argument[1:]}: {reason}") from None
 
 
-def _warn(result: Result, name: str, *, newest_first: bool) -> None:
+def _warn(result: Result, wanted: Metric, name: str, *, newest_first: bool) -> None:
     """Say what is no mistake by itself, and makes answers empty or unknown all the same."""
     if not result.seen:
         complain(f"note: there are no events in {'standard input' if name == '-' else name}")
@@ -181,9 +185,10 @@ def _warn(result: Result, name: str, *, newest_first: bool) -> None:
         complain(f"warning: {result.order_problem}; {remedy}")
     if result.accepted and not result.rejected:
         for column in result.unmet_columns:
-            complain(
-                f"note: no event has a value at {column!r}, which the expression uses; is the name right?"
-            )
+            spec = wanted.source.columns.get(column)
+            path = column if spec is None else spec.path or column
+            where = repr(path) if path == column else f"{path!r}, the path of column {column}"
+            complain(f"note: no event has a value at {where}, which the expression uses; is the name right?")
 
 
 def _open(name: str, stack: ExitStack) -> BinaryIO:

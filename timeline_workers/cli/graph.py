@@ -19,6 +19,7 @@ from ..graph.plan import Plan, plan
 from ..graph.sharing import sharing
 from ..metric import Metric, Source
 from .definitions import SourceOption, load
+from .in_file import naming
 
 _CATALOG_SECONDS = 3.0
 
@@ -48,7 +49,7 @@ def graph(
     Below the tree stands which metrics share workers with it, and why others on its topic do not: the applied
     ones, where the catalog can be reached; of several files, these.
     """
-    plans = [plan(_metric(one, source)) for one in metrics]
+    plans = [_planned(one, source) for one in metrics]
     if form is not Drawing.tree:
         if len(plans) > 1:
             raise QuestionError(f"-o {form.value} draws one metric; leave it out to compare several")
@@ -106,9 +107,15 @@ def _is_file(argument: str) -> bool:
     return argument.endswith((".yaml", ".yml"))
 
 
-def _metric(argument: str, source_files: list[Path] | None) -> Metric:
-    if _is_file(argument):
-        return load(Path(argument), source_files)
+def _planned(argument: str, source_files: list[Path] | None) -> Plan:
+    if not _is_file(argument):
+        return plan(_metric(argument))
+    metric = load(Path(argument), source_files)
+    with naming(argument):
+        return plan(metric)
+
+
+def _metric(argument: str) -> Metric:
     if argument.startswith("@"):
         try:
             argument = Path(argument[1:]).read_text(encoding="utf-8")
