@@ -116,13 +116,15 @@ async def test_a_metric_is_applied_asked_described_and_deleted(shell: Shell) -> 
     async with shell.worker("--processes", "2"):
         applied = await shell.timeline("apply", file)
         assert applied.code == 0, applied.err
-        assert applied.out.startswith("ok({event-processor-workers: [leaf-timeline(tl-")
-        assert (
-            "result-workers: [derived-timeline(tl-duration-where({worker-id: tl-duration-where-"
-            in applied.out
-        )
+        total, result = len(all_workers(plan(cirr))), plan(cirr).result.name
+        assert applied.out.splitlines() == [
+            f"metric cirr is new: {total} workers started, 0 ran already",
+            f"its result is in 2 workers, {result}.p0 and {result}.p1",
+        ]
         again = await shell.timeline("apply", file, "-o", "json")
+        assert again.err.startswith("metric cirr is unchanged: 0 workers started")
         assert again.rows[0]["outcome"] == "unchanged"
+        assert again.rows[0]["text"].startswith("ok({event-processor-workers: [leaf-timeline(tl-")
         assert (again.rows[0]["started"], again.rows[0]["existing"]) == (0, len(all_workers(plan(cirr))))
 
         events = worked_example("s1")
@@ -165,7 +167,6 @@ async def test_a_metric_is_applied_asked_described_and_deleted(shell: Shell) -> 
         assert json.loads(temporal.out)["queryResult"][0]["value"] == 7
 
         listed = await shell.timeline("get", "-o", "json")
-        total = len(all_workers(plan(cirr)))
         (row,) = listed.rows
         assert {
             name: row[name] for name in ("metric", "state", "workers", "keys", "late", "refused", "cause")

@@ -12,7 +12,7 @@ from temporalio.client import Client
 from timeline_workers.graph.plan import plan
 from timeline_workers.metric import Metric, Source
 from workflows.conditions import Applied, Look, behind, clocks, feeding, refusals, servers
-from workflows.conditions.model import WORST_FIRST, Condition, MetricHealth, Notice
+from workflows.conditions.model import WORST_FIRST, Condition, MetricHealth, Notice, State
 from workflows.health import Health, Queue
 from workflows.messages import CatalogEntry
 
@@ -213,3 +213,35 @@ def test_a_leaf_is_behind_while_it_lacks_a_past_that_others_have_had() -> None:
     assert (found.state, found.worker) == ("lagging", "new.p0")
     assert [c.worker for c in feeding.being_rebuilt([fed, incomplete("mid.p0", 2)])] == ["mid.p0"]
     assert list(feeding.being_rebuilt([incomplete("a.p0", None), incomplete("b.p0", None)])) == []
+
+
+def test_workers_of_which_the_same_is_said_have_one_line() -> None:
+    """With how many they are and two of their names; that seconds differ does not keep them apart."""
+
+    def busy(worker: str, seconds: float) -> Condition:
+        return Condition("busy", f"no answer in 3.5 s; its task waits since {seconds:.1f} s", worker)
+
+    found: list[Condition | Notice] = [
+        *(busy(f"w-1.p{n}", n / 10) for n in range(40)),
+        Condition("down", "not started", "a.p0"),
+        Condition("down", "not started", "b.p0"),
+        Condition("down", "ended (terminated)", "c.p0"),
+        Condition("lagging", "an event of topic t has waited for 9 s"),
+        Condition("paused", "2 payloads wait", "d.p0"),
+        Condition("paused", "3 payloads wait", "e.p0"),
+        Condition("subscribing", "", "f.p0"),
+    ]
+    assert MetricHealth.of("m", found).causes == [
+        "down: a.p0 and b.p0: not started",
+        "down: c.p0: ended (terminated)",
+        "paused: d.p0: 2 payloads wait",
+        "paused: e.p0: 3 payloads wait",
+        "lagging: an event of topic t has waited for 9 s",
+        "busy: 40 workers, such as w-1.p0 and w-1.p1: no answer in 3.5 s; its task waits since 0.0 s",
+    ]
+
+
+@pytest.mark.parametrize(("state", "is_well"), [("down", False), ("busy", False), ("waiting for keys", True)])
+def test_waiting_for_keys_is_well(state: State, is_well: bool) -> None:
+    assert MetricHealth.of("m", [Condition(state, "")]).is_well is is_well
+    assert MetricHealth.of("m", []).is_well

@@ -70,7 +70,7 @@ def apply(
             "-o",
             "--output",
             help="The driver's result as JSON, or its workers as a table.",
-            show_default="one line of text",
+            show_default="text",
         ),
     ] = None,
     wait: Annotated[float, typer.Option(min=1, help="Seconds until it must run.")] = 120.0,
@@ -102,15 +102,7 @@ def apply(
         emit([result.model_dump(mode="json")])
     elif output is Output.table:
         _list_workers(planned, output)
-    else:
-        typer.echo(result.text)
-    said = {"new": "is new", "unchanged": "is unchanged", "replaced": "replaces an earlier definition"}[
-        result.outcome
-    ]
-    complain(
-        f"metric {result.metric} {said}: {result.started} workers started, {result.existing} ran already"
-        + (f", {len(result.stopped)} that nobody needs any more ended" if result.stopped else "")
-    )
+    (typer.echo if output is None else complain)(_outcome(result))
     if result.beginning:
         complain(
             f"{len(result.beginning)} event processors are new, beside others of this metric that know "
@@ -124,6 +116,25 @@ def apply(
         )
     if loaded.source.partitions == "per-key":
         complain("the feeder starts a tree of workers at the first event of a key")
+
+
+def _outcome(result: DriverResult) -> str:
+    """What became of a metric that was applied, and who can be asked about it."""
+    said = {"new": "is new", "unchanged": "is unchanged", "replaced": "replaces an earlier definition"}[
+        result.outcome
+    ]
+    ended = f", {len(result.stopped)} that nobody needs any more ended" if result.stopped else ""
+    counts = f"{result.started} workers started, {result.existing} ran already{ended}"
+    lines = [f"metric {result.metric} {said}: {counts}"]
+    match [worker.worker_id for worker in result.result_workers]:
+        case []:
+            pass  # one tree of workers per key
+        case [one]:
+            lines.append(f"its result is in worker {one}")
+        case [first, *_, last] as all_of_them:
+            word = "and" if len(all_of_them) == 2 else "to"
+            lines.append(f"its result is in {len(all_of_them)} workers, {first} {word} {last}")
+    return "\n".join(lines)
 
 
 def _store(

@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed; 2 the command line, expression, metric or question is wrong; "
     "3 done, but some events were bad; 4 a server cannot be reached; 5 done, but answers may be wrong or "
-    "old; 6 out of memory (`worker`)."
+    "old, or a metric is not well (`query`, `get`); 6 out of memory (`worker`)."
 )
 
 

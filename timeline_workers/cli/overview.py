@@ -15,7 +15,16 @@ from temporalio.service import RPCError
 
 from workflows import ask, health
 from workflows.client_errors import clear_errors
-from workflows.conditions import Applied, Look, MetricHealth, health_of, look_at
+from workflows.conditions import (
+    WELL,
+    Applied,
+    Condition,
+    Look,
+    MetricHealth,
+    health_of,
+    look_at,
+    together,
+)
 from workflows.conditions.clocks import ahead_of
 from workflows.conditions.feeding import lag_of, least
 from workflows.conditions.look import progress_of, state_of
@@ -66,7 +75,8 @@ def get(
     STATE is ok, or that of the worst that is wrong: down, unreachable (a server does not answer), failing,
     gap, refusing, paused, lagging (events wait in the topic), busy, fetching, subscribing; all causes are
     below the table. LAG is in seconds, "-" where the broker cannot be asked; WATERMARK the least of the
-    result workers'. The exit code is 4 when nothing answers.
+    result workers'. The exit code is 5 when something is wrong with a metric that is listed, and 4 when
+    nothing answers.
     """
 
     async def work(client: Client) -> tuple[list[dict[str, Any]], str | None]:
@@ -82,6 +92,8 @@ def get(
     if nobody is not None:
         complain(f"error: {nobody}")
         raise typer.Exit(ExitCode.UNREACHABLE)
+    if any(row["state"] not in WELL for row in rows):
+        raise typer.Exit(ExitCode.DOUBTFUL)
 
 
 async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict[str, Any]], str | None]:
@@ -103,7 +115,8 @@ async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict
             complain(f"warning: {one.metric}: {notice}")
     rows = [_row(look, *pair) for pair in zip(look.applied, found, strict=False)]
     rows += [
-        {"metric": one.metric, "state": one.state, "cause": one.cause} for one in found[len(look.applied) :]
+        {"metric": one.metric, "state": one.state, "cause": one.cause, "causes": one.causes}
+        for one in found[len(look.applied) :]
     ]
     return rows, None
 
@@ -164,7 +177,7 @@ def _row(look: Look, applied: Applied, found: MetricHealth) -> dict[str, Any]:
         "partitions": metric.source.partitions,
         "topic": metric.source.topic,
         "cause": found.cause,
-        "causes": [f"{one.state}: {one}" for one in found.conditions if one.cause],
+        "causes": found.causes,
     }
 
 
@@ -215,9 +228,8 @@ def describe(
     if (kept := planned.metric.named_source) is not None:
         typer.echo(f"source {kept.name}, version {kept.version} (`timeline source describe {kept.name}`)")
     emit([row for health in found for row in (_worker_row(health), *_inner_rows(health))], Output.table)
-    for ailing in found:
-        if ailing.cause:
-            complain(f"{ailing.worker_id} {ailing.state}: {ailing.cause}")
+    for line in together(Condition(one.state, one.cause, one.worker_id) for one in found if one.cause):
+        complain(line)
 
 
 def _worker_row(health: Health) -> dict[str, Any]:

@@ -7,4 +7,10 @@ answers of clients and the chaos tests read their results, so that none of them 
 
 from .health import CHECKS as CHECKS, health_of as health_of, metric_health as metric_health
 from .look import Applied as Applied, Look as Look, look_at as look_at
-from .model import Condition as Condition, MetricHealth as MetricHealth, Notice as Notice
+from .model import (
+    WELL as WELL,
+    Condition as Condition,
+    MetricHealth as MetricHealth,
+    Notice as Notice,
+    together as together,
+)

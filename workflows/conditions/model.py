@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,6 +23,9 @@ State = Literal[
     "ok",
 ]
 WORST_FIRST: tuple[State, ...] = get_args(State)
+# Nothing is wrong with a source whose keys have not come yet.
+WELL: tuple[State, ...] = ("ok", "waiting for keys")
+_DURATION = re.compile(r"\b\d+(\.\d+)? s\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,27 @@ class Condition:
 
     def __str__(self) -> str:
         return f"{self.worker}: {self.cause}" if self.worker else self.cause
+
+
+def together(conditions: Iterable[Condition]) -> list[str]:
+    """``conditions`` in words, in their order; workers of which the same is said have one line.
+
+    Durations may differ: what is said then is of the first of them.
+    """
+    groups: dict[tuple[str, str], list[Condition]] = {}
+    for one in conditions:
+        groups.setdefault((one.state, _DURATION.sub("", one.cause)), []).append(one)
+    said = []
+    for some in groups.values():
+        workers = list(dict.fromkeys(one.worker for one in some if one.worker))
+        first = some[0]
+        if len(workers) < 2:
+            said.append(f"{first.state}: {first}")
+        else:
+            who = f"{len(workers)} workers, such as {workers[0]} and {workers[1]}"
+            who = " and ".join(workers) if len(workers) == 2 else who
+            said.append(f"{first.state}: {who}: {first.cause}")
+    return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +94,16 @@ class MetricHealth:
     def state(self) -> State:
         """That of the worst condition, ``ok`` when there is none."""
         return self.conditions[0].state if self.conditions else "ok"
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is wrong with it."""
+        return self.state in WELL
+
+    @property
+    def causes(self) -> list[str]:
+        """All conditions in words that have some, the worst first (``together``)."""
+        return together(one for one in self.conditions if one.cause)
 
     @property
     def cause(self) -> str | None:
