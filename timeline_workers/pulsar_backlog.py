@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import TypeVar
 
 import pulsar
 
@@ -22,27 +23,31 @@ _WAIT_MS = 700
 _ANSWER_SECONDS = 4
 _MOST_PARTITIONS = 64
 
+K = TypeVar("K")
 Marks = Mapping[int, Mark]
 
 
-def first_waiting(topics: Mapping[str, Marks]) -> dict[str, int | None]:
-    """When the oldest message of each topic after the given places was published, microseconds; None when
-    there is none. A topic that cannot be looked into is left out. Raises TimelineError when the
-    broker does not answer.
+def first_waiting(questions: Mapping[K, tuple[str, Marks]]) -> dict[K, int | None]:
+    """When the oldest message of a topic after the given places was published, microseconds; None when there
+    is none. A topic that cannot be looked into is left out. Raises TimelineError when the broker does not
+    answer.
 
-    ``topics``: of each topic, per source partition the mark up to which everything is fed;
-    a partition that is not there has been fed nothing.
+    ``questions``: each a topic, and per source partition the mark up to which everything is had; of a
+    partition that is not there, nothing is.
     """
-    found: dict[str, int | None] = {}
+    found: dict[K, int | None] = {}
     url = pulsar_url()
     client = connect(url, operation_seconds=_ANSWER_SECONDS, quiet=True)
     try:
         with ThreadPoolExecutor(max_workers=16) as pool:
-            looked = {topic: pool.submit(_look, client, topic, marks) for topic, marks in topics.items()}
-            for topic, answer in looked.items():
+            looked = {
+                question: pool.submit(_look, client, topic, marks)
+                for question, (topic, marks) in questions.items()
+            }
+            for question, answer in looked.items():
                 try:
-                    with explained(url, topic):
-                        found[topic] = answer.result()
+                    with explained(url, questions[question][0]):
+                        found[question] = answer.result()
                 except (pulsar.PulsarException, TopicError, _UnknownError):
                     continue
     finally:

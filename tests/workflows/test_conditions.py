@@ -10,9 +10,12 @@ from hypothesis import given, strategies as st
 from temporalio.client import Client
 
 from timeline_workers.graph.plan import plan
+from timeline_workers.incarnation import Mark
 from timeline_workers.metric import Metric, Source
 from workflows.conditions import Applied, Look, behind, clocks, feeding, refusals, servers
 from workflows.conditions.model import WORST_FIRST, Condition, MetricHealth, Notice, State
+from workflows.conditions.shortfall import places_to_ask
+from workflows.conditions.statuses import furthest
 from workflows.health import Health, Queue
 from workflows.messages import CatalogEntry
 
@@ -174,30 +177,108 @@ def test_a_broker_that_does_not_answer_is_worse_than_what_waits_and_hides_the_la
     assert feeding.lag_of(*look_at(leaf(), waiting={"t": None})) == 0
 
 
-def test_a_result_that_is_behind_its_leaves_is_lagging() -> None:
-    """By more than five seconds of publish time, in any partition; not when it is only a moment behind."""
-    source = Source(topic="devices", key="k", time="t")
-    planned = plan(Metric(name="m", source=source, expression='latest_event_to_state(s) == "x"'))
-    leaf, result = (f"{node.name}.p0" for node in planned.nodes)
+RESULT = ON.result.name
 
-    def lagging(*heard: tuple[int, float]) -> list[str | None]:
-        """Entry and seconds of publish time of the result in each partition; the leaf is at (9, 100.0)."""
 
-        def of(worker: str, progress: list[tuple[int, float]]) -> Health:
-            told = [
-                {"partition": p, "major": 1, "minor": entry, "published": round(at * 1e6)}
-                for p, (entry, at) in enumerate(progress)
-            ]
-            return Health(worker_id=worker, state="ok", status={"state": {"progress": told}})
+def at(worker: str, *places: tuple[int, float]) -> Health:
+    """A worker that has come to an entry, published at so many seconds, in each source partition."""
+    told = [
+        {"partition": p, "major": 1, "minor": entry, "published": round(seconds * 1e6)}
+        for p, (entry, seconds) in enumerate(places)
+    ]
+    return Health(worker_id=worker, state="ok", status={"state": {"progress": told}})
 
-        workers = (of(leaf, [(9, 100.0)] * len(heard)), of(result, list(heard)))
-        applied = Applied(cast(CatalogEntry, None), planned, workers)
-        return [found.worker for found in behind.check(cast(Look, None), applied)]
 
-    assert lagging((9, 100.0), (9, 100.0)) == []
-    assert lagging((8, 96.0), (9, 100.0)) == []
-    assert lagging((9, 100.0), (3, 94.0)) == [result]
-    assert lagging((3, 90.0), (3, 94.0)) == [result]
+@pytest.mark.parametrize(
+    ("places", "lagging"),
+    [
+        ([(9, 100.0), (9, 100.0)], False),
+        ([(8, 96.0), (9, 100.0)], False),
+        ([(9, 100.0), (3, 94.0)], True),
+        ([(3, 90.0), (3, 94.0)], True),
+    ],
+)
+def test_without_the_broker_a_result_is_behind_by_publish_times(
+    places: list[tuple[int, float]], lagging: bool
+) -> None:
+    """By more than five seconds in any partition; the topic may have been silent, so it is "up to" that."""
+    seen = look_at(at(f"{LEAF}.p0", (9, 100.0), (9, 100.0)), at(f"{RESULT}.p0", *places), now=1e6)
+    found = list(behind.check(*seen))
+    assert [one.worker for one in found] == [f"{RESULT}.p0"] * lagging
+    assert all("it is up to " in one.cause for one in found)
+    assert feeding.lag_of(*seen) is None
+
+
+@pytest.mark.parametrize(
+    ("lacking", "lag", "lagging"),
+    [
+        ({"m": 9_000.0}, 0.3, False),  # the topic was silent for hours before what the result lacks
+        ({"m": 8_940.0}, 60.3, True),
+        ({"m": None}, 0.0, False),
+        ({}, 0.3, False),  # the broker did not say; what the leaf came to last lacks for certain
+    ],
+)
+def test_a_result_is_behind_by_the_age_of_what_it_lacks(
+    lacking: dict[str, float | None], lag: float, lagging: bool
+) -> None:
+    """Not by the time that lies between what it has and what the leaf has."""
+    published = {name: None if age is None else round(age * 1e6) for name, age in lacking.items()}
+    seen = look_at(
+        at(f"{LEAF}.p0", (9, 9_000.0)),
+        at(f"{RESULT}.p0", (8, 5.0)),
+        waiting={"t": None},
+        lacking=published,
+        now=9_000.3,
+    )
+    assert feeding.lag_of(*seen) == lag
+    assert [one.worker for one in behind.check(*seen)] == [f"{RESULT}.p0"] * lagging
+    assert not list(feeding.check(*seen))
+
+
+def test_the_lag_counts_from_the_oldest_event_that_is_lacking_anywhere() -> None:
+    """In the topic, or between the workers; a result that has everything lacks nothing, however old it is."""
+    ahead, result = at(f"{LEAF}.p0", (9, 100.0)), at(f"{RESULT}.p0", (8, 98.0))
+    assert feeding.lag_of(*look_at(ahead, result, waiting={"t": None}, now=101.0)) == 3.0
+    waiting = {"t": 90_000_000}
+    assert feeding.lag_of(*look_at(ahead, result, waiting=waiting, now=101.0)) == 11.0
+    seen = look_at(ahead, result, waiting=waiting, lacking={"m": 80_000_000}, now=101.0)
+    assert feeding.lag_of(*seen) == 21.0
+    assert "has waited for 11 s" in str(*feeding.check(*seen))
+    level = at(f"{RESULT}.p0", (9, 100.0))
+    assert feeding.lag_of(*look_at(ahead, level, waiting={"t": None}, now=90_000.0)) == 0
+    # Nobody was fed it, and that is said already.
+    unfed = look_at(ahead, result, waiting=waiting, lacking={"m": 90_000_000}, now=101.0)
+    assert not list(behind.check(*unfed))
+
+
+def test_a_tree_of_workers_is_held_against_the_events_of_its_key_only() -> None:
+    source = ON.metric.source.model_copy(update={"partitions": "per-key"})
+    planned = plan(ON.metric.model_copy(update={"source": source}))
+    leaf_name, result = (node.name for node in planned.nodes)
+
+    def lag(*workers: Health) -> float | None:
+        look, _ = look_at(waiting={"t": None}, now=9_000.5)
+        return feeding.lag_of(look, Applied(cast(CatalogEntry, None), planned, workers))
+
+    busy = [at(f"{name}.key-a", (9, 9_000.0)) for name in (leaf_name, result)]
+    idle = [at(f"{name}.key-b", (2, 10.0)) for name in (leaf_name, result)]
+    assert lag(*busy, *idle) == 0
+    assert lag(*busy, idle[0], at(f"{result}.key-b", (1, 4.0))) == 8_990.5
+    assert lag(busy[0], at(f"{result}.key-a", (1, 4.0)), *idle) == 0.5
+
+
+def test_the_broker_is_asked_only_about_a_result_that_may_be_behind_for_long() -> None:
+    """From where the result is in the partitions in which it is behind, and where all are in the others."""
+    ahead = at(f"{LEAF}.p0", (9, 100.0), (7, 100.0), (4, 100.0))
+
+    def asked(*places: tuple[int, float]) -> dict[int, Mark]:
+        _, applied = look_at(ahead, at(f"{RESULT}.p0", *places))
+        return places_to_ask(applied.shortfalls, furthest(applied.workers), now=101.0)
+
+    assert asked((9, 100.0), (7, 100.0), (4, 100.0)) == {}
+    assert asked((9, 100.0), (6, 99.0), (4, 100.0)) == {}
+    marks = {0: Mark(1, 9, 100_000_000), 1: Mark(1, 6, 20_000_000), 2: Mark(-1, -1, None)}
+    assert asked((9, 100.0), (6, 20.0)) == marks
 
 
 def test_a_leaf_is_behind_while_it_lacks_a_past_that_others_have_had() -> None:

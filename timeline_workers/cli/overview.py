@@ -27,8 +27,8 @@ from workflows.conditions import (
 )
 from workflows.conditions.clocks import ahead_of
 from workflows.conditions.feeding import lag_of, least
-from workflows.conditions.look import progress_of, state_of
 from workflows.conditions.refusals import latest_noted
+from workflows.conditions.statuses import progress_of, state_of
 from workflows.health import Health, Queue
 from workflows.messages import CATALOG_ID
 from workflows.search_attributes import METRIC

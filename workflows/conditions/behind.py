@@ -4,32 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .look import Applied, Look, progress_of
+from .feeding import lacking_since
+from .look import Applied, Look
 from .model import Condition
 
 BEHIND_SECONDS = 5.0
 
 
 def check(look: Look, applied: Applied) -> Iterator[Condition]:
-    """Whether what a result worker has applied was published long before what some worker of the metric has.
+    """Whether some result worker has lacked for long what a worker of the metric has applied.
 
-    By publish time, of one source partition each: so the clocks of producers do not matter, but that of one
-    which jumped in between does, for as long as the result is behind.
+    That is, how long the first message that it lacks has been in the topic. Where the broker cannot be asked,
+    it is as long as lies between the publish times of the two places at most, of one source partition each:
+    to say so when the topic has only been silent in between is better than to say nothing.
     """
-    furthest: dict[int, tuple[tuple[int, int], int]] = {}
-    for health in applied.workers:
-        for p in progress_of(health):
-            reached = (int(p["major"]), int(p["minor"])), int(p.get("published") or 0)
-            furthest[p["partition"]] = max(reached, furthest.get(p["partition"], reached))
-    for result in applied.results:
-        for p in progress_of(result):
-            at, published = furthest[p["partition"]]
-            seconds = (published - int(p.get("published") or 0)) / 1e6
-            if (p["major"], p["minor"]) < at and p.get("published") and seconds > BEHIND_SECONDS:
-                yield Condition(
-                    "lagging",
-                    f"it is {seconds:.0f} s behind what the event processors have applied; its worker "
-                    "processes have too much to do, or a worker between them does not go on",
-                    result.worker_id,
-                )
-                break
+    short = applied.shortfalls
+    if not short:
+        return
+    topic = applied.metric.source.topic
+    if topic in look.waiting:
+        since = lacking_since(look, applied)
+        if since is None or since == look.waiting[topic]:
+            return  # nobody was fed it
+        worst, seconds = min(short, key=lambda one: one.reached), look.now - since / 1e6
+        of = f"{seconds:.0f} s"
+    else:
+        worst = max(short, key=lambda one: one.most_seconds or 0.0)
+        seconds = worst.most_seconds or 0.0
+        of = f"up to {seconds:.0f} s"
+    if seconds > BEHIND_SECONDS:
+        yield Condition(
+            "lagging",
+            f"it is {of} behind what the event processors have applied; its worker processes have too "
+            "much to do, or a worker between them does not go on",
+            worst.worker,
+        )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..health import Health
-from .look import Applied, Look, progress_of, state_of
+from .look import Applied, Look
 from .model import Condition
+from .statuses import progress_of
 
 LAG_SECONDS = 5.0
 
@@ -14,11 +15,13 @@ LAG_SECONDS = 5.0
 def check(look: Look, applied: Applied) -> Iterator[Condition]:
     """Whether an event has waited for longer than it should."""
     yield from being_rebuilt(applied.workers)
-    topic, lag = applied.metric.source.topic, lag_of(look, applied)
-    if look.waiting.get(topic) is not None and lag is not None and lag > LAG_SECONDS:
+    topic = applied.metric.source.topic
+    oldest = look.waiting.get(topic)
+    waited = 0.0 if oldest is None else look.now - oldest / 1e6
+    if waited > LAG_SECONDS:
         yield Condition(
             "lagging",
-            f"an event of topic {topic} has waited for {lag:.0f} s; is the feeder running? "
+            f"an event of topic {topic} has waited for {waited:.0f} s; is the feeder running? "
             "(`python -m feeder`)",
         )
 
@@ -42,28 +45,29 @@ def being_rebuilt(workers: Iterable[Health]) -> Iterator[Condition]:
 
 def lag_of(look: Look, applied: Applied) -> float | None:
     """Seconds by which the result is behind the topic: how long the oldest event that it lacks has been
-    there. None when that is not known.
+    there, however long nothing had come before it. None when that is not known.
     """
-    topic = applied.metric.source.topic
-    if topic not in look.waiting:
+    if applied.metric.source.topic not in look.waiting:
         return None
-    oldest = look.waiting.get(topic)
-    if oldest is not None:
-        return round(max(0.0, look.now - oldest / 1e6), 1)
-    newest = _greatest(p.get("published") for h in applied.workers for p in progress_of(h))
-    reached = least([state_of(h).get("published") for h in applied.results])
-    if any(health.status is None for health in applied.results):
+    since = [look.waiting[applied.metric.source.topic], lacking_since(look, applied)]
+    known = [published for published in since if published is not None]
+    if not known and any(health.status is None for health in applied.results):
         return None
-    if newest is None or reached is None:
-        return 0.0
-    return round(max(0.0, (newest - reached) / 1e6), 1)
+    return round(max(0.0, look.now - min(known) / 1e6), 1) if known else 0.0
+
+
+def lacking_since(look: Look, applied: Applied) -> int | None:
+    """When the oldest event was published that the result lacks and an event processor has, or a little
+    earlier; microseconds, None where none lacks.
+    """
+    if applied.metric.name in look.lacking:
+        return look.lacking[applied.metric.name]
+    # Where it may be much earlier, the broker was asked; if it could not say, the latest is known to lack.
+    marks = [one.own if one.is_near(look.now) else one.furthest for one in applied.shortfalls]
+    return min((m.published for m in marks if m is not None and m.published is not None), default=None)
 
 
 def least(numbers: Sequence[int | None]) -> int | None:
     """The least; None while one is not known."""
     known = [n for n in numbers if n is not None]
     return min(known) if known and len(known) == len(numbers) else None
-
-
-def _greatest(numbers: Iterable[int | None]) -> int | None:
-    return max((n for n in numbers if n is not None), default=None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .look import Applied, Look, progress_of
+from .look import Applied, Look
 from .model import Condition
+from .statuses import progress_of
 
 
 def check(look: Look, applied: Applied) -> Iterator[Condition]:

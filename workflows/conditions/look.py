@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from temporalio.client import Client
 
@@ -24,8 +23,11 @@ from ..health import Health, Queue, ended, examine
 from ..messages import CATALOG_ID, CatalogEntry
 from ..running import Run, runs_of
 from ..subscriptions import BrokenEdge, broken_edges, confirmed
+from .shortfall import Shortfall, places_to_ask, shortfalls
+from .statuses import furthest
 
 BROKER_SECONDS = 5.0
+_Question = tuple[str, str | None]  # a topic: what nobody was fed; with a metric: what its result lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,16 @@ class Applied:
         result = worker_name(self.plan, self.plan.result)
         return tuple(h for h in self.workers if h.worker_id.rpartition(".")[0] == result)
 
+    @property
+    def by_key(self) -> bool:
+        """Whether each key has a tree of workers of its own."""
+        return self.metric.source.partitions == "per-key"
+
+    @property
+    def shortfalls(self) -> list[Shortfall]:
+        """In which partitions its result is behind its event processors."""
+        return shortfalls(self.workers, self.results, by_label=self.by_key)
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -55,10 +67,12 @@ class Look:
     ``entries``: all registered metrics; ``applied``: those that are asked about, and ``unusable`` those of
     them that cannot be planned or read, about which nothing else is known; ``waiting``: of each topic
     when the oldest event that was not fed yet was published, microseconds, None when none waits; topics that
-    cannot be looked into are left out; ``broker_down``: why the broker does not answer, None when it does;
-    ``broker_unknown``: why it cannot be asked, where it is not configured here; ``broken``: edges on which a
-    worker waits for what will not come; ``catalog``: how the catalog's workflow has ended, None where it
-    runs; ``archives``: those of workers that do not run, by worker; ``now``: seconds since the epoch.
+    cannot be looked into are left out; ``lacking``: of each metric whose result may be behind its event
+    processors for long, when the oldest message was published that the result has not applied;
+    ``broker_down``: why the broker does not answer, None when it does; ``broker_unknown``: why it cannot be
+    asked, where it is not configured here; ``broken``: edges on which a worker waits for what will not come;
+    ``catalog``: how the catalog's workflow has ended, None where it runs; ``archives``: those of workers that
+    do not run, by worker; ``now``: seconds since the epoch.
     """
 
     client: Client
@@ -67,6 +81,7 @@ class Look:
     applied: tuple[Applied, ...]
     unusable: tuple[Unusable, ...] = ()
     waiting: dict[str, int | None] = field(default_factory=dict)
+    lacking: dict[str, int | None] = field(default_factory=dict)
     broker_down: str | None = None
     broker_unknown: str | None = None
     broken: tuple[BrokenEdge, ...] = ()
@@ -113,8 +128,21 @@ async def look_at(
         catalog = await ended(client, CATALOG_ID)
         archives = await _archives_ended(client, seen.values())
     of_those = tuple(unplanned[name] for name in names if name in unplanned)
-    broker = await _waiting(applied)
-    return Look(client, queue, tuple(entries), applied, of_those, *broker, tuple(edges), catalog, archives)
+    waiting, broker_down, broker_unknown = await _waiting(applied)
+    return Look(
+        client,
+        queue,
+        tuple(entries),
+        applied,
+        of_those,
+        waiting={topic: oldest for (topic, metric), oldest in waiting.items() if metric is None},
+        lacking={metric: oldest for (_, metric), oldest in waiting.items() if metric is not None},
+        broker_down=broker_down,
+        broker_unknown=broker_unknown,
+        broken=tuple(edges),
+        catalog=catalog,
+        archives=archives,
+    )
 
 
 def _broken(applied: Sequence[Applied]) -> list[BrokenEdge]:
@@ -138,16 +166,22 @@ async def _archives_ended(client: Client, workers: Iterable[Health]) -> dict[str
 
 async def _waiting(
     applied: Sequence[Applied],
-) -> tuple[dict[str, int | None], str | None, str | None]:
-    """``waiting``, ``broker_down`` and ``broker_unknown`` of a look."""
-    topics: dict[str, dict[int, Mark]] = {}
+) -> tuple[dict[_Question, int | None], str | None, str | None]:
+    """``waiting`` and ``lacking`` together, ``broker_down`` and ``broker_unknown`` of a look."""
+    topics: dict[str, list[Health]] = {}
     for one in applied:
-        marks = topics.setdefault(one.metric.source.topic, {})
-        for p in (p for health in one.workers for p in progress_of(health)):
-            at = Mark(int(p["major"]), int(p["minor"]), p.get("published"))
-            marks[p["partition"]] = max(at, marks.get(p["partition"], at), key=Mark.rank)
+        topics.setdefault(one.metric.source.topic, []).extend(one.workers)
     if not topics:
         return {}, None, None
+    questions: dict[_Question, tuple[str, Mapping[int, Mark]]] = {
+        (topic, None): (topic, furthest(workers)) for topic, workers in topics.items()
+    }
+    now = time.time()
+    for one in applied:
+        topic = one.metric.source.topic
+        # What another key was sent is nothing that a tree of workers lacks.
+        if not one.by_key and (places := places_to_ask(one.shortfalls, questions[topic, None][1], now)):
+            questions[topic, one.metric.name] = topic, places
     # Not with the module: it needs the broker's client library, which workers do without.
     from timeline_workers.pulsar_backlog import first_waiting
     from timeline_workers.pulsar_client import pulsar_url
@@ -158,19 +192,8 @@ async def _waiting(
         return {}, None, str(error)
     try:
         async with asyncio.timeout(BROKER_SECONDS):
-            return await asyncio.to_thread(first_waiting, topics), None, None
+            return await asyncio.to_thread(first_waiting, questions), None, None
     except TimeoutError:
         return {}, f"the Pulsar broker at {url} did not answer within {BROKER_SECONDS:g} s", None
     except TimelineError as error:
         return {}, str(error), None
-
-
-def state_of(health: Health) -> dict[str, Any]:
-    """What a worker says of its node's state; empty when it says nothing."""
-    return (health.status or {}).get("state") or {}
-
-
-def progress_of(health: Health) -> list[dict[str, Any]]:
-    """How far a worker says it is, per source partition."""
-    progress: list[dict[str, Any]] = state_of(health).get("progress") or []
-    return progress

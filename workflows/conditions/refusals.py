@@ -8,8 +8,9 @@ from typing import Any
 from timeline_workers.graph.plan import Plan, partition_labels, worker_id
 
 from ..health import Health
-from .look import Applied, Look, progress_of, state_of
+from .look import Applied, Look
 from .model import Condition, Notice
+from .statuses import progress_of, state_of
 
 RECENT_SECONDS = 60.0
 # Of the events of a minute, so many refused and late ones are more than the bad ones of a good source.
