@@ -10,5 +10,5 @@ ruff check .
 echo "mypy"
 mypy
 echo "pytest"
-# Three, as servers that start and workers that are killed leave two cores waiting. tests/conftest.py groups files.
-exec pytest -n 3 --no-loadscope-reorder "$@"
+# Four, as servers that start and workers that are killed leave two cores waiting. tests/conftest.py groups files.
+exec pytest -n 4 --no-loadscope-reorder "$@"

@@ -1,5 +1,8 @@
 """Hypothesis profiles, chosen by HYPOTHESIS_PROFILE (``default``, ``thorough`` and ``smoke``), and which
 tests share a process when there are several.
+
+Tests marked ``long`` are further variants of tests that always run, as other releases, brokers or seeds; they
+are skipped unless TIMELINE_TEST_LONG is set, and one line at the end says how many.
 """
 
 from __future__ import annotations
@@ -20,11 +23,29 @@ settings.register_profile("smoke", settings(max_examples=30, **_common))  # type
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+LONG = "TIMELINE_TEST_LONG"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with tests that need servers: they take longest."""
     items.sort(
         key=lambda item: (not _needs_pulsar(item.nodeid), item.get_closest_marker("integration") is None)
     )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip long tests unless they are asked for."""
+    if item.get_closest_marker("long") and not os.environ.get(LONG):
+        pytest.skip(f"long; {LONG}=1 runs it")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line how many long tests were left out."""
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "long; " in str(r.longrepr)]
+    if skipped:
+        terminalreporter.write_line(
+            f"{len(skipped)} long tests were not run; {LONG}=1 runs them", yellow=True
+        )
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -13,6 +13,7 @@ from timeline_workers.graph.plan import plan
 pytestmark = pytest.mark.integration
 
 HANGS_AFTER_SECONDS = 300
+LONG = ("durable-fused", "signal-each", "killed", "backfill")
 
 
 CASES = [
@@ -28,7 +29,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("contender", "metric"), CASES, ids=[f"{contender.name}-{metric}" for contender, metric in CASES]
+    ("contender", "metric"),
+    [pytest.param(c, metric, marks=[pytest.mark.long] if c.name in LONG else []) for c, metric in CASES],
+    ids=[f"{contender.name}-{metric}" for contender, metric in CASES],
 )
 def test_a_contender_answers_as_evaluate_does(
     contender: measure.Contender, metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

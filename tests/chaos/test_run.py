@@ -23,7 +23,9 @@ async def under_chaos(seed: int, directory: Path) -> Report:
     return await run(options, stack_of(directory, real_broker=False, cluster=False), "embedded servers")
 
 
-@pytest.mark.parametrize("seed", [1, None], ids=["fixed-seed", "any-seed"])
+@pytest.mark.parametrize(
+    "seed", [1, pytest.param(None, marks=pytest.mark.long)], ids=["fixed-seed", "any-seed"]
+)
 async def test_kills_change_no_answer_and_lose_no_event(seed: int | None, tmp_path: Path) -> None:
     """Six kills -9 of worker processes, the feeder, the broker and Temporal within 12 seconds: every answer
     is the oracle's, every refused event has its letter, and every question during the load was answered.

@@ -162,7 +162,7 @@ async def test_a_metric_that_is_deleted_and_applied_again_is_rebuilt(stack: Stac
     assert (await answers(stack, made), await counted(stack, made)) == before
 
 
-@pytest.mark.parametrize("begin", ["earliest", "latest", "TIME"])
+@pytest.mark.parametrize("begin", ["earliest", pytest.param("latest", marks=pytest.mark.long), "TIME"])
 async def test_the_feeder_begins_where_it_is_told(stack: Stack, begin: str) -> None:
     """At the first message, at what is published after it has begun, or at a time of publishing. Begun once,
     it goes on from there.

@@ -154,7 +154,9 @@ def kinds(chosen: list[Metric]) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("how", ["terminate", "cancel", "replace"])
+@pytest.mark.parametrize(
+    "how", ["terminate", *(pytest.param(how, marks=pytest.mark.long) for how in ("cancel", "replace"))]
+)
 async def test_a_worker_that_is_ended_by_hand_harms_no_metric(stack: Stack, how: str) -> None:
     """Each kind in turn under events: `apply` of one metric that has it, or the feeder where it is a leaf,
     brings it back with its past, and every metric that hears it hears it again. So it is where somebody has

@@ -67,6 +67,7 @@ def program(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(60)
 
 
+@pytest.mark.long
 async def test_every_answer_of_five_thousand_sessions_is_the_oracles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

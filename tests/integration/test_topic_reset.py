@@ -131,7 +131,14 @@ async def has_gap(stack: Stack, metric: Metric, many: int = 1, feeder: str = "fe
 
 @pytest.mark.parametrize(
     ("down", "after", "partitions"),
-    [(False, 3, 1), (False, 40, 1), (True, 3, 1), (True, 40, 1), (False, 40, 2), (True, 3, 2)],
+    [
+        (False, 3, 1),
+        pytest.param(False, 40, 1, marks=pytest.mark.long),
+        pytest.param(True, 3, 1, marks=pytest.mark.long),
+        (True, 40, 1),
+        (False, 40, 2),
+        pytest.param(True, 3, 2, marks=pytest.mark.long),
+    ],
     ids=[
         "running-fewer",
         "running-more",
@@ -190,8 +197,10 @@ async def state(stack: Stack, metric: Metric) -> tuple[str, str]:
     return health.state, health.cause or ""
 
 
-@pytest.mark.parametrize("new", [0, 1, 2, 3], ids=["plain", "one", "same", "more"])
-@pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
+@pytest.mark.parametrize(
+    "new", [0, 1, pytest.param(2, marks=pytest.mark.long), 3], ids=["plain", "one", "same", "more"]
+)
+@pytest.mark.parametrize("down", [False, pytest.param(True, marks=pytest.mark.long)], ids=["running", "down"])
 async def test_a_topic_that_is_deleted_and_made_again_is_fed(
     real: Stack, pulsar_broker: Broker, down: bool, new: int
 ) -> None:

@@ -123,7 +123,7 @@ async def runs_of(client: Client, workflow_id: str) -> AsyncIterator[str]:
         yield found.run_id
 
 
-@pytest.mark.parametrize("cached", [1000, 0])
+@pytest.mark.parametrize("cached", [1000, pytest.param(0, marks=pytest.mark.long)])
 async def test_idle_keys_leave_are_answered_for_and_come_back(cached: int) -> None:
     """After key_ttl a session is in the archives of every worker, and final; with an event it goes on exactly
     where it was; the archives end with the metric; and all of it replays."""

@@ -77,7 +77,7 @@ async def _patiently(call: Callable[[], Awaitable[None]]) -> None:
             continue
 
 
-@pytest.mark.parametrize(("seed", "fuse"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("seed", "fuse"), [(1, False), pytest.param(2, True, marks=pytest.mark.long)])
 async def test_answers_are_right_whatever_is_killed_while_keys_leave(seed: int, fuse: bool) -> None:
     """Sessions come in waves with silence between them, and some come back in later waves; the seed is that
     of the events and of the kills. Every node is asked where one worker computes several."""
