@@ -159,8 +159,9 @@ async def assert_well(stack: Stack) -> None:
     for one in METRICS:
         workers = [spec.worker_id for spec in all_workers(plan(one))]
         async with asyncio.timeout(60):  # on a machine with much to do some are busy at first
-            while any(h.state == "busy" for h in (found := await health.examine(client, workers))):
-                pass
+            found = await health.examine(client, workers)
+            while any(h.state == "busy" for h in found):
+                found = await health.examine(client, workers)
         assert [(h.worker_id, h.state, h.cause) for h in found if h.state != "ok"] == []
 
 
