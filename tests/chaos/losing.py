@@ -27,9 +27,8 @@ async def feeder_again(course: Course) -> None:
 
 
 async def keep(course: Course) -> None:
-    """Silence the stream, and remember what is in the topic."""
-    course.streams[0].freeze()
-    await asyncio.sleep(1)  # what is on its way is stored
+    """Silence the stream, and remember what is in the topic: everything that it has sent."""
+    await course.pause(course.streams[0])
     now = len(course.watch.recreated)
     found = await asyncio.to_thread(read_topic, course.stack.pulsar_url, TOPIC, lambda _: None)
     for place, message in found.items():
@@ -45,4 +44,4 @@ async def are_gone(course: Course) -> None:
     course.tell(f"    {len(course.kept)} messages were there, {len(course.lost)} of them unread")
     if not course.lost:
         raise SceneError("no unread message was there to be lost")
-    course.streams[0].thaw()
+    course.resume(course.streams[0])

@@ -4,6 +4,9 @@ Nothing is given up: what the broker has not confirmed it sends again when it is
 message twice. Each confirmed message has a line in the file of places at once: its number, partition, ledger,
 entry and index, and when it was confirmed, in seconds of the monotonic clock. Once all is stored, or SIGTERM
 has come, it sends the end marks.
+
+SIGUSR1 pauses it: it sends nothing more, and once everything that it has sent is confirmed the file
+``paused_file`` is there, until SIGUSR2 has it resume.
 """
 
 from __future__ import annotations
@@ -93,6 +96,31 @@ class Sender:
         self._client.close()
 
 
+class Pause:
+    """Whether the producer is asked to pause (SIGUSR1, SIGUSR2), and ``file``, which says that it has."""
+
+    def __init__(self, file: Path) -> None:
+        self.asked = False
+        self._file = file
+
+    def take(self, number: int, _: object) -> None:
+        """The handler of both signals."""
+        self.asked = number == signal.SIGUSR1
+
+    def last(self, sender: Sender, stopping: threading.Event) -> None:
+        """Return when it is to resume or to stop; before that everything sent is stored."""
+        sender.finish()
+        self._file.touch()
+        while self.asked and not stopping.is_set():
+            sleep(STEP_SECONDS)
+        self._file.unlink()
+
+
+def paused_file(places: Path) -> Path:
+    """The file that is there while the producer with the file ``places`` pauses and all it sent is stored."""
+    return places.with_name(f"{places.name}-paused")
+
+
 def main(
     topic: Annotated[str, typer.Argument()],
     places: Annotated[Path, typer.Argument(help="File for the places, one a line; added to.")],
@@ -108,11 +136,14 @@ def main(
     """Send the events of a run, then the end marks."""
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    pause = Pause(paused_file(places))
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, pause.take)
     with places.open("a", buffering=1) as file:
         sender = Sender(topic, file)
         points = [(0.001, rush), (seconds, events)] if steady else pace(seed, events, seconds)
         source = still(seed, events, later) if stand else traffic(seed, events, later)
-        _send(sender, source, points, stopping)
+        send_at_pace(sender, source, points, stopping, pause)
         sender.finish()
         for mark in ends() if end else ():
             sender.send(mark)
@@ -120,9 +151,14 @@ def main(
     leave(1 if sender.confirmed.refusals else 0)
 
 
-def _send(
-    sender: Sender, source: Iterator[Message], points: list[tuple[float, int]], stopping: threading.Event
+def send_at_pace(
+    sender: Sender,
+    source: Iterator[Message],
+    points: list[tuple[float, int]],
+    stopping: threading.Event,
+    pause: Pause,
 ) -> None:
+    """Send what comes from ``source``: at each of ``points``, seconds from now, so many in all."""
     began = monotonic()
     before = (0.0, 0)
     for point in points:
@@ -135,6 +171,8 @@ def _send(
                 sender.send(next(source))
             if stopping.is_set():
                 return
+            if pause.asked:
+                pause.last(sender, stopping)
             sleep(STEP_SECONDS)
         before = point
 

@@ -110,6 +110,11 @@ class Program:
         if self.downs and self.downs[-1][1] is None:
             self.downs[-1] = self.downs[-1][0], monotonic()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the program, not to its guard."""
+        for pid in self.processes:
+            _signal(pid, number)
+
     def limit_memory(self, more: int) -> None:
         """Give each of the program's processes at most ``more`` bytes of address space beyond what it has."""
         for pid in self.processes:

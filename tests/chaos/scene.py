@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from temporalio.client import Client
 
 from tests.chaos.judging import Message as Stored, Place
 from tests.chaos.metrics import metrics
-from tests.chaos.producer import Sender
+from tests.chaos.producer import Sender, paused_file
 from tests.chaos.programs import Program, module
 from tests.chaos.stacks import TOPIC, Stack, stack_of
 from tests.chaos.traffic import EPOCH, Message, still, traffic
@@ -45,11 +46,19 @@ class SceneError(RuntimeError):
 
 @dataclass
 class Stream(Program):
-    """A producer of ``rate`` events a second since ``began``, after ``rush`` at once."""
+    """A producer of ``rate`` events a second since ``began``, after ``rush`` at once; ``places``: its file of
+    confirmed messages.
+    """
 
     rate: float = 0.0
     rush: int = 0
     began: float = 0.0
+    places: Path = Path()
+
+    @property
+    def stored(self) -> int:
+        """How many of its messages are confirmed."""
+        return self.places.read_bytes().count(b"\n") if self.places.exists() else 0
 
 
 @dataclass
@@ -151,7 +160,10 @@ class Course:
         ]  # fmt: skip
         made = self.stack.program(f"producer-{number}", command)
         settings = {**made.environment, **(environment or {})}
-        stream = Stream(made.name, command, made.log, settings, rate=rate, rush=rush, began=monotonic())
+        stream = Stream(
+            made.name, command, made.log, settings,
+            rate=rate, rush=rush, began=monotonic(), places=file,
+        )  # fmt: skip
         self.places.append(file)
         self.streams.append(stream)
         stream.start()
@@ -160,6 +172,21 @@ class Course:
     async def finished(self, stream: Stream, within: float = 60.0) -> None:
         """Return when a stream of so many events is stored."""
         await self.until(lambda: not stream.running, f"{stream.name} has sent everything", within)
+
+    async def pause(self, stream: Stream) -> None:
+        """Have a stream send nothing until ``resume``; returns when everything that it has sent is stored."""
+        # It makes its file when it is ready for signals.
+        await self.until(stream.places.exists, f"{stream.name} has begun")
+        stream.signal(signal.SIGUSR1)
+        await self.until(
+            paused_file(stream.places).exists, f"everything that {stream.name} has sent is stored"
+        )
+        stream.freeze()  # nor may its client library do anything, such as make a topic that is deleted
+
+    def resume(self, stream: Stream) -> None:
+        """Have a stream go on that pauses."""
+        stream.thaw()
+        stream.signal(signal.SIGUSR2)
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Send these messages, and return when they are stored."""

@@ -134,7 +134,12 @@ async def _play(
             # Keys that are idle from the beginning, so that some leave for archives.
             await course.send(list(still(seed, IDLE_KEYS, 1.0)))
             stream = await course.stream(scene.rate, rush=scene.rush)
-            await course.until(lambda: _is_well(watch), "every metric is ok and fed", START_SECONDS)
+            await course.until(lambda: stream.stored >= scene.rush, "the rush is stored", START_SECONDS)
+            stored = monotonic()
+            await course.until(
+                lambda: watch.facts[-1].at > stored and _is_well(watch),
+                "every metric is ok and fed", START_SECONDS,
+            )  # fmt: skip
             await scene.set_up(course)
             for act in acts:
                 played = await _act(act, course)

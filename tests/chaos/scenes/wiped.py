@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from pathlib import Path
 from time import monotonic
 
 from tests.chaos.losing import are_gone, feeder_again, keep, leave_unread
@@ -17,12 +18,19 @@ async def wipe(course: Course) -> None:
     broker = course.stack.programs["broker"]
     course.stack.away.add(broker.name)
     broker.kill()
-    for data in (course.stack.directory / "pulsar").glob("data*"):
-        await asyncio.to_thread(shutil.rmtree, data)
+    await asyncio.to_thread(_delete, course.stack.directory / "pulsar")
     course.watch.recreated.append(monotonic())
     await are_gone(course)
     course.stack.away.discard(broker.name)
     await broker.up()
+
+
+def _delete(broker: Path) -> None:
+    for data in broker.glob("data*"):
+        if data.is_dir():
+            shutil.rmtree(data)
+        else:
+            data.unlink()
 
 
 SCENE = Scene(
