@@ -137,7 +137,7 @@ async def _play(
             await course.until(lambda: stream.stored >= scene.rush, "the rush is stored", START_SECONDS)
             stored = monotonic()
             await course.until(
-                lambda: watch.facts[-1].at > stored and _is_well(watch),
+                lambda: _is_fed(watch, stored) and _is_well(watch),
                 "every metric is ok and fed", START_SECONDS,
             )  # fmt: skip
             await scene.set_up(course)
@@ -186,6 +186,13 @@ async def _end(stream: Any) -> None:
 
 def _is_well(watch: Watch, states: frozenset[str] = frozenset({"ok"})) -> bool:
     return bool(watch.facts) and watch.waiting < CALM_SECONDS and watch.says(states)
+
+
+def _is_fed(watch: Watch, until: float) -> bool:
+    """Whether everything that was stored by then is applied."""
+    if not watch.facts or watch.facts[-1].at <= until:
+        return False
+    return all(oldest is None or oldest > until for oldest in watch.facts[-1].waiting.values())
 
 
 async def _act(act: Act, course: Course) -> Played:

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 
 from tests.integration.answers import answers, evaluated
 from tests.integration.stack import Stack, event, eventually, running_stack
+from tests.workflows.cluster import end_by_hand
 from timeline_workers.graph.plan import partition_of, plan, workers
 from timeline_workers.metric import Metric, Source
 from workflows.messages import CATALOG_ID
@@ -100,17 +100,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
 
 
-async def end(client: Client, worker: str, how: str) -> str:
-    """End a worker by hand; returns the id of the run that was ended."""
-    handle = client.get_workflow_handle(worker)
-    run = (await handle.describe()).run_id
-    if how == "cancel":
-        await handle.cancel()
-    else:
-        await handle.terminate(reason="by hand")
-    return run
-
-
 async def answers_are_right(stack: Stack, chosen: list[Metric], rows: list[dict[str, Any]]) -> None:
     """Return when every metric answers as evaluation in process does; AssertionError with what differs."""
     last = max(row["t"] for row in rows)
@@ -171,7 +160,7 @@ async def test_a_worker_that_is_ended_by_hand_harms_no_metric(stack: Stack, how:
     for kind, worker in kinds(chosen).items():
         async with traffic.flowing():
             await traffic.more(200)
-            ended = await end(client, worker, how)
+            ended = await end_by_hand(client, worker, how)
             if how == "replace":
                 spec = next(s for m in chosen for s in all_workers(plan(m)) if s.worker_id == worker)
                 assert (await ensure_workers(client, [spec])).started
@@ -204,7 +193,7 @@ async def test_a_question_says_what_has_ended_and_the_feeder_starts_it_again(sta
     traffic.send(60)
     await answers_are_right(stack, [metric], traffic.rows)
     # Nothing happens in the topic that would miss it.
-    await end(client, all_workers(plan(metric))[0].worker_id, "terminate")
+    await end_by_hand(client, all_workers(plan(metric))[0].worker_id)
     await answers_are_right(stack, [metric], traffic.rows)
     key = traffic.rows[0]["id"]
 
@@ -221,7 +210,7 @@ async def test_a_question_says_what_has_ended_and_the_feeder_starts_it_again(sta
     inner = workers(plan(metric), partition_of(key, metric.source))[-2].worker_id
     for ended in (inner, CATALOG_ID):
         assert stack.stop("feeder") == 0
-        await end(client, ended, "terminate")
+        await end_by_hand(client, ended)
         code, answer, said = await asked()
         assert code == 5
         assert answer["health"]["state"] == "down"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
 from timeline_workers.algebra.leaves import LeafRouter, Progress
@@ -46,31 +48,24 @@ def value(worker: NodeWorker, at: int) -> Any:
     return answer["value"]
 
 
-def test_the_snapshot_of_an_epoch_that_was_given_up_does_not_cut_the_next_one_off() -> None:
-    """Two ask a worker to subscribe again, shortly after each other, and the first snapshot is late."""
-    leaf, reader = two_workers()
-    name = reader.spec.worker_id
-    feed(leaf, 1, "on")
-    leaf.subscribe(name, "run/1")
-    late = message(leaf, reader)
-    leaf.subscribe(name, "run/2")
-    reader.receive(message(leaf, reader))
-    leaf.delivered(name)
-    reader.receive(late)
-    feed(leaf, 5, "off")
-    reader.receive(message(leaf, reader))
-    assert (value(reader, 4), value(reader, 6)) == (True, False)
-    assert reader.repeated == 1
-
-
-def test_what_was_sent_to_the_worker_before_is_not_taken_by_the_one_that_was_started_in_its_place() -> None:
+@pytest.mark.parametrize(
+    ("life", "before", "now"),
+    [
+        pytest.param(
+            "", "run/1", "run/2", id="two ask a worker to subscribe again, shortly after each other"
+        ),
+        pytest.param("new/", "old/0", "new/0", id="another worker was started in its place"),
+    ],
+)
+def test_the_late_snapshot_of_an_earlier_epoch_is_not_taken(life: str, before: str, now: str) -> None:
+    """Nor does it cut off the epoch that counts."""
     leaf, _ = two_workers()
-    _, reader = two_workers("new/")
+    _, reader = two_workers(life)
     name = reader.spec.worker_id
     feed(leaf, 1, "on")
-    leaf.subscribe(name, "old/0")
+    leaf.subscribe(name, before)
     late = message(leaf, reader)
-    leaf.subscribe(name, "new/0")
+    leaf.subscribe(name, now)
     reader.receive(message(leaf, reader))
     leaf.delivered(name)
     reader.receive(late)

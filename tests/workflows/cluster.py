@@ -50,6 +50,16 @@ WORKED_EXAMPLE = [
 ]
 
 
+async def end_by_hand(client: Client, workflow_id: str, how: str = "terminate") -> str:
+    """Terminate or cancel a workflow, as an operator does; returns the id of its run, which has ended."""
+    found = await client.get_workflow_handle(workflow_id).describe()
+    run = client.get_workflow_handle(workflow_id, run_id=found.run_id)
+    await (run.cancel() if how == "cancel" else run.terminate(reason="by hand"))
+    while (await run.describe()).close_time is None:
+        await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees
+    return found.run_id
+
+
 def metric(name: str = "cirr", expression: str = CIRR, partitions: int | str = 2) -> Metric:
     source = Source.model_validate(
         {"topic": "playback", "key": "session", "time": "t", "partitions": partitions}

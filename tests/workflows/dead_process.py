@@ -20,11 +20,14 @@ from temporalio.api.workflowservice.v1 import (
     ResetStickyTaskQueueRequest,
     RespondWorkflowTaskCompletedRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
 
 # How long Temporal keeps tasks and queries for it before another process gets them.
 STICKY = timedelta(seconds=3)
+# From a query to the event that it is to find, and from this one's task to the query: less than that.
+APART = 1.2
 _BOUND = 60.0
 _SCENES = 4
 _POLL = timedelta(seconds=3)  # Temporal takes none that is to end within two
@@ -172,6 +175,28 @@ async def until(
             if fits(list(history.events)):
                 return list(history.events)
             await asyncio.sleep(0.02)  # between two looks; the loop ends by what it sees
+
+
+async def until_it_hands_over(
+    client: Client, workflow_id: str, run_id: str, asked: asyncio.Task[Any]
+) -> None:
+    """Return when the run has continued as new, and its question is over: answered, or too late for its asker
+    on a slow machine.
+    """
+    await asyncio.gather(asked, return_exceptions=True)
+    handed_over = "WORKFLOW_EXECUTION_CONTINUED_AS_NEW"
+    await until(client, workflow_id, lambda events: count(events, handed_over) == 1, run_id)
+
+
+def ask_late(handle: WorkflowHandle[Any, Any], query: str) -> asyncio.Task[Any]:
+    """Ask a workflow whose process is dead: another one answers in the end."""
+    return asyncio.create_task(handle.query(query, rpc_timeout=timedelta(seconds=40)))
+
+
+def let_answers_wait(worker: Worker) -> None:
+    """Have a worker not take answers that wait for something for a deadlock."""
+    inner: Any = worker._workflow_worker
+    inner._deadlock_timeout_seconds = None
 
 
 def count(events: list[HistoryEvent], kind: str) -> int:

@@ -18,6 +18,7 @@ from tests.workflows.cluster import (
     apply,
     assert_same_as_in_process,
     cluster,
+    end_by_hand,
     feed,
     metric,
     sessions,
@@ -70,10 +71,7 @@ async def test_an_answer_says_that_a_worker_it_rests_on_has_ended(how: str, plac
         workers = await fed(client, buffering, worked_example())
         well = await answer(client, buffering)
         assert "health" not in well
-        handle = client.get_workflow_handle(workers[place])
-        await (handle.terminate(reason="by hand") if how == "terminate" else handle.cancel())
-        while (await handle.describe()).close_time is None:
-            await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees
+        await end_by_hand(client, workers[place], how)
         doubtful = await answer(client, buffering)
         assert doubtful["health"]["state"] == "down"
         assert f"{workers[place]}: ended ({how}" in doubtful["health"]["cause"]
@@ -92,7 +90,7 @@ async def test_an_answer_says_that_an_input_does_not_know_its_reader_and_a_worke
     buffering = metric("buffering", BUFFERING, partitions=1)
     async with cluster() as client:
         leaf, inner, _ = await fed(client, buffering, worked_example())
-        await client.get_workflow_handle(leaf).terminate(reason="by hand")
+        await end_by_hand(client, leaf)
         await ensure_workers(client, all_workers(plan(buffering))[:1])  # as by who is killed after that
         doubtful = await answer(client, buffering)
         assert doubtful["health"]["state"] == "failing"
@@ -119,10 +117,7 @@ async def test_a_catalog_that_was_ended_forgets_no_metric(how: str) -> None:
     buffering = metric("buffering", BUFFERING, partitions=1)
     async with cluster() as client:
         await fed(client, buffering, worked_example())
-        handle = client.get_workflow_handle(CATALOG_ID)
-        await (handle.terminate(reason="by hand") if how == "terminate" else handle.cancel())
-        while (await handle.describe()).close_time is None:
-            await asyncio.sleep(0.05)
+        await end_by_hand(client, CATALOG_ID, how)
         doubtful = await answer(client, buffering)
         assert doubtful["health"]["state"] == "down"
         assert CATALOG_ID in doubtful["health"]["cause"]
@@ -142,7 +137,7 @@ async def test_a_driver_that_was_ended_is_run_again() -> None:
             "TimelineDriver", {"metric": buffering.model_dump(mode="json")},
             id=DRIVER_ID.format(metric="buffering"), task_queue="timeline",
         )  # fmt: skip
-        await client.get_workflow_handle(DRIVER_ID.format(metric="buffering")).terminate(reason="by hand")
+        await end_by_hand(client, DRIVER_ID.format(metric="buffering"))
         await fed(client, buffering, worked_example())
         assert await value(client, buffering, "s1", 45) == 17
 

@@ -16,21 +16,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from temporalio import activity, workflow
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from temporalio.workflow import NondeterminismError
 
-from tests.workflows.cluster import dev_server
 from tests.workflows.dead_process import (
+    APART,
     IDENTITY,
+    ask_late,
     count,
     leave_it_to_anybody,
+    let_answers_wait,
     meant,
     take_task,
     until,
+    until_it_hands_over,
     until_met,
     win_task,
 )
@@ -40,9 +42,6 @@ from workflows.query_ahead import DIRECT_QUERY, evict_what_queries_play_ahead, u
 pytestmark = pytest.mark.integration
 scene = pytest.mark.asyncio(loop_scope="module")
 
-# From a query to the event that it is to find, and from this one's task to the query: less than a dead
-# process is waited for.
-_APART = 1.2
 _TASK = timedelta(seconds=5)  # more than from the task's start to the query
 _TRIES = 20
 OBSOLETE = (
@@ -106,12 +105,6 @@ class Relay:
         return self.items
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def client() -> AsyncIterator[Client]:
-    async with dev_server() as made:
-        yield made
-
-
 @pytest.fixture(autouse=True)
 def _gate() -> None:
     Gate.opened = threading.Event()
@@ -131,11 +124,11 @@ async def process(client: Client, queue: str, *, mended: bool) -> AsyncIterator[
         activities=[note],
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
-    inner: Any = worker._workflow_worker
-    inner._deadlock_timeout_seconds = None  # some answers wait
+    let_answers_wait(worker)
     if mended:
         evict_what_queries_play_ahead(worker, client, identity)
     evicted: list[str] = []
+    inner: Any = worker._workflow_worker
     inner._on_eviction_hook = lambda run, _: evicted.append(run)
     async with worker:
         yield evicted
@@ -148,7 +141,7 @@ async def begin(client: Client, queue: str) -> WorkflowHandle[Any, Any]:
 
 
 async def known(handle: WorkflowHandle[Any, Any]) -> list[str]:
-    items: list[str] = await handle.query("known", rpc_timeout=timedelta(seconds=40))
+    items: list[str] = await ask_late(handle, "known")
     return items
 
 
@@ -168,7 +161,7 @@ async def ask_ahead(client: Client, handle: WorkflowHandle[Any, Any]) -> None:
     """Ask a run whose process is dead; have an event come meanwhile, and another one after the answer."""
     tasks = count(list((await handle.fetch_history()).events), "WORKFLOW_TASK_COMPLETED")
     asked = asyncio.create_task(known(handle))
-    await asyncio.sleep(_APART)  # the scene's schedule; whether it came so is asserted below
+    await asyncio.sleep(APART)  # the scene's schedule; whether it came so is asserted below
     await handle.signal("add", "one")
     meant(await asked == ["one"])
     await handle.signal("add", "two")
@@ -251,7 +244,7 @@ async def test_a_task_that_another_process_has_begun_is_not_taken_for_done(
         for _ in range(_TRIES):
             handle = await held_and_moved(client, queue)
             asked = asyncio.create_task(known(handle))
-            await asyncio.sleep(_APART)  # the scene's schedule, as above
+            await asyncio.sleep(APART)  # the scene's schedule, as above
             if await move_to_dead_process(client, handle, queue, "add", "one", sticky=False):
                 break
             await asked
@@ -281,17 +274,14 @@ async def test_what_comes_while_a_query_is_answered_travels_to_the_next_run(
     first = (await handle.describe()).run_id
     await take_task(client, queue)
     async with process(client, queue, mended=mended):
-        asked = asyncio.create_task(handle.query("known_late", rpc_timeout=timedelta(seconds=40)))
-        await asyncio.sleep(_APART)  # the scene's schedule, as above
+        asked = ask_late(handle, "known_late")
+        await asyncio.sleep(APART)  # the scene's schedule, as above
         await handle.signal("end")
         assert await asyncio.to_thread(Gate.waiting.acquire, True, 60)
         await handle.signal("add", "one")
         await until(client, handle.id, lambda events: count(events, "WORKFLOW_TASK_STARTED") == 2, first)
         Gate.opened.set()
-        await asyncio.gather(asked, return_exceptions=True)  # too late for its asker, on a slow machine
-        await until(
-            client, handle.id, lambda events: count(events, "WORKFLOW_EXECUTION_CONTINUED_AS_NEW") == 1, first
-        )
+        await until_it_hands_over(client, handle.id, first, asked)
         assert (await known(handle) == ["one"]) is mended, OBSOLETE
 
 

@@ -9,12 +9,10 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from temporalio import workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
@@ -23,8 +21,19 @@ from temporalio.worker import Replayer, Worker
 from temporalio.workflow import NondeterminismError
 
 from tests.oracle.events import Event
-from tests.workflows.cluster import SECOND, dev_server, leaf_payloads, metric, status
-from tests.workflows.dead_process import count, meant, shows_the_mend, take_task, until, until_met
+from tests.workflows.cluster import SECOND, leaf_payloads, metric, status
+from tests.workflows.dead_process import (
+    APART,
+    ask_late,
+    count,
+    let_answers_wait,
+    meant,
+    shows_the_mend,
+    take_task,
+    until,
+    until_it_hands_over,
+    until_met,
+)
 from timeline_workers.graph.plan import plan
 from timeline_workers.metric import Metric
 from timeline_workers.runtime.worker import NodeWorker
@@ -37,7 +46,6 @@ from workflows.worker import WORKFLOWS, build_worker, sandbox
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
-_APART = 1.2  # from a query to the event that it is to find; a dead process is waited for three seconds
 _TICK = timedelta(seconds=10)
 mends = pytest.mark.parametrize("mended", [True, False])
 
@@ -50,6 +58,11 @@ class Gate:
         self.waiting = threading.Event()
         self.opened = threading.Event()
 
+    def open(self) -> None:
+        """Let those that wait pass, and all that come later."""
+        self.armed = False
+        self.opened.set()
+
     def passing(self, call: Any) -> Any:
         def held(this: Any) -> Any:
             if self.armed:
@@ -58,12 +71,6 @@ class Gate:
             return call(this)
 
         return held
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def client() -> AsyncIterator[Client]:
-    async with dev_server() as made:
-        yield made
 
 
 @pytest.fixture
@@ -79,8 +86,7 @@ def _mend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 def process(client: Client, queue: str) -> Worker:
     worker = build_worker(client, Settings(task_queue=queue))
-    inner: Any = worker._workflow_worker
-    inner._deadlock_timeout_seconds = None  # some answers wait
+    let_answers_wait(worker)
     return worker
 
 
@@ -118,28 +124,21 @@ async def test_a_batch_that_comes_while_a_query_is_answered_reaches_the_leafs_ne
         events = await until(client, handle.id, lambda events: count(events, "TIMER_STARTED") == 1, first)
     began = next(e for e in events if e.HasField("timer_started_event_attributes")).event_time
     fires = began.ToNanoseconds() / 1e9 + _TICK.total_seconds()
-    await at(fires - _APART - 4.5)
+    await at(fires - APART - 4.5)
     await handle.signal("detach", "nobody")
     await take_task(client, queue)
     gate.armed = True
     async with process(client, queue):
-        await at(fires - _APART)
-        asked = asyncio.create_task(handle.query("status", rpc_timeout=timedelta(seconds=40)))
+        await at(fires - APART)
+        asked = ask_late(handle, "status")
         assert await asyncio.to_thread(gate.waiting.wait, 60)
         before = await handle.fetch_history()
         meant(count(list(before.events), "TIMER_FIRED") == 1)
         begun = count(list(before.events), "WORKFLOW_TASK_STARTED")
         await handle.signal("ingest", payload(applied, 6))
         await until(client, handle.id, lambda events: count(events, "WORKFLOW_TASK_STARTED") > begun, first)
-        gate.armed = False
-        gate.opened.set()
-        await asyncio.gather(asked, return_exceptions=True)  # too late for its asker, on a slow machine
-        await until(
-            client,
-            handle.id,
-            lambda events: count(events, "WORKFLOW_EXECUTION_CONTINUED_AS_NEW") == 1,
-            first,
-        )
+        gate.open()
+        await until_it_hands_over(client, handle.id, first, asked)
         status = await handle.query("status")
         shows_the_mend(status["state"]["keys"] == 6, mended)
         await handle.terminate()
@@ -171,21 +170,14 @@ async def test_a_segment_that_comes_while_a_query_is_answered_reaches_the_archiv
     first = (await handle.describe()).run_id
     await take_task(client, queue)
     async with process(client, queue):
-        asked = asyncio.create_task(handle.query("status", rpc_timeout=timedelta(seconds=40)))
-        await asyncio.sleep(_APART)  # the scene's schedule
+        asked = ask_late(handle, "status")
+        await asyncio.sleep(APART)  # the scene's schedule
         await handle.signal("continue_as_new")
         assert await asyncio.to_thread(gate.waiting.wait, 60)
         await handle.signal("store", b"unreadable")
         await until(client, handle.id, lambda events: count(events, "WORKFLOW_TASK_STARTED") == 2, first)
-        gate.armed = False
-        gate.opened.set()
-        await asyncio.gather(asked, return_exceptions=True)  # too late for its asker, on a slow machine
-        await until(
-            client,
-            handle.id,
-            lambda events: count(events, "WORKFLOW_EXECUTION_CONTINUED_AS_NEW") == 1,
-            first,
-        )
+        gate.open()
+        await until_it_hands_over(client, handle.id, first, asked)
         status: dict[str, Any] = await handle.query("status")
         shows_the_mend(status["refused"] == 1, mended)
         await handle.terminate()
@@ -230,8 +222,8 @@ async def test_a_leaf_that_told_its_reader_for_a_query_tells_it_again_as_its_his
     await handle.signal("detach", "nobody")
     await take_task(client, queue)
     async with process(client, queue):
-        asked = asyncio.create_task(handle.query("status", rpc_timeout=timedelta(seconds=40)))
-        await asyncio.sleep(_APART)  # the scene's schedule
+        asked = ask_late(handle, "status")
+        await asyncio.sleep(APART)  # the scene's schedule
         await handle.signal("ingest", payload(applied, 2))
         begun = count(list((await handle.fetch_history()).events), "WORKFLOW_TASK_COMPLETED")
         meant((await asked)["state"]["keys"] == 2)

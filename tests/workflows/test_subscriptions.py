@@ -10,6 +10,7 @@ from tests.workflows.cluster import (
     apply,
     assert_same_as_in_process,
     cluster,
+    end_by_hand,
     feed,
     metric,
     sessions,
@@ -103,13 +104,13 @@ async def test_a_metric_hears_a_leaf_again_that_another_metrics_apply_has_starte
             await apply(client, each)
         await feed(client, one, events[:30])
         await until_everything_arrived(client, two, events[:30])
-        await client.get_workflow_handle(leaf).terminate(reason="by hand")
+        await end_by_hand(client, leaf)
         await apply(client, one)
         await feed(client, one, events[:45])
         for each in (one, two):
             await until_everything_arrived(client, each, events[:45])
             await assert_same_as_in_process(client, each, events[:45])
-        await client.get_workflow_handle(leaf).terminate(reason="by hand")
+        await end_by_hand(client, leaf)
         await ensure_workers(client, all_workers(plan(one))[:1], metrics=["one"])  # and tells nobody
         reader = all_workers(plan(two))[1]
         before = {reader.worker_id: await status(client, reader.worker_id)}
