@@ -54,10 +54,11 @@ from .ask_worker import (
 from .beneath import doubt_about, doubted
 from .catalog import unknown_metric
 from .catalog_activities import remove_metric
-from .client_errors import NO_WORKER, clear_errors, has_workers, refuse, while_somebody_works
+from .client_errors import clear_errors, has_workers as has_workers, refuse, while_somebody_works
 from .conditions.model import Condition
 from .entries import Unusable, plan_of, read_entries
 from .messages import CATALOG_ID, DRIVER_ID, CatalogEntry, DriverInput, DriverResult, RemoveResult
+from .queues import NO_WORKER, queue_of
 from .start import MEMO_LENGTH, all_workers, shortened
 
 _ANSWERS_AT_ONCE = 2_000  # some 100 ms of a worker's time
@@ -128,7 +129,7 @@ async def apply(
         metric=metric, message_bytes=settings.message_bytes, continue_as_new_after=continue_as_new_after
     )
     async with clear_errors(client):
-        waiting = asyncio.create_task(_say_when_nobody_works(client, settings.task_queue, tell))
+        waiting = asyncio.create_task(_say_when_nobody_works(client, tell))
         try:
             async with asyncio.timeout(timeout.total_seconds()):
                 return await _drive(client, input, settings.task_queue)
@@ -174,10 +175,15 @@ async def _drive(client: Client, input: DriverInput, task_queue: str) -> DriverR
             return result
 
 
-async def _say_when_nobody_works(client: Client, task_queue: str, tell: Callable[[str], object]) -> None:
-    await asyncio.sleep(2)
-    if not await has_workers(client, task_queue):
-        tell(f"waiting for a worker process on task queue {task_queue!r}; {NO_WORKER}")
+async def _say_when_nobody_works(client: Client, tell: Callable[[str], object]) -> None:
+    before = await queue_of(client)
+    for seconds in (2, 6):
+        await asyncio.sleep(seconds)
+        queue = await queue_of(client)
+        # One that has ended counts as there for a while; who lives has taken up the driver.
+        if not queue.is_served(None) or (seconds > 2 and not queue.is_polled_since(before, None)):
+            tell(f"waiting: {queue.nobody(None)}")
+            return
 
 
 async def delete(client: Client, name: str, *, timeout: timedelta = timedelta(minutes=2)) -> RemoveResult:

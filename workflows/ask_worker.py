@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from itertools import chain, repeat
 from time import monotonic
 from typing import Any, TypeVar
@@ -13,11 +14,10 @@ from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
-from timeline_workers.settings import Settings
 
 from . import health
 from .bounds import TOO_LARGE
-from .client_errors import clear_errors, has_workers, while_somebody_works
+from .client_errors import clear_errors, refuse_unserved, while_somebody_works
 from .words import FETCHING_STATE, LEFT
 
 T = TypeVar("T")
@@ -61,7 +61,9 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
         for pause in chain((0.2, 0.2, 0.5), repeat(1.0)):
             asking = handle.query(query, args=args, rpc_timeout=QUERY_TIMEOUT)
             try:
-                return await while_somebody_works(client, _while_it_can(client, worker, asking))
+                return await while_somebody_works(
+                    client, _while_it_can(client, worker, asking), partial(health.build_of, client, worker)
+                )
             except WorkflowQueryFailedError as error:
                 if TOO_LARGE in str(error):
                     raise TooLargeError(str(error)) from error
@@ -80,8 +82,7 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
                     # The server does not even ask: the workflow task fails, or it has seen no process lately.
                     if cause := await health.cause_of(client, worker):
                         raise TimelineError(f"worker {worker} cannot answer: {cause}") from error
-                    if not await has_workers(client, Settings.from_env().task_queue):
-                        raise
+                    await refuse_unserved(client, await health.build_of(client, worker))
                 elif error.status not in _BUSY:
                     raise
                 if monotonic() > give_up:

@@ -22,8 +22,9 @@ from .conditions.feeding import being_rebuilt
 from .conditions.model import WORST_FIRST, Condition, Notice
 from .conditions.refusals import unseen_columns
 from .doubts import in_doubt
-from .health import Health, Queue, ended, examine_one, queue_of
+from .health import Health, ended, examine_one
 from .messages import CATALOG_ID
+from .queues import Queue, queue_of
 from .start import all_workers
 from .subscriptions import broken_edges, confirmed, inputs_of
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from .health import command_of, queue_of
+from .queues import command_of, queue_of
 
 LOOK_SECONDS = 10.0
 

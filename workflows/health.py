@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -18,24 +17,19 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import (
     EventType,
     PendingActivityState,
-    TaskQueueType,
     WorkflowTaskFailedCause,
 )
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
-    DescribeTaskQueueRequest,
     DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryReverseRequest,
 )
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.settings import Settings
-
-from .client_errors import NO_WORKER
 from .processors import FETCHING_STATE
+from .queues import Queue, of_build, queue_of
 
 # Together with the look at the catalog before it, and at the broker beside it, well within ten seconds.
 PATIENCE = timedelta(seconds=3.5)
@@ -69,120 +63,6 @@ class Health(BaseModel):
     status: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Poller:
-    """A worker process that has asked for work. ``build``: (deployment name, build id), None: unversioned."""
-
-    identity: str
-    last_seen: datetime
-    build: tuple[str, str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A task queue. ``waiting`` tasks have no process, the oldest of them for ``oldest``; ``current``: the
-    version of a worker deployment that new work goes to, None: unversioned processes.
-    """
-
-    name: str
-    pollers: tuple[Poller, ...]
-    waiting: int
-    oldest: timedelta
-    current: tuple[str, str] | None
-
-    def is_polled_since(self, before: Queue, build: tuple[str, str] | None) -> bool:
-        """Whether a process that fits ``build`` has asked for work since ``before`` was seen."""
-        wanted = self.current if build is None else build
-        seen = {p.identity: p.last_seen for p in before.pollers}
-        return any(
-            p.build == wanted and (p.identity not in seen or p.last_seen > seen[p.identity])
-            for p in self.pollers
-        )
-
-    def nobody(self, build: tuple[str, str] | None) -> str:
-        """Why nobody may be answering for a workflow of ``build`` (None: unversioned)."""
-        wanted = self.current if build is None else build
-        fit = [p for p in self.pollers if p.build == wanted]
-        others = sorted({_version(p.build) for p in self.pollers if p.build != wanted})
-        of = "" if wanted is None else f" of {_version(wanted)}"
-        if fit:
-            last = max(fit, key=lambda p: p.last_seen)
-            seconds = max(0, round((datetime.now(UTC) - last.last_seen).total_seconds()))
-            said = f"no worker process{of} answers; the last, {last.identity}, asked for work {seconds} s ago"
-            if self.waiting:
-                said += f", and {self.waiting} tasks wait, the oldest for {self.oldest.total_seconds():.0f} s"
-            return f"{said}; {_start(wanted)}"
-        if not others:
-            return f"no worker process{of} asks for work on task queue {self.name!r}; {_start(wanted)}"
-        only = f"task queue {self.name!r} is polled by {', '.join(others)} only"
-        if wanted is None:
-            builds = [p.build for p in self.pollers if p.build is not None]
-            return (
-                f"{only}, and no build is current; make one so with `timeline rollout "
-                f"{_options(builds[0])}`, or start `timeline worker`"
-            )
-        return f"no worker process{of} is there: {only}; {_start(wanted)}"
-
-
-def _start(build: tuple[str, str] | None) -> str:
-    """What to do where no process of ``build`` is there."""
-    if build is None:
-        return NO_WORKER
-    return (
-        f"start that build again with `{command_of(build)}`, or go back to unversioned processes (such as "
-        "that of `timeline dev`) with `timeline rollout --unversioned`"
-    )
-
-
-def _options(build: tuple[str, str]) -> str:
-    return f"--deployment-name {build[0]} --build-id {build[1]}"
-
-
-def command_of(build: tuple[str, str] | None) -> str:
-    """The command that starts a worker process of ``build``; None: an unversioned one."""
-    return "timeline worker" if build is None else f"timeline worker {_options(build)}"
-
-
-def described(build: tuple[str, str] | None) -> str:
-    """A build in words; None: unversioned processes."""
-    return "unversioned worker process" if build is None else f"worker process of {_version(build)}"
-
-
-def _version(build: tuple[str, str] | None) -> str:
-    return "an unversioned process" if build is None else f"build {build[1]!r} of deployment {build[0]!r}"
-
-
-async def queue_of(client: Client, name: str | None = None) -> Queue:
-    """Look at the task queue ``name`` (default: that of the settings). Raises RPCError."""
-    queue = name or Settings.from_env().task_queue
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-            report_stats=True,
-        )
-    )
-    pollers = [
-        Poller(
-            p.identity,
-            p.last_access_time.ToDatetime(UTC),
-            (p.deployment_options.deployment_name, p.deployment_options.build_id)
-            if p.deployment_options.deployment_name
-            else None,
-        )
-        for p in answer.pollers
-    ]
-    current = answer.versioning_info.current_deployment_version
-    return Queue(
-        queue,
-        tuple(pollers),
-        answer.stats.approximate_backlog_count,
-        answer.stats.approximate_backlog_age.ToTimedelta(),
-        (current.deployment_name, current.build_id) if current.deployment_name else None,
-    )
-
-
 async def examine(client: Client, workers: Iterable[str], patience: timedelta = PATIENCE) -> list[Health]:
     """How each of ``workers`` is, in their order, none of them asked for longer than ``patience``.
 
@@ -210,17 +90,20 @@ async def examine(client: Client, workers: Iterable[str], patience: timedelta = 
     later = await queue_of(client)
     return [
         health
-        if health.state != "busy" or later.is_polled_since(queue, _of_build(health.build))
-        else health.model_copy(update={"state": "down", "cause": later.nobody(_of_build(health.build))})
+        if health.state != "busy" or later.is_polled_since(queue, of_build(health.build))
+        else health.model_copy(update={"state": "down", "cause": later.nobody(of_build(health.build))})
         for health in found
     ]
 
 
-def _of_build(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
-    name, _, build = text.partition(".")
-    return name, build
+async def build_of(client: Client, worker: str) -> tuple[str, str] | None:
+    """The build that the run of ``worker`` is on; None: that of unversioned processes. Raises RPCError."""
+    return of_build(_build((await client.get_workflow_handle(worker).describe()).raw_description))
+
+
+def _build(raw: DescribeWorkflowExecutionResponse) -> str | None:
+    version = raw.workflow_execution_info.versioning_info.deployment_version
+    return f"{version.deployment_name}.{version.build_id}" if version.deployment_name else None
 
 
 async def examine_one(client: Client, worker: str, queue: Queue, patience: timedelta) -> Health:
@@ -239,8 +122,7 @@ async def examine_one(client: Client, worker: str, queue: Queue, patience: timed
         said = f"{how}; the feeder or `timeline apply` starts it again"
         return Health(worker_id=worker, state="down", cause=said)
     raw = described.raw_description
-    version = raw.workflow_execution_info.versioning_info.deployment_version
-    build = f"{version.deployment_name}.{version.build_id}" if version.deployment_name else None
+    build = _build(raw)
     status, refusal = await asking
 
     def health(state: State, cause: str | None) -> Health:
@@ -253,9 +135,9 @@ async def examine_one(client: Client, worker: str, queue: Queue, patience: timed
         return health(*judge(status))
     if refusal is not None:
         return health("fetching" if FETCHING_STATE in refusal else "failing", refusal)
-    of = queue.current if build is None else _of_build(build)
+    of = queue.current if build is None else of_build(build)
     if not any(p.build == of for p in queue.pollers):
-        return health("down", queue.nobody(_of_build(build)))
+        return health("down", queue.nobody(of_build(build)))
     return health("busy", f"did not answer within {patience.total_seconds():g} s; {_task(raw)}")
 
 

@@ -30,7 +30,7 @@ from timeline_workers.settings import Settings
 
 from .activities import signal_worker
 from .client_errors import clear_errors
-from .health import command_of, described, queue_of
+from .queues import command_of, described, queue_of
 
 _PAUSE_SECONDS = 1.0
 _REGISTERED_SECONDS = 8.0

@@ -20,8 +20,9 @@ from timeline_workers.stored_source import NamedSource, StoredSource
 from .ask_worker import QUERY_TIMEOUT
 from .catalog import unknown_source
 from .catalog_client import call_catalog
-from .client_errors import NO_WORKER, clear_errors, refuse, while_somebody_works
+from .client_errors import clear_errors, refuse, while_somebody_works
 from .messages import CATALOG_ID, SourceResult
+from .queues import NO_WORKER
 
 TIMEOUT = timedelta(seconds=30)
 

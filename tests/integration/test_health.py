@@ -190,5 +190,8 @@ async def test_a_killed_worker_process_and_a_missing_feeder_are_seen(stack: Stac
     assert '"state": "down"' in told.stdout
     assert '"metric": "on"' in told.stdout
     assert "no worker process answers" in told.stderr
+    asked = await asyncio.to_thread(stack.run, "timeline_workers", "query", "on", "--key", "a", "--at", "1")
+    assert (asked.returncode, asked.stdout) == (4, "")
+    assert "error: no worker process answers; the last, " in asked.stderr
     stack.start_worker()
     await until(look, lambda row: row["state"] == "ok")

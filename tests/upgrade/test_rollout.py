@@ -26,6 +26,7 @@ from timeline_workers.graph.plan import plan
 from timeline_workers.settings import Settings
 from workflows import ask, health
 from workflows.displaced import warn_when_displaced
+from workflows.queues import queue_of
 from workflows.rollout import rollout, unversioned
 from workflows.start import all_workers
 from workflows.worker import build_worker
@@ -44,7 +45,7 @@ async def worker_of(client: Client, settings: Settings) -> AsyncIterator[None]:
     async with build_worker(client, settings):
         while not any(
             p.build == ((settings.deployment_name, settings.build_id) if settings.build_id else None)
-            for p in (await health.queue_of(client, TASK_QUEUE)).pollers
+            for p in (await queue_of(client, TASK_QUEUE)).pollers
         ):
             await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees
         yield
@@ -138,7 +139,7 @@ async def test_a_build_that_does_not_run_is_refused() -> None:
         await rollout(client, build("A"))
         with pytest.raises(ConnectionFailedError, match="timeline worker --deployment-name timeline --build"):
             await rollout(client, build("never"))
-        assert (await health.queue_of(client, TASK_QUEUE)).current == ("timeline", "A")
+        assert (await queue_of(client, TASK_QUEUE)).current == ("timeline", "A")
 
 
 async def test_a_stopped_build_that_still_has_workers_is_named() -> None:
@@ -175,7 +176,7 @@ async def test_unversioned_processes_get_the_work_back(build_runs: bool) -> None
             assert (await rollout(client, build("A"))).moved == len(workers)
             if not build_runs:
                 await versioned.aclose()
-                said = (await health.queue_of(client, TASK_QUEUE)).nobody(("timeline", "A"))
+                said = (await queue_of(client, TASK_QUEUE)).nobody(("timeline", "A"))
                 assert "timeline worker --deployment-name timeline --build-id A" in said
                 assert "timeline rollout --unversioned" in said
             assert await unversioned(client, TASK_QUEUE) == len(workers)
@@ -215,7 +216,7 @@ async def test_going_back_without_an_unversioned_process_is_refused() -> None:
         await rollout(client, build("A"))
         with pytest.raises(ConnectionFailedError, match="start one first: timeline worker"):
             await unversioned(client, TASK_QUEUE)
-        assert (await health.queue_of(client, TASK_QUEUE)).current == ("timeline", "A")
+        assert (await queue_of(client, TASK_QUEUE)).current == ("timeline", "A")
 
 
 @pytest.mark.parametrize("given", ["TIMELINE_DEPLOYMENT_NAME", "TIMELINE_BUILD_ID"])

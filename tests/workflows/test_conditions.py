@@ -16,8 +16,9 @@ from workflows.conditions import Applied, Look, behind, clocks, feeding, refusal
 from workflows.conditions.model import WORST_FIRST, Condition, MetricHealth, Notice, State
 from workflows.conditions.shortfall import places_to_ask
 from workflows.conditions.statuses import furthest
-from workflows.health import Health, Queue
+from workflows.health import Health
 from workflows.messages import CatalogEntry
+from workflows.queues import Queue
 
 FOUND = st.lists(
     st.builds(Condition, st.sampled_from(WORST_FIRST[:-1]), st.sampled_from(["", "a", "b"]))

@@ -13,7 +13,7 @@ from typing import Any
 import pulsar
 from temporalio.service import RPCError
 
-from workflows.health import queue_of
+from workflows.queues import queue_of
 
 from ..embedded import BROKER, PROCESSES, TEMPORAL, Addresses
 from ..errors import TimelineError

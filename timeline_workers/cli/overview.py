@@ -29,8 +29,9 @@ from workflows.conditions.clocks import ahead_of
 from workflows.conditions.feeding import lag_of, least
 from workflows.conditions.refusals import latest_noted
 from workflows.conditions.statuses import progress_of, state_of
-from workflows.health import Health, Queue
+from workflows.health import Health
 from workflows.messages import CATALOG_ID
+from workflows.queues import Queue, queue_of
 from workflows.search_attributes import METRIC
 
 from ..errors import ConnectionFailedError
@@ -102,7 +103,7 @@ async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict
     Takes some seconds at most, whatever is wrong.
     """
     async with clear_errors(client):
-        queue = await health.queue_of(client)
+        queue = await queue_of(client)
         try:
             async with asyncio.timeout(_CATALOG_SECONDS):
                 entries, unusable = await ask.catalog(client)
@@ -127,7 +128,7 @@ async def _without_catalog(
     """What can be said when the catalog's workflow does not answer: by the workers' search attributes.
     ``before``: the task queue as it was when the catalog was asked.
     """
-    queue = await health.queue_of(client)
+    queue = await queue_of(client)
     state, cause = "down", queue.nobody(None)
     if failing := await health.cause_of(client, CATALOG_ID):
         state, cause = "failing", f"{CATALOG_ID}: {failing}"

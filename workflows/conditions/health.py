@@ -8,7 +8,7 @@ from temporalio.client import Client
 
 from .. import ask
 from ..client_errors import clear_errors
-from ..health import queue_of
+from ..queues import queue_of
 from . import archives, behind, catalog, clocks, edges, feeding, gaps, neighbours, refusals, servers, workers
 from .look import Applied, Look, look_at
 from .model import Condition, MetricHealth, Notice

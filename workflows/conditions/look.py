@@ -19,8 +19,9 @@ from ..archive_activities import archive_id
 from ..catalog import unknown_metric
 from ..client_errors import clear_errors
 from ..entries import Unusable, plan_of
-from ..health import Health, Queue, ended, examine
+from ..health import Health, ended, examine
 from ..messages import CATALOG_ID, CatalogEntry
+from ..queues import Queue
 from ..running import Run, runs_of
 from ..subscriptions import BrokenEdge, broken_edges, confirmed
 from .shortfall import Shortfall, places_to_ask, shortfalls
