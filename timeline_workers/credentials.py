@@ -15,7 +15,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretBytes, SecretStr, model_validator
 
-from .environment import FromEnvironment, ReadableFile
+from .environment import FromEnvironment, ReadableFile, WritableFile
 from .errors import SettingsError
 
 
@@ -27,6 +27,7 @@ class PulsarAccess(FromEnvironment):
     the broker's certificate may come from (PEM; default: the usual public ones); ``tls_verify_hostname``:
     whether it must be made out to the host of the URL. ``tls_cert`` and ``tls_key``: the client's own
     certificate and key (PEM), for brokers that ask for one; without a token they say who we are, too.
+    ``log``: the file to which the client library's own log goes (default: its errors, on standard output).
     """
 
     prefix = "TIMELINE_PULSAR_"
@@ -38,6 +39,7 @@ class PulsarAccess(FromEnvironment):
     tls_cert: ReadableFile | None = None
     tls_key: ReadableFile | None = None
     tls_verify_hostname: bool = True
+    log: WritableFile | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

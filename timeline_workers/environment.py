@@ -24,6 +24,17 @@ def _readable(path: Path) -> Path:
         raise ValueError(f"the file cannot be read: {error.strerror}") from None
 
 
+def _writable(path: Path) -> Path:
+    try:
+        with path.open("ab"):
+            return path
+    except OSError as error:
+        raise ValueError(f"the file cannot be written: {error.strerror}") from None
+
+
+WritableFile = Annotated[Path, AfterValidator(_writable)]
+"""A path of a file that can be written when the settings are read; it is made where it is not there."""
+
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 """A path of a file that can be read when the settings are."""
 

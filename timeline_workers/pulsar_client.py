@@ -44,7 +44,8 @@ def connect(
     """Return a client of the broker at ``url`` (default: as configured), which accepts connections.
 
     ``operation_seconds``: for how long a call tries again while the broker does not answer; ``quiet``: log
-    nothing. The client library logs on standard output, where commands have their results.
+    nothing. The client library logs to ``TIMELINE_PULSAR_LOG``, by default its errors on standard output,
+    where commands have their results.
 
     Raises ConnectionFailedError when the URL is not one of Pulsar's or nothing listens there, SettingsError
     when a setting is wrong.
@@ -69,12 +70,16 @@ def connect(
         tls_validate_hostname=access.tls_verify_hostname,
         tls_certificate_file_path=own["cert"],
         tls_private_key_file_path=own["key"],
-        logger=(
-            pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull)
-            if quiet
-            else pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
-        ),
+        logger=_logger(access.log, quiet),
     )
+
+
+def _logger(file: Path | None, quiet: bool) -> pulsar.FileLogger | pulsar.ConsoleLogger:
+    if file is not None:
+        return pulsar.FileLogger(pulsar.LoggerLevel.Warn, str(file))
+    if quiet:
+        return pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull)
+    return pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
 
 
 def _text(path: Path | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What Temporal's client library logs, on standard error, without its flood while a server is away.
+"""What Temporal's client library logs, as lines of our own log, without its flood while a server is away.
 
 Each of its some fourteen pollers reports every try that fails; one line in half a minute says the same.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from functools import cache
 from time import monotonic
 
@@ -19,13 +18,18 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from .library_logs import take_over
+
 AGAIN_SECONDS = 30.0
+LOGGER = "temporalio.core"
 _RETRY = "temporalio_client::retry"
 _MESSAGE = re.compile(r'message: "([^"]*)"')
 
 
 class Retries(logging.Filter):
-    """Lets one record of failed tries through in ``AGAIN_SECONDS``, in plain words, and all others."""
+    """Lets one record of failed tries through in ``AGAIN_SECONDS``, in plain words and as a warning, and all
+    others.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,20 +45,21 @@ class Retries(logging.Filter):
             return False
         self._last = now
         errors = dict.fromkeys(_MESSAGE.findall(str(log.fields)))
-        record.msg = f"Temporal does not answer; trying again: {': '.join(errors) or log.message}"
+        record.msg = f"Temporal does not answer; retrying: {', '.join(errors) or log.message}"
         record.args = ()
+        # It passes by itself, however often it was tried.
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
         return True
 
 
 @cache
 def runtime() -> Runtime:
     """The client library's runtime of this process, with this logging."""
-    logger = logging.getLogger("temporalio.core")
-    logger.propagate = False
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(message)s"))
-    logger.addHandler(handler)
+    take_over(LOGGER)
+    logger = logging.getLogger(LOGGER)
     logger.addFilter(Retries())
-    forwarding = LogForwardingConfig(logger)
+    forwarding = LogForwardingConfig(
+        logger, prepend_target_on_message=False, append_log_fields_to_message=False
+    )
     level = TelemetryFilter(core_level="WARN", other_level="ERROR")
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(level, forwarding)))

@@ -186,9 +186,11 @@ def test_dev_starts_its_servers_again_and_its_status_says_how_they_are(tmp_path:
     exit code 4; killed, each comes back by itself; stopped by hand (SIGSTOP), it runs and does not answer.
     """
     command = [sys.executable, "-m", "timeline_workers", "dev", *PORTS]
+    raw = tmp_path / "standard-output"
     with (
+        raw.open("wb") as output,
         subprocess.Popen(
-            command, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command, env=environment(tmp_path), stdout=output, stderr=subprocess.PIPE, text=True
         ) as dev,
         gone_in_the_end(dev),
     ):
@@ -229,6 +231,10 @@ def test_dev_starts_its_servers_again_and_its_status_says_how_they_are(tmp_path:
     assert f"{TEMPORAL} ended with signal SIGKILL; starting it again" in rest
     assert f"{BROKER} ended with signal SIGKILL; starting it again" in rest
     assert "temporalio_client::retry" not in rest
+    # Client libraries log to a file, or as we do.
+    assert raw.read_text() == ""
+    assert (tmp_path / "data" / "logs" / "pulsar-client.log").exists()
+    assert "sdk_core" not in rest
 
 
 def child_of(pid: int) -> int:

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from ..credentials import PulsarAccess
 from ..embedded import (
     DEFAULT_TOPIC_PARTITIONS,
     PATIENCE_SECONDS,
@@ -103,7 +104,8 @@ def dev(
         threading.Thread(target=stop_when_given_up, daemon=True).start()
         try:
             if not servers_only:
-                for job in jobs(environment=environment_of(addresses)):
+                settings = {**environment_of(addresses), **_pulsar_log(directory)}
+                for job in jobs(environment=settings):
                     supervisor.start(job)
             _say(addresses, servers_only)
             asked.wait()
@@ -136,6 +138,16 @@ def environment_of(addresses: Addresses) -> dict[str, str]:
         "TIMELINE_PULSAR_URL": addresses.pulsar,
         "TIMELINE_DATA_DIR": str(addresses.data_dir),
     }
+
+
+def _pulsar_log(directory: Path) -> dict[str, str]:
+    """The setting that keeps the lines of Pulsar's client library off the terminal, unless one is made."""
+    name = PulsarAccess.variable("log")
+    if os.environ.get(name):
+        return {}
+    file = directory / "logs" / "pulsar-client.log"
+    file.write_bytes(b"")  # as the logs of the servers, it begins with the start
+    return {name: str(file)}
 
 
 def _say(addresses: Addresses, servers_only: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import structlog
 import typer
+from temporalio import workflow
 from temporalio.client import Client
 
 from workflows.out_of_memory import watch_the_log
@@ -17,6 +18,7 @@ from workflows.rollout import Moved, rollout as roll_out, unversioned as roll_ba
 from workflows.worker import deployment, run_worker
 
 from ..errors import QuestionError
+from ..library_logs import take_over
 from ..process import collect_seldom, run_children, stop_signals, unless_stopped
 from ..settings import Settings
 from ..temporal_client import connect_when_up, temporal_target
@@ -184,3 +186,5 @@ def _log_to_stderr() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    take_over("temporalio")  # what workflows log, and failures of their tasks
+    workflow.logger.workflow_info_on_message = False  # it is in fields
