@@ -36,6 +36,7 @@ class Questions:
         self._edges: Edges | None = None
         self._shedding: Shedding | None = None
         self._applied = 0
+        self._last_ingest = workflow.time_ns() // 1000  # none of the runs before was sent anything later
         self._refused = input.refused
         self._last_refusal = input.last_refusal
         self._unmended = dict(input.unmended)
@@ -71,7 +72,7 @@ class Questions:
     @workflow.query
     def status(self) -> dict[str, Any]:
         """What this worker is, how far it is, and what ails it. ``ready``: every input has accepted its
-        subscription.
+        subscription; ``last_ingest``: a leaf was sent no batch after that, microseconds.
         """
         info = workflow.info()
         bounded = self._shedding or self._input
@@ -87,6 +88,7 @@ class Questions:
             "inputs": self._inputs.status(),
             "edges": [] if self._edges is None else self._edges.status(),
             "inbox": len(self._inbox),
+            "last_ingest": self._last_ingest if self._spec.node.is_leaf else None,
             "incomplete": self._input.incomplete,
             "runs": self._input.runs,
             "applied_in_run": self._applied,

@@ -131,8 +131,7 @@ class _Processor(Questions):
             else:
                 await workflow.wait_condition(lambda: len(self._inbox) > 0 or self._is_to_end())
             if (failure := self._broken()) is not None:
-                # A defect, not a state of the world: the workflow task fails and is tried again, as after a
-                # fix.
+                # A defect, not a state of the world: the workflow task fails, and is tried again.
                 raise failure
 
     def _is_paused(self) -> bool:
@@ -373,6 +372,7 @@ class EventProcessor(_Processor):
     @workflow.signal
     def ingest(self, payload: bytes) -> None:
         """Take a batch of events of the feeder (``timeline_workers.wire.leaf``)."""
+        self._last_ingest = workflow.time_ns() // 1000
         self._inbox.put("ingest", payload)
 
     @workflow.signal

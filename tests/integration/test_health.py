@@ -28,6 +28,7 @@ from timeline_workers.graph.plan import WorkerSpec, plan
 from timeline_workers.metric import Metric, Source
 from timeline_workers.wire.packing import pack as pack_message
 from workflows import ask, health
+from workflows.conditions import feeding
 from workflows.inbox import pack
 from workflows.messages import CarriedState, ProcessorInput
 from workflows.start import all_workers
@@ -161,9 +162,12 @@ ON = Metric(
 )
 
 
-async def test_a_killed_worker_process_and_a_missing_feeder_are_seen(stack: Stack) -> None:
-    """Events that wait because no feeder runs make a metric lag; a worker process that was killed makes it
-    down, also for the command line, which then ends with exit code 4. Both go away with their cause.
+async def test_a_killed_worker_process_and_a_missing_feeder_are_seen(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that wait because no feeder runs make a metric lag, and stall in the end; a worker process that
+    was killed makes it down, also for the command line, which then ends with exit code 4. All go away with
+    their cause.
     """
     client = await stack.temporal()
 
@@ -177,6 +181,9 @@ async def test_a_killed_worker_process_and_a_missing_feeder_are_seen(stack: Stac
     lagging = await until(look, lambda row: row["state"] == "lagging")
     assert "is the feeder running?" in lagging["cause"]
     assert lagging["lag"] > 0
+    monkeypatch.setattr(feeding, "STALLED_SECONDS", lagging["lag"])  # who would wait for half a minute
+    stalled = await until(look, lambda row: row["state"] == "stalled")
+    assert "no feeder runs" in stalled["cause"]
     stack.start_feeder()
     await stack.applied(ON, stored)
     row = await until(look, lambda row: row["state"] == "ok" and row["lag"] == 0)

@@ -282,6 +282,38 @@ def test_the_broker_is_asked_only_about_a_result_that_may_be_behind_for_long() -
     assert asked((9, 100.0), (6, 20.0)) == marks
 
 
+def fed(worker: str, last_ingest: float | None, **status: object) -> Health:
+    """An event processor that was last sent something then, seconds since the epoch."""
+    at = {} if last_ingest is None else {"last_ingest": round(last_ingest * 1e6)}
+    return Health(worker_id=worker, state="ok", status={"state": {}, **at, **status})
+
+
+@pytest.mark.parametrize(
+    ("waits_since", "leaves", "state"),
+    [
+        pytest.param(996.0, [fed(f"{LEAF}.p0", 100.0)], None, id="only a moment"),
+        pytest.param(975.0, [fed(f"{LEAF}.p0", 100.0)], "lagging", id="not for long"),
+        pytest.param(960.0, [fed(f"{LEAF}.p0", 980.0)], "lagging", id="fed lately"),
+        pytest.param(960.0, [fed(f"{LEAF}.p0", 960.0)], "stalled", id="not fed"),
+        pytest.param(960.0, [fed(f"{LEAF}.p0", 100.0), fed(f"{LEAF}.p1", 980.0)], "lagging", id="one is fed"),
+        pytest.param(
+            960.0, [fed(f"{LEAF}.p0", 100.0), fed("and-1.p0", None)], "stalled", id="of leaves only"
+        ),
+        pytest.param(960.0, [fed(f"{LEAF}.p0", 1.0, paused="too large")], "lagging", id="paused"),
+        pytest.param(960.0, [fed(f"{LEAF}.p0", None)], "lagging", id="an earlier release"),
+        pytest.param(960.0, [Health(worker_id=f"{LEAF}.p0", state="busy")], "lagging", id="no answer"),
+        pytest.param(None, [fed(f"{LEAF}.p0", 1.0)], None, id="nothing waits"),
+    ],
+)
+def test_a_metric_is_stalled_when_events_wait_and_no_leaf_is_sent_any(
+    waits_since: float | None, leaves: list[Health], state: str | None
+) -> None:
+    """A thousand seconds after the epoch; while something is fed, it only lags."""
+    waiting = {"t": None if waits_since is None else round(waits_since * 1e6)}
+    found = list(feeding.check(*look_at(*leaves, now=1_000.0, waiting=waiting)))
+    assert [one.state for one in found] == ([] if state is None else [state])
+
+
 def test_a_leaf_is_behind_while_it_lacks_a_past_that_others_have_had() -> None:
     """New ones, and those that were ended by hand; not one beside which nobody knows more."""
 

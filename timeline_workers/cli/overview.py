@@ -74,10 +74,10 @@ def get(
     """List the applied metrics: whether all is well and if not why, how far they are, and what they hold.
 
     STATE is ok, or that of the worst that is wrong: down, unreachable (a server does not answer), failing,
-    gap, refusing, paused, lagging (events wait in the topic), busy, fetching, subscribing; all causes are
-    below the table. LAG is in seconds, "-" where the broker cannot be asked; WATERMARK the least of the
-    result workers'. The exit code is 5 when something is wrong with a metric that is listed, and 4 when
-    nothing answers.
+    gap, refusing, stalled (events wait in the topic and no feeder sends any), paused, lagging (events wait),
+    busy, fetching, subscribing; all causes are below the table. LAG is in seconds, "-" where the broker
+    cannot be asked; WATERMARK the least of the result workers'. The exit code is 5 when something is wrong
+    with a metric that is listed, and 4 when nothing answers.
     """
 
     async def work(client: Client) -> tuple[list[dict[str, Any]], str | None]:

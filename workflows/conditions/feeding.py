@@ -10,6 +10,8 @@ from .model import Condition
 from .statuses import progress_of
 
 LAG_SECONDS = 5.0
+# More than a feeder takes that is started again, or a batch that waits for a worker process that was killed.
+STALLED_SECONDS = 30.0
 
 
 def check(look: Look, applied: Applied) -> Iterator[Condition]:
@@ -18,12 +20,37 @@ def check(look: Look, applied: Applied) -> Iterator[Condition]:
     topic = applied.metric.source.topic
     oldest = look.waiting.get(topic)
     waited = 0.0 if oldest is None else look.now - oldest / 1e6
-    if waited > LAG_SECONDS:
+    idle = unfed_for(look, applied)
+    if waited > STALLED_SECONDS and idle is not None and idle > STALLED_SECONDS:
+        yield Condition(
+            "stalled",
+            f"an event of topic {topic} has waited for {waited:.0f} s, and for {idle:.0f} s no event "
+            "processor has been sent anything: no feeder runs (start one with `python -m feeder`), or it makes no "
+            "progress (its log says why)",
+        )
+    elif waited > LAG_SECONDS:
         yield Condition(
             "lagging",
             f"an event of topic {topic} has waited for {waited:.0f} s; is the feeder running? "
             "(`python -m feeder`)",
         )
+
+
+def unfed_for(look: Look, applied: Applied) -> float | None:
+    """For how many seconds no event processor of the metric has been sent anything. None when that is not
+    known: one does not answer, or is of a release that does not say; or when one takes nothing more
+    (``paused``), so that the feeder waits for it.
+    """
+    leaves = {node.name for node in applied.plan.nodes if node.is_leaf}
+    last: list[int] = []
+    for health in applied.workers:
+        if health.worker_id.rpartition(".")[0] not in leaves:
+            continue
+        status = health.status or {}
+        if status.get("last_ingest") is None or status.get("paused"):
+            return None
+        last.append(status["last_ingest"])
+    return look.now - max(last) / 1e6 if last else None
 
 
 def being_rebuilt(workers: Iterable[Health]) -> Iterator[Condition]:

@@ -13,7 +13,7 @@ State = Literal[
     "failing",  # something fails again and again
     "gap",  # messages are missing: answers lack them for good
     "refusing",  # what comes is refused
-    "stalled",  # events wait and nobody feeds them
+    "stalled",  # events wait and no feeder sends any
     "paused",  # a worker takes nothing more and says why
     "lagging",  # events wait
     "busy",
