@@ -25,8 +25,8 @@ def check(look: Look, applied: Applied) -> Iterator[Condition]:
         yield Condition(
             "stalled",
             f"an event of topic {topic} has waited for {waited:.0f} s, and for {idle:.0f} s no event "
-            "processor has been sent anything: no feeder runs (start one with `python -m feeder`), or it makes no "
-            "progress (its log says why)",
+            "processor has been sent anything: no feeder runs (start one with `python -m feeder`), or it "
+            "makes no progress (its log says why)",
         )
     elif waited > LAG_SECONDS:
         yield Condition(
