@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.process import leave
+from timeline_workers.process.exit import leave
 
 from . import (
     capacity,

@@ -78,7 +78,7 @@ class BareNode:
 
 def build_worker(client: Client) -> Worker:
     """A worker of these workflows, set up as ours is."""
-    from timeline_workers.settings import Settings
+    from timeline_workers.settings.timeline import Settings
     from workflows.worker import workflow_runner
 
     return Worker(
@@ -110,7 +110,7 @@ def main() -> None:
     """``python -m benchmarks.bare``: run a worker process until it is ended."""
     import asyncio
 
-    from timeline_workers.temporal_client import connect
+    from timeline_workers.servers.temporal.temporal_client import connect
 
     async def serve() -> None:
         async with build_worker(await connect()):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.pulsar_archive import VERSION
-from timeline_workers.metric import Metric
+from timeline_workers.metric.model import Metric
 
 from . import workloads
 from .measure import Contender, Tell, available, compare

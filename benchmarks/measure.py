@@ -21,8 +21,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from timeline_workers.embedded import guarded
 from timeline_workers.errors import TimelineError
+from timeline_workers.servers.embedded.servers import guarded
 
 from . import workloads
 from .peers import PEERS, PeerUnavailableError

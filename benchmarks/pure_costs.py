@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from feeder.route import Messages, Router, groups_of
+from feeder.routing.router import Messages, Router, groups_of
 from timeline_workers.capacity.costs import Bytes
-from timeline_workers.events.batch import Positions
-from timeline_workers.graph.plan import Plan, WorkerSpec, plan, workers
-from timeline_workers.runtime.departing import depart, leave
-from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.plan.physical import Plan, WorkerSpec, plan, workers
+from timeline_workers.runtime.eviction import depart, leave
+from timeline_workers.runtime.node_worker import NodeWorker
 
 from . import stack, workloads
 from .contenders import job

@@ -19,11 +19,11 @@ from deploy.pulsar_standalone import standalone
 from producer.event import Event
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of
-from timeline_workers.embedded import Addresses, embedded, guarded
-from timeline_workers.graph.plan import Plan, partition_labels, plan, worker_id, worker_name
-from timeline_workers.metric import Metric
-from timeline_workers.temporal_client import connect
-from workflows.ask import apply, ask
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import Plan, partition_labels, plan, worker_id, worker_name
+from timeline_workers.servers.embedded.servers import Addresses, embedded, guarded
+from timeline_workers.servers.temporal.temporal_client import connect
+from workflows.client.ask import apply, ask
 
 # Every question costs Temporal and a worker a few milliseconds, which would count as ours.
 POLL_SECONDS = 0.1

@@ -28,18 +28,18 @@ import numpy as np
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from feeder.route import Messages, Router, groups_of
+from feeder.routing.router import Messages, Router, groups_of
 from producer.generate_playback import sessions
 from timeline_workers import evaluate
 from timeline_workers.cli.dev import environment_of
-from timeline_workers.embedded import embedded
+from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import TimelineError
-from timeline_workers.events.batch import Positions
-from timeline_workers.graph.plan import Plan, plan
-from timeline_workers.metric import Metric
-from timeline_workers.temporal_client import connect
-from workflows import ask
-from workflows.start import all_workers, ensure_workers, wait_until_ready
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import Plan, plan
+from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.temporal.temporal_client import connect
+from workflows.client import ask
+from workflows.client.start import all_workers, ensure_workers, wait_until_ready
 
 START = 1_767_225_600  # 2026-01-01, a Thursday
 QUARTER = 900

@@ -26,14 +26,14 @@ from typing import Any
 from producer.generate_worked_example import worked_example
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of, jobs
-from timeline_workers.embedded import embedded
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import partition_of, plan, worker_id
-from timeline_workers.metric import load_metric
-from timeline_workers.process import leave
-from timeline_workers.pulsar_client import connect as connect_pulsar
-from timeline_workers.supervisor import Supervisor
-from timeline_workers.temporal_client import connect
+from timeline_workers.metric.model import load_metric
+from timeline_workers.plan.physical import partition_of, plan, worker_id
+from timeline_workers.process.exit import leave
+from timeline_workers.process.supervisor import Supervisor
+from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
+from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.messages import DRIVER_ID, DriverResult
 
 METRIC = Path(__file__).parent.parent / "examples" / "cirr" / "metric.yaml"

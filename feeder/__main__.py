@@ -15,19 +15,27 @@ import structlog
 import typer
 from temporalio.service import RPCError
 
+from feeder.delivery.leaf_delivery import LeafLostError, Leaves
+from feeder.delivery.repair import Repair
+from feeder.delivery.retry import persist
+from feeder.recovery.continuity import OnReset, StoppedError, TopicResetError
+from feeder.recovery.gaps import GapError, Gaps
+from feeder.source.intake import Begin, BeginError
+from feeder.source.turn import turn
 from timeline_workers.errors import ConnectionFailedError, SettingsError, TimelineError
-from timeline_workers.process import (
+from timeline_workers.process.exit import (
     OUT_OF_MEMORY,
     collect_seldom,
     ending_without_memory,
     leave,
     stop_signals,
 )
-from timeline_workers.pulsar_client import connect as connect_pulsar, pulsar_url
-from timeline_workers.temporal_client import connect as connect_temporal
+from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar, pulsar_url
+from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
 
-from .catalog import Catalog
-from .consume import (
+from .metric_catalog import Catalog
+from .reporting import Counts, configure_logging, reasons, report, summary
+from .topic_feeder import (
     BATCH_MESSAGES,
     BATCH_WAIT_MS,
     SUBSCRIPTION,
@@ -35,14 +43,6 @@ from .consume import (
     TopicChangedError,
     TopicFeeder,
 )
-from .continuity import OnReset, StoppedError, TopicResetError
-from .gaps import GapError, Gaps
-from .intake import Begin, BeginError
-from .leaves import LeafLostError, Leaves
-from .repair import Repair
-from .report import Counts, configure_logging, reasons, report, summary
-from .retry import persist
-from .turn import turn
 
 log = structlog.get_logger("feeder")
 

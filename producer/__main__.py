@@ -12,7 +12,7 @@ import typer
 
 from timeline_workers.errors import ConnectionFailedError, MetricError, SettingsError, TimelineError
 from timeline_workers.language.durations import parse_duration
-from timeline_workers.metric import TimeUnit
+from timeline_workers.metric.model import TimeUnit
 
 from . import disorder, generate_cards, generate_playback, generate_worked_example, jsonl
 from .event import Event

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from timeline_workers.credentials import CodecAccess, PulsarAccess
 from timeline_workers.events import rules
-from timeline_workers.graph.draw import to_mermaid
-from timeline_workers.graph.plan import partition_labels, plan, workers
-from timeline_workers.language.lexical import AGGREGATE_FUNCTIONS, FUNCTIONS
-from timeline_workers.metric import METRIC_FIELDS, ColumnSpec, Source, load_metric
-from timeline_workers.settings import Settings
-from timeline_workers.stored_source import is_source_file, load_source
+from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, FUNCTIONS
+from timeline_workers.metric.model import METRIC_FIELDS, ColumnSpec, Source, load_metric
+from timeline_workers.metric.stored_source import is_source_file, load_source
+from timeline_workers.plan.drawing import to_mermaid
+from timeline_workers.plan.physical import partition_labels, plan, workers
+from timeline_workers.settings.credentials import CodecAccess, PulsarAccess
+from timeline_workers.settings.timeline import Settings
 
 TOP = Path(__file__).parents[1]
 DOCUMENTS = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted(TOP.glob("docs/*.md"))]

@@ -23,7 +23,7 @@ from timeline_workers.builder import (
 )
 from timeline_workers.errors import ExpressionError, QuestionError, UnknownNameError
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import ColumnSpec
+from timeline_workers.metric.model import ColumnSpec
 
 CIRR = """
 duration_where(latest_event_to_state(playerStateChange) == "buffer"

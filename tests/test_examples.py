@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from timeline_workers.cli.main import build
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import load_metric
+from timeline_workers.metric.model import load_metric
+from timeline_workers.plan.physical import plan
 
 TOP = Path(__file__).parents[1]
 EXAMPLES = sorted(path.parent for path in TOP.glob("examples/*/metric.yaml"))

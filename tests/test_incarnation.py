@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, strategies as st
 
-from timeline_workers.incarnation import (
+from timeline_workers.events.incarnation import (
     ENTRY_STEP,
     Mark,
     Message,

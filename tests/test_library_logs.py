@@ -16,9 +16,9 @@ import pytest
 import structlog
 
 from timeline_workers.errors import SettingsError
-from timeline_workers.library_logs import OurLog
-from timeline_workers.pulsar_client import connect
-from timeline_workers.temporal_log import Retries
+from timeline_workers.process.library_logs import OurLog
+from timeline_workers.servers.pulsar.pulsar_client import connect
+from timeline_workers.servers.temporal.core_log import Retries
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from timeline_workers.errors import ExpressionError, MetricError
-from timeline_workers.metric import Metric, check_metric, load_metric
+from timeline_workers.metric.model import Metric, check_metric, load_metric
 
 GOOD = """
 name: cirr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from timeline_workers.nearest import nearest
+from timeline_workers.language.suggestions import nearest
 
 NAMES = ["duration_where", "duration_in_cur_state", "has_existed", "has_existed_within", "größe", "7"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from timeline_workers.process import COLLECT_EVERY, collect_seldom
+from timeline_workers.process.exit import COLLECT_EVERY, collect_seldom
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from timeline_workers.algebra.keytable import KeyTable
-from timeline_workers.algebra.timelines import Timeline
-from timeline_workers.algebra.values import Flags, Linear, Tagged, Values
-from timeline_workers.answers import KindName
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.answers.model import KindName
+from timeline_workers.answers.reader import Reader, duration, in_order, intervals
+from timeline_workers.columns.key_table import KeyTable
+from timeline_workers.columns.values import Flags, Linear, Tagged, Values
 from timeline_workers.errors import QuestionError, UnknownNameError
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Expression
-from timeline_workers.questions import Reader, duration, in_order, intervals
 
 SECOND = 1_000_000
 

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from timeline_workers.cli.main import build
 from timeline_workers.errors import MetricError, UnknownNameError
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric, SourceVersion, load_metric
-from timeline_workers.stored_source import StoredSource, is_source_file, load_source
+from timeline_workers.metric.model import Metric, SourceVersion, load_metric
+from timeline_workers.metric.stored_source import StoredSource, is_source_file, load_source
+from timeline_workers.plan.physical import plan
 
 SOURCE = """
 kind: source

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from timeline_workers.supervisor import (
+from timeline_workers.process.supervisor import (
     LONGEST_PAUSE_SECONDS,
     QUICK_FAILURES,
     QUICK_SECONDS,

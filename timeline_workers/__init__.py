@@ -22,8 +22,9 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from timeline_workers.metric.model import Metric, Source, load_metric
+
     from .evaluation import Result, evaluate
-    from .metric import Metric, Source, load_metric
 
 try:
     __version__ = version("timeline-workers")

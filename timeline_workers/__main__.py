@@ -1,5 +1,5 @@
 """``python -m timeline_workers`` is the ``timeline`` command."""
 
-from .cli.main import main
+from timeline_workers.cli.main import main
 
 main()

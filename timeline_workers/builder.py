@@ -21,13 +21,14 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import NoReturn, TypeAlias, cast
 
-from .algebra.values import INT64_MAX, INT64_MIN
+from timeline_workers.columns.values import INT64_MAX, INT64_MIN
+from timeline_workers.language.canonical import to_text
+from timeline_workers.language.durations import parse_duration
+from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, MAX_WINDOW
+from timeline_workers.language.nesting import MAX_DEPTH, too_deep
+
 from .errors import ExpressionError, MetricError
 from .language import tree as t
-from .language.canonical import to_text
-from .language.depth import MAX_DEPTH, too_deep
-from .language.durations import parse_duration
-from .language.lexical import AGGREGATE_FUNCTIONS, MAX_WINDOW
 
 Constant: TypeAlias = bool | int | float | str | timedelta
 Window: TypeAlias = str | int | float | timedelta

@@ -16,23 +16,24 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
-from .algebra.engine import Evaluation
-from .algebra.timelines import Timeline
-from .answers import Change, KindName, Spans, ValueAt
+from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.answers.arrow import to_table
+from timeline_workers.answers.model import Change, KindName, Spans, ValueAt
+from timeline_workers.answers.reader import Group, Reader, in_order
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.events.decode import Decoder, Payload
+from timeline_workers.events.direction import Direction, reversed_ties_words
+from timeline_workers.events.frames import decode_frame, is_frame
+from timeline_workers.events.rules import Decoded, Missing, Reject
+from timeline_workers.events.times import check_unit
+from timeline_workers.language.canonical import canonical
+from timeline_workers.language.check import check
+from timeline_workers.language.parser import parse
+from timeline_workers.language.tree import Aggregate, Expression, Node
+from timeline_workers.metric.model import ColumnSpec
+
 from .errors import EventOrderWarning, ExpressionError, QuestionError
-from .events.batch import Positions
-from .events.decode import Decoder, Payload
-from .events.direction import Direction, reversed_ties_words
-from .events.frames import decode_frame, is_frame
-from .events.rules import Decoded, Missing, Reject
-from .events.times import check_unit
-from .export import to_table
-from .language.canonical import canonical
-from .language.check import check
-from .language.parser import parse
-from .language.tree import Aggregate, Expression, Node
-from .metric import ColumnSpec
-from .questions import Group, Reader, in_order
 
 if TYPE_CHECKING:
     import pyarrow

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from timeline_workers.graph.plan import WorkerSpec
-from timeline_workers.metric import Metric
-from timeline_workers.stored_source import StoredSource
+from timeline_workers.metric.model import Metric
+from timeline_workers.metric.stored_source import StoredSource
+from timeline_workers.plan.physical import WorkerSpec
 
 CATALOG_ID = "timeline-catalog"
 DRIVER_ID = "timeline-driver-{metric}"

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.graph.plan import WorkerSpec
+from timeline_workers.plan.physical import WorkerSpec
 
 METRIC = SearchAttributeKey.for_keyword_list("TimelineMetric")
 NODE = SearchAttributeKey.for_keyword("TimelineNode")

@@ -25,21 +25,21 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from timeline_workers.process import leave
-from timeline_workers.settings import Settings
+from timeline_workers.process.exit import leave
+from timeline_workers.settings.timeline import Settings
+from workflows.archive.archive_activities import ARCHIVE_ACTIVITIES
+from workflows.archive.archive_workflow import KeyArchive
+from workflows.catalog.catalog_activities import CATALOG_ACTIVITIES
+from workflows.catalog.catalog_workflow import MetricCatalog
+from workflows.catalog.driver import TimelineDriver
+from workflows.durable.activities import EDGE_ACTIVITIES
+from workflows.durable.ill_signals import DropIllSignals
+from workflows.durable.out_of_memory import EndWhenOutOfMemory
+from workflows.durable.query_ahead import evict_what_queries_play_ahead, unique_identity
+from workflows.durable.retention import warn_of_short_retention
+from workflows.processor.processor_workflow import EventProcessor, TimelineProcessor
 
-from . import pinned
-from .activities import EDGE_ACTIVITIES
-from .archive import KeyArchive
-from .archive_activities import ARCHIVE_ACTIVITIES
-from .catalog import MetricCatalog
-from .catalog_activities import CATALOG_ACTIVITIES
-from .driver import TimelineDriver
-from .ill_signals import DropIllSignals
-from .out_of_memory import EndWhenOutOfMemory
-from .processors import EventProcessor, TimelineProcessor
-from .query_ahead import evict_what_queries_play_ahead, unique_identity
-from .retention import warn_of_short_retention
+from .processor import pinned
 from .search_attributes import ensure_search_attributes
 
 WORKFLOWS: Sequence[type] = (EventProcessor, TimelineProcessor, KeyArchive, MetricCatalog, TimelineDriver)

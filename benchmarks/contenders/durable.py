@@ -21,7 +21,7 @@ from temporalio.client import Client
 
 from benchmarks import stack
 from producer.send import Stored
-from timeline_workers.graph.plan import Plan
+from timeline_workers.plan.physical import Plan
 
 from .job import AT_END, FIRST, NOTES, Collect, Job, Run, main, names, number_of
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import bare, stack, workloads
-from feeder.consume import BATCH_MESSAGES
-from feeder.intake import Intake, Reading, Subscribed
-from feeder.route import Messages, Router, groups_of
-from timeline_workers.events.batch import Positions
-from timeline_workers.graph.plan import Plan, plan
-from timeline_workers.pulsar_client import connect
-from workflows.start import all_workers
+from feeder.routing.router import Messages, Router, groups_of
+from feeder.source.intake import Intake, Reading, Subscribed
+from feeder.topic_feeder import BATCH_MESSAGES
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.plan.physical import Plan, plan
+from timeline_workers.servers.pulsar.pulsar_client import connect
+from workflows.client.start import all_workers
 
 from .job import AT_END, Collect, Job, Run, main, names
 

@@ -23,13 +23,13 @@ from tests.integration.stack import eventually
 from tests.oracle.events import Event
 from tests.workflows.cluster import SECOND, feed, result_workers, status, until_everything_arrived
 from timeline_workers.errors import CodecError, QuestionError
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric, Source
-from timeline_workers.settings import Settings
-from timeline_workers.temporal_client import connect
-from workflows import ask
-from workflows.carry import KEPT_TOGETHER
-from workflows.health import cause_of
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
+from timeline_workers.servers.temporal.temporal_client import connect
+from timeline_workers.settings.timeline import Settings
+from workflows.client import ask
+from workflows.client.worker_health import cause_of
+from workflows.durable.carry import KEPT_TOGETHER
 from workflows.messages import DriverInput
 from workflows.worker import ACTIVITIES, build_worker
 

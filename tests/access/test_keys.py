@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.access.test_encrypted import NEW, OLD, key
-from timeline_workers import encryption
-from timeline_workers.credentials import CodecAccess, PulsarAccess, parse_keys
-from timeline_workers.encryption import Keyring
 from timeline_workers.errors import CodecError, SettingsError
+from timeline_workers.servers.temporal import encryption
+from timeline_workers.servers.temporal.encryption import Keyring
+from timeline_workers.settings.credentials import CodecAccess, PulsarAccess, parse_keys
 
 SECRET = base64.b64encode(b"s" * 31).decode()
 

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from timeline_workers import limits
+from timeline_workers.answers.json_questions import MAX_ANSWERS
+from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import ExpressionError, MetricError, QuestionError, StateError
-from timeline_workers.events.batch import Positions
 from timeline_workers.events.decode import Decoder
 from timeline_workers.events.rules import Limits
-from timeline_workers.graph import plan as plans
-from timeline_workers.graph.plan import plan
-from timeline_workers.language import depth, lexical
+from timeline_workers.language import lexicon, nesting
 from timeline_workers.language.parser import parse
-from timeline_workers.limits import refuse_oversized
-from timeline_workers.metric import Metric, load_metric
-from timeline_workers.runtime.answering import MAX_ANSWERS
-from timeline_workers.wire import packing
-from workflows.bounds import check_question
+from timeline_workers.metric import size_limits
+from timeline_workers.metric.model import Metric, load_metric
+from timeline_workers.metric.size_limits import refuse_oversized
+from timeline_workers.plan import physical as plans
+from timeline_workers.plan.physical import plan
+from timeline_workers.wire import encoding
+from workflows.durable.question_bounds import check_question
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
 EVENTS = Limits()
@@ -70,13 +70,13 @@ def column(name: str, path: str = "p") -> dict[str, Any]:
     return {"source": {"columns": {name: {"type": "int", "path": path}}}}
 
 
-LONG, YEARS = "é" * (limits.NAME_BYTES // 2), lexical.MAX_WINDOW
+LONG, YEARS = "é" * (size_limits.NAME_BYTES // 2), lexicon.MAX_WINDOW
 
 
 @pytest.mark.parametrize(
     ("largest", "larger", "said"),
     [
-        (columns(limits.MAX_COLUMNS), columns(limits.MAX_COLUMNS + 1), "501 columns are declared"),
+        (columns(size_limits.MAX_COLUMNS), columns(size_limits.MAX_COLUMNS + 1), "501 columns are declared"),
         (column(LONG), column(LONG + "x"), "the name of column 1: .* has 257 bytes, and 256"),
         (column("c0", LONG), column("c0", LONG + "x"), "the path of column 1"),
         ({"source": {"key": LONG}}, {"source": {"key": LONG + "x"}}, r"source\.key"),
@@ -104,7 +104,7 @@ def test_a_part_of_a_metric_that_is_too_large_is_refused(
 def test_a_metric_file_that_is_too_large_is_refused() -> None:
     """The size of the file, and that of its parts, are looked at when it is read."""
     text = "name: m\nsource: {topic: e, key: k, time: t}\nexpression: has_existed(flag)\n"
-    filled = text + "#" * (limits.METRIC_FILE_BYTES - len(text))
+    filled = text + "#" * (size_limits.METRIC_FILE_BYTES - len(text))
     assert load_metric(filled) == load_metric(text)
     with pytest.raises(MetricError, match="262,145 characters, and 262,144 are the most"):
         load_metric(filled + "#")
@@ -118,13 +118,13 @@ def chain(count: int, operator: str = "||") -> str:
 
 def test_expressions_that_are_too_large_are_refused() -> None:
     """Its characters, its levels, and its length when it is written out on workers."""
-    padded = "has_existed(flag)".ljust(lexical.MAX_LENGTH)
+    padded = "has_existed(flag)".ljust(lexicon.MAX_LENGTH)
     parse(padded)
     with pytest.raises(ExpressionError, match="65536 are the most"):
         parse(padded + " ")
-    parse(chain(depth.MAX_DEPTH - 2))
+    parse(chain(nesting.MAX_DEPTH - 2))
     with pytest.raises(ExpressionError, match="nests deeper than 100 levels"):
-        parse(chain(depth.MAX_DEPTH + 1))
+        parse(chain(nesting.MAX_DEPTH + 1))
     long = 'latest_event_to_state(c) == "{}"'
     room = plans.MAX_LENGTH - len(long) + 2
     plan(metric(expression=long.format("x" * room)))
@@ -157,11 +157,11 @@ def test_questions_that_ask_too_much_are_refused() -> None:
 def test_messages_that_are_too_large_are_refused() -> None:
     """More bytes than may be read again are not packed; more rows than that are not unpacked."""
     with pytest.raises(StateError, match="67,108,864 are the most"):
-        packing.pack({"it": bytes(packing.MESSAGE_BYTES)}, packing.MESSAGE_BYTES)
-    rows = [packing.MESSAGE_ROWS, 0, 0, 7, b""]
-    assert len(packing.unpack_ints(rows, packing.MESSAGE_ROWS)) == packing.MESSAGE_ROWS
+        encoding.pack({"it": bytes(encoding.MESSAGE_BYTES)}, encoding.MESSAGE_BYTES)
+    rows = [encoding.MESSAGE_ROWS, 0, 0, 7, b""]
+    assert len(encoding.unpack_ints(rows, encoding.MESSAGE_ROWS)) == encoding.MESSAGE_ROWS
     with pytest.raises(StateError, match="0 to 4,194,304 can be read"):
-        packing.unpack_ints([packing.MESSAGE_ROWS + 1, *rows[1:]], packing.MESSAGE_ROWS)
+        encoding.unpack_ints([encoding.MESSAGE_ROWS + 1, *rows[1:]], encoding.MESSAGE_ROWS)
 
 
 @pytest.mark.parametrize(
@@ -170,19 +170,19 @@ def test_messages_that_are_too_large_are_refused() -> None:
         ("an event", EVENTS.event_bytes),
         ("a key", EVENTS.key_bytes),
         ("a string in a column", EVENTS.string_bytes),
-        ("a metric file", limits.METRIC_FILE_BYTES),
-        ("declared columns of a source", limits.MAX_COLUMNS),
-        ("the name of a column, its path, the topic, the paths of key and time", limits.NAME_BYTES),
-        ("a description", limits.DESCRIPTION_BYTES),
-        ("an expression", lexical.MAX_LENGTH),
+        ("a metric file", size_limits.METRIC_FILE_BYTES),
+        ("declared columns of a source", size_limits.MAX_COLUMNS),
+        ("the name of a column, its path, the topic, the paths of key and time", size_limits.NAME_BYTES),
+        ("a description", size_limits.DESCRIPTION_BYTES),
+        ("an expression", lexicon.MAX_LENGTH),
         ("an expression on workers, written out", plans.MAX_LENGTH),
-        ("levels of an expression", depth.MAX_DEPTH),
+        ("levels of an expression", nesting.MAX_DEPTH),
         ("nodes of a metric", plans.MAX_NODES),
         ("workers of a metric", plans.MAX_WORKERS),
         ("partitions of a source", 4_096),
         ("answers to one question", MAX_ANSWERS),
-        ("a message between workers, before compression", packing.MESSAGE_BYTES),
-        ("the state of a worker, before compression", packing.STATE_BYTES),
+        ("a message between workers, before compression", encoding.MESSAGE_BYTES),
+        ("the state of a worker, before compression", encoding.STATE_BYTES),
     ],
 )
 def test_the_document_says_what_the_limits_are(of: str, limit: int) -> None:

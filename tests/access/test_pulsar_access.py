@@ -22,10 +22,10 @@ from deploy.pulsar_standalone import Broker, standalone
 from tests.access.certificates import Authority
 from tests.integration.conftest import PULSAR, chosen
 from tests.integration.stack import event, running_stack
-from timeline_workers import pulsar_client
 from timeline_workers.errors import ConnectionFailedError, TimelineError
-from timeline_workers.metric import Metric, Source
-from timeline_workers.pulsar_client import TopicError, check_broker, connect, pulsar_url
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.servers.pulsar import pulsar_client
+from timeline_workers.servers.pulsar.pulsar_client import TopicError, check_broker, connect, pulsar_url
 
 pytestmark = pytest.mark.integration
 

@@ -18,9 +18,9 @@ from tests.access.gateway import gateway
 from tests.access.test_encrypted import METRIC, events, server
 from tests.workflows.cluster import feed, until_everything_arrived
 from timeline_workers.errors import ConnectionFailedError
-from timeline_workers.settings import Settings
-from timeline_workers.temporal_client import connect
-from workflows import ask
+from timeline_workers.servers.temporal.temporal_client import connect
+from timeline_workers.settings.timeline import Settings
+from workflows.client import ask
 from workflows.worker import build_worker
 
 pytestmark = pytest.mark.integration

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.algebra.test_pieces import TIMELINE, Rows, holding, timeline
-from timeline_workers.algebra import flags
-from timeline_workers.algebra.timelines import Timeline
-from timeline_workers.algebra.values import Flags
+from timeline_workers.algebra.timeline import flags
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.values import Flags
 
 
 def moved(made: Timeline, by: int, stretch: int) -> Timeline:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from timeline_workers.algebra import keytable
-from timeline_workers.algebra.keytable import Key, KeyTable
+from timeline_workers.columns import key_table
+from timeline_workers.columns.key_table import Key, KeyTable
 
 KEYS: st.SearchStrategy[Key] = st.one_of(
     st.integers(-3, 3),
@@ -23,7 +23,7 @@ LISTS = st.lists(st.lists(KEYS, max_size=12), max_size=6)
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every list is long enough for the quick index."""
-    monkeypatch.setattr(keytable, "FEW", 0)
+    monkeypatch.setattr(key_table, "FEW", 0)
 
 
 def model(lists: list[list[Key]]) -> dict[Key, int]:
@@ -73,7 +73,7 @@ def test_many_keys_of_growing_length() -> None:
 
 def test_keys_that_all_meet_are_found_by_the_dict(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if somebody had made keys to meet in the table."""
-    monkeypatch.setattr(keytable, "_MIX", np.uint64(0))
+    monkeypatch.setattr(key_table, "_MIX", np.uint64(0))
     table = KeyTable()
     keys: list[Key] = [f"k{i}" for i in range(200)]
     assert table.intern_all(keys).tolist() == list(range(200))

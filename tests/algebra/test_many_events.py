@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from timeline_workers.algebra.engine import Evaluation
-from timeline_workers.algebra.log import positions_ascend
-from timeline_workers.algebra.numbers import compare, constant
-from timeline_workers.algebra.timelines import Timeline
-from timeline_workers.algebra.values import BOOL, FLOAT, INT, STRING, UNKNOWN, Flags, StringTable, Tagged
-from timeline_workers.events.batch import EventBatch, Positions
+from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.event_log import positions_ascend
+from timeline_workers.algebra.timeline.numbers import compare, constant
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.event_batch import EventBatch, Positions
+from timeline_workers.columns.values import BOOL, FLOAT, INT, STRING, UNKNOWN, Flags, StringTable, Tagged
 from timeline_workers.language.canonical import canonical
 from timeline_workers.language.parser import parse
 

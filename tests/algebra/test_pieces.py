@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, strategies as st
 
-from timeline_workers.algebra import pieces
-from timeline_workers.algebra.timelines import Timeline
-from timeline_workers.algebra.values import Flags
+from timeline_workers.algebra.timeline import pieces
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.values import Flags
 
 Rows = list[tuple[int, bool]]
 OF_KEY = st.dictionaries(st.integers(0, 9), st.booleans(), max_size=5).map(lambda rows: sorted(rows.items()))

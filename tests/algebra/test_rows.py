@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
-from timeline_workers.algebra import rows
-from timeline_workers.algebra.values import Int64
+from timeline_workers.columns import rows
+from timeline_workers.columns.values import Int64
 
 INSTANTS = st.integers(0, 12) | st.integers(2**52, 2**52 + 5) | st.integers(-(2**61), 2**61)
 KEYED = st.lists(st.lists(INSTANTS, max_size=6).map(sorted), min_size=1, max_size=5)

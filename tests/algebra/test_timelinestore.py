@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, strategies as st
 
-from timeline_workers.algebra import pieces
-from timeline_workers.algebra.timelines import Timeline
-from timeline_workers.algebra.timelinestore import TimelineStore
-from timeline_workers.algebra.values import Flags, Linear
+from timeline_workers.algebra.timeline import pieces
+from timeline_workers.algebra.timeline.timeline_store import TimelineStore
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.values import Flags, Linear
 
 KEYS = 40  # enough rows for the ways of many: what is lent, and what is stored without room
 

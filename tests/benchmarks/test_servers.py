@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import bare, durable, figure9, latency, measure, recovery, stack, workloads
 from benchmarks.histories import Cost
-from timeline_workers.graph.plan import plan
+from timeline_workers.plan.physical import plan
 
 pytestmark = pytest.mark.integration
 

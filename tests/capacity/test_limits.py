@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from feeder import consume, leaves, route
+from feeder import topic_feeder
+from feeder.delivery import leaf_delivery
+from feeder.routing import router
 from timeline_workers.capacity import limits
-from timeline_workers.runtime import departing
-from timeline_workers.settings import Settings
-from workflows import carry
+from timeline_workers.runtime import eviction
+from timeline_workers.settings.timeline import Settings
+from workflows.durable import carry
 
 
 def test_limits_of_ours_are_those_of_the_programs() -> None:
     settings = Settings.model_construct(
         **{name: field.default for name, field in Settings.model_fields.items()}
     )
-    assert limits.OUTSTANDING == leaves.OUTSTANDING
-    assert limits.CONCURRENT_SIGNALS == leaves.CONCURRENT_SIGNALS
-    assert limits.PAYLOAD_BYTES == route.PAYLOAD_BYTES
-    assert limits.BATCH == consume.BATCH_MESSAGES
+    assert limits.OUTSTANDING == leaf_delivery.OUTSTANDING
+    assert limits.CONCURRENT_SIGNALS == leaf_delivery.CONCURRENT_SIGNALS
+    assert limits.PAYLOAD_BYTES == router.PAYLOAD_BYTES
+    assert limits.BATCH == topic_feeder.BATCH_MESSAGES
     assert limits.INLINE_STATE_BYTES == carry.INLINE_STATE_BYTES
     assert limits.STATE_PART_BYTES == carry.STATE_PART_BYTES
     assert limits.HISTORY_LIMIT_BYTES == carry.HISTORY_LIMIT_BYTES
     assert limits.WORK_PER_STATE == carry._WORK_PER_STATE
     assert limits.LONGEST_HISTORY == carry._LONGEST_HISTORY
     assert limits.MOST_SIGNALS == carry._MOST_SIGNALS
-    assert limits.ARCHIVE_KEYS == departing.ARCHIVE_KEYS
-    assert limits.ARCHIVE_BYTES == departing.ARCHIVE_BYTES
+    assert limits.ARCHIVE_KEYS == eviction.ARCHIVE_KEYS
+    assert limits.ARCHIVE_BYTES == eviction.ARCHIVE_BYTES
     assert settings.state_bytes == limits.STATE_BYTES
     assert settings.message_bytes == limits.MESSAGE_BYTES
     assert settings.max_cached_workflows == limits.CACHED_WORKFLOWS

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from timeline_workers.capacity.shape import Shape
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import plan
 
 EXPRESSION = (
     'duration_where(latest_event_to_state(state) == "buffer" && has_existed(state == "play")'

@@ -20,7 +20,7 @@ from tests.chaos.harness import Options, Report, run
 from tests.chaos.scenes import scenes
 from tests.chaos.stacks import TOPIC_PARTITIONS, stack_of
 from tests.chaos.staging import SceneReport, play
-from timeline_workers.process import leave
+from timeline_workers.process.exit import leave
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from temporalio.client import Client
 from tests.chaos.programs import Program
 from tests.chaos.traffic import EPOCH
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import Plan, partition_labels, worker_id, worker_name
-from workflows.ask_keys import ask_key
-from workflows.ask_worker import ask_worker
+from timeline_workers.plan.physical import Plan, partition_labels, worker_id, worker_name
+from workflows.client.ask_keys import ask_key
+from workflows.client.ask_worker import ask_worker
 
 PATIENCE = 30.0
 GRACE = 15.0

@@ -18,7 +18,9 @@ from tests.chaos.judging import Judged, Message, Place, by_key
 from tests.oracle.events import Event
 from tests.oracle.numbers import Value
 from tests.oracle.oracle import Pieces, timeline, without_events
-from timeline_workers.graph.plan import (
+from timeline_workers.language import tree
+from timeline_workers.language.parser import parse
+from timeline_workers.plan.physical import (
     NodeSpec,
     Plan,
     about,
@@ -28,11 +30,9 @@ from timeline_workers.graph.plan import (
     worker_id,
     worker_name,
 )
-from timeline_workers.language import tree
-from timeline_workers.language.parser import parse
-from workflows.ask import worker_of
-from workflows.ask_keys import Holder, ask_keys, holders
-from workflows.ask_worker import ask_worker, gather
+from workflows.client.ask import worker_of
+from workflows.client.ask_keys import Holder, ask_keys, holders
+from workflows.client.ask_worker import ask_worker, gather
 
 KEYS_AT_ONCE = 50
 INSTANTS = 30  # per bunch of keys; the spans over the whole run leave nothing out anyway

@@ -15,9 +15,9 @@ from tests.chaos.metrics import CIRR
 from tests.chaos.scene import Act, Course, Scene, SceneError, Step, few
 from tests.chaos.stacks import TOPIC
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import plan
-from workflows import ask
-from workflows.ask_keys import archives_of
+from timeline_workers.plan.physical import plan
+from workflows.client import ask
+from workflows.client.ask_keys import archives_of
 from workflows.messages import DRIVER_ID
 
 DRILL_SECONDS = 3.0

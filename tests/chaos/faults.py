@@ -20,8 +20,8 @@ from tests.chaos import by_hand
 from tests.chaos.schedule import Kill
 from tests.chaos.stacks import Stack
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import Plan
-from workflows import ask
+from timeline_workers.plan.physical import Plan
+from workflows.client import ask
 
 KINDS = ("kill", "stop", "terminate", "cancel", "reset", "forge", "expire")
 # After these, workers' counts of late and refused events need not be those of the workers beside them.

@@ -11,7 +11,7 @@ from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from tests.oracle.events import Event
-from timeline_workers.metric import Source
+from timeline_workers.metric.model import Source
 
 FIRST = -62_135_596_800_000_000  # the year 1, microseconds
 LAST = 253_402_300_799_999_999  # the end of the year 9999

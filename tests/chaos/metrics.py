@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timeline_workers.metric import Metric, Source
+from timeline_workers.metric.model import Metric, Source
 
 LATENESS, LONG_LATENESS = 60, 150  # seconds
 

@@ -24,8 +24,8 @@ from tenacity import Retrying, retry_if_exception_type, wait_fixed
 
 from tests.chaos.schedule import pace
 from tests.chaos.traffic import Message, ends, still, traffic
-from timeline_workers.process import leave
-from timeline_workers.pulsar_client import connect
+from timeline_workers.process.exit import leave
+from timeline_workers.servers.pulsar.pulsar_client import connect
 
 STEP_SECONDS = 0.01
 

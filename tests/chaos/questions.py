@@ -32,21 +32,21 @@ from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 import timeline_workers
-from feeder.retry import persist
+from feeder.delivery.retry import persist
 from tests.chaos.expected import value_at
 from tests.oracle import oracle
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
-from timeline_workers.algebra.leaves import LeafRouter, Progress
-from timeline_workers.embedded import embedded
-from timeline_workers.graph.plan import Plan, WorkerSpec, partition_of, plan
+from timeline_workers.algebra.leaf_input import LeafRouter, Progress
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
-from timeline_workers.process import leave, stop_signals
-from timeline_workers.temporal_client import connect
-from timeline_workers.wire.leaf import encode_leaf_batch
-from workflows import ask
-from workflows.start import all_workers, ensure_workers, wait_until_ready
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import Plan, WorkerSpec, partition_of, plan
+from timeline_workers.process.exit import leave, stop_signals
+from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.temporal.temporal_client import connect
+from timeline_workers.wire.leaf_batch import encode_leaf_batch
+from workflows.client import ask
+from workflows.client.start import all_workers, ensure_workers, wait_until_ready
 
 SECOND = 1_000_000
 EXPRESSION = 'duration_where(latest_event_to_state(s) == "x")'

@@ -19,9 +19,9 @@ from tests.chaos.stacks import TOPIC, Stack
 from tests.chaos.traffic import still
 from tests.chaos.verdict import Shown, Verdict, verdict
 from tests.chaos.watching import Watch, watching
-from timeline_workers.graph.plan import plan
-from timeline_workers.temporal_client import connect
-from workflows import ask
+from timeline_workers.plan.physical import plan
+from timeline_workers.servers.temporal.temporal_client import connect
+from workflows.client import ask
 
 # Everything is applied when nothing has waited for longer than this.
 CALM_SECONDS = 6.0

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pulsar
 
 from tests.chaos.judging import Message, Place
-from timeline_workers.pulsar_client import connect
+from timeline_workers.servers.pulsar.pulsar_client import connect
 
 # The embedded broker delivers again, and stops short, when a reader's queue runs full; a small one makes that
 # rare, and reading again makes up for it.

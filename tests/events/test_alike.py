@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, strategies as st
 
-from timeline_workers.events.batch import Positions
+from timeline_workers.columns.event_batch import Positions
 from timeline_workers.events.decode import Decoder
 from timeline_workers.events.rules import Decoded, Limits
-from timeline_workers.metric import ColumnSpec
+from timeline_workers.metric.model import ColumnSpec
 
 COLUMNS = {
     "state": ColumnSpec(type="string"),

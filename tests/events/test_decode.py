@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from timeline_workers.algebra.values import FLOAT, INT
-from timeline_workers.events.batch import Positions
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.columns.values import FLOAT, INT
 from timeline_workers.events.decode import Decoder, Payload
 from timeline_workers.events.rules import Decoded, Limits
-from timeline_workers.metric import ColumnSpec, Source
+from timeline_workers.metric.model import ColumnSpec, Source
 
 BIG = 2**63
 

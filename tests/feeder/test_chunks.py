@@ -6,11 +6,11 @@ import numpy as np
 import pulsar
 import pytest
 
-from feeder.gaps import Order
-from feeder.messages import place_of, shown
-from feeder.progress import WHOLE_ENTRY, Offset, gap, minor_of
-from feeder.route import Messages
-from timeline_workers.events.batch import Positions
+from feeder.message_batch import place_of, shown
+from feeder.positions import WHOLE_ENTRY, Offset, gap, minor_of
+from feeder.recovery.gaps import Order
+from feeder.routing.router import Messages
+from timeline_workers.columns.event_batch import Positions
 
 
 def positions(*offsets: Offset) -> Positions:

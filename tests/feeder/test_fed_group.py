@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from feeder.fed_group import FedGroup, Waiting, added, final, lacking, stand
-from feeder.leaves import workers_of
-from feeder.progress import SILENT, Offset, Reached
+from feeder.delivery.fed_group import FedGroup, Waiting, added, final, lacking, stand
+from feeder.delivery.leaf_delivery import workers_of
+from feeder.positions import SILENT, Offset, Reached
 from tests.feeder.test_route import group, leaf_named
-from timeline_workers.graph.plan import worker_id
+from timeline_workers.plan.physical import worker_id
 
 RISEN = Reached(SILENT.offset, 40)
 

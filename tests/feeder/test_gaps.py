@@ -9,11 +9,11 @@ import pulsar
 import pytest
 from hypothesis import given, strategies as st
 
-from feeder.gaps import TRIES, GapError, Gaps, Order
-from feeder.messages import ends_entry
-from feeder.progress import Offset, advancing, gap, minor_of
-from feeder.route import Messages
-from timeline_workers.events.batch import Positions
+from feeder.message_batch import ends_entry
+from feeder.positions import Offset, advancing, gap, minor_of
+from feeder.recovery.gaps import TRIES, GapError, Gaps, Order
+from feeder.routing.router import Messages
+from timeline_workers.columns.event_batch import Positions
 
 
 def at(ledger: int, entry: int, index: int = 0) -> Offset:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from feeder.idle import Idle
-from feeder.progress import SILENT, Offset, Reached
+from feeder.positions import SILENT, Offset, Reached
+from feeder.routing.idle import Idle
 
 MINUTE = 60_000_000
 

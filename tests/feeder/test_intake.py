@@ -9,9 +9,9 @@ from typing import cast
 import pulsar
 from hypothesis import given, strategies as st
 
-from feeder.intake import Accepted, Intake
-from feeder.messages import Stored
-from feeder.progress import ENTRY_STEP, Offset, minor_of
+from feeder.message_batch import Stored
+from feeder.positions import ENTRY_STEP, Offset, minor_of
+from feeder.source.intake import Accepted, Intake
 
 
 @dataclass

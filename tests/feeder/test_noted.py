@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from feeder.route import Messages, Router, groups_of
-from timeline_workers.algebra.leaves import Noted
-from timeline_workers.events.batch import Positions
-from timeline_workers.graph.plan import plan, workers
-from timeline_workers.metric import Metric, Source
-from timeline_workers.runtime.worker import NodeWorker
+from feeder.routing.router import Messages, Router, groups_of
+from timeline_workers.algebra.leaf_input import Noted
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan, workers
+from timeline_workers.runtime.node_worker import NodeWorker
 
 SECOND = 1_000_000
 NOW = 10**9 * SECOND

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from timeline_workers.process import OUT_OF_MEMORY
+from timeline_workers.process.exit import OUT_OF_MEMORY
 
 _FEEDER = """
 import asyncio, threading

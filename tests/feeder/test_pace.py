@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from feeder.pace import TIMES, Pace
+from feeder.delivery.pace import TIMES, Pace
 
 
 def test_the_first_batch_is_due_at_once() -> None:

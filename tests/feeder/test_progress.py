@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from feeder.progress import (
+from feeder.positions import (
     ENTRY_STEP,
     NEVER,
     SILENT,
@@ -19,8 +19,8 @@ from feeder.progress import (
     read_progress,
     resume,
 )
-from timeline_workers.algebra.leaves import Noted, Progress
-from timeline_workers.events.batch import Positions
+from timeline_workers.algebra.leaf_input import Noted, Progress
+from timeline_workers.columns.event_batch import Positions
 
 
 def positions(*places: tuple[int, int, int]) -> Positions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, strategies as st
 
-from feeder.recent import SECONDS, Recent
+from feeder.routing.recent_counts import SECONDS, Recent
 
 MESSAGE = st.tuples(st.integers(0, 300), st.sampled_from(["accepted", "ahead", "refused"]))
 BATCHES = st.lists(st.lists(MESSAGE, min_size=1, max_size=6), max_size=8)

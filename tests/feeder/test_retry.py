@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from feeder.leaves import NotApplied
-from feeder.retry import persist
+from feeder.delivery.leaf_delivery import NotApplied
+from feeder.delivery.retry import persist
 
 
 async def pauses_of(error: Exception, times: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from feeder import route as route_module
-from feeder.route import Group, Messages, Routed, Router, groups_of, progress_parcel
-from timeline_workers.algebra.leaves import LeafBatch
-from timeline_workers.events.batch import Positions
-from timeline_workers.graph.plan import partition_of, plan, worker_id
-from timeline_workers.metric import ColumnSpec, Metric, Source
-from timeline_workers.wire.leaf import decode_leaf_batch
+from feeder.routing import router as route_module
+from feeder.routing.router import Group, Messages, Routed, Router, groups_of, progress_parcel
+from timeline_workers.algebra.leaf_input import LeafBatch
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.metric.model import ColumnSpec, Metric, Source
+from timeline_workers.plan.physical import partition_of, plan, worker_id
+from timeline_workers.wire.leaf_batch import decode_leaf_batch
 
 SOURCE = Source(
     topic="events",

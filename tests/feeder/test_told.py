@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from feeder import told as told_module
-from feeder.route import Group, Messages, Router
+from feeder.routing import sent_cache as told_module
+from feeder.routing.router import Group, Messages, Router
 from tests.feeder.test_route import SOURCE, group, leaf_named, messages, metric, received, rows
-from timeline_workers.algebra.leaves import LeafBatch
-from timeline_workers.graph.plan import partition_of, plan, workers
-from timeline_workers.runtime.departing import idle_keys
-from timeline_workers.runtime.worker import NodeWorker
-from timeline_workers.wire.leaf import decode_leaf_batch
+from timeline_workers.algebra.leaf_input import LeafBatch
+from timeline_workers.plan.physical import partition_of, plan, workers
+from timeline_workers.runtime.eviction import idle_keys
+from timeline_workers.runtime.node_worker import NodeWorker
+from timeline_workers.wire.leaf_batch import decode_leaf_batch
 
 EXISTED = metric(expression="has_existed(size > 5)")
 EVENTS = st.lists(

@@ -7,16 +7,16 @@ from typing import cast
 
 import pytest
 
-from feeder.backfill import Backfill
-from feeder.continuity import Continuity
-from feeder.fed_group import FedGroup
-from feeder.gaps import Gaps
-from feeder.history import History
-from feeder.leaves import Leaves, workers_of
-from feeder.progress import SILENT, Offset, Reached
-from feeder.report import Counts
-from feeder.silence import Progresses, Silence
-from feeder.takeover import Takeover
+from feeder.delivery.fed_group import FedGroup
+from feeder.delivery.leaf_delivery import Leaves, workers_of
+from feeder.positions import SILENT, Offset, Reached
+from feeder.recovery.backfill import Backfill
+from feeder.recovery.continuity import Continuity
+from feeder.recovery.gaps import Gaps
+from feeder.recovery.takeover import Takeover
+from feeder.reporting import Counts
+from feeder.routing.silence import Progresses, Silence
+from feeder.source.topic_history import History
 from tests.feeder.test_route import group
 
 Place = Offset | None

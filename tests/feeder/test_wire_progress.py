@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from timeline_workers.algebra.leaves import LeafBatch, Noted, Progress
+from timeline_workers.algebra.leaf_input import LeafBatch, Noted, Progress
+from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import StateError
-from timeline_workers.events.batch import Positions
-from timeline_workers.wire.leaf import (
+from timeline_workers.wire.leaf_batch import (
     decode_leaf_batch,
     encode_leaf_batch,
     pack_noted,
@@ -19,7 +19,7 @@ from timeline_workers.wire.leaf import (
     unpack_noted,
     unpack_progress,
 )
-from timeline_workers.wire.progress import later, least
+from timeline_workers.wire.source_progress import later, least
 
 COUNT = st.integers(0, 9)
 NOTED = st.builds(Noted, COUNT, COUNT, COUNT, COUNT, COUNT, st.text(max_size=9), st.text(max_size=9))

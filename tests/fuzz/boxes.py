@@ -7,9 +7,9 @@ from random import Random
 
 from tests.fuzz import mutate
 from tests.fuzz.findings import Finding, Report, judged
-from timeline_workers.credentials import parse_keys
-from timeline_workers.encryption import Keyring
 from timeline_workers.errors import CodecError
+from timeline_workers.servers.temporal.encryption import Keyring
+from timeline_workers.settings.credentials import parse_keys
 
 _RING = Keyring(parse_keys("k1:" + "A" * 43 + "= k2:" + "B" * 42 + "A="))
 

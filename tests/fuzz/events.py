@@ -13,11 +13,11 @@ import numpy as np
 
 from tests.fuzz import mutate
 from tests.fuzz.findings import FOUND, Finding, Report, judged
+from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import EventError
-from timeline_workers.events.batch import Positions
 from timeline_workers.events.decode import Decoder
 from timeline_workers.events.times import to_microseconds
-from timeline_workers.metric import ColumnSpec
+from timeline_workers.metric.model import ColumnSpec
 
 REASONS = frozenset(
     {

@@ -12,7 +12,7 @@ from tests.fuzz.findings import Finding, Report, judged
 from timeline_workers.errors import ExpressionError
 from timeline_workers.language.canonical import canonical, to_text
 from timeline_workers.language.check import check
-from timeline_workers.language.lexical import FUNCTIONS
+from timeline_workers.language.lexicon import FUNCTIONS
 from timeline_workers.language.parser import parse
 
 WORDS = (

@@ -25,16 +25,16 @@ from tests.fuzz import mutate
 from tests.fuzz.findings import Finding, Report, judged
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
-from timeline_workers.algebra.leaves import LeafRouter, Progress
+from timeline_workers.algebra.leaf_input import LeafRouter, Progress
 from timeline_workers.errors import StateError
-from timeline_workers.graph.plan import WorkerSpec, global_workers, plan, workers
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
-from timeline_workers.runtime.worker import NodeWorker
-from timeline_workers.wire.edges import open_message
-from timeline_workers.wire.leaf import decode_leaf_batch, encode_leaf_batch
-from timeline_workers.wire.packing import pack, pack_timeline
-from workflows import inbox
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import WorkerSpec, global_workers, plan, workers
+from timeline_workers.runtime.node_worker import NodeWorker
+from timeline_workers.wire.edge_messages import open_message
+from timeline_workers.wire.encoding import pack, pack_timeline
+from timeline_workers.wire.leaf_batch import decode_leaf_batch, encode_leaf_batch
+from workflows.durable import inbox
 
 _EXPRESSIONS = (
     'duration_where(latest_event_to_state(state) == "play" && !has_existed_within(state == "seek", 5s))',

@@ -15,10 +15,10 @@ from tests.graph.test_plan import CIRR, metric
 from tests.language.strategies import expressions
 from timeline_workers.cli.graph import graph
 from timeline_workers.errors import ExpressionError, MetricError
-from timeline_workers.graph.draw import to_dot, to_mermaid, to_svg, to_tree, worker_names
-from timeline_workers.graph.plan import Plan, plan
 from timeline_workers.language import tree as t
 from timeline_workers.language.canonical import to_text
+from timeline_workers.plan.drawing import to_dot, to_mermaid, to_svg, to_tree, worker_names
+from timeline_workers.plan.physical import Plan, plan
 
 AWKWARD = r"""has_existed(`<b>"&%s|{x}\n` == "a\\\"]; end --> \u0000 😀")"""
 SVG = "{http://www.w3.org/2000/svg}"

@@ -9,9 +9,12 @@ from hypothesis import given
 
 from tests.graph.test_plan import metric
 from tests.language.strategies import expressions
-from timeline_workers.algebra.fused import FusedNode, derived_of
+from timeline_workers.algebra.nodes.fused import FusedNode, derived_of
 from timeline_workers.errors import ExpressionError, MetricError
-from timeline_workers.graph.plan import (
+from timeline_workers.language import tree as t
+from timeline_workers.language.canonical import canonical, to_text
+from timeline_workers.language.parser import parse
+from timeline_workers.plan.physical import (
     MAX_WORKERS,
     Plan,
     about,
@@ -24,9 +27,6 @@ from timeline_workers.graph.plan import (
     worker_name,
     workers,
 )
-from timeline_workers.language import tree as t
-from timeline_workers.language.canonical import canonical, to_text
-from timeline_workers.language.parser import parse
 
 TWICE = """duration_where(latest_event_to_state(s) == "x")
     - duration_where(latest_event_to_state(s) == "x" && has_existed(b))"""

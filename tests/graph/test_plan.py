@@ -11,7 +11,11 @@ from hypothesis import given, strategies as st
 
 from tests.language.strategies import expressions
 from timeline_workers.errors import ExpressionError, MetricError
-from timeline_workers.graph.plan import (
+from timeline_workers.language import tree as t
+from timeline_workers.language.canonical import canonical, to_text
+from timeline_workers.language.parser import parse
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import (
     Plan,
     global_workers,
     leaf_predicate,
@@ -21,10 +25,6 @@ from timeline_workers.graph.plan import (
     worker_id,
     workers,
 )
-from timeline_workers.language import tree as t
-from timeline_workers.language.canonical import canonical, to_text
-from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
 
 CIRR = """duration_where(latest_event_to_state(playerStateChange) == "buffer"
   && has_existed(playerStateChange == "play") && !has_existed_within(userAction == "seek", 5s))"""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from timeline_workers.graph.plan import Plan, plan
-from timeline_workers.graph.sharing import differences, shared, sharing
-from timeline_workers.metric import Metric
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import Plan, plan
+from timeline_workers.plan.sharing import differences, shared, sharing
 
 ON = 'duration_where(latest_event_to_state(status) == "on")'
 COLUMNS = {"status": "string", "power": "float"}

@@ -8,9 +8,9 @@ from typing import Any
 from temporalio.client import Client
 
 import timeline_workers
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric
-from workflows import ask
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import plan
+from workflows.client import ask
 
 Question = tuple[str, dict[str, Any]]
 

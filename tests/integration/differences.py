@@ -22,8 +22,8 @@ from time import monotonic
 import pulsar
 
 from deploy.pulsar_standalone import standalone
-from timeline_workers.embedded import embedded
-from timeline_workers.pulsar_client import connect
+from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.pulsar.pulsar_client import connect
 
 FAILOVER, SHARED = pulsar.ConsumerType.Failover, pulsar.ConsumerType.Shared
 QUIET_MS = 1_500

@@ -21,12 +21,12 @@ from deploy.pulsar_standalone import Broker
 from producer.event import Event
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of
-from timeline_workers.embedded import PATIENCE_SECONDS, Addresses, embedded
-from timeline_workers.graph.plan import partition_labels, plan, worker_id
-from timeline_workers.metric import Metric
-from timeline_workers.pulsar_client import connect as connect_pulsar
-from timeline_workers.supervisor import Supervisor
-from timeline_workers.temporal_client import connect
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import partition_labels, plan, worker_id
+from timeline_workers.process.supervisor import Supervisor
+from timeline_workers.servers.embedded.servers import PATIENCE_SECONDS, Addresses, embedded
+from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
+from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.messages import DRIVER_ID, DriverInput, DriverResult
 
 DEADLINE = 60.0
@@ -128,7 +128,7 @@ class Stack:
         await eventually(check)
 
     async def ask(self, metric: Metric, key: str, question: str, details: Mapping[str, Any]) -> Any:
-        from timeline_workers.graph.plan import partition_of
+        from timeline_workers.plan.physical import partition_of
 
         worker = worker_id(plan(metric).result.name, partition_of(key, metric.source))
         client = await self.temporal()

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.pulsar_standalone import Broker
 from tests.integration.stack import Stack, event, running_stack
-from timeline_workers.metric import Metric, Source
+from timeline_workers.metric.model import Metric, Source
 
 pytestmark = pytest.mark.integration
 

@@ -20,9 +20,15 @@ from tests.integration.stack import Stack, event, eventually, running_stack
 from timeline_workers.cli.dev import environment_of
 from timeline_workers.cli.main import build
 from timeline_workers.errors import QuestionError, TimelineError
-from timeline_workers.metric import Metric, Source
-from timeline_workers.pulsar_client import connect
-from timeline_workers.pulsar_letters import REPLAY, REPLAY_OF, ReplayError, read_letters, replaying
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.servers.pulsar.dead_letters import (
+    REPLAY,
+    REPLAY_OF,
+    ReplayError,
+    read_letters,
+    replaying,
+)
+from timeline_workers.servers.pulsar.pulsar_client import connect
 
 pytestmark = pytest.mark.integration
 
@@ -228,7 +234,7 @@ def test_letters_stay_where_a_broker_keeps_nothing_by_itself(stack: Stack) -> No
     """On a broker with the default retention, a topic that nobody subscribes to is emptied; letters stay."""
     if stack.broker is None:
         pytest.skip("the embedded broker keeps everything")
-    from feeder.deadletter import DeadLetter, DeadLetters
+    from feeder.source.dead_letter_topic import DeadLetter, DeadLetters
 
     broker = stack.broker
     broker.admin("PUT", "namespaces/public/forgetful")

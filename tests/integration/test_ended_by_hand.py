@@ -14,10 +14,10 @@ import pytest
 from tests.integration.answers import answers, evaluated
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.workflows.cluster import end_by_hand
-from timeline_workers.graph.plan import partition_of, plan, workers
-from timeline_workers.metric import Metric, Source
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import partition_of, plan, workers
+from workflows.client.start import all_workers, ensure_workers
 from workflows.messages import CATALOG_ID
-from workflows.start import all_workers, ensure_workers
 
 pytestmark = pytest.mark.integration
 

@@ -18,10 +18,10 @@ import pytest
 from deploy.pulsar_standalone import Broker
 from tests.integration.bad_events import AHEAD, BAD, COLUMNS, GOOD
 from tests.integration.stack import Stack, event, eventually, running_stack
-from timeline_workers.graph.plan import partition_labels, plan, worker_id
-from timeline_workers.metric import Metric, Source
-from timeline_workers.pulsar_client import connect as connect_pulsar
-from workflows import ask
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import partition_labels, plan, worker_id
+from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
+from workflows.client import ask
 
 pytestmark = pytest.mark.integration
 

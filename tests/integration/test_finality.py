@@ -11,8 +11,8 @@ import pytest
 from deploy.pulsar_standalone import Broker
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.integration.test_every_event import Place, letters, publish
-from timeline_workers.graph.plan import partition_labels, plan, worker_id
-from timeline_workers.metric import Metric, Source
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import partition_labels, plan, worker_id
 
 pytestmark = pytest.mark.integration
 

@@ -12,11 +12,11 @@ import pytest
 
 from tests.integration.stack import DEADLINE, Stack, event, eventually, running_stack
 from timeline_workers.cli.overview import overview
-from timeline_workers.embedded import BROKER
-from timeline_workers.incarnation import Mark
-from timeline_workers.metric import Metric, Source
-from timeline_workers.pulsar_backlog import first_waiting
-from workflows.conditions import metric_health
+from timeline_workers.events.incarnation import Mark
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.servers.embedded.servers import BROKER
+from timeline_workers.servers.pulsar.backlog import first_waiting
+from workflows.client.conditions import metric_health
 
 pytestmark = pytest.mark.integration
 

@@ -24,14 +24,14 @@ from tests.workflows.cluster import (
 )
 from timeline_workers.cli.overview import overview
 from timeline_workers.errors import TimelineError
-from timeline_workers.graph.plan import WorkerSpec, plan
-from timeline_workers.metric import Metric, Source
-from timeline_workers.wire.packing import pack as pack_message
-from workflows import ask, health
-from workflows.conditions import feeding
-from workflows.inbox import pack
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import WorkerSpec, plan
+from timeline_workers.wire.encoding import pack as pack_message
+from workflows.client import ask, worker_health
+from workflows.client.conditions import feeding
+from workflows.client.start import all_workers
+from workflows.durable.inbox import pack
 from workflows.messages import CarriedState, ProcessorInput
-from workflows.start import all_workers
 
 pytestmark = pytest.mark.integration
 
@@ -121,7 +121,7 @@ async def test_a_worker_that_has_ended_and_an_edge_to_it_are_seen() -> None:
         await feed(client, BUFFERING, events)
 
         async def look() -> Row:
-            return (await health.examine(client, [child.worker_id]))[0].model_dump()
+            return (await worker_health.examine(client, [child.worker_id]))[0].model_dump()
 
         found = await until(look, lambda found: found["state"] == "failing")
         assert f"edge to {result.worker_id} gone" in found["cause"]
@@ -138,20 +138,23 @@ def test_what_a_worker_says_of_itself_is_judged() -> None:
         "paused": None, "edges": [], "inputs": [], "refused": 0, "last_refusal": None, "ready": True,
         "archive_error": None, "archives_lost": [], "state": {},
     }  # fmt: skip
-    assert health.judge(well) == ("ok", None)
-    assert health.judge({**well, "paused": "too large"}) == ("paused", "too large")
-    assert health.judge({**well, "refused": 2, "last_refusal": "nonsense"}) == (
+    assert worker_health.judge(well) == ("ok", None)
+    assert worker_health.judge({**well, "paused": "too large"}) == ("paused", "too large")
+    assert worker_health.judge({**well, "refused": 2, "last_refusal": "nonsense"}) == (
         "failing",
         "2 payloads refused; the last: nonsense",
     )
     waiting = {"worker": "w.p0", "subscribed": False, "last_error": None}
-    assert health.judge({**well, "ready": False, "inputs": [waiting]}) == (
+    assert worker_health.judge({**well, "ready": False, "inputs": [waiting]}) == (
         "subscribing",
         "subscribing to w.p0",
     )
     failing = {**waiting, "last_error": "not there"}
-    assert health.judge({**well, "inputs": [failing]}) == ("failing", "not subscribed to w.p0: not there")
-    assert health.judge({**well, "archives_lost": ["w.archive-0"]})[0] == "failing"
+    assert worker_health.judge({**well, "inputs": [failing]}) == (
+        "failing",
+        "not subscribed to w.p0: not there",
+    )
+    assert worker_health.judge({**well, "archives_lost": ["w.archive-0"]})[0] == "failing"
 
 
 SOURCE = {"topic": "health", "key": "id", "time": "t", "columns": {"state": "string"}}

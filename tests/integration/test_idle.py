@@ -11,7 +11,7 @@ from deploy.pulsar_standalone import Broker
 from tests.integration.stack import Stack, eventually, running_stack
 from tests.integration.test_every_event import Place, letters
 from tests.integration.test_finality import LATENESS, SECOND, metric, send, states
-from timeline_workers.metric import Metric
+from timeline_workers.metric.model import Metric
 
 pytestmark = pytest.mark.integration
 

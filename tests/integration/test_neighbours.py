@@ -12,9 +12,9 @@ import yaml
 
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.test_docs import blocks, commands
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric
-from workflows import ask
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import plan
+from workflows.client import ask
 
 pytestmark = pytest.mark.integration
 

@@ -9,11 +9,11 @@ import pulsar
 import pytest
 
 from deploy.pulsar_standalone import Broker
-from feeder.past import Past
-from feeder.progress import Offset
+from feeder.positions import Offset
+from feeder.source.past import Past
 from tests.integration.stack import Stack, running_stack
 from tests.integration.test_every_event import publish
-from timeline_workers.pulsar_client import connect
+from timeline_workers.servers.pulsar.pulsar_client import connect
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ import pytest
 from deploy.pulsar_standalone import Broker
 from tests.integration.stack import Stack, event, running_stack
 from tests.integration.test_every_event import Place, counting, counts, fed, last_of, letters
-from timeline_workers.pulsar_client import connect as connect_pulsar
+from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
 
 pytestmark = pytest.mark.integration
 

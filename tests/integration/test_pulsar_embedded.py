@@ -16,10 +16,15 @@ import pytest
 from producer.send import to_pulsar
 from tests.integration.listening import LOOPBACK, listening
 from tests.integration.stack import event
-from timeline_workers import embedded as embedded_module
-from timeline_workers.embedded import EmbeddedError, embedded, require_running, running_addresses
 from timeline_workers.errors import ConnectionFailedError
-from timeline_workers.pulsar_client import check_broker, connect
+from timeline_workers.servers.embedded import servers as embedded_module
+from timeline_workers.servers.embedded.servers import (
+    EmbeddedError,
+    embedded,
+    require_running,
+    running_addresses,
+)
+from timeline_workers.servers.pulsar.pulsar_client import check_broker, connect
 
 pytestmark = pytest.mark.integration
 

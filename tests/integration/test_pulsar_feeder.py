@@ -17,7 +17,7 @@ from producer.event import Event
 from producer.generate_worked_example import worked_example
 from tests.integration.stack import Stack, event, eventually, running_stack
 from timeline_workers import evaluate
-from timeline_workers.metric import Metric, Source, load_metric
+from timeline_workers.metric.model import Metric, Source, load_metric
 
 pytestmark = pytest.mark.integration
 
@@ -165,7 +165,7 @@ async def test_the_same_events_are_late_after_a_restart_as_without_one(stack: St
 
 
 async def test_a_deleted_metric_is_fed_no_more_and_its_workers_stay_away(stack: Stack) -> None:
-    from workflows import ask
+    from workflows.client import ask
 
     gone = metric("gone", "gone-topic")
     await stack.apply(gone)

@@ -9,8 +9,8 @@ import pytest
 from deploy.pulsar_standalone import Broker
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.integration.test_every_event import Place, counting, counts, fed, last_of, letters, publish
-from timeline_workers.graph.plan import partition_labels, plan, worker_id
-from workflows import ask
+from timeline_workers.plan.physical import partition_labels, plan, worker_id
+from workflows.client import ask
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,7 @@ import pytest
 from deploy.pulsar_archive import VERSION, PulsarUnavailableError, distribution, java
 from deploy.pulsar_standalone import Broker, BrokerError, standalone
 from tests.integration.listening import LOOPBACK, listening
-from timeline_workers.pulsar_client import connect
+from timeline_workers.servers.pulsar.pulsar_client import connect
 
 pytestmark = pytest.mark.integration
 

@@ -13,10 +13,10 @@ import pulsar
 import pytest
 
 from deploy.pulsar_standalone import Broker
-from feeder.consume import SUBSCRIPTION
+from feeder.topic_feeder import SUBSCRIPTION
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.integration.test_every_event import Place, counting, counts, fed, last_of, letters, publish
-from timeline_workers.pulsar_client import connect as connect_pulsar
+from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
 
 pytestmark = pytest.mark.integration
 

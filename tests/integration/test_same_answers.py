@@ -15,7 +15,7 @@ from temporalio.client import Client
 from tests.integration.answers import Question, answers, evaluated
 from tests.oracle.events import Event
 from tests.workflows.cluster import CIRR, apply, cluster, feed, until_everything_arrived
-from timeline_workers.metric import Metric, Source
+from timeline_workers.metric.model import Metric, Source
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,7 @@ from deploy.pulsar_standalone import Broker
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.integration.test_every_event import Place, counting, counts, fed, last_of, letters, publish
 from tests.integration.test_real_pulsar_feeders import active
-from timeline_workers.metric import Metric
+from timeline_workers.metric.model import Metric
 
 pytestmark = pytest.mark.integration
 

@@ -21,11 +21,11 @@ from deploy.pulsar_standalone import Broker, BrokerError, standalone
 from tests.integration.conftest import PULSAR
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.integration.test_every_event import Place, counting, counts, publish
-from timeline_workers.embedded import _accepts, _choose_ports, _pulsar_command
-from timeline_workers.embedded_guard import guarded
-from timeline_workers.graph.plan import plan, worker_id
-from timeline_workers.metric import Metric
-from workflows.conditions import metric_health
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import plan, worker_id
+from timeline_workers.process.guard import guarded
+from timeline_workers.servers.embedded.servers import _accepts, _choose_ports, _pulsar_command
+from workflows.client.conditions import metric_health
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ from timeline_workers.language import tree as t
 from timeline_workers.language.check import check
 from timeline_workers.language.kinds import Kind
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import ColumnType
+from timeline_workers.metric.model import ColumnType
 
 from .strategies import expressions
 

@@ -10,9 +10,9 @@ import numpy as np
 from tests.oracle.events import Event, Key
 from tests.oracle.numbers import INT64_MAX, SECOND
 from tests.oracle.oracle import Piece, Pieces
-from timeline_workers.algebra.timelines import Timeline
-from timeline_workers.algebra.values import Flags, Linear, Tagged
-from timeline_workers.events.batch import EventBatch, Positions
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.event_batch import EventBatch, Positions
+from timeline_workers.columns.values import Flags, Linear, Tagged
 
 
 def batch_of(events: Sequence[Event]) -> EventBatch:

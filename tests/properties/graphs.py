@@ -8,13 +8,13 @@ import numpy as np
 
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
-from timeline_workers.algebra import columns
-from timeline_workers.algebra.keytable import Key
-from timeline_workers.algebra.leaves import LeafRouter
-from timeline_workers.algebra.nodes import DerivedNode, EventNode
+from timeline_workers.algebra.leaf_input import LeafRouter
+from timeline_workers.algebra.nodes.node import DerivedNode, EventNode
 from timeline_workers.algebra.operators import inputs_of, is_leaf
-from timeline_workers.algebra.revisions import Revision
-from timeline_workers.algebra.values import Int64
+from timeline_workers.algebra.timeline.revisions import Revision
+from timeline_workers.columns import operations
+from timeline_workers.columns.key_table import Key
+from timeline_workers.columns.values import Int64
 
 
 class Graph:
@@ -50,5 +50,5 @@ def _renumbered(revision: Revision, numbers: Int64) -> Revision:
     suffix = revision.suffix
     rows = np.concatenate([np.arange(suffix.offsets[i], suffix.offsets[i + 1]) for i in order] or [order])
     offsets = np.concatenate([[0], np.cumsum(np.diff(suffix.offsets)[order])]).astype(np.int64)
-    values = columns.take(suffix.values, rows)
+    values = operations.take(suffix.values, rows)
     return Revision(numbers[order], revision.froms[order], type(suffix)(offsets, suffix.starts[rows], values))

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from feeder.route import Group, Messages, Router, groups_of, progress_parcel
+from feeder.routing.router import Group, Messages, Router, groups_of, progress_parcel
 from tests.chaos import expected
 from tests.oracle.events import Event, of_key
 from tests.oracle.oracle import timeline
+from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import UnknownNameError
-from timeline_workers.events.batch import Positions
-from timeline_workers.graph.plan import Plan, WorkerSpec, plan, worker_id, workers
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import ColumnSpec, Metric, Source
-from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.metric.model import ColumnSpec, Metric, Source
+from timeline_workers.plan.physical import Plan, WorkerSpec, plan, worker_id, workers
+from timeline_workers.runtime.node_worker import NodeWorker
 
 SECOND = 1_000_000
 RANGE = {"start": -10 * SECOND, "end": 100 * SECOND}

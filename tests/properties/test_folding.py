@@ -13,7 +13,7 @@ from tests.oracle.events import Event, keys_of
 from tests.properties import strategies as some
 from tests.properties.batches import pieces_of, shown, within_time
 from tests.properties.graphs import Graph
-from timeline_workers.algebra.nodes import EventNode
+from timeline_workers.algebra.nodes.node import EventNode
 from timeline_workers.language import tree
 
 

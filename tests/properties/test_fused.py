@@ -13,14 +13,14 @@ from tests.oracle.events import Event
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.properties.graphs import _renumbered
-from timeline_workers.algebra.engine import Evaluation
-from timeline_workers.algebra.fused import FusedNode, derived_of
-from timeline_workers.algebra.leaves import LeafRouter
-from timeline_workers.algebra.nodes import EventNode
+from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.leaf_input import LeafRouter
+from timeline_workers.algebra.nodes.fused import FusedNode, derived_of
+from timeline_workers.algebra.nodes.node import EventNode
 from timeline_workers.algebra.operators import inputs_of, is_leaf
 from timeline_workers.errors import StateError
 from timeline_workers.language.parser import parse
-from timeline_workers.wire.keyrows import pack_rows, unpack_fused_rows
+from timeline_workers.wire.key_state import pack_rows, unpack_fused_rows
 
 
 class _Fed:

@@ -12,8 +12,8 @@ from tests.oracle.events import Event, keys_of
 from tests.properties import strategies as some
 from tests.properties.batches import pieces_of, shown, within_time
 from tests.properties.graphs import Graph
-from timeline_workers.algebra import columns
-from timeline_workers.algebra.keyrows import DerivedRows, LeafRows
+from timeline_workers.algebra.nodes.key_rows import DerivedRows, LeafRows
+from timeline_workers.columns import operations
 
 
 def _leave_and_come_back(node: Any, data: st.DataObject) -> None:
@@ -39,7 +39,7 @@ def _one(rows: Any, place: int) -> Any:
     if isinstance(rows, LeafRows):
         log = rows.log
         low, high = int(log.offsets[place]), int(log.offsets[place + 1])
-        values = None if log.values is None else columns.take(log.values, np.arange(low, high))
+        values = None if log.values is None else operations.take(log.values, np.arange(low, high))
         one = type(log)(
             np.array([0, high - low]), log.times[low:high], log.positions.take(np.arange(low, high)), values
         )
@@ -50,7 +50,7 @@ def _one(rows: Any, place: int) -> Any:
 
 def _key(timeline: Any, place: int) -> Any:
     low, high = int(timeline.offsets[place]), int(timeline.offsets[place + 1])
-    part = columns.take(timeline.values, np.arange(low, high))
+    part = operations.take(timeline.values, np.arange(low, high))
     return type(timeline)(np.array([0, high - low]), timeline.starts[low:high], part)
 
 

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from timeline_workers.algebra.leaves import LeafRouter, Progress
-from timeline_workers.events.batch import EventBatch
-from timeline_workers.graph.plan import (
+from timeline_workers.algebra.leaf_input import LeafRouter, Progress
+from timeline_workers.columns.event_batch import EventBatch
+from timeline_workers.language.parser import parse
+from timeline_workers.plan.physical import (
     Plan,
     WorkerSpec,
     global_workers,
@@ -22,9 +23,8 @@ from timeline_workers.graph.plan import (
     partition_of,
     workers,
 )
-from timeline_workers.language.parser import parse
-from timeline_workers.runtime.worker import NodeWorker
-from timeline_workers.wire.leaf import encode_leaf_batch
+from timeline_workers.runtime.node_worker import NodeWorker
+from timeline_workers.wire.leaf_batch import encode_leaf_batch
 
 Choose = Callable[[int], int]
 

@@ -13,17 +13,17 @@ from hypothesis import given, settings, strategies as st
 
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
-from timeline_workers.algebra.keytable import Key
-from timeline_workers.algebra.leaves import LeafRouter, Progress
+from timeline_workers.algebra.leaf_input import LeafRouter, Progress
+from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import QuestionError, StateError, UnknownNameError
-from timeline_workers.graph.plan import WorkerSpec, plan, workers
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
-from timeline_workers.runtime import departing
-from timeline_workers.runtime.archive import Archive, fingerprint
-from timeline_workers.runtime.segment import pack_segment, unpack_segment
-from timeline_workers.runtime.worker import NodeWorker
-from timeline_workers.wire.leaf import encode_leaf_batch
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import WorkerSpec, plan, workers
+from timeline_workers.runtime import eviction
+from timeline_workers.runtime.archive_segment import pack_segment, unpack_segment
+from timeline_workers.runtime.key_archive import Archive, fingerprint
+from timeline_workers.runtime.node_worker import NodeWorker
+from timeline_workers.wire.leaf_batch import encode_leaf_batch
 
 
 def _spec(key_ttl: int | None = 1) -> WorkerSpec:
@@ -43,8 +43,8 @@ def _feed(worker: NodeWorker, rows: Sequence[tuple[Any, int, str]], mark: int, s
 def _left(rows: Sequence[tuple[Any, int, str]], mark: int = 1_000) -> tuple[NodeWorker, list[bytes]]:
     worker = NodeWorker(_spec())
     _feed(worker, rows, mark, 0)
-    departure = departing.depart(worker, "life")
-    departing.leave(worker, departure)
+    departure = eviction.depart(worker, "life")
+    eviction.leave(worker, departure)
     return worker, departure.segments
 
 
@@ -104,7 +104,7 @@ def test_the_newest_of_each_key_counts_however_segments_arrive(data: st.DataObje
         named = data.draw(st.lists(st.sampled_from(keys), min_size=1, unique=True))
         worker = NodeWorker(_spec())
         _feed(worker, [(key, time, f"at {stamp}") for key in named], 1_000, 0)
-        (segment,) = departing.depart(worker, "life").segments
+        (segment,) = eviction.depart(worker, "life").segments
         told.append((stamp, named, pack_segment(replace(unpack_segment(segment), stamp=stamp))))
     # Stamps that are equal come of the same work, and say the same.
     told = list({stamp: entry for entry in told for stamp in [entry[0]]}.values())
@@ -125,7 +125,7 @@ def test_the_newest_of_each_key_counts_however_segments_arrive(data: st.DataObje
         assert archive.value_at({"key": key, "at": 50})["value"] == f"at {best}"  # type: ignore[call-overload]
         back = NodeWorker(_spec())
         segments, rest = archive.recall([key], "life", 1)
-        assert (departing.recall(back, segments, "life"), rest) == (1, [])
+        assert (eviction.recall(back, segments, "life"), rest) == (1, [])
         assert back.value_at({"key": key, "at": 50})["value"] == f"at {best}"  # type: ignore[call-overload]
     assert archive.status()["segments"] <= len(told)
 
@@ -158,7 +158,7 @@ def test_what_is_called_back_fits_the_reply() -> None:
         found, names = archive.recall(names, "life", 1_000)
         assert found
         assert len(found) == 1 or sum(map(len, found)) <= 1_000
-        departing.recall(worker, found, "life")
+        eviction.recall(worker, found, "life")
         rounds += 1
     assert rounds > 3
     assert sorted(worker.node.keys.names, key=str) == sorted((name for name, _, _ in rows), key=str)
@@ -185,9 +185,9 @@ def test_damaged_segments_are_refused_and_change_nothing(cut: int) -> None:
         with pytest.raises(StateError):
             archive.add(wrong)
         with pytest.raises(StateError):
-            departing.recall(worker, [wrong], "life")
+            eviction.recall(worker, [wrong], "life")
     with pytest.raises(StateError):
-        departing.recall(worker, [segment], "another life")
+        eviction.recall(worker, [segment], "another life")
     with pytest.raises(StateError):
         Archive.restore(worker.spec, [])
     assert len(archive) == 1
@@ -199,15 +199,15 @@ def test_keys_stay_until_they_may_leave() -> None:
     worker = NodeWorker(_spec(100))
     worker.subscribe("parent", "1")
     _feed(worker, [("a", 10, "x")], 110, 0)
-    assert not len(departing.idle_keys(worker))
-    assert list(departing.idle_keys(worker, gone=["parent"])) == []
+    assert not len(eviction.idle_keys(worker))
+    assert list(eviction.idle_keys(worker, gone=["parent"])) == []
     _feed(worker, [], 111, 10)
-    assert list(departing.idle_keys(worker, gone=["parent"])) == [0]
-    assert not len(departing.idle_keys(worker))
+    assert list(eviction.idle_keys(worker, gone=["parent"])) == [0]
+    assert not len(eviction.idle_keys(worker))
     worker.outgoing("parent", 1_000)
-    assert not len(departing.idle_keys(worker))
+    assert not len(eviction.idle_keys(worker))
     worker.delivered("parent")
-    assert list(departing.idle_keys(worker)) == [0]
+    assert list(eviction.idle_keys(worker)) == [0]
     never = NodeWorker(_spec(None))
     _feed(never, [("a", 10, "x")], 10**9, 0)
-    assert not len(departing.idle_keys(never))
+    assert not len(eviction.idle_keys(never))

@@ -15,16 +15,16 @@ from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
 from tests.runtime.test_folding import feeds
-from timeline_workers.algebra.anynode import everything
-from timeline_workers.algebra.keyrows import AggregateRows, DerivedRows, LeafRows
-from timeline_workers.algebra.leaves import Progress
+from timeline_workers.algebra.leaf_input import Progress
+from timeline_workers.algebra.nodes.any_node import everything
+from timeline_workers.algebra.nodes.key_rows import AggregateRows, DerivedRows, LeafRows
 from timeline_workers.errors import ExpressionError, StateError
-from timeline_workers.graph.plan import WorkerSpec, plan
 from timeline_workers.language.canonical import to_text
-from timeline_workers.metric import Metric, Source
-from timeline_workers.runtime.worker import NodeWorker
-from timeline_workers.wire.edges import open_message
-from timeline_workers.wire.packing import pack, unpack
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import WorkerSpec, plan
+from timeline_workers.runtime.node_worker import NodeWorker
+from timeline_workers.wire.edge_messages import open_message
+from timeline_workers.wire.encoding import pack, unpack
 
 STATES = Path(__file__).parent / "states"
 

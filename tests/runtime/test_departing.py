@@ -13,18 +13,18 @@ from tests.oracle.events import Event
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Choose, Network
-from timeline_workers.algebra.aggregate import AggregateNode
-from timeline_workers.algebra.engine import Evaluation
-from timeline_workers.algebra.leaves import Progress
+from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.leaf_input import Progress
+from timeline_workers.algebra.nodes.aggregate import AggregateNode
+from timeline_workers.answers.reader import Reader
 from timeline_workers.errors import ExpressionError, QuestionError, UnknownNameError
-from timeline_workers.graph.plan import Plan, partition_of, plan
 from timeline_workers.language.canonical import to_text
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
-from timeline_workers.questions import Reader
-from timeline_workers.runtime import departing
-from timeline_workers.runtime.archive import Archive
-from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import Plan, partition_of, plan
+from timeline_workers.runtime import eviction
+from timeline_workers.runtime.key_archive import Archive
+from timeline_workers.runtime.node_worker import NodeWorker
 
 
 def _metric(
@@ -69,19 +69,19 @@ class Departures(Network):
         self.workers[name] = NodeWorker.restore(self.specs[name], self.committed[name])
         for method, arguments in self.since[name]:
             if method == "recall":
-                departing.recall(self.workers[name], *arguments)
+                eviction.recall(self.workers[name], *arguments)
             else:
                 getattr(self.workers[name], method)(*arguments)
 
     def _call_back(self, name: str, method: str, arguments: tuple[Any, ...]) -> None:
         if method not in ("ingest", "receive") or isinstance(self.workers[name].node, AggregateNode):
             return
-        names = departing.unknown(self.workers[name], arguments)
+        names = eviction.unknown(self.workers[name], arguments)
         for archive in reversed(self.archives[name]):
             rest = names
             while rest:
                 segments, rest = archive.recall(rest, "life", 1 + self.choose(2) * 10_000)
-                self.returned += departing.recall(self.workers[name], segments, "life")
+                self.returned += eviction.recall(self.workers[name], segments, "life")
                 # What an archive has said is recorded before anything follows from it.
                 self.since[name].append(("recall", (segments, "life")))
             names = [n for n in names if n not in self.workers[name].node.keys.index]
@@ -93,7 +93,7 @@ class Departures(Network):
             return
         if self.choose(2):
             worker.fold()
-        departure = departing.depart(worker, "life")
+        departure = eviction.depart(worker, "life")
         if len(departure.keys):
             # Which archive is decided by what was committed before, so that a lost attempt chose the same.
             if not self.archives[name] or len(self.archives[name][-1]) > 1:
@@ -106,7 +106,7 @@ class Departures(Network):
             if self.choose(4) == 3:
                 self._kill(name)  # before it was recorded that they left
                 return
-            departing.leave(worker, departure)
+            eviction.leave(worker, departure)
             self.left += len(departure.keys)
         super()._carry_over(name)
 

@@ -8,12 +8,12 @@ import pytest
 
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
-from timeline_workers.algebra.leaves import LeafRouter, Progress
-from timeline_workers.graph.plan import plan, workers
+from timeline_workers.algebra.leaf_input import LeafRouter, Progress
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
-from timeline_workers.runtime.worker import NodeWorker
-from timeline_workers.wire.leaf import encode_leaf_batch
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan, workers
+from timeline_workers.runtime.node_worker import NodeWorker
+from timeline_workers.wire.leaf_batch import encode_leaf_batch
 
 METRIC = Metric(
     name="m",

@@ -15,17 +15,17 @@ from tests.oracle.events import Event, keys_of
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
-from timeline_workers.algebra.aggregate import AggregateNode
-from timeline_workers.algebra.engine import Evaluation
-from timeline_workers.algebra.leaves import Progress
-from timeline_workers.algebra.timelines import Timeline
+from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.leaf_input import Progress
+from timeline_workers.algebra.nodes.aggregate import AggregateNode
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.answers.reader import Reader
 from timeline_workers.errors import ExpressionError, QuestionError
-from timeline_workers.graph.plan import plan
 from timeline_workers.language.canonical import to_text
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
-from timeline_workers.questions import Reader
-from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
+from timeline_workers.runtime.node_worker import NodeWorker
 
 
 def _metric(expression: str, partitions: int = 1, retention: int | None = None) -> Metric:

@@ -9,10 +9,10 @@ import pytest
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
 from tests.runtime.network import Network
-from timeline_workers.algebra.leaves import Progress
+from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.errors import QuestionError
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric, Source
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
 
 S = 1_000_000
 PLAYING = 'duration_where(latest_event_to_state(s) == "x")'

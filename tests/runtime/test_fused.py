@@ -14,11 +14,15 @@ from tests.properties import strategies as some
 from tests.properties.batches import batch_of
 from tests.runtime import test_departing as departures, test_folding as folding
 from tests.runtime.network import Choose, Network
-from timeline_workers.algebra.engine import Evaluation
-from timeline_workers.algebra.fused import FusedNode
-from timeline_workers.algebra.leaves import Progress
+from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.leaf_input import Progress
+from timeline_workers.algebra.nodes.fused import FusedNode
+from timeline_workers.answers.reader import Reader
 from timeline_workers.errors import ExpressionError, QuestionError, StateError
-from timeline_workers.graph.plan import (
+from timeline_workers.language.canonical import to_text
+from timeline_workers.language.parser import parse
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import (
     NodeSpec,
     Plan,
     host,
@@ -29,11 +33,7 @@ from timeline_workers.graph.plan import (
     worker_id,
     worker_name,
 )
-from timeline_workers.language.canonical import to_text
-from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
-from timeline_workers.questions import Reader
-from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.runtime.node_worker import NodeWorker
 
 
 def _plan(expression: Any, fuse: bool = True, partitions: int = 1, **bounds: int | None) -> Plan:

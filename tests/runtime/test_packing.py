@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from timeline_workers.algebra.values import Flags, Linear, Tagged
+from timeline_workers.columns.values import Flags, Linear, Tagged
 from timeline_workers.errors import StateError
-from timeline_workers.wire.edges import open_message
-from timeline_workers.wire.leaf import decode_leaf_batch
-from timeline_workers.wire.packing import pack, pack_ints, pack_values, unpack, unpack_ints, unpack_values
+from timeline_workers.wire.edge_messages import open_message
+from timeline_workers.wire.encoding import pack, pack_ints, pack_values, unpack, unpack_ints, unpack_values
+from timeline_workers.wire.leaf_batch import decode_leaf_batch
 
 INTS = st.one_of(st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1), st.sampled_from([-(2**63), 2**63 - 1]))
 

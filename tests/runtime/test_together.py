@@ -10,12 +10,12 @@ from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
 from tests.runtime.test_folding import feeds
-from timeline_workers.algebra.aggregate import AggregateNode
+from timeline_workers.algebra.nodes.aggregate import AggregateNode
 from timeline_workers.errors import ExpressionError
-from timeline_workers.graph.plan import plan
 from timeline_workers.language.canonical import to_text
-from timeline_workers.metric import Metric, Source
-from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
+from timeline_workers.runtime.node_worker import NodeWorker
 
 
 class _Gathering(Network):

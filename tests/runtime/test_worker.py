@@ -13,17 +13,17 @@ from tests.oracle.events import Event
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
-from timeline_workers.algebra.aggregate import AggregateNode
-from timeline_workers.algebra.engine import Evaluation
-from timeline_workers.algebra.leaves import Progress
-from timeline_workers.algebra.nodes import DerivedNode, EventNode
+from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.leaf_input import Progress
+from timeline_workers.algebra.nodes.aggregate import AggregateNode
+from timeline_workers.algebra.nodes.node import DerivedNode, EventNode
+from timeline_workers.columns.event_batch import EventBatch
 from timeline_workers.errors import ExpressionError, QuestionError, StateError, UnknownNameError
-from timeline_workers.events.batch import EventBatch
-from timeline_workers.graph.plan import plan
 from timeline_workers.language.canonical import to_text
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
-from timeline_workers.runtime.worker import NodeWorker
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
+from timeline_workers.runtime.node_worker import NodeWorker
 
 
 def _metric(expression: str, partitions: int) -> Metric:

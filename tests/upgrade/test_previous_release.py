@@ -21,14 +21,14 @@ from producer.send import Stored
 from tests.integration.answers import Question, answers, evaluated
 from tests.integration.stack import Stack, event, eventually, running_stack
 from timeline_workers.cli.dev import environment_of
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric
-from timeline_workers.settings import Settings
-from workflows import ask, health
-from workflows.activities import signal_worker
-from workflows.conditions import metric_health
-from workflows.rollout import rollout
-from workflows.start import all_workers
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import plan
+from timeline_workers.settings.timeline import Settings
+from workflows.client import ask, worker_health
+from workflows.client.conditions import metric_health
+from workflows.client.rollout import rollout
+from workflows.client.start import all_workers
+from workflows.durable.activities import signal_worker
 
 pytestmark = pytest.mark.integration
 
@@ -159,9 +159,9 @@ async def assert_well(stack: Stack) -> None:
     for one in METRICS:
         workers = [spec.worker_id for spec in all_workers(plan(one))]
         async with asyncio.timeout(60):  # on a machine with much to do some are busy at first
-            found = await health.examine(client, workers)
+            found = await worker_health.examine(client, workers)
             while any(h.state == "busy" for h in found):
-                found = await health.examine(client, workers)
+                found = await worker_health.examine(client, workers)
         assert [(h.worker_id, h.state, h.cause) for h in found if h.state != "ok"] == []
 
 

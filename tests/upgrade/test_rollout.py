@@ -22,13 +22,13 @@ from tests.workflows.cluster import (
     until_everything_arrived,
 )
 from timeline_workers.errors import ConnectionFailedError, SettingsError
-from timeline_workers.graph.plan import plan
-from timeline_workers.settings import Settings
-from workflows import ask, health
-from workflows.displaced import warn_when_displaced
-from workflows.queues import queue_of
-from workflows.rollout import rollout, unversioned
-from workflows.start import all_workers
+from timeline_workers.plan.physical import plan
+from timeline_workers.settings.timeline import Settings
+from workflows.client import ask, worker_health
+from workflows.client.displaced import warn_when_displaced
+from workflows.client.queues import queue_of
+from workflows.client.rollout import rollout, unversioned
+from workflows.client.start import all_workers
 from workflows.worker import build_worker
 
 pytestmark = pytest.mark.integration
@@ -85,7 +85,7 @@ async def test_workers_move_to_another_build_and_back_and_answer_right_throughou
         for number, name in enumerate(("A", "B", "A"), 2):
             running = await move(running, name)
             await fed(number * quarter)
-            found = await health.examine(client, workers)
+            found = await worker_health.examine(client, workers)
             assert {h.build for h in found} == {f"timeline.{name}"}
             assert {h.state for h in found} == {"ok"}
             # The catalog, which nothing has reached since, answers from the build that is there.
@@ -105,7 +105,7 @@ async def test_a_run_that_gets_work_moves_by_itself() -> None:
             await run_temporal(client, "worker", "deployment", "set-current-version", "--deployment-name",
                                "timeline", "--build-id", "B", "--yes")  # fmt: skip
             fed = 10
-            while (await health.examine(client, [leaf]))[0].build != "timeline.B":
+            while (await worker_health.examine(client, [leaf]))[0].build != "timeline.B":
                 await feed(client, buffering, events[fed : fed + 5])
                 await until_everything_arrived(client, buffering, events[fed : fed + 5])
                 fed += 5
@@ -152,9 +152,9 @@ async def test_a_stopped_build_that_still_has_workers_is_named() -> None:
         async with worker_of(client, build("A")):
             await rollout(client, build("A"))
             await apply(client, buffering)
-            assert (await health.examine(client, [leaf]))[0].state == "ok"
+            assert (await worker_health.examine(client, [leaf]))[0].state == "ok"
         async with worker_of(client, build("B")):
-            (found,) = await health.examine(client, [leaf])
+            (found,) = await worker_health.examine(client, [leaf])
             assert found.state == "down"
             assert "build 'A' of deployment 'timeline'" in str(found.cause)
 
@@ -183,7 +183,7 @@ async def test_unversioned_processes_get_the_work_back(build_runs: bool) -> None
             await feed(client, cirr, everything[third : 2 * third], batch=20)
             await until_everything_arrived(client, cirr, everything[third : 2 * third])
             await assert_same_as_in_process(client, cirr, everything[: 2 * third])
-            found = await health.examine(client, workers)
+            found = await worker_health.examine(client, workers)
             assert {(h.build, h.state) for h in found} == {(None, "ok")}
         assert await unversioned(client, TASK_QUEUE) == 0
         async with worker_of(client, build("B")):

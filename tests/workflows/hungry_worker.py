@@ -14,10 +14,10 @@ from pathlib import Path
 import structlog
 from temporalio import activity, workflow
 
-from timeline_workers.settings import Settings
-from timeline_workers.temporal_client import connect
+from timeline_workers.servers.temporal.temporal_client import connect
+from timeline_workers.settings.timeline import Settings
 from workflows import worker
-from workflows.out_of_memory import watch_the_log
+from workflows.durable.out_of_memory import watch_the_log
 
 _ROOM = 256 << 20
 

@@ -33,10 +33,10 @@ from tests.workflows.cluster import (
     worked_example,
 )
 from timeline_workers import __version__
-from timeline_workers.graph.plan import plan
-from workflows import ask
+from timeline_workers.plan.physical import plan
+from workflows.client import ask
+from workflows.client.start import all_workers
 from workflows.messages import CATALOG_ID, DRIVER_ID
-from workflows.start import all_workers
 
 FOLDER = Path(__file__).parent / "histories"
 EXPRESSION = 'duration_where(latest_event_to_state(playerStateChange) == "buffer")'

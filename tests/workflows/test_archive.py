@@ -27,15 +27,16 @@ from tests.workflows.cluster import (
     worked_example,
 )
 from tests.workflows.test_replay import replayer
-from timeline_workers.algebra.leaves import Progress
+from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.errors import QuestionError
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric, Source
-from timeline_workers.runtime import departing
-from workflows import ask, carry
-from workflows.archive_activities import archive_id
-from workflows.conditions import metric_health
-from workflows.start import all_workers
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
+from timeline_workers.runtime import eviction
+from workflows.archive.archive_activities import archive_id
+from workflows.client import ask
+from workflows.client.conditions import metric_health
+from workflows.client.start import all_workers
+from workflows.durable import carry
 
 pytestmark = pytest.mark.integration
 
@@ -205,7 +206,7 @@ async def test_an_archive_carries_its_keys_from_run_to_run(monkeypatch: pytest.M
     newest of several archives."""
     monkeypatch.setattr(carry, "INLINE_STATE_BYTES", 0)
     monkeypatch.setattr(carry, "STATE_PART_BYTES", 200)
-    monkeypatch.setattr(departing, "ARCHIVE_KEYS", 2)
+    monkeypatch.setattr(eviction, "ARCHIVE_KEYS", 2)
     metric = bounded(LEAF)
     async with cluster() as client:
         await ask.apply(client, metric, continue_as_new_after=1)

@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from tests.workflows.cluster import dev_server
-from workflows.carry import AT_ONCE_BYTES, has_had_enough_signals, has_worked_enough, together
+from workflows.durable.carry import AT_ONCE_BYTES, has_had_enough_signals, has_worked_enough, together
 from workflows.messages import CarriedState
 
 GRPC_BYTES = 4 * 1024 * 1024

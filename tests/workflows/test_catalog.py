@@ -8,16 +8,16 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from feeder.catalog import Catalog
+from feeder.metric_catalog import Catalog
 from tests.workflows.cluster import CIRR, TASK_QUEUE, apply, cluster, metric, status
 from timeline_workers.cli.overview import overview
 from timeline_workers.errors import ConnectionFailedError, ExpressionError, MetricError, UnknownNameError
-from timeline_workers.graph.plan import partition_of, plan, workers
-from workflows import ask
-from workflows.catalog_client import call_catalog
-from workflows.entries import read_entries
+from timeline_workers.plan.physical import partition_of, plan, workers
+from workflows.catalog.catalog_client import call_catalog
+from workflows.catalog.entries import read_entries
+from workflows.client import ask
+from workflows.client.start import all_workers, ensure_workers
 from workflows.messages import CATALOG_ID, CatalogEntry, CatalogState, DriverInput, RegisterResult
-from workflows.start import all_workers, ensure_workers
 
 pytestmark = pytest.mark.integration
 

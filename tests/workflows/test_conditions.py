@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, strategies as st
 from temporalio.client import Client
 
-from timeline_workers.graph.plan import plan
-from timeline_workers.incarnation import Mark
-from timeline_workers.metric import Metric, Source
-from workflows.conditions import Applied, Look, behind, clocks, feeding, refusals, servers
-from workflows.conditions.model import WORST_FIRST, Condition, MetricHealth, Notice, State
-from workflows.conditions.shortfall import places_to_ask
-from workflows.conditions.statuses import furthest
-from workflows.health import Health
+from timeline_workers.events.incarnation import Mark
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
+from workflows.client.conditions import Applied, Look, behind, clocks, feeding, refusals, servers
+from workflows.client.conditions.model import WORST_FIRST, Condition, MetricHealth, Notice, State
+from workflows.client.conditions.shortfall import places_to_ask
+from workflows.client.conditions.statuses import furthest
+from workflows.client.queues import Queue
+from workflows.client.worker_health import Health
 from workflows.messages import CatalogEntry
-from workflows.queues import Queue
 
 FOUND = st.lists(
     st.builds(Condition, st.sampled_from(WORST_FIRST[:-1]), st.sampled_from(["", "a", "b"]))

@@ -27,12 +27,12 @@ from tests.workflows.cluster import (
     value,
     worked_example,
 )
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric
-from workflows import ask, beneath
-from workflows.conditions import metric_health
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import plan
+from workflows.client import ask, beneath
+from workflows.client.conditions import metric_health
+from workflows.client.start import all_workers, ensure_workers
 from workflows.messages import CATALOG_ID, DRIVER_ID, CatalogEntry
-from workflows.start import all_workers, ensure_workers
 
 pytestmark = pytest.mark.integration
 

@@ -25,7 +25,8 @@ from tests.workflows.cluster import (
 from tests.workflows.test_archive import Feed, bounded, example, runs_of, temporal_query
 from tests.workflows.test_replay import replayer
 from timeline_workers.errors import QuestionError
-from timeline_workers.graph.plan import (
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import (
     Plan,
     host,
     inner_nodes,
@@ -35,9 +36,9 @@ from timeline_workers.graph.plan import (
     worker_name,
     workers,
 )
-from timeline_workers.metric import Metric
-from workflows import ask, carry
-from workflows.start import all_workers, ensure_workers, wait_until_ready
+from workflows.client import ask
+from workflows.client.start import all_workers, ensure_workers, wait_until_ready
+from workflows.durable import carry
 
 pytestmark = pytest.mark.integration
 

@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric, Source
-from workflows.conditions import Applied, Look, gaps
-from workflows.health import Health
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
+from workflows.client.conditions import Applied, Look, gaps
+from workflows.client.worker_health import Health
 from workflows.messages import CatalogEntry
 
 

@@ -18,10 +18,10 @@ from tests.workflows.cluster import (
     value,
     worked_example,
 )
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric, Source
-from workflows import carry
-from workflows.start import all_workers, ensure_workers
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
+from workflows.client.start import all_workers, ensure_workers
+from workflows.durable import carry
 
 pytestmark = pytest.mark.integration
 

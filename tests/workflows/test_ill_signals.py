@@ -19,10 +19,10 @@ from tests.workflows.cluster import (
     value,
     worked_example,
 )
-from timeline_workers.graph.plan import plan
-from workflows import ask
+from timeline_workers.plan.physical import plan
+from workflows.client import ask
+from workflows.client.start import all_workers
 from workflows.messages import CATALOG_ID
-from workflows.start import all_workers
 
 pytestmark = pytest.mark.integration
 

@@ -7,12 +7,12 @@ from typing import Any, cast
 import pytest
 from temporalio.client import Client
 
-from timeline_workers.algebra.keytable import Key
+from timeline_workers.answers import json_questions
+from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import QuestionError
-from timeline_workers.runtime import answering
-from workflows import ask_keys
-from workflows.ask_worker import TooLargeError
-from workflows.bounds import check_question, check_reply
+from workflows.client import ask_keys
+from workflows.client.ask_worker import TooLargeError
+from workflows.durable.question_bounds import check_question, check_reply
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ async def test_every_key_is_listed_once_however_long_they_are(
     async def worker(_: Client, __: str, query: str, question: dict[str, Any]) -> Any:
         assert query == "keys"
         try:
-            return check_reply(answering.page(keys, check_question(question, "us")))
+            return check_reply(json_questions.page(keys, check_question(question, "us")))
         except QuestionError as error:
             raise TooLargeError(str(error)) from error
 

@@ -16,9 +16,10 @@ from tests.workflows.cluster import cluster, status
 from tests.workflows.test_archive import Feed, bounded, runs_of
 from tests.workflows.test_replay import replayer
 from timeline_workers.errors import QuestionError
-from timeline_workers.graph.plan import plan
-from workflows import ask, processors
-from workflows.start import all_workers
+from timeline_workers.plan.physical import plan
+from workflows.client import ask
+from workflows.client.start import all_workers
+from workflows.processor import processor_workflow
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +31,7 @@ CHAIN = 'duration_where(latest_event_to_state(playerStateChange) == "buffer")'
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets the limit that worker processes and drivers read; paused workers look again soon."""
-    monkeypatch.setattr(processors, "FIRST_LOOK", timedelta(milliseconds=200))
+    monkeypatch.setattr(processor_workflow, "FIRST_LOOK", timedelta(milliseconds=200))
     return lambda limit: monkeypatch.setenv("TIMELINE_STATE_BYTES", str(limit))
 
 

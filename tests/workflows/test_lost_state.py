@@ -20,10 +20,10 @@ from tests.workflows.cluster import (
     until_everything_arrived,
     worked_example,
 )
-from timeline_workers.graph.plan import WorkerSpec, plan
-from workflows import activities
+from timeline_workers.plan.physical import WorkerSpec, plan
+from workflows.client.start import all_workers
+from workflows.durable import activities
 from workflows.messages import ArchiveInput, CarriedState, ProcessorInput
-from workflows.start import all_workers
 
 pytestmark = pytest.mark.integration
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from timeline_workers.metric import Metric
-from workflows.conditions.neighbours import neighbours
+from timeline_workers.metric.model import Metric
+from workflows.client.conditions.neighbours import neighbours
 
 ON = 'latest_event_to_state(status) == "on"'
 

@@ -20,8 +20,8 @@ from temporalio.worker import (
 )
 
 from tests.workflows.cluster import apply, cluster, leaf_payloads, metric, worked_example
-from timeline_workers.temporal_client import DATA_CONVERTER
-from workflows.inbox import unpack
+from timeline_workers.servers.temporal.temporal_client import DATA_CONVERTER
+from workflows.durable.inbox import unpack
 from workflows.worker import WORKFLOWS, sandbox
 
 pytestmark = pytest.mark.integration

@@ -36,8 +36,8 @@ from tests.workflows.dead_process import (
     until_met,
     win_task,
 )
-from timeline_workers.temporal_client import DATA_CONVERTER
-from workflows.query_ahead import DIRECT_QUERY, evict_what_queries_play_ahead, unique_identity
+from timeline_workers.servers.temporal.temporal_client import DATA_CONVERTER
+from workflows.durable.query_ahead import DIRECT_QUERY, evict_what_queries_play_ahead, unique_identity
 
 pytestmark = pytest.mark.integration
 scene = pytest.mark.asyncio(loop_scope="module")
@@ -45,7 +45,7 @@ scene = pytest.mark.asyncio(loop_scope="module")
 _TASK = timedelta(seconds=5)  # more than from the task's start to the query
 _TRIES = 20
 OBSOLETE = (
-    "the client library does not play queries ahead any more: remove workflows/query_ahead.py, its call in "
+    "the client library does not play queries ahead any more: remove workflows/durable/query_ahead.py, its call in "
     "workflows/worker.py, and the bound on temporalio in pyproject.toml"
 )
 

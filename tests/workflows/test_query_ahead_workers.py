@@ -34,14 +34,16 @@ from tests.workflows.dead_process import (
     until_it_hands_over,
     until_met,
 )
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric
-from timeline_workers.runtime.worker import NodeWorker
-from timeline_workers.settings import Settings
-from timeline_workers.temporal_client import DATA_CONVERTER
-from workflows import health, processors, worker as worker_module
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import plan
+from timeline_workers.runtime.node_worker import NodeWorker
+from timeline_workers.servers.temporal.temporal_client import DATA_CONVERTER
+from timeline_workers.settings.timeline import Settings
+from workflows import worker as worker_module
+from workflows.client import worker_health
+from workflows.client.start import all_workers
 from workflows.messages import ArchiveInput
-from workflows.start import all_workers
+from workflows.processor import processor_workflow
 from workflows.worker import WORKFLOWS, build_worker, sandbox
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -110,7 +112,7 @@ async def test_a_batch_that_comes_while_a_query_is_answered_reaches_the_leafs_ne
     applied = metric(f"m{queue}", "latest_event_to_state(v)", 1)
     applied = applied.model_copy(update={"source": applied.source.model_copy(update={"topic": queue})})
     [spec] = [one for one in all_workers(plan(applied)) if one.node.is_leaf]
-    monkeypatch.setattr(processors, "_TICK", _TICK)
+    monkeypatch.setattr(processor_workflow, "_TICK", _TICK)
     gate = Gate()
     monkeypatch.setattr(NodeWorker, "status", gate.passing(NodeWorker.status))
     monkeypatch.setenv("TIMELINE_TASK_QUEUE", queue)
@@ -146,7 +148,7 @@ async def test_a_batch_that_comes_while_a_query_is_answered_reaches_the_leafs_ne
 
 async def apply_on(client: Client, applied: Metric, queue: str) -> None:
     """Start the workers of a metric on a task queue of their own, without a catalog."""
-    from workflows.start import ensure_workers, wait_until_ready
+    from workflows.client.start import ensure_workers, wait_until_ready
 
     specs = list(all_workers(plan(applied)))
     await ensure_workers(client, specs, settings=Settings(task_queue=queue))
@@ -187,7 +189,7 @@ async def heal(client: Client, worker: str) -> None:
     """Wait until the health of a wedged worker says what to do, and do it."""
     async with asyncio.timeout(60):
         while True:
-            [found] = await health.examine(client, [worker])
+            [found] = await worker_health.examine(client, [worker])
             if "temporal workflow reset --type FirstWorkflowTask" in (found.cause or ""):
                 break
     assert found.state == "failing"

@@ -9,7 +9,7 @@ from temporalio.worker import Replayer
 
 from tests.workflows.cluster import cluster
 from tests.workflows.record_histories import FOLDER, KINDS, read, record, recorded
-from timeline_workers.temporal_client import DATA_CONVERTER
+from timeline_workers.servers.temporal.temporal_client import DATA_CONVERTER
 from workflows.worker import WORKFLOWS, sandbox
 
 

@@ -15,10 +15,10 @@ from tests.workflows.cluster import (
     until_everything_arrived,
     worked_example,
 )
-from timeline_workers.graph.plan import plan
-from timeline_workers.wire.packing import pack
-from workflows import health
-from workflows.start import all_workers
+from timeline_workers.plan.physical import plan
+from timeline_workers.wire.encoding import pack
+from workflows.client import worker_health
+from workflows.client.start import all_workers
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +53,7 @@ async def test_an_unreadable_message_begins_a_new_epoch_and_not_for_ever() -> No
         await assert_same_as_in_process(client, buffering, events)
         last = await status(client, parent)
         assert last["refused"] == UNREADABLE
-        assert health.judge(last) == ("ok", None), "what was refused has been sent again"
+        assert worker_health.judge(last) == ("ok", None), "what was refused has been sent again"
 
 
 async def test_a_leaf_that_refused_a_batch_is_failing_until_it_can_read_one() -> None:
@@ -63,9 +63,9 @@ async def test_a_leaf_that_refused_a_batch_is_failing_until_it_can_read_one() ->
     async with cluster() as client:
         await apply(client, leaf_only)
         await client.get_workflow_handle(leaf.worker_id).signal("ingest", b"nonsense")
-        assert health.judge(await status(client, leaf.worker_id))[0] == "failing"
+        assert worker_health.judge(await status(client, leaf.worker_id))[0] == "failing"
         await feed(client, leaf_only, worked_example())
         await until_everything_arrived(client, leaf_only, worked_example())
         last = await status(client, leaf.worker_id)
         assert last["refused"] == 1
-        assert health.judge(last) == ("ok", None)
+        assert worker_health.judge(last) == ("ok", None)

@@ -17,10 +17,10 @@ from tests.workflows.cluster import (
     status,
     until_everything_arrived,
 )
-from timeline_workers.graph.plan import plan
-from timeline_workers.metric import Metric, Source
-from workflows.start import all_workers, ensure_workers
-from workflows.subscriptions import broken_edges, confirmed, mend_edges, readers_of
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
+from workflows.client.edge_repair import broken_edges, confirmed, mend_edges, readers_of
+from workflows.client.start import all_workers, ensure_workers
 
 READER, INPUT = "and-1.p0", "leaf-1.p0"
 

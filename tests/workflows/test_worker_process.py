@@ -16,8 +16,8 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from tests.workflows.cluster import dev_server
-from timeline_workers.process import OUT_OF_MEMORY, is_out_of_memory
-from workflows.retention import warn_of_short_retention
+from timeline_workers.process.exit import OUT_OF_MEMORY, is_out_of_memory
+from workflows.durable.retention import warn_of_short_retention
 
 pytestmark = pytest.mark.integration
 BOUND = 60

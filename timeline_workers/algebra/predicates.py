@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import ExpressionError
-from ..events.batch import EventBatch
-from ..language.tree import And, Arithmetic, Column, Compare, Expression, Literal, Not, Or
-from . import numbers
-from .columns import unknown_tagged
-from .values import BOOL, Bools, StringTable, Tagged
+from timeline_workers.columns.event_batch import EventBatch
+from timeline_workers.columns.operations import unknown_tagged
+from timeline_workers.columns.values import BOOL, Bools, StringTable, Tagged
+from timeline_workers.errors import ExpressionError
+from timeline_workers.language.tree import And, Arithmetic, Column, Compare, Expression, Literal, Not, Or
+
+from .timeline import numbers
 
 
 def matches(predicate: Expression, batch: EventBatch) -> Bools:

@@ -22,7 +22,8 @@ from dataclasses import replace
 from statistics import NormalDist
 from typing import NamedTuple
 
-from ..graph.plan import MAX_WORKERS, Plan
+from timeline_workers.plan.physical import MAX_WORKERS, Plan
+
 from . import limits
 from .costs import Costs, Engine, measured
 from .shape import Shape

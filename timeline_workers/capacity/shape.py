@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..graph.plan import Plan, global_workers, partition_labels, workers
+from timeline_workers.plan.physical import Plan, global_workers, partition_labels, workers
 
 
 @dataclass(frozen=True)

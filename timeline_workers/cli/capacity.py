@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from ..capacity.limits import BATCH
-from ..errors import MetricError
-from ..language.durations import parse_duration
+from timeline_workers.capacity.limits import BATCH
+from timeline_workers.errors import MetricError
+from timeline_workers.language.durations import parse_duration
+
 from .definitions import SourceOption, load as load_definition
 from .in_file import naming
 from .output import Output, emit
 
 if TYPE_CHECKING:
-    from ..capacity.costs import Costs
+    from timeline_workers.capacity.costs import Costs
 
 
 def capacity(
@@ -65,10 +66,10 @@ def capacity(
 
     Costs were measured on a small machine; docs/scale.md says how, and what the figures leave out.
     """
-    from ..capacity.costs import measured
-    from ..capacity.model import choose, need
-    from ..capacity.terms import Load
-    from ..graph.plan import plan
+    from timeline_workers.capacity.costs import measured
+    from timeline_workers.capacity.model import choose, need
+    from timeline_workers.capacity.terms import Load
+    from timeline_workers.plan.physical import plan
 
     wanted = load_definition(metric, source)
     if wanted.source.partitions == "per-key":
@@ -101,7 +102,7 @@ def capacity(
 
 
 def _costs(file: Path) -> Costs:
-    from ..capacity.costs import read
+    from timeline_workers.capacity.costs import read
 
     try:
         return read(file.read_bytes())
@@ -116,7 +117,7 @@ def _table(found: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..capacity.show import limit_rows, rows
+    from timeline_workers.capacity.show import limit_rows, rows
 
     console = Console(highlight=False)
     console = Console(width=max(120, console.width), highlight=False)

@@ -12,19 +12,19 @@ from typing import Annotated, Any
 import typer
 from temporalio.client import Client
 
-from workflows import ask
-from workflows.beneath import notices_of
-from workflows.conditions import Notice
+from timeline_workers.errors import QuestionError
+from timeline_workers.events.times import read_time
+from timeline_workers.metric.model import TimeUnit
+from timeline_workers.metric.stored_source import NamedSource, is_source_file, load_source
+from timeline_workers.plan.physical import Plan, is_global, plan
+from timeline_workers.servers.temporal.temporal_client import connect
+from workflows.catalog.stored_sources import apply_source
+from workflows.client import ask
+from workflows.client.beneath import notices_of
+from workflows.client.conditions import Notice
+from workflows.client.start import all_workers
 from workflows.messages import DriverResult, RemoveResult, SourceResult
-from workflows.start import all_workers
-from workflows.stored_sources import apply_source
 
-from ..errors import QuestionError
-from ..events.times import read_time
-from ..graph.plan import Plan, is_global, plan
-from ..metric import TimeUnit
-from ..stored_source import NamedSource, is_source_file, load_source
-from ..temporal_client import connect
 from .definitions import load
 from .in_file import naming
 from .output import ExitCode, Output, OutputOption, complain, emit

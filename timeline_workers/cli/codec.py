@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from ..credentials import CodecAccess, CodecKey
-from ..errors import SettingsError
-from ..process import stop_signals
+from timeline_workers.errors import SettingsError
+from timeline_workers.process.exit import stop_signals
+from timeline_workers.settings.credentials import CodecAccess, CodecKey
+
 from .output import complain
 
 UI_ORIGIN = "http://127.0.0.1:8233"
@@ -64,11 +65,11 @@ def codec_server(
 async def _serve(
     keys: Sequence[CodecKey], origins: Sequence[str], token: str | None, host: str, port: int
 ) -> None:
-    from ..temporal_codec import EncryptionCodec
+    from timeline_workers.servers.temporal.codec import EncryptionCodec
 
     codec = EncryptionCodec(keys)  # says what to install when cryptography is missing
     try:
-        from ..temporal_codec_server import codec_application, serve
+        from timeline_workers.servers.temporal.codec_server import codec_application, serve
     except ImportError as error:
         raise SettingsError(f"{error}; pip install 'timeline-workers[codec]'") from None
     app = codec_application(codec, origins, token)

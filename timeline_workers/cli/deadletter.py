@@ -15,11 +15,12 @@ from typing import Annotated, Any
 import pulsar
 import typer
 
-from ..errors import EventError, MetricError, QuestionError
-from ..events.times import from_microseconds, to_microseconds
-from ..language.durations import parse_duration
-from ..pulsar_client import connect, pulsar_url
-from ..pulsar_letters import Letter, read_letters, read_replayed, replaying
+from timeline_workers.errors import EventError, MetricError, QuestionError
+from timeline_workers.events.times import from_microseconds, to_microseconds
+from timeline_workers.language.durations import parse_duration
+from timeline_workers.servers.pulsar.dead_letters import Letter, read_letters, read_replayed, replaying
+from timeline_workers.servers.pulsar.pulsar_client import connect, pulsar_url
+
 from .output import Output, OutputOption, complain, emit
 
 TopicsArgument = Annotated[
@@ -186,9 +187,8 @@ def _reading(
 
 async def _topics(metric: str | None) -> list[str]:
     """The topics of the applied metrics, or of ``metric``."""
-    from workflows import ask
-
-    from ..temporal_client import connect as connect_temporal
+    from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
+    from workflows.client import ask
 
     client = await connect_temporal()
     if metric is not None:

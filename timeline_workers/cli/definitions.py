@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ConnectionFailedError, UnknownNameError
-from ..metric import Metric, load_metric
-from ..nearest import nearest
-from ..stored_source import StoredSource, load_source
+from timeline_workers.errors import ConnectionFailedError, UnknownNameError
+from timeline_workers.language.suggestions import nearest
+from timeline_workers.metric.model import Metric, load_metric
+from timeline_workers.metric.stored_source import StoredSource, load_source
+
 from .in_file import naming
 
 SourceOption = Annotated[
@@ -59,9 +60,8 @@ def _from_files(files: list[Path]) -> Callable[[str], StoredSource]:
 def _from_catalog(address: str | None, namespace: str | None) -> Callable[[str], StoredSource]:
     def find(name: str) -> StoredSource:
         # The libraries of servers are loaded only for a metric that needs them.
-        from workflows.stored_sources import find_source
-
-        from ..temporal_client import connect
+        from timeline_workers.servers.temporal.temporal_client import connect
+        from workflows.catalog.stored_sources import find_source
 
         async def ask() -> StoredSource:
             return await find_source(await connect(address, namespace), name)

@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from ..credentials import PulsarAccess
-from ..embedded import (
+from timeline_workers.process.supervisor import Job, Supervisor, described
+from timeline_workers.servers.embedded.servers import (
     DEFAULT_TOPIC_PARTITIONS,
     PATIENCE_SECONDS,
     Addresses,
@@ -26,7 +26,8 @@ from ..embedded import (
     embedded,
     running_addresses,
 )
-from ..supervisor import Job, Supervisor, described
+from timeline_workers.settings.credentials import PulsarAccess
+
 from .dev_status import look
 from .output import ExitCode
 

@@ -13,12 +13,11 @@ from typing import Any
 import pulsar
 from temporalio.service import RPCError
 
-from workflows.queues import queue_of
-
-from ..embedded import BROKER, PROCESSES, TEMPORAL, Addresses
-from ..errors import TimelineError
-from ..pulsar_client import connect as connect_pulsar
-from ..temporal_client import connect as connect_temporal
+from timeline_workers.errors import TimelineError
+from timeline_workers.servers.embedded.servers import BROKER, PROCESSES, TEMPORAL, Addresses
+from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
+from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
+from workflows.client.queues import queue_of
 
 ANSWER_SECONDS = 4.0
 WORKER, FEEDER = "worker", "feeder"

@@ -12,13 +12,14 @@ from typing import Annotated, BinaryIO
 import typer
 from pydantic import BaseModel
 
-from ..errors import QuestionError
-from ..evaluation import Result
-from ..events.rules import Limits
-from ..events.times import read_time
-from ..graph.plan import plan
-from ..metric import Metric, Source, TimeUnit
-from ..stored_source import is_source_file, load_source
+from timeline_workers.errors import QuestionError
+from timeline_workers.evaluation import Result
+from timeline_workers.events.rules import Limits
+from timeline_workers.events.times import read_time
+from timeline_workers.metric.model import Metric, Source, TimeUnit
+from timeline_workers.metric.stored_source import is_source_file, load_source
+from timeline_workers.plan.physical import plan
+
 from .definitions import SourceOption, load
 from .in_file import naming
 from .output import ExitCode, Output, OutputOption, complain, emit

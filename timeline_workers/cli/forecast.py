@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from feeder.route import Group, groups_of
-from workflows import ask
-from workflows.entries import plan_of
-
-from ..errors import MetricError
-from ..events.batch import Positions
-from ..events.times import from_microseconds
-from ..pulsar_letters import Letter
-from ..temporal_client import connect
+from feeder.routing.router import Group, groups_of
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.errors import MetricError
+from timeline_workers.events.times import from_microseconds
+from timeline_workers.servers.pulsar.dead_letters import Letter
+from timeline_workers.servers.temporal.temporal_client import connect
+from workflows.catalog.entries import plan_of
+from workflows.client import ask
 
 LATE = "late"
 

@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ..errors import MetricError, QuestionError, TimelineError
-from ..graph.draw import to_dot, to_mermaid, to_svg, to_tree
-from ..graph.plan import Plan, plan
-from ..graph.sharing import sharing
-from ..metric import Metric, Source
+from timeline_workers.errors import MetricError, QuestionError, TimelineError
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.drawing import to_dot, to_mermaid, to_svg, to_tree
+from timeline_workers.plan.physical import Plan, plan
+from timeline_workers.plan.sharing import sharing
+
 from .definitions import SourceOption, load
 from .in_file import naming
 
@@ -80,10 +81,9 @@ def _draw(console: Console, plans: Sequence[Plan], applied: bool) -> None:
 def _applied(metric: Metric) -> list[Plan]:
     """The plans of the other applied metrics on its topic; none where the catalog cannot be asked."""
     # The libraries of servers are loaded for this only.
-    from workflows import ask
-    from workflows.entries import plan_of
-
-    from ..temporal_client import connect
+    from timeline_workers.servers.temporal.temporal_client import connect
+    from workflows.catalog.entries import plan_of
+    from workflows.client import ask
 
     async def look() -> list[Plan]:
         async with asyncio.timeout(_CATALOG_SECONDS):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from ..errors import ExpressionError, MetricError, UnknownNameError
+from timeline_workers.errors import ExpressionError, MetricError, UnknownNameError
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .. import __version__
-from ..errors import (
+from timeline_workers import __version__
+from timeline_workers.errors import (
     ConnectionFailedError,
     ExpressionError,
     MetricError,
@@ -17,6 +17,7 @@ from ..errors import (
     SettingsError,
     TimelineError,
 )
+
 from .output import EXIT_CODES, ExitCode, complain, discard_stdout
 
 # Modules and their commands. A known command loads its own module only: `timeline eval` need not wait for
@@ -102,7 +103,7 @@ def main() -> NoReturn:
 
 def _leave(code: int) -> NoReturn:
     if "temporalio" in sys.modules:
-        from ..process import leave
+        from timeline_workers.process.exit import leave
 
         leave(code)
     try:

@@ -13,9 +13,12 @@ import typer
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from workflows import ask, health
-from workflows.client_errors import clear_errors
-from workflows.conditions import (
+from timeline_workers.errors import ConnectionFailedError
+from timeline_workers.events.times import from_microseconds
+from timeline_workers.plan.physical import Plan, plan
+from workflows.client import ask, worker_health as health
+from workflows.client.client_errors import clear_errors
+from workflows.client.conditions import (
     WELL,
     Applied,
     Condition,
@@ -25,18 +28,15 @@ from workflows.conditions import (
     look_at,
     together,
 )
-from workflows.conditions.clocks import ahead_of
-from workflows.conditions.feeding import lag_of, least
-from workflows.conditions.refusals import latest_noted
-from workflows.conditions.statuses import progress_of, state_of
-from workflows.health import Health
+from workflows.client.conditions.clocks import ahead_of
+from workflows.client.conditions.feeding import lag_of, least
+from workflows.client.conditions.refusals import latest_noted
+from workflows.client.conditions.statuses import progress_of, state_of
+from workflows.client.queues import Queue, queue_of
+from workflows.client.worker_health import Health
 from workflows.messages import CATALOG_ID
-from workflows.queues import Queue, queue_of
 from workflows.search_attributes import METRIC
 
-from ..errors import ConnectionFailedError
-from ..events.times import from_microseconds
-from ..graph.plan import Plan, plan
 from .cluster import AddressOption, MetricArgument, NamespaceOption, with_client
 from .get_table import table
 from .output import ExitCode, Output, OutputOption, complain, emit
@@ -268,6 +268,6 @@ def _inner_rows(health: Health) -> list[dict[str, Any]]:
 def _print_graph(planned: Plan) -> None:
     from rich.console import Console
 
-    from ..graph.draw import to_tree
+    from timeline_workers.plan.drawing import to_tree
 
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(to_tree(planned))

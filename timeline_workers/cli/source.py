@@ -8,12 +8,12 @@ import typer
 import yaml
 from temporalio.client import Client
 
-from workflows import ask
+from timeline_workers.language.durations import format_duration
+from timeline_workers.metric.stored_source import StoredSource
+from workflows.catalog.stored_sources import delete_source, find_source, stored_sources
+from workflows.client import ask
 from workflows.messages import CatalogEntry
-from workflows.stored_sources import delete_source, find_source, stored_sources
 
-from ..language.durations import format_duration
-from ..stored_source import StoredSource
 from .cluster import AddressOption, NamespaceOption, with_client
 from .output import Output, OutputOption, complain, emit
 

@@ -13,15 +13,15 @@ import typer
 from temporalio import workflow
 from temporalio.client import Client
 
-from workflows.out_of_memory import watch_the_log
-from workflows.rollout import Moved, rollout as roll_out, unversioned as roll_back
+from timeline_workers.errors import QuestionError
+from timeline_workers.process.exit import collect_seldom, run_children, stop_signals, unless_stopped
+from timeline_workers.process.library_logs import take_over
+from timeline_workers.servers.temporal.temporal_client import connect_when_up, temporal_target
+from timeline_workers.settings.timeline import Settings
+from workflows.client.rollout import Moved, rollout as roll_out, unversioned as roll_back
+from workflows.durable.out_of_memory import watch_the_log
 from workflows.worker import deployment, run_worker
 
-from ..errors import QuestionError
-from ..library_logs import take_over
-from ..process import collect_seldom, run_children, stop_signals, unless_stopped
-from ..settings import Settings
-from ..temporal_client import connect_when_up, temporal_target
 from .cluster import AddressOption, NamespaceOption, with_client
 from .output import Output, complain, emit
 

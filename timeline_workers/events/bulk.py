@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from ..algebra.values import STRING, UNKNOWN, Int64, StringTable
+from timeline_workers.columns.values import STRING, UNKNOWN, Int64, StringTable
+
 from .lines import Lines, UInt64, distinct, strings
 from .paths import Shape
 from .raw import RawColumn

@@ -14,11 +14,12 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from ..algebra.values import Int64
-from ..errors import EventError
-from ..language.check import Alike
-from ..metric import ColumnSpec, Source
-from .batch import Positions
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.columns.values import Int64
+from timeline_workers.errors import EventError
+from timeline_workers.language.check import Alike
+from timeline_workers.metric.model import ColumnSpec, Source
+
 from .bulk import MANY, PIECE, Gathered, Templates
 from .lines import Lines
 from .not_json import DEEP, not_an_object, not_json

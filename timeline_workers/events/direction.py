@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algebra.keytable import Key
-from ..algebra.values import Int64
+from timeline_workers.columns.key_table import Key
+from timeline_workers.columns.values import Int64
 
 _MOSTLY = 3  # steps back for one forward; events in no order have about as many of either
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET
 
-from ..algebra.values import BOOL, INT, STRING, UNKNOWN, UInt8
-from ..errors import QuestionError
-from ..nearest import nearest
-from .batch import Positions
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.columns.values import BOOL, INT, STRING, UNKNOWN, UInt8
+from timeline_workers.errors import QuestionError
+from timeline_workers.language.suggestions import nearest
+
 from .decode import Decoder
 from .raw import HUGE, MOMENT, OTHER, RawColumn, float_bits
 from .rules import Decoded, Refusals, Reject

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algebra.values import FLOAT, INT, Bools, Int64, UInt8
+from timeline_workers.columns.values import FLOAT, INT, Bools, Int64, UInt8
 
 UInt64 = NDArray[np.uint64]
 

@@ -16,7 +16,17 @@ from typing import Any, Final
 import numpy as np
 from msgspec import UnsetType
 
-from ..algebra.values import BOOL, FLOAT, INT, STRING, UNKNOWN, Bools, Int64, StringTable, UInt8
+from timeline_workers.columns.values import (
+    BOOL,
+    FLOAT,
+    INT,
+    STRING,
+    UNKNOWN,
+    Bools,
+    Int64,
+    StringTable,
+    UInt8,
+)
 
 # Beyond the tags of ``algebra.values``: what an event can hold and a column cannot.
 OTHER: Final = 5  # an array, an object, bytes …

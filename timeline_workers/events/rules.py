@@ -17,12 +17,23 @@ from typing import Any, Final, Literal as Choice
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algebra.keytable import Key
-from ..algebra.values import BOOL, FLOAT, INT, STRING, UNKNOWN, Bools, Int64, StringTable, Tagged
-from ..errors import EventError
-from ..language.check import Alike
-from ..metric import ColumnSpec
-from .batch import EventBatch, Positions
+from timeline_workers.columns.event_batch import EventBatch, Positions
+from timeline_workers.columns.key_table import Key
+from timeline_workers.columns.values import (
+    BOOL,
+    FLOAT,
+    INT,
+    STRING,
+    UNKNOWN,
+    Bools,
+    Int64,
+    StringTable,
+    Tagged,
+)
+from timeline_workers.errors import EventError
+from timeline_workers.language.check import Alike
+from timeline_workers.metric.model import ColumnSpec
+
 from .raw import HUGE, NOT_FINITE, TAG_NAMES, RawColumn
 from .times import (
     EARLIEST,

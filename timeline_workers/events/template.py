@@ -23,7 +23,8 @@ from typing import Any, Final
 import numpy as np
 from msgspec import UNSET
 
-from ..algebra.values import BOOL, STRING, UNKNOWN, Bools, Int64, UInt8
+from timeline_workers.columns.values import BOOL, STRING, UNKNOWN, Bools, Int64, UInt8
+
 from .lines import LINE_BYTES, STRING_BYTES, Lines, UInt64, numbers
 
 # In a valid text without backslashes, from left to right: a name, a string, a number.

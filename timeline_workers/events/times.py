@@ -23,9 +23,9 @@ from typing import Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algebra.values import Bools, Int64
-from ..errors import EventError, QuestionError
-from ..metric import TimeUnit
+from timeline_workers.columns.values import Bools, Int64
+from timeline_workers.errors import EventError, QuestionError
+from timeline_workers.metric.model import TimeUnit
 
 Time = int | float | str
 

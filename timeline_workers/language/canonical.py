@@ -12,10 +12,11 @@ import hashlib
 import operator as op
 from collections.abc import Callable
 
-from ..algebra.values import INT64_MAX, INT64_MIN
+from timeline_workers.columns.values import INT64_MAX, INT64_MIN
+
 from . import tree as t
 from .durations import format_duration
-from .lexical import AGGREGATE_FUNCTIONS, column_text, quote
+from .lexicon import AGGREGATE_FUNCTIONS, column_text, quote
 
 _FLIPPED: dict[t.CompareOperator, t.CompareOperator] = {
     "==": "==",

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from ..errors import ExpressionError
-from ..metric import ColumnType
-from ..nearest import nearest
+from timeline_workers.errors import ExpressionError
+from timeline_workers.metric.model import ColumnType
+
 from . import tree as t
 from .canonical import fold, to_text
-from .depth import refuse_deep
 from .kinds import Kind, KindName, ValueType, Variable, type_of
+from .nesting import refuse_deep
+from .suggestions import nearest
 
 _TYPES: dict[ColumnType, ValueType] = {
     "bool": "bool",

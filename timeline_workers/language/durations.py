@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from ..errors import MetricError
+from timeline_workers.errors import MetricError
 
 MICROSECONDS = {
     "us": 1,

@@ -17,22 +17,15 @@ from typing import cast
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
-from ..algebra.values import INT64_MAX, INT64_MIN
-from ..errors import ExpressionError, MetricError
-from ..nearest import nearest
+from timeline_workers.columns.values import INT64_MAX, INT64_MIN
+from timeline_workers.errors import ExpressionError, MetricError
+
 from . import tree as t
-from .depth import MAX_DEPTH, refuse_deep, too_deep
 from .durations import MICROSECONDS, parse_duration
-from .lexical import (
-    AGGREGATE_FUNCTIONS,
-    FUNCTIONS,
-    MAX_LENGTH,
-    MAX_WINDOW,
-    RESERVED,
-    EscapeMistake,
-    unquote,
-)
-from .mistakes import explain
+from .lexicon import AGGREGATE_FUNCTIONS, FUNCTIONS, MAX_LENGTH, MAX_WINDOW, RESERVED, EscapeMistake, unquote
+from .nesting import MAX_DEPTH, refuse_deep, too_deep
+from .suggestions import nearest
+from .syntax_errors import explain
 
 Syntax = Tree[Token]
 Span = tuple[int, int]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.chaos.scene import Act, Course, Scene, Step
-from timeline_workers.graph.plan import plan
-from workflows import ask
+from timeline_workers.plan.physical import plan
+from workflows.client import ask
 
 
 def replace(metric: str, old: str, new: str) -> Step:

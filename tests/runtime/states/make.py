@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from timeline_workers.algebra.leaves import LeafRouter, Progress
-from timeline_workers.algebra.values import Tagged
-from timeline_workers.events.batch import EventBatch, Positions
-from timeline_workers.graph.plan import global_workers, plan, workers
+from timeline_workers.algebra.leaf_input import LeafRouter, Progress
+from timeline_workers.columns.event_batch import EventBatch, Positions
+from timeline_workers.columns.values import Tagged
 from timeline_workers.language.parser import parse
-from timeline_workers.metric import Metric, Source
-from timeline_workers.runtime.worker import NodeWorker
-from timeline_workers.wire.leaf import encode_leaf_batch
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import global_workers, plan, workers
+from timeline_workers.runtime.node_worker import NodeWorker
+from timeline_workers.wire.leaf_batch import encode_leaf_batch
 
 EXPRESSIONS = {
     "stall": 'duration_where(latest_event_to_state(s) == "x" && has_existed(f) '

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ...errors import ExpressionError
-from ...language import tree
-from ..predicates import columns_of
+from timeline_workers.algebra.predicates import columns_of
+from timeline_workers.errors import ExpressionError
+from timeline_workers.language import tree
+
 from .arithmetic import Arithmetic
 from .compare import Compare
 from .duration_in_cur_state import DurationInCurState
@@ -16,7 +17,7 @@ from .has_existed_within import EventHasExistedWithin, HasExistedWithin
 from .latest_event_to_state import LatestEventToState
 from .logic import And, Not, Or
 from .operands import Constant
-from .window import EventOperator, TimelineOperator, Window
+from .recompute import EventOperator, TimelineOperator, Window
 
 __all__ = [
     "EventOperator",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...language.tree import ArithmeticOperator
-from .. import exact, numbers, pieces
-from ..timelines import Timeline
-from ..values import Linear, Values
+from timeline_workers.algebra.timeline import exact, numbers, pieces
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.values import Linear, Values
+from timeline_workers.language.tree import ArithmeticOperator
+
 from .operands import Constant, common_pieces, tagged
-from .window import Window
+from .recompute import Window
 
 
 class Arithmetic:

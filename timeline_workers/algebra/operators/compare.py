@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...language.tree import CompareOperator
-from .. import columns, exact, numbers, pieces
-from ..rows import FOREVER, first_of_runs, row_keys
-from ..timelines import Timeline
-from ..values import Flags, Int64, Linear, Tagged
+from timeline_workers.algebra.timeline import exact, numbers, pieces
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns import operations
+from timeline_workers.columns.rows import FOREVER, first_of_runs, row_keys
+from timeline_workers.columns.values import Flags, Int64, Linear, Tagged
+from timeline_workers.language.tree import CompareOperator
+
 from .operands import Constant, common_pieces, tagged
-from .window import Window
+from .recompute import Window
 
 
 class Compare:
@@ -56,5 +58,5 @@ class Compare:
             last = lengths == FOREVER
             lengths[last] = FOREVER - np.maximum(starts[last], 0)
         row, shift, sign = exact.sign_pieces(difference, lengths)
-        flags = numbers.holds(self.operator, sign) & columns.known(difference)[row]
+        flags = numbers.holds(self.operator, sign) & operations.known(difference)[row]
         return pieces.canonical(window.keys, key[row], starts[row] + shift, Flags(flags))

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import columns, pieces
-from ..timelines import Timeline
-from ..values import Linear
-from .window import Window
+from timeline_workers.algebra.timeline import pieces
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns import operations
+from timeline_workers.columns.values import Linear
+
+from .recompute import Window
 
 
 class DurationInCurState:
@@ -24,6 +26,6 @@ class DurationInCurState:
     def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
         """See ``TimelineOperator``."""
         (x,) = inputs
-        known = columns.known(x.values)
+        known = operations.known(x.values)
         values = Linear(known, np.zeros(len(known), np.int64), known.astype(np.int64))
         return pieces.compact(x.offsets, x.starts, values)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import pieces
-from ..rows import FOREVER, next_starts, row_keys
-from ..timelines import Timeline
-from ..values import Flags, Linear
-from .window import Window
+from timeline_workers.algebra.timeline import pieces
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.rows import FOREVER, next_starts, row_keys
+from timeline_workers.columns.values import Flags, Linear
+
+from .recompute import Window
 
 
 class DurationWhere:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import pieces
-from ..log import EventLog
-from ..rows import order, row_keys
-from ..timelines import Timeline
-from ..values import INT, Int64, StringTable, Tagged
-from .window import Window
+from timeline_workers.algebra.event_log import EventLog
+from timeline_workers.algebra.timeline import pieces
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.rows import order, row_keys
+from timeline_workers.columns.values import INT, Int64, StringTable, Tagged
+
+from .recompute import Window
 
 
 def counts(key: Int64, starts: Int64, deltas: Int64, begin: Int64, window: Window) -> Timeline:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..log import EventLog
-from ..rows import row_keys
-from ..timelines import Timeline
+from timeline_workers.algebra.event_log import EventLog
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.rows import row_keys
+
 from .event_count import counts
-from .window import Window
+from .recompute import Window
 
 
 class EventCountWithin:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..log import EventLog
-from ..rows import first_of_runs, row_keys
-from ..timelines import Timeline
-from ..values import Flags, Int64
-from .window import Window
+from timeline_workers.algebra.event_log import EventLog
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.rows import first_of_runs, row_keys
+from timeline_workers.columns.values import Flags, Int64
+
+from .recompute import Window
 
 
 def _true_from(key: Int64, starts: Int64, window: Window) -> Timeline:

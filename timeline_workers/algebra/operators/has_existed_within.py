@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import pieces
-from ..log import EventLog
-from ..rows import FOREVER, next_starts, offsets_of, row_keys
-from ..timelines import Timeline
-from ..values import Flags, Int64
-from .window import Window
+from timeline_workers.algebra.event_log import EventLog
+from timeline_workers.algebra.timeline import pieces
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.rows import FOREVER, next_starts, offsets_of, row_keys
+from timeline_workers.columns.values import Flags, Int64
+
+from .recompute import Window
 
 
 def _merged_windows(key: Int64, begins: Int64, ends: Int64, window: Window) -> Timeline:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import columns, pieces
-from ..log import EventLog
-from ..rows import led
-from ..timelines import Timeline
-from ..values import Tagged
-from .window import Window
+from timeline_workers.algebra.event_log import EventLog
+from timeline_workers.algebra.timeline import pieces
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns import operations
+from timeline_workers.columns.rows import led
+from timeline_workers.columns.values import Tagged
+
+from .recompute import Window
 
 
 class LatestEventToState:
@@ -23,10 +25,10 @@ class LatestEventToState:
     def apply(self, events: EventLog, window: Window) -> Timeline:
         """See ``EventOperator``."""
         assert events.values is not None
-        carried = columns.unknown_tagged(window.keys, events.values.strings)
+        carried = operations.unknown_tagged(window.keys, events.values.strings)
         if window.before is not None:
             assert isinstance(window.before, Tagged)
-            before = columns.in_table(window.before, events.values.strings)
+            before = operations.in_table(window.before, events.values.strings)
             carried = Tagged(
                 np.where(window.fresh, carried.tags, before.tags),
                 np.where(window.fresh, carried.bits, before.bits),

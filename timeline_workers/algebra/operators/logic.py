@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..flags import at_least
-from ..timelines import Timeline
-from ..values import Bools, Flags
-from .window import Window
+from timeline_workers.algebra.timeline.flags import at_least
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.values import Bools, Flags
+
+from .recompute import Window
 
 
 def _flags(timeline: Timeline) -> Bools:

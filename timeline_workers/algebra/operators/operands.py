@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import columns, numbers, pieces
-from ..timelines import Timeline
-from ..values import BOOL, Flags, Int64, Scalar, StringTable, Tagged, Values
+from timeline_workers.algebra.timeline import numbers, pieces
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns import operations
+from timeline_workers.columns.values import BOOL, Flags, Int64, Scalar, StringTable, Tagged, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ def common_pieces(left: Constant | None, right: Constant | None, inputs: Sequenc
         sides.append(inputs[0].values)
     else:
         for timeline, row in zip(inputs, common.rows, strict=True):
-            values = columns.take(timeline.values, row)
-            sides.append(columns.advance(values, starts - timeline.starts[row]))
+            values = operations.take(timeline.values, row)
+            sides.append(operations.advance(values, starts - timeline.starts[row]))
     strings = next((s.strings for s in sides if isinstance(s, Tagged)), None) or StringTable()
     if left is not None:
         sides.insert(0, numbers.constant(left.value, len(starts), strings))

@@ -1,0 +1,327 @@
+"""Delivering parcels to leaf workers: in order for each, concurrently over all, until Temporal has accepted
+them.
+
+A leaf that lags is not flooded: at most ``OUTSTANDING`` parcels may be accepted but not yet applied, which
+the leaf's ``status`` tells. (Temporal fails a workflow task while which more than 100 signals have
+gathered.) A leaf worker that is missing is started, with the workers of its metric above it.
+
+A leaf that was ended and started again, by whomever, lacks its past, and what is sent to it as to the one
+before would hide that. So parcels go to the run that is known and to its successors, to no other: where the
+leaf is another one, ``LeafLostError`` has the topic taken up anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from feeder.positions import Offset, Reached, read_progress
+from feeder.routing.router import JOURNAL_LABEL, Group, Leaf, Parcel, Routed, progress_parcel
+from timeline_workers.algebra.leaf_input import Progress
+from timeline_workers.errors import TimelineError
+from timeline_workers.plan.physical import KEY_LABEL, WorkerSpec, worker_id, workers
+from workflows.client.running import NotRunningError, Run, query_running, run_of
+from workflows.client.start import ensure_workers
+
+from .retry import NotYet, persist
+
+log = structlog.get_logger("feeder")
+
+OUTSTANDING = 8
+CONCURRENT_SIGNALS = 32
+# An idle leaf's progress is sent with its next events, when the topic is quiet, or at the latest after so
+# many batches.
+OWED_BATCHES = 16
+_QUERY_TIMEOUT = timedelta(seconds=10)
+
+
+class LeafLostError(TimelineError):
+    """A leaf worker that had been fed was ended, and is there anew: it needs the past again."""
+
+
+class NotApplied(NotYet):
+    """A leaf has not yet applied what it was sent, or is still fetching its state: ask again."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """What is under way to one leaf worker: per parcel, the offsets its progress will show once it is
+    applied.
+    """
+
+    sent: deque[dict[int, Offset]] = field(default_factory=deque)
+
+    def applied(self, reached: Mapping[int, Reached]) -> None:
+        while self.sent and all(p in reached and reached[p].offset >= at for p, at in self.sent[0].items()):
+            self.sent.popleft()
+
+
+class Leaves:
+    """All leaf workers, as one feeder process knows them. ``signals``, ``bytes``: sent so far;
+    ``incomplete``: the workers that said, when last asked, that they may lack the topic's past.
+
+    ``needed``: whether some registered metric needs a leaf node, by name, as of now; ``readers``: the workers
+    of a partition, of all registered metrics.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        needed: Callable[[str], Awaitable[bool]],
+        readers: Callable[[str], Awaitable[Sequence[WorkerSpec]]],
+    ) -> None:
+        self._client = client
+        self._needed, self._readers = needed, readers
+        self._lines: dict[str, _Line] = {}
+        self._slots = asyncio.Semaphore(CONCURRENT_SIGNALS)
+        self._starting: dict[str, asyncio.Lock] = {}
+        self._owed: dict[str, int] = {}
+        self._runs: dict[str, Run] = {}
+        self.incomplete: set[str] = set()
+        self.signals = 0
+        self.bytes = 0
+
+    async def deliver(self, group: Group, routed: Routed, *, apart: bool = False) -> None:
+        """Return when Temporal has accepted every parcel, the journal's last.
+
+        ``apart``: these are single leaves that catch up beside others, whose journal says nothing of them;
+        then the first worker of each hears after the others of it. Cancelled halfway, it leaves some ahead;
+        delivering the same again is harmless.
+        """
+        journal, journal_label = group.journal()
+        firsts = {worker_id(name, journal_label) for name in group.leaves} if apart else {journal}
+        for of_firsts in (False, True):
+            async with asyncio.TaskGroup() as tasks:
+                for worker, parcels in routed.parcels.items():
+                    if worker != journal and (worker in firsts) is of_firsts:
+                        tasks.create_task(self._send_all(group, worker, routed.labels[worker], parcels))
+        last = routed.parcels.get(journal)
+        if last is None:
+            last = [progress_parcel(_leaf_of(group, journal), routed.progress)]
+        await self._send_all(group, journal, journal_label, last)
+        self._note_owed(group, {*routed.parcels, journal})
+
+    async def settle(self, group: Group, progress: Sequence[Progress]) -> None:
+        """Tell the leaves that have heard nothing of late how far the source has come."""
+        async with asyncio.TaskGroup() as tasks:
+            for worker, label in workers_of(group):
+                if self._owed.get(worker, 0) > 0:
+                    parcel = progress_parcel(_leaf_of(group, worker), progress)
+                    tasks.create_task(self._send_all(group, worker, label, [parcel]))
+                    self._owed[worker] = 0
+
+    def due(self, group: Group) -> bool:
+        """Whether some leaf of ``group`` has been owed its progress for long enough."""
+        return any(self._owed.get(worker, 0) >= OWED_BATCHES for worker, _ in workers_of(group))
+
+    def owes(self, group: Group) -> bool:
+        """Whether some leaf of ``group`` has not been told how far the source has come."""
+        return any(self._owed.get(worker, 0) for worker, _ in workers_of(group))
+
+    async def tell(self, group: Group, worker: str, label: str, progress: Sequence[Progress]) -> None:
+        """Return when Temporal has accepted for ``worker`` how far the source has come."""
+        await self._send_all(group, worker, label, [progress_parcel(_leaf_of(group, worker), progress)])
+
+    async def progress(self, group: Group) -> Mapping[str, Mapping[int, Reached]]:
+        """Ask the leaf workers of ``group`` (of a per-key group, its journal) how far they are, with
+        everything that they have been sent.
+        """
+        names = [worker for worker, _ in workers_of(group)]
+        answers = await asyncio.gather(*(self.asked(name) for name in names))
+        return dict(zip(names, answers, strict=True))
+
+    async def heard(self, group: Group) -> Mapping[str, Mapping[int, Reached]]:
+        """Ask them how far they are now, whatever they have been sent."""
+        names = [worker for worker, _ in workers_of(group)]
+        answers = await asyncio.gather(*(self._ask(name) for name in names))
+        return dict(zip(names, answers, strict=True))
+
+    async def asked(self, worker: str) -> dict[int, Reached]:
+        """How far ``worker`` is once it has applied what it was sent; nothing when it does not exist."""
+        return await self._ask(worker, settled=True)
+
+    def owe(self, group: Group) -> None:
+        """Have every leaf told how far the source has come when next it is told so."""
+        self._note_owed(group, ())
+
+    def _note_owed(self, group: Group, told: Iterable[str]) -> None:
+        heard = set(told)
+        for worker, _ in workers_of(group):
+            self._owed[worker] = 0 if worker in heard else self._owed.get(worker, 0) + 1
+
+    async def complete(self, group: Group) -> None:
+        """Let the leaf workers of ``group`` that may have lacked the topic's past know that they have it, and
+        that nothing lies between that and what they are sent from now on.
+        """
+        for worker, label in workers_of(group):
+            if worker in self.incomplete:
+                await persist(
+                    f"signalling worker {worker}", partial(self._say_complete, group, worker, label)
+                )
+
+    async def _say_complete(self, group: Group, worker: str, label: str) -> None:
+        while True:
+            run = self._runs.get(worker)
+            if run is not None and await self._signal(worker, run, "complete"):
+                self.incomplete.discard(worker)
+                return
+            if await self._look_up(worker) is None:
+                if not await self._needed(worker.rpartition(".")[0]):
+                    return
+                await self._start(group, worker, label)
+
+    async def _send_all(self, group: Group, worker: str, label: str, parcels: Sequence[Parcel]) -> None:
+        line = self._lines.setdefault(worker, _Line())
+        for parcel in parcels:
+            if len(line.sent) >= OUTSTANDING:
+                await persist(
+                    f"waiting for worker {worker} to apply what it was sent",
+                    lambda: self._drained(worker, line),
+                )
+            await persist(f"signalling worker {worker}", lambda p=parcel: self._send(group, worker, label, p))  # type: ignore[misc]
+            line.sent.append({p.partition: Offset(p.major, p.minor) for p in parcel.progress})
+            self.signals += 1
+            self.bytes += len(parcel.payload)
+
+    async def _send(self, group: Group, worker: str, label: str, parcel: Parcel) -> None:
+        if not group.labels:
+            await self._send_to_key(group, worker, label, parcel)
+            return
+        while True:
+            run = self._runs.get(worker) or await self._look_up(worker)
+            if run is not None and await self._signal(worker, run, "ingest", parcel.payload):
+                return
+            # Its run has ended: it goes on in another one, or was ended. (That of a metric which was deleted
+            # a moment ago must not come back.)
+            if await self._look_up(worker) is None:
+                if not await self._needed(worker.rpartition(".")[0]):
+                    return
+                await self._start(group, worker, label)
+
+    async def _send_to_key(self, group: Group, worker: str, label: str, parcel: Parcel) -> None:
+        """Trees of keys begin with an event of theirs; one that was ended begins with the next."""
+        if await self._signal(worker, None, "ingest", parcel.payload) or not await self._needed(
+            worker.rpartition(".")[0]
+        ):
+            return
+        await self._start(group, worker, label)
+        if not await self._signal(worker, None, "ingest", parcel.payload):
+            raise NotApplied(f"{worker} was ended as soon as it was started")
+
+    async def _signal(self, worker: str, run: Run | None, signal: str, *args: object) -> bool:
+        """Signal ``worker``; False when that run (None: any) does not go on."""
+        handle = self._client.get_workflow_handle(worker, run_id=None if run is None else run.run_id)
+        try:
+            async with self._slots:
+                await handle.signal(signal, args=args)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def _look_up(self, worker: str) -> Run | None:
+        """The present run of ``worker``, from now on known; None when it does not run.
+
+        Raises LeafLostError when it is another one than was known: then that is known from now on.
+        """
+        run = await run_of(self._client, worker)
+        if not isinstance(run, Run):
+            return None
+        before = self._runs.get(worker)
+        self._runs[worker] = run
+        if before is not None and before.first != run.first:
+            self._lines.pop(worker, None)
+            raise LeafLostError(f"worker {worker} was ended and is there anew, without its past")
+        return run
+
+    async def _start(self, group: Group, worker: str, label: str) -> None:
+        leaf = _leaf_of(group, worker)
+        specs = workers(leaf.plan, label)
+        if worker not in {spec.worker_id for spec in specs}:
+            raise AssertionError(f"the plan of {leaf.plan.metric.name} has no worker {worker}")
+        if label not in group.labels and worker == group.journal()[0]:
+            specs = [spec for spec in specs if spec.worker_id == worker]  # it has no timeline of its own
+        async with self._starting.setdefault(label, asyncio.Lock()):
+            others = await self._readers(label)
+            metrics = [leaf.plan.metric.name]
+            result = await ensure_workers(self._client, specs, metrics=metrics, others=others)
+        if result.started:
+            self._lines.pop(worker, None)
+            if group.labels:
+                log.warning("workers were missing and have been started", workers=list(result.started))
+
+    async def _drained(self, worker: str, line: _Line) -> None:
+        line.applied(await self._ask(worker))
+        if len(line.sent) >= OUTSTANDING:
+            raise NotApplied(f"{len(line.sent)} batches are accepted but not yet applied")
+
+    async def _ask(self, worker: str, settled: bool = False) -> dict[int, Reached]:
+        """How far ``worker`` is; nothing when it does not exist. ``settled``: not before it has applied what
+        it was sent.
+        """
+
+        async def ask() -> dict[int, Reached]:
+            run = None
+            if _has_past(worker):
+                run = self._runs.get(worker) or await self._look_up(worker)
+                if run is None:
+                    self.incomplete.add(worker)
+                    return {}
+            try:
+                status: dict[str, Any] = await query_running(
+                    self._client,
+                    worker,
+                    "status",
+                    run_id=None if run is None else run.run_id,
+                    timeout=_QUERY_TIMEOUT,
+                )
+            except NotRunningError as error:
+                if run is None:
+                    return {}
+                if await self._look_up(worker) is None:
+                    self.incomplete.add(worker)
+                    return {}
+                raise NotApplied(f"{worker} has gone on in another run") from error
+            if status["state"] is None:
+                raise NotApplied("it is fetching its state")
+            if status.get("incomplete"):
+                self.incomplete.add(worker)
+            else:
+                self.incomplete.discard(worker)
+            if settled and status.get("inbox"):
+                raise NotApplied(f"{status['inbox']} batches are accepted but not yet applied{_why(status)}")
+            return read_progress(status)
+
+        return await persist(f"asking worker {worker} how far it is", ask)
+
+
+def _has_past(worker: str) -> bool:
+    """Whether the past is read for a worker that was ended: not for the trees of keys of a per-key source."""
+    label = worker.rpartition(".")[2]
+    return label != JOURNAL_LABEL and not label.startswith(KEY_LABEL)
+
+
+def _why(status: Mapping[str, Any]) -> str:
+    return f": it is paused: {status['paused']}" if status.get("paused") else ""
+
+
+def workers_of(group: Group) -> list[tuple[str, str]]:
+    """(worker id, label) of all leaf workers of ``group``; of a per-key group, the journal only."""
+    labels = group.labels
+    if not labels:
+        return [group.journal()]
+    return [(worker_id(name, label), label) for name in group.leaves for label in labels]
+
+
+def _leaf_of(group: Group, worker: str) -> Leaf:
+    return group.leaves[worker.rpartition(".")[0]]

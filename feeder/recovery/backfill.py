@@ -1,0 +1,239 @@
+"""Replays of the past beside the live feeding (``replay``): who gets one, and how it joins the live feeding.
+
+One feeder of a Failover group at a time reads the past (``turn``); with the others, leaves that lack it wait.
+While any leaf is not fed live nothing of the topic is acknowledged: what it misses must stay in the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from time import monotonic
+
+import structlog
+
+from feeder.delivery.fed_group import FedGroup, Waiting, lacking, place
+from feeder.delivery.leaf_delivery import Leaves, workers_of
+from feeder.delivery.refused_events import Refusals
+from feeder.message_batch import Stored, shown
+from feeder.positions import SILENT, Offset, Reached
+from feeder.reporting import Counts
+from feeder.routing.router import Group, Routed, Router
+from feeder.source.intake import Begin
+from feeder.source.topic_history import History
+from feeder.source.turn import PastTurn
+
+from .replay import Replay
+
+log = structlog.get_logger("feeder")
+
+# A feeder whose turn it is and who feeds nothing for so long is not waited for.
+STALLED_SECONDS = 60.0
+
+
+class Backfill:
+    """Begins the replays of one topic and joins them. ``seen``: how far each partition was received, which
+    grows; ``turn_of``: the turn for the group of a signature, None where no other feeder reads the topic;
+    ``at_once``: messages per batch.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        leaves: Leaves,
+        refusals: Refusals,
+        counts: Counts,
+        seen: Mapping[int, Offset],
+        turn_of: Callable[[str], PastTurn] | None,
+        *,
+        at_once: int,
+        begin: Begin | None,
+    ) -> None:
+        self._history, self._leaves, self._refusals, self._counts = history, leaves, refusals, counts
+        self._seen, self._turn_of, self._at_once, self._begin = seen, turn_of, at_once, begin
+        self._turns: dict[str, PastTurn] = {}
+
+    async def all_of(self, fed: FedGroup) -> None:
+        """Have all leaves that are fed live go through the past from where the clock stands, when it is this
+        feeder's turn. They are not fed live meanwhile.
+        """
+        live, router = fed.live, fed.router
+        if not await self._is_turn(fed):
+            fed.waiting = self._wait(live, whole=True)
+            return
+        after = {p: place(fed.reached.get(p)) for p in range(fed.partitions)}
+        await self._begin_replay(fed, live, router, after, lambda: dict(self._seen), whole=True)
+
+    async def wait_for_reader(self, fed: FedGroup) -> None:
+        """Have all leaves that are fed live wait when another feeder reads the past: it may be killed before
+        it is through.
+        """
+        if not await self._is_turn(fed):
+            fed.waiting = self._wait(fed.live, whole=True)
+        else:
+            await self.yield_turn(fed)
+
+    async def those_behind(self, fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> None:
+        """Have leaves that have not had what the others have had go through the past, when it is this
+        feeder's turn. They are not fed live meanwhile.
+        """
+        live = fed.live
+        behind = lacking(fed, progress, self._leaves.incomplete)
+        for partition in fed.reached:
+            fed.level[partition] = frozenset(fed.group.leaves)
+        if not behind or len(behind) == len(live.leaves):
+            return
+        own, apart = _apart(live, behind, progress, fed.partitions)
+        if not await self._is_turn(fed):
+            names = behind if fed.waiting is None else behind | fed.waiting.leaves
+            leaves = {n: leaf for n, leaf in fed.group.leaves.items() if n in names}
+            fed.waiting = self._wait(replace(own, leaves=leaves), whole=False)
+            return
+        after = {p: place(apart.clock.reached.get(p)) for p in range(fed.partitions)}
+
+        def limits() -> dict[int, Offset]:
+            return {p: fed.reached.get(p, SILENT).offset for p in range(fed.partitions)}
+
+        await self._begin_replay(fed, own, apart, after, limits, whole=False)
+
+    async def may_read(self, fed: FedGroup) -> bool:
+        """Whether leaves that wait need to wait no more: it is this feeder's turn, or nobody feeds them."""
+        waiting = fed.waiting
+        if waiting is None or await self._is_turn(fed):
+            return True
+        if monotonic() - waiting.looked < STALLED_SECONDS:
+            return False
+        heard = await self._leaves.heard(fed.group)
+        if heard == waiting.heard:
+            log.warning(
+                "who reads the past does not go on; reading it here, too", topic=fed.group.source.topic
+            )
+            self._turns[fed.group.signature].do_without()
+            return True
+        waiting.heard, waiting.looked = heard, monotonic()
+        return False
+
+    async def _is_turn(self, fed: FedGroup) -> bool:
+        if self._turn_of is None:
+            return True
+        signature = fed.group.signature
+        if signature not in self._turns:
+            self._turns[signature] = self._turn_of(signature)
+        mine: bool = await self._history.run(self._turns[signature].take)
+        return mine
+
+    def _wait(self, group: Group, *, whole: bool) -> Waiting:
+        log.info(
+            "another feeder reads the past",
+            topic=group.source.topic,
+            metrics=group.metrics,
+            leaves=None if whole else sorted(group.leaves),
+        )
+        return Waiting(frozenset(group.leaves), whole)
+
+    async def yield_turn(self, fed: FedGroup) -> None:
+        """Let another feeder read the past, unless a replay is under way here."""
+        turn = self._turns.get(fed.group.signature)
+        if turn is not None and not fed.replays:
+            await self._history.run(turn.give_back)
+
+    async def _begin_replay(
+        self,
+        fed: FedGroup,
+        group: Group,
+        router: Router,
+        after: Mapping[int, Offset | None],
+        limits: Callable[[], Mapping[int, Offset]],
+        *,
+        whole: bool,
+    ) -> None:
+        past = await self._history.read_from(after)
+        letters = None
+        if not whole and group.source.idle_timeout is not None:
+            letters = await self._history.late_letters(group.metrics)
+
+        async def take(own: Group, routed: Routed, batch: Sequence[Stored]) -> None:
+            if whole:
+                await self._refusals.publish(
+                    batch, {r.row: (r.reason, r.message, own.metrics) for r in routed.refused}
+                )
+                self._counts.events += routed.accepted
+                self._counts.note_missing(own.source.topic, routed.missing)
+            await self._leaves.deliver(own, routed, apart=not whole)
+
+        replay = Replay(
+            group,
+            router,
+            past,
+            whole=whole,
+            limits=limits,
+            take=take,
+            run=self._history.run,
+            at_once=self._at_once,
+            begin=self._begin,
+            letters=letters,
+        )
+        fed.replays.append(replay)
+        log.info(
+            "reading the past",
+            topic=group.source.topic,
+            metrics=group.metrics,
+            leaves=None if whole else sorted(group.leaves),
+            after={p: "the beginning" if at is None else shown(at) for p, at in after.items()},
+        )
+
+    async def join(self, fed: FedGroup) -> None:
+        """Go on live with the leaves whose replay has come to where the live feeding is, which must wait."""
+        for replay in [*fed.replays]:
+            if not replay.near:
+                continue
+            await replay.finish()
+            fed.replays.remove(replay)
+            self._counts.replayed += replay.messages
+            clock = fed.router.clock
+            if replay.whole:
+                for partition, reached in clock.reached.items():
+                    fed.skip[partition] = reached.offset
+                    fed.level.pop(partition, None)
+                self._leaves.owe(fed.live)
+            else:
+                async with asyncio.TaskGroup() as tasks:
+                    for worker, label in workers_of(replay.group):
+                        told = clock.progress()
+                        tasks.create_task(self._leaves.tell(replay.group, worker, label, told))
+            if fed.taken_up:
+                await self._leaves.complete(fed.live if replay.whole else replay.group)
+            log.info(
+                "the past is read",
+                topic=fed.group.source.topic,
+                metrics=fed.group.metrics,
+                leaves=None if replay.whole else sorted(replay.group.leaves),
+                messages=replay.messages,
+            )
+            await self.yield_turn(fed)
+
+    async def stop(self, fed: FedGroup) -> None:
+        """Stop the replays of a group, which lacks what they had not come to."""
+        for replay in fed.replays:
+            await replay.close()
+
+    async def forget(self, fed: FedGroup) -> None:
+        """End what is done for a group that is not fed any more."""
+        await self.stop(fed)
+        fed.replays.clear()
+        await self.yield_turn(fed)
+
+
+def _apart(
+    live: Group, names: Collection[str], progress: Mapping[str, Mapping[int, Reached]], partitions: int
+) -> tuple[Group, Router]:
+    """The leaves of ``names`` as a group of their own, with a router that stands where they do."""
+    own = replace(live, leaves={n: leaf for n, leaf in live.leaves.items() if n in names})
+    router = Router(own, partitions)
+    everyone = [progress.get(worker, {}) for worker, _ in workers_of(own)]
+    for partition in range(partitions):
+        least = min((has.get(partition, SILENT) for has in everyone), key=lambda r: r.offset)
+        if least.offset != SILENT.offset:
+            router.clock.start(partition, least)
+    return own, router

@@ -1,0 +1,394 @@
+"""From a batch of messages to what each leaf worker is sent, and to the events that nobody is. No I/O.
+
+Metrics that read a topic in the same way (``graph.reading``) form a *group*: their events are decoded once,
+and an event that does not fit is refused for the whole group. A leaf that several groups share, as they
+refuse the same events, belongs to the first of them by metric name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feeder.positions import Clock, Clocked, progress_of
+from timeline_workers.algebra.leaf_input import LeafRouter, Progress, key_origins
+from timeline_workers.columns import operations as column_tools
+from timeline_workers.columns.event_batch import EventBatch, Positions
+from timeline_workers.columns.key_table import Key
+from timeline_workers.columns.values import UNKNOWN, Bools, Int64
+from timeline_workers.events.times import from_microseconds
+from timeline_workers.language.parser import parse
+from timeline_workers.metric.model import Source
+from timeline_workers.plan.physical import NodeSpec, Plan, partition_labels, partition_of, worker_id
+from timeline_workers.plan.reading import Reading, reading_of
+from timeline_workers.wire.leaf_batch import encode_leaf_batch
+
+from .recent_counts import Recent
+from .sent_cache import KeyNumbers, Told
+
+PAYLOAD_BYTES = 400 * 1024
+JOURNAL_LABEL = "journal"
+REASON_LENGTH = 300
+FORGET_MICROSECONDS = 600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """N messages of one topic, in order within each partition. ``published``: int64[N], microseconds.
+
+    ``begin``: where they begin, if some take more than one entry of the broker's.
+    """
+
+    payloads: list[bytes]
+    position: Positions
+    published: Int64
+    begin: Positions | None = None
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def take(self, rows: NDArray[np.intp]) -> Messages:
+        """The messages of ``rows``."""
+        return Messages(
+            [self.payloads[i] for i in rows.tolist()],
+            self.position.take(rows),
+            self.published[rows],
+            None if self.begin is None else self.begin.take(rows),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One event that is not applied. ``row``: its message; ``reason``: a stable code, such as ``late``."""
+
+    row: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One encoded leaf batch: at most 400 KiB unless a single event is larger.
+
+    ``rows``: how many events it holds for the leaf; ``progress``: how far the leaf is once it has applied it.
+    """
+
+    payload: bytes
+    rows: int
+    progress: tuple[Progress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What becomes of a batch of messages for one group.
+
+    ``parcels``: per worker id, in the order to send them; ``labels``: the partition label of each of these
+    workers; ``progress``: how far the whole batch brings each source partition; ``missing``: by column and
+    reason, how many values of accepted events counted as missing because they did not fit.
+    """
+
+    refused: list[Refused]
+    parcels: dict[str, list[Parcel]]
+    labels: dict[str, str]
+    progress: tuple[Progress, ...]
+    accepted: int
+    missing: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One leaf node and a metric's plan that holds it (to start its workers from)."""
+
+    node: NodeSpec
+    router: LeafRouter
+    plan: Plan
+
+
+@dataclass(slots=True)
+class Group:
+    """Metrics that read a topic in the same way. ``signature`` is equal for groups that do so."""
+
+    signature: str
+    reading: Reading
+    metrics: list[str] = field(default_factory=list)
+    leaves: dict[str, Leaf] = field(default_factory=dict)
+
+    @property
+    def source(self) -> Source:
+        """Where the events come from."""
+        return self.reading.source
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Partition labels; empty for ``per-key``, where every key is one."""
+        return partition_labels(next(iter(self.leaves.values())).plan)
+
+    def journal(self) -> tuple[str, str]:
+        """Return (worker id, partition label) of the leaf worker that hears of every batch, last."""
+        labels = self.labels
+        label = labels[0] if labels else JOURNAL_LABEL
+        return worker_id(min(self.leaves), label), label
+
+
+def groups_of(plans: Iterable[Plan]) -> dict[str, list[Group]]:
+    """Return, per topic, the groups of the metrics in ``plans``. The metrics of a group without leaves of its
+    own are in the groups that have them.
+    """
+    groups: dict[str, Group] = {}
+    owner: dict[str, Group] = {}
+    leaves: dict[str, list[str]] = {}
+    for plan in sorted(plans, key=lambda p: p.metric.name):
+        reading = reading_of(plan.metric)
+        signature = reading.signature()
+        group = groups.setdefault(signature, Group(signature, reading))
+        group.metrics.append(plan.metric.name)
+        leaves[plan.metric.name] = [node.name for node in plan.nodes if node.is_leaf]
+        for node in (node for node in plan.nodes if node.is_leaf):
+            if owner.setdefault(node.name, group) is group and node.name not in group.leaves:
+                group.leaves[node.name] = Leaf(node, LeafRouter(parse(node.expression)), plan)
+    topics: dict[str, list[Group]] = {}
+    for group in groups.values():
+        if group.leaves:
+            topics.setdefault(group.source.topic, []).append(group)
+            continue
+        for metric in group.metrics:
+            for name in leaves[metric]:
+                if metric not in owner[name].metrics:
+                    owner[name].metrics.append(metric)
+    return topics
+
+
+class Router:
+    """Routes the messages of one group, keeping its watermarks. Not safe for use by two threads at once.
+
+    ``partitions``: how many partitions the topic has.
+    """
+
+    def __init__(self, group: Group, partitions: int = 1) -> None:
+        self.clock = Clock(group.source.allowed_lateness, partitions, clock_skew=group.source.clock_skew)
+        self._recent: dict[int, Recent] = {}
+        self._told: dict[str, Told] = {}
+        self._forgotten = 0
+        self.update(group)
+
+    def update(self, group: Group) -> None:
+        """Go on with other metrics of the same signature; watermarks and positions stay."""
+        self.group = group
+        self._forget_keys()
+        self._decoder = group.reading.decoder()
+
+    def forget_sent(self) -> None:
+        """Forget what the leaves were sent: they may have been started anew."""
+        # The one key of a per-key worker is named every time: it may be started anew beside all others.
+        leaves = self.group.leaves if self.group.source.partitions != "per-key" else {}
+        self._told = {n: Told(leaf.router, leaf.plan.metric.key_ttl) for n, leaf in leaves.items()}
+        # Of each leaf the columns that no event has had a value of, as far as its workers were told.
+        self._unseen = {n: set(leaf.node.columns) for n, leaf in self.group.leaves.items()}
+
+    def _forget_keys(self) -> None:
+        self._numbers = KeyNumbers(self._label)
+        self.forget_sent()
+
+    def _label(self, key: Key) -> str:
+        return partition_of(key, self.group.source)
+
+    def route(self, messages: Messages, late: Bools | None = None) -> Routed:
+        """Decode, judge and divide ``messages``; advances the watermarks. ``late``: see ``Clock.advance``.
+
+        Guarantees that every message is either in ``refused`` or in the parcels of every leaf that needs
+        it, and that the result depends only on the messages, the watermarks before them and what was routed
+        since ``forget_sent``. The parcels must be delivered before those of later messages.
+        """
+        source = self.group.source
+        latest = int(messages.published.max(initial=0))
+        if (
+            abs(latest - self._forgotten) >= FORGET_MICROSECONDS
+        ):  # producers' clocks may be wrong, and set back
+            # Another feeder may have started a leaf anew, which this one is not told.
+            self._forgotten = latest
+            self.forget_sent()
+        standing = self.clock.progress()
+        decoded = self._decoder.decode(
+            messages.payloads, messages.position, messages.published, source.max_ahead
+        )
+        refused = [Refused(r.row, r.reason, r.message) for r in decoded.rejects]
+        rows = np.asarray(decoded.rows, np.intp)  # of each decoded event, its message
+        valid = np.zeros(len(messages), np.bool_)
+        valid[rows] = True
+        times = decoded.times
+        clocked = self.clock.advance(messages.position, times, valid, messages.published, late, decoded.timed)
+        for row in np.flatnonzero(clocked.late).tolist():
+            refused.append(Refused(row, "late", _late(row, times, clocked, messages.position)))
+        missing: Counter[str] = Counter()
+        for one in (m for m in decoded.missing if not clocked.late[m.row]):
+            missing[f"{one.column}: {one.reason}"] += 1
+            self.clock.note_missing(int(messages.position.partition[one.row]))
+        events = np.flatnonzero(~clocked.late[rows])
+        self._note(messages, valid & ~clocked.late, clocked.ahead, refused)
+        parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked, standing)
+        return Routed(refused, parcels, labels, self.clock.progress(), len(events), missing)
+
+    def _note(self, messages: Messages, accepted: Bools, ahead: Bools, refused: Sequence[Refused]) -> None:
+        """Note of each source partition what was accepted and refused, for people."""
+        reasons = {int(messages.position.partition[r.row]): r for r in refused}
+        for partition in np.unique(messages.position.partition).tolist():
+            mine = messages.position.partition == partition
+            recent = self._recent.setdefault(partition, Recent())
+            recently = recent.take(messages.published[mine], accepted[mine], ahead[mine])
+            was = self.clock.reached[partition].noted
+            last = reasons.get(partition)
+            # Every leaf batch carries it: no longer than somebody wants to know.
+            reason = was.reason if recently[1] else ""
+            if last is not None:
+                reason = f"{last.reason}: {last.message}"[:REASON_LENGTH]
+            total = was.accepted + int(accepted[mine].sum())
+            self.clock.note(
+                partition,
+                replace(
+                    was,
+                    accepted=total,
+                    reason=reason,
+                    recent_accepted=recently[0],
+                    recent_refused=recently[1],
+                    recent_ahead=recently[2],
+                ),
+            )
+
+    def _divide(
+        self,
+        batch: EventBatch,
+        rows: NDArray[np.intp],
+        events: NDArray[np.intp],
+        messages: Messages,
+        clocked: Clocked,
+        standing: Sequence[Progress],
+    ) -> tuple[dict[str, list[Parcel]], dict[str, str]]:
+        parcels: dict[str, list[Parcel]] = {}
+        labels: dict[str, str] = {}
+
+        @cache
+        def reached(lo: int, hi: int) -> tuple[Progress, ...]:
+            heard = progress_of(
+                messages.position, clocked, messages.published, np.arange(lo, hi), self.clock.reached
+            )
+            # Of all partitions: a leaf worker that hears for the first time would take those that it is
+            # told of for all that there are, and final what the others may still change.
+            known = {p.partition for p in heard}
+            return (*heard, *(p for p in standing if p.partition not in known))
+
+        if self._numbers.full:
+            self._forget_keys()
+        numbers = self._numbers.of(batch.keys)
+        for label, chosen in self._by_label(batch, numbers, events):
+            places = rows[chosen]
+
+            @cache
+            def share(
+                lo: int, hi: int, chosen: NDArray[np.intp] = chosen, places: NDArray[np.intp] = places
+            ) -> tuple[EventBatch, Int64, Int64]:
+                # Of the messages lo..hi of the batch, the events that have this label.
+                part, keys = select(batch, chosen[slice(*np.searchsorted(places, (lo, hi)))])
+                return part, numbers[keys], key_origins(part)
+
+            def build(
+                lo: int,
+                hi: int,
+                leaf: Leaf,
+                share: Callable[[int, int], tuple[EventBatch, Int64, Int64]] = share,
+            ) -> list[Parcel]:
+                part, keys, origins = share(lo, hi)
+                leaf_batch = leaf.router.batch(part, reached(lo, hi), origins)
+                told = self._told.get(leaf.node.name)
+                if told is not None:
+                    leaf_batch, keys = told.needed(leaf_batch, keys)
+                if seen := self._seen(leaf, part):
+                    leaf_batch = replace(leaf_batch, seen=seen)
+                payload = encode_leaf_batch(leaf_batch)
+                if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:
+                    if told is not None:
+                        told.sent(leaf_batch, keys)
+                    self._unseen[leaf.node.name] -= set(seen)
+                    return [Parcel(payload, len(leaf_batch.time), leaf_batch.progress)]
+                middle = (lo + hi) // 2
+                return build(lo, middle, leaf) + build(middle, hi, leaf)
+
+            for name, leaf in self.group.leaves.items():
+                worker = worker_id(name, label)
+                parcels[worker] = build(0, len(messages), leaf)
+                labels[worker] = label
+        return parcels, labels
+
+    def _seen(self, leaf: Leaf, batch: EventBatch) -> tuple[str, ...]:
+        """The columns of a leaf that have a value in ``batch`` and had none in any before."""
+        return tuple(
+            name
+            for name in sorted(self._unseen[leaf.node.name])
+            if (column := batch.columns.get(name)) is not None and bool((column.tags != UNKNOWN).any())
+        )
+
+    def _by_label(
+        self, batch: EventBatch, numbers: Int64, events: NDArray[np.intp]
+    ) -> Iterable[tuple[str, NDArray[np.intp]]]:
+        """The labels of ``events``, in the order of the batch's keys, and the events of each, ascending;
+        ``numbers``: those of the batch's keys."""
+        if not len(events):
+            return
+        if self.group.source.partitions == 1:
+            yield self._label(batch.keys[0]), events
+            return
+        # The labels met here are numbered anew, so that what was met before changes no order.
+        known, first, of_key = np.unique(
+            self._numbers.labels(numbers), return_index=True, return_inverse=True
+        )
+        of_event = of_key[batch.key[events]]
+        if len(known) < 2**15:
+            of_event = of_event.astype(np.int16)  # NumPy sorts these in linear time
+        order = np.argsort(of_event, kind="stable")
+        bounds = np.searchsorted(of_event[order], np.arange(len(known) + 1))
+        for number in np.argsort(first).tolist():
+            chosen = events[order[bounds[number] : bounds[number + 1]]]
+            if len(chosen):
+                yield self._label(batch.keys[first[number]]), chosen
+
+
+def select(batch: EventBatch, rows: NDArray[np.intp]) -> tuple[EventBatch, NDArray[np.intp]]:
+    """Return the events of ``rows``, with only the keys that occur in them, and the places of these keys in
+    the batch's."""
+    codes = batch.key[rows]
+    used = np.zeros(len(batch.keys), np.bool_)
+    used[codes] = True
+    places = np.flatnonzero(used)
+    keys = batch.keys if len(places) == len(used) else list(compress(batch.keys, used.tolist()))
+    if len(rows) == len(batch) and keys is batch.keys:
+        return batch, places
+    part = EventBatch(
+        keys,
+        (np.cumsum(used, dtype=np.int32) - np.int32(1))[codes],
+        batch.time[rows],
+        batch.position.take(rows),
+        {name: column_tools.take(column, rows) for name, column in batch.columns.items()},
+    )
+    return part, places
+
+
+def progress_parcel(leaf: Leaf, progress: Sequence[Progress]) -> Parcel:
+    """Return a parcel that holds no events and only says how far the source has come."""
+    nothing = np.zeros(0, np.int64)
+    empty = EventBatch(
+        [], nothing.astype(np.int32), nothing, Positions(nothing.astype(np.int32), nothing, nothing), {}
+    )
+    return Parcel(encode_leaf_batch(leaf.router.batch(empty, tuple(progress))), 0, tuple(progress))
+
+
+def _late(row: int, times: Int64, clocked: Clocked, position: Positions) -> str:
+    time, mark = (from_microseconds(int(values[row]), "iso") for values in (times, clocked.before))
+    return (
+        f"event time {time} is below the watermark {mark} of source partition {position.partition[row]}; "
+        "raise allowed_lateness in the metric's source to accept events that come so late"
+    )

@@ -1,0 +1,216 @@
+"""Reading what a topic holds by Readers: from any place on, with no subscription that would remember it.
+
+On a real broker every partition is read on its own, from just after a given place. The embedded broker has no
+partitions to read on their own; there one Reader reads the whole topic. It may also deliver entries twice, or
+stop delivering: then it is opened anew where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from time import monotonic, time
+
+import pulsar
+import structlog
+
+from feeder.message_batch import Stored, place_of
+from feeder.positions import SILENT, Offset
+from timeline_workers.events.incarnation import Place, incarnation_of, ledger_of
+from timeline_workers.servers.pulsar.places import start_after
+from timeline_workers.servers.pulsar.pulsar_client import explained
+
+log = structlog.get_logger("feeder")
+
+QUEUE = 1_000
+BATCH_BYTES = 16 * 1024 * 1024
+# The embedded broker may stop delivering to a reader that still has messages to come.
+STALLED_SECONDS = 2.0
+SILENT_SECONDS = 0.5
+_POLL_MS = 1
+
+
+def knows_partitions(client: pulsar.Client, partitions: Sequence[str]) -> bool:
+    """Whether the broker serves the ``partitions`` of a topic as topics of their own, as a real one does; the
+    embedded one takes such a name for another topic that is partitioned.
+    """
+    with suppress(pulsar.PulsarException):
+        return list(client.get_topic_partitions(partitions[0])) == [partitions[0]]
+    return True  # a real one, that refuses to tell
+
+
+class Past:
+    """The messages of a topic after given places, partition by partition in order, each once.
+
+    ``after``: per partition the place to begin after, None for the beginning; where it is of an earlier
+    incarnation than the one of the partition in ``incarnations`` (by default the first), that is the
+    beginning, too. ``size``: of what was read last, in bytes. Blocks in every call; raises
+    pulsar.PulsarException. Close it.
+    """
+
+    def __init__(
+        self,
+        client: pulsar.Client,
+        url: str,
+        topic: str,
+        after: Mapping[int, Offset | None],
+        incarnations: Mapping[int, int] | None = None,
+    ) -> None:
+        self._client, self._url, self.size = client, url, 0
+        self.incarnations = {} if incarnations is None else incarnations
+        with explained(url, topic):
+            names = client.get_topic_partitions(topic)
+        if knows_partitions(client, names):
+            self._tapes = [_Tape(self, names[p], {p: at}, ledgers=True) for p, at in sorted(after.items())]
+        else:
+            self._tapes = [_Tape(self, topic, after, whole=len(names) > 1)]
+
+    def read(self, many: int, limits: Mapping[int, Offset] | None = None, wait_ms: int = 0) -> list[Stored]:
+        """Return up to about ``many`` of the next messages (or ``BATCH_BYTES`` of them), fewer when there are
+        no more for now.
+
+        Where a partition has a limit, nothing beyond it is returned (it is kept for later). Waits up to
+        ``wait_ms`` for a first message.
+        """
+        found: list[Stored] = []
+        self.size = 0
+        for tape in self._tapes:
+            self.size += tape.read(found, many, {} if limits is None else limits, wait_ms)
+        return found
+
+    def at_end(self, partition: int) -> bool:
+        """Whether nothing more is stored now in ``partition``, up to the limit of the last reading, than has
+        been returned.
+        """
+        return all(tape.at_end(partition) for tape in self._tapes if partition in tape.partitions)
+
+    @property
+    def knows_ends(self) -> bool:
+        """Whether the broker tells where partitions end, as a real one does."""
+        return all(tape.knows_end for tape in self._tapes)
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions that are read."""
+        return frozenset().union(*(tape.partitions for tape in self._tapes))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether a Reader of a whole topic has come to messages that were published after it was opened: on
+        the embedded broker, where partitions come together, that nothing older is to come.
+        """
+        return all(tape.is_current for tape in self._tapes)
+
+    @property
+    def connected(self) -> bool:
+        """Whether all Readers are connected to the broker now."""
+        return all(tape.connected for tape in self._tapes)
+
+    def close(self) -> None:
+        """Close the Readers."""
+        for tape in self._tapes:
+            tape.close()
+
+    def open(self, name: str, start: pulsar.MessageId) -> pulsar.Reader:
+        """Open a Reader of one topic or partition."""
+        with explained(self._url, name):
+            return self._client.create_reader(name, start, receiver_queue_size=QUEUE)
+
+
+class _Tape:
+    """One Reader. ``whole``: it reads partitions beside those in ``after``; ``ledgers``: the broker can begin
+    at the first entry of any ledger.
+    """
+
+    def __init__(
+        self,
+        past: Past,
+        name: str,
+        after: Mapping[int, Offset | None],
+        *,
+        whole: bool = False,
+        ledgers: bool = False,
+    ) -> None:
+        self._past, self._name, self._whole, self._ledgers = past, name, whole, ledgers
+        self.partitions, self.knows_end = frozenset(after), ledgers
+        self._at = {p: SILENT.offset if at is None else at for p, at in after.items()}
+        self._held: list[Stored] = []
+        self._heard, self._any, self._waited = monotonic(), False, 0.0
+        self.is_current, self._opened_ms = False, time() * 1000
+        self._reader = past.open(name, self._start())
+
+    def _start(self) -> pulsar.MessageId:
+        if self._whole:
+            return pulsar.MessageId.earliest
+        [(partition, at)] = self._at.items()
+        if incarnation_of(at.major) < self._past.incarnations.get(partition, 0):
+            return pulsar.MessageId.earliest
+        # The whole entry is read again: where in it one was is told by _at.
+        place = Place(ledger_of(at.major), at.minor)
+        return start_after(partition, place, any_ledger=self._ledgers)
+
+    def read(self, found: list[Stored], many: int, limits: Mapping[int, Offset], wait_ms: int) -> int:
+        """Add to ``found``; returns the bytes of what was received."""
+        held, self._held = self._held, []
+        for stored in held:
+            self._take(stored, found, limits)
+        # Beyond a limit of its only partition nothing is of use now.
+        size = 0
+        until = monotonic() + wait_ms / 1000
+        while len(found) < many and size < BATCH_BYTES and (self._whole or not self._held):
+            patience = _POLL_MS if found else max(wait_ms, _POLL_MS)
+            try:
+                message = self._reader.read_next(patience)
+            except pulsar.Timeout:
+                self._waited += patience / 1000
+                if found or not self._stalled():
+                    return size
+                continue
+            self._heard, self._any, self._waited = monotonic(), True, 0.0
+            at = message.message_id()
+            partition = max(at.partition(), 0) if self._whole else min(self.partitions)
+            place = place_of(at, self._past.incarnations.get(partition, 0))
+            if partition in self._at and place > self._at[partition]:
+                self._at[partition] = place
+                self._take((partition, place, message), found, limits)
+                size += len(message.data())
+            if self._whole:
+                self.is_current |= message.publish_timestamp() > self._opened_ms
+                if not found and monotonic() > until:
+                    return size  # other partitions may bring messages without end
+        return size
+
+    def _take(self, stored: Stored, found: list[Stored], limits: Mapping[int, Offset]) -> None:
+        partition, place, _ = stored
+        limit = limits.get(partition)
+        (found if limit is None or place <= limit else self._held).append(stored)
+
+    def _stalled(self) -> bool:
+        """Open the Reader anew when messages are there and none come; True when it was."""
+        if self._whole or monotonic() - self._heard < STALLED_SECONDS or not self._more():
+            return False
+        log.info("the broker has stopped delivering to a reader; opening it anew", topic=self._name)
+        self.close()
+        self._reader = self._past.open(self._name, self._start())
+        self._heard, self._any, self._waited = monotonic(), False, 0.0
+        return True
+
+    def at_end(self, partition: int) -> bool:
+        beyond = any(p == partition for p, _, _ in self._held)
+        return beyond or not self._more()
+
+    def _more(self) -> bool:
+        """Whether the broker has more than was received."""
+        if self._ledgers or (self._any and not self._whole):
+            return bool(self._reader.has_message_available())
+        # The embedded broker cannot say so of a topic or partition that holds nothing (and the client library
+        # does not survive two such answers): there silence must do, for as long as it was listened to.
+        return self._waited < SILENT_SECONDS
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._reader.is_connected())
+
+    def close(self) -> None:
+        with suppress(pulsar.PulsarException):
+            self._reader.close()

@@ -1,0 +1,415 @@
+"""One topic: receive a batch, route it, publish its dead letters, deliver it to the leaves, acknowledge it.
+
+Every partition has one feeder at a time and its messages come in order; the acknowledgement is cumulative per
+partition. While one batch is delivered the next gathers; how large they get goes by how busy Temporal and the
+workers are (``pace``). Nothing is ever negatively acknowledged: that
+would break the order. What the leaves of a group need and the broker does not deliver any more is read from
+the past (``takeover``, ``backfill``); meanwhile the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from time import monotonic, time
+from typing import Any
+
+import numpy as np
+import pulsar
+import structlog
+
+from feeder.delivery.fed_group import FedGroup, stand
+from feeder.delivery.leaf_delivery import Leaves
+from feeder.delivery.pace import Pace
+from feeder.delivery.refused_events import Refusals
+from feeder.delivery.retry import persist
+from feeder.recovery.backfill import Backfill
+from feeder.recovery.continuity import Continuity, OnReset
+from feeder.recovery.gaps import Gaps, Order
+from feeder.recovery.takeover import Takeover
+from feeder.routing.router import Group, Messages, Routed
+from feeder.routing.silence import Silence
+from feeder.source.connection import Connection
+from feeder.source.dead_letter_topic import DeadLetters
+from feeder.source.intake import Accepted, Begin, Intake, Reading, Subscribed
+from feeder.source.past import knows_partitions
+from feeder.source.topic_history import History
+from feeder.source.turn import PastTurn
+from timeline_workers.columns.values import Int64
+from timeline_workers.errors import TimelineError
+from timeline_workers.servers.pulsar.pulsar_client import check_broker
+
+from .message_batch import Stored, ends_entry, offset_of, partitions_of, read
+from .metric_catalog import Catalog
+from .positions import SILENT, Offset, Reached, advancing
+from .reporting import Counts
+
+log = structlog.get_logger("feeder")
+
+SUBSCRIPTION = "timeline-feeder"
+BATCH_MESSAGES = 40_000
+# For so long a batch that is not full is left to gather, at most (``pace``).
+BATCH_WAIT_MS = 500
+# How often it is looked whether the topic has other partitions. (The client library looks once a minute.)
+PARTITIONS_SECONDS = 5.0
+# A topic that has brought nothing for so long since it was opened is quiet, not slow.
+QUIET_SECONDS = 1.0
+# A partition that has brought nothing for so long, while others have.
+SILENT_SECONDS = 5.0
+
+
+# A consumer that is not connected for so long, while the broker answers, has been given up by the client
+# library, as when its topic was deleted.
+DISCONNECTED_SECONDS = 5.0
+
+
+class TopicChangedError(TimelineError):
+    """The topic has other partitions than it had: connect again, to feed all of them."""
+
+
+class DisconnectedError(TimelineError):
+    """The client library does not connect to the topic again by itself."""
+
+
+class TopicFeeder:
+    """Feeds one topic. ``run`` it; the catalog may change its groups between two batches.
+
+    ``client`` is this feeder's own, and closed with it; ``gaps`` and ``counts`` outlive it. ``begin``: where
+    to begin, None: where the subscription or the leaves are.
+    """
+
+    def __init__(
+        self,
+        client: pulsar.Client,
+        url: str,
+        topic: str,
+        catalog: Catalog,
+        leaves: Leaves,
+        gaps: Gaps,
+        counts: Counts,
+        *,
+        subscription: str = SUBSCRIPTION,
+        batch_messages: int = BATCH_MESSAGES,
+        batch_wait_ms: int = BATCH_WAIT_MS,
+        gather_ms: int = 0,
+        begin: Begin | None = None,
+        on_reset: OnReset = OnReset.resume,
+    ) -> None:
+        self.topic = topic
+        self._client, self._url, self._subscription = client, url, subscription
+        self._batch, self._begin = batch_messages, begin
+        self._pace, self._ready = Pace(batch_wait_ms / 1e3, gather_ms / 1e3), threading.Event()
+        self._catalog, self._leaves, self._gaps, self._counts = catalog, leaves, gaps, counts
+        try:
+            check_broker(client, url, topic)
+            self._names: list[str] = client.get_topic_partitions(topic)
+            self._partitions = len(self._names)
+            # The embedded broker serves one feeder at a time.
+            self._shared = knows_partitions(client, self._names)
+        except BaseException:
+            client.close()
+            raise
+        self._groups: dict[str, FedGroup] = {}
+        self._version = catalog.version
+        self._order = Order()
+        self._reads_after: dict[int, Offset | None] = {}
+        # Blocking calls to the client library get threads of their own: receiving must not wait for
+        # publishing, nor either for the reading of the past.
+        self._receiving, self._working = (
+            ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("receive", "work")
+        )
+        self._letters = DeadLetters(client, url, topic)
+        self._refusals = Refusals(self._letters, topic, counts, self._working)
+        seen, shared = self._order.seen, self._shared
+        self._history = history = History(client, url, topic)
+        apart = shared or self._partitions == 1
+        self._continuity = Continuity(topic, history, gaps, on_reset, embedded=not shared, apart=apart)
+        self._looking: asyncio.Task[None] | None = None
+        self._silence = Silence(history, leaves, seen, shared=shared)
+        turn_of = partial(PastTurn, client, topic, subscription) if shared else None
+        self._backfill = Backfill(
+            history, leaves, self._refusals, counts, seen, turn_of, at_once=batch_messages, begin=begin
+        )
+        self._takeover = Takeover(
+            history,
+            leaves,
+            self._backfill,
+            self._silence,
+            gaps,
+            counts,
+            seen,
+            self._continuity,
+            begin=begin,
+            shared=shared,
+            read_from=self._read_from,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Feed until ``stop`` is set; the batch in hand is finished and acknowledged first."""
+        try:
+            self._intake = await self._open()
+        except BaseException:
+            await self._run(self._letters.close)
+            await self._run(self._client.close)
+            raise
+        self._accepted = Accepted(self._intake)
+        self._connection = Connection(lambda: self._intake.connected)
+        log.info("feeding", topic=self.topic)
+        receive = self._receive()
+        self._opened = self._counted = monotonic()
+        try:
+            while not stop.is_set():
+                # A full batch does not wait to be due.
+                await asyncio.wait([receive], timeout=self._pace.left(monotonic()))
+                self._ready.set()
+                batch = await receive
+                if stop.is_set():
+                    break  # not acknowledged: it comes again
+                receive = self._receive()
+                await self._count_partitions(batch)
+                await self._look_whether_it_goes_on()
+                if batch:
+                    # After receiving: a metric applied before these events were published must be known.
+                    await persist("reading the catalog", self._catalog.refresh)
+                groups = await self._current()
+                if not groups:
+                    return
+                for group in groups:
+                    await self._takeover.after_waiting(group)
+                    await self._backfill.join(group)
+                if batch:
+                    await self._feed(groups, batch)
+                else:
+                    await self._rest(groups)
+                for group in groups:
+                    # Others may go on without a pause for as long as some partition brings nothing.
+                    silent = not (group.woken or group.taken_up) and self._is_open_for(SILENT_SECONDS)
+                    if (group.undelivered is not None or silent) and not group.whole:
+                        await self._takeover.in_silence(group)
+                    await self._silence.let_rise(group)
+            for group in await self._current():
+                await group.tell(self._leaves)
+        finally:
+            for group in self._groups.values():
+                await self._backfill.stop(group)
+            self._ready.set()
+            await asyncio.wait([receive])
+            if self._looking is not None:
+                await asyncio.gather(self._looking, return_exceptions=True)
+            self._connection.close()
+            await self._run(self._close)
+            self._history.close()
+            for threads in (self._receiving, self._working):
+                threads.shutdown(wait=False)
+
+    async def _count_partitions(self, batch: Sequence[Stored]) -> None:
+        """Raise TopicChangedError when the topic has other partitions than it had."""
+        count = max({partition for partition, _, _ in batch}, default=-1) + 1
+        if count > self._partitions:
+            raise TopicChangedError(f"the topic has {count} partitions, and had {self._partitions}")
+        if self._shared and monotonic() - self._counted >= PARTITIONS_SECONDS:
+            with suppress(pulsar.PulsarException):  # the broker may be away for a moment
+                if (names := await self._history.partitions()) != self._names:
+                    raise TopicChangedError(
+                        f"the topic has {len(names)} partitions, and had {self._partitions}"
+                    )
+                if self._connection.lost_for > DISCONNECTED_SECONDS:
+                    raise DisconnectedError("the subscription has lost its topic, and the broker answers")
+            self._counted = monotonic()
+
+    async def _look_whether_it_goes_on(self) -> None:
+        """Raise TopicResetError when the topic is not the one any more that was fed so far."""
+        if self._looking is not None and self._looking.done():
+            done, self._looking = self._looking, None
+            with suppress(pulsar.PulsarException):  # it is looked again
+                done.result()
+        if self._connection.was_lost():
+            # Before anything is fed that came since.
+            await self._continuity.look(everywhere=True)
+        elif self._looking is None and self._continuity.due and not self._connection.lost_for:
+            self._looking = asyncio.create_task(self._continuity.look())
+
+    def _receive(self) -> asyncio.Future[list[Stored]]:
+        self._ready.clear()
+        run = asyncio.get_running_loop().run_in_executor
+        return run(self._receiving, self._intake.receive, self._ready)
+
+    async def _run(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._working, call, *arguments)
+
+    async def _open(self) -> Intake:
+        await self._continuity.open(await self._marks())
+        known = self._history.incarnations
+        if not self._shared:
+            after = self._reads_after = await self._where_the_leaves_are()
+            return await self._run(  # type: ignore[no-any-return]
+                lambda: Reading(
+                    self._client, self._url, self.topic, after, messages=self._batch, incarnations=known
+                )
+            )
+        begin = None if self._gaps.begun else self._begin
+        subscribed = await self._run(
+            lambda: Subscribed(
+                self._client,
+                self._url,
+                self.topic,
+                self._subscription,
+                messages=self._batch,
+                incarnations=known,
+                begin=begin,
+            )
+        )
+        self._gaps.begun = True
+        return subscribed  # type: ignore[no-any-return]
+
+    def _read_from(self, partition: int) -> tuple[Offset, Offset | None] | None:
+        if partition not in self._reads_after or partition not in self._order.heads:
+            return None
+        return self._order.heads[partition], self._reads_after[partition]
+
+    async def _marks(self) -> dict[int, Reached]:
+        """Per partition the furthest that any leaf of any group is, with what it has applied."""
+        marks = dict.fromkeys(range(self._partitions), SILENT)
+        for group in self._catalog.topics.get(self.topic, []):
+            for reached in (await self._leaves.heard(group)).values():
+                for partition, at in reached.items():
+                    marks[partition] = max(at, marks.get(partition, SILENT), key=lambda r: r.offset)
+        return marks
+
+    async def _where_the_leaves_are(self) -> dict[int, Offset | None]:
+        """Per partition the least place after which some group must be fed. Groups that have nothing yet read
+        the past beside the others.
+        """
+        after: dict[int, Offset | None] = dict.fromkeys(range(self._partitions))
+        for group in self._catalog.topics.get(self.topic, []):
+            progress = await self._leaves.progress(group)
+            for partition, reached in stand(group, progress, self._leaves.incomplete).items():
+                if partition not in after:
+                    continue  # the topic had more partitions once
+                held = after[partition]
+                after[partition] = reached.offset if held is None else min(held, reached.offset)
+        return after
+
+    async def _current(self) -> list[FedGroup]:
+        """The groups that are to be fed now. When a metric was applied or removed it is looked again who has
+        what: a leaf may be a new one.
+        """
+        groups: Sequence[Group] = self._catalog.topics.get(self.topic, [])
+        for group in groups:
+            fed = self._groups.setdefault(group.signature, FedGroup(group, self._partitions))
+            fed.take(group)
+        if self._catalog.version != self._version:
+            self._version = self._catalog.version
+            for gone in self._groups.keys() - {group.signature for group in groups}:
+                fed = self._groups.pop(gone)
+                self._silence.forget(fed)
+                await self._backfill.forget(fed)
+            for fed in self._groups.values():
+                fed.look_again()
+        return [self._groups[group.signature] for group in groups]
+
+    # Batches.
+
+    async def _feed(self, groups: Sequence[FedGroup], batch: list[Stored]) -> None:
+        messages = await self._run(read, batch)
+        while batch:
+            cut = self._order.before_gap(messages)
+            if cut == len(batch):
+                await self._feed_piece(groups, batch, messages)
+                return
+            await self._feed_piece(groups, batch[:cut], messages.take(np.arange(cut)))
+            batch, messages = batch[cut:], messages.take(np.arange(cut, len(messages)))
+
+    async def _feed_piece(self, groups: Sequence[FedGroup], batch: list[Stored], messages: Messages) -> None:
+        firsts, fresh = self._order.take(messages, lambda row: ends_entry(batch[row][2].message_id()))
+        self._continuity.note(messages, firsts)
+        refused: dict[int, tuple[str, str, list[str]]] = {}
+        deliveries: list[tuple[Group, Routed]] = []
+        counts = self._counts
+        for fed in groups:
+            if fed.whole or not await self._takeover.before(fed, firsts, fresh):
+                continue
+            live, router = fed.live, fed.router
+            rows = self._wanted(fed, messages)
+            counts.skipped += len(messages) - len(rows)
+            if not len(rows):
+                continue
+            part = messages if len(rows) == len(messages) else messages.take(rows)
+            routed = await self._run(router.route, part)
+            deliveries.append((live, routed))
+            for r in routed.refused:
+                entry = refused.setdefault(int(rows[r.row]), (r.reason, r.message, []))
+                entry[2].extend(live.metrics)
+            counts.events += routed.accepted
+            counts.note_missing(self.topic, routed.missing)
+        self._silence.heard(firsts)
+        await self._refusals.publish(batch, refused)
+        began = monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            for live, routed in deliveries:
+                tasks.create_task(self._leaves.deliver(live, routed))
+        if deliveries:
+            self._pace.delivered(began, monotonic(), full=len(messages) >= self._batch)
+        self._accepted.note(batch, firsts)
+        self._gaps.arrived.update(firsts)
+        if self._accepted.due:
+            await self._run(self._acknowledge)
+        for fed in groups:
+            if not fed.whole and self._leaves.due(fed.live):
+                await fed.tell(self._leaves)
+        counts.messages += len(messages)
+        counts.batches += 1
+        counts.lag = max(0.0, time() - int(messages.published.max()) / 1e6)
+
+    def _wanted(self, fed: FedGroup, messages: Messages) -> Int64:
+        """The messages that the leaves of a group have not had; a reconnection brings some again."""
+        keep = np.zeros(len(messages), np.bool_)
+        router = fed.router
+        for partition in partitions_of(messages.position):
+            rows = np.flatnonzero(messages.position.partition == partition)
+            new, last = advancing(messages.position.take(rows), fed.skip.get(partition))
+            fed.skip[partition] = last
+            wanted = rows[new]
+            if self._begin is not None and self._begin.published is not None and not self._shared:
+                early = wanted[messages.published[wanted] < self._begin.published]
+                if len(early):
+                    wanted = wanted[messages.published[wanted] >= self._begin.published]
+                    row = int(early[-1])
+                    router.clock.pass_over(
+                        partition, offset_of(messages.position, row), int(messages.published[row])
+                    )
+                    self._leaves.owe(fed.live)
+            keep[wanted] = True
+        return np.flatnonzero(keep)
+
+    async def _rest(self, groups: Sequence[FedGroup]) -> None:
+        """Nothing has come: acknowledge, tell what is owed, and see to groups that nothing has come for."""
+        self._counts.lag = 0.0
+        if self._accepted:
+            await self._run(self._acknowledge)
+        for fed in groups:
+            if fed.whole:
+                continue
+            if self._leaves.owes(fed.live):
+                await fed.tell(self._leaves)
+            if self._is_open_for(QUIET_SECONDS) and (not fed.woken or fed.unchecked):
+                await self._takeover.in_silence(fed)
+
+    def _is_open_for(self, seconds: float) -> bool:
+        return monotonic() - self._opened >= seconds
+
+    def _acknowledge(self) -> None:
+        # What a replay misses must stay in the broker.
+        if not any(fed.lacks_past for fed in self._groups.values()):
+            self._accepted.acknowledge()
+
+    def _close(self) -> None:
+        with suppress(pulsar.PulsarException):
+            self._acknowledge()  # what was accepted; if the broker is gone, it comes again and is skipped
+        for close in (self._intake.close, self._letters.close, self._client.close):
+            with suppress(pulsar.PulsarException):
+                close()

@@ -1,0 +1,1 @@
+"""TODO timeline_workers/algebra/nodes."""

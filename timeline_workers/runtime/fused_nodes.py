@@ -1,0 +1,112 @@
+"""The nodes of one worker by name, where it computes several (``fuse: true``): which of them a question is
+about, how far each is, and reading it.
+
+A node's watermark is the least of the leaves that it rests on, as it would be in a worker of its own: a leaf
+that lags keeps no answer from being final that does not need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from timeline_workers.algebra.nodes.fused import FusedNode, derived_of
+from timeline_workers.algebra.nodes.key_rows import FusedRows
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.answers.model import KindName
+from timeline_workers.answers.reader import Reader
+from timeline_workers.errors import QuestionError, StateError
+from timeline_workers.language.canonical import to_text
+from timeline_workers.language.parser import parse
+from timeline_workers.language.suggestions import nearest
+from timeline_workers.language.tree import Expression
+from timeline_workers.plan.physical import InnerNode, NodeSpec, WorkerSpec
+from timeline_workers.wire.source_progress import least, watermark
+
+from .archive_segment import Segment
+
+if TYPE_CHECKING:
+    from .node_worker import NodeWorker
+
+_EXPRESSION_LENGTH = 200
+
+
+def names(spec: WorkerSpec) -> list[str]:
+    """The names of the worker's nodes, children first; the last is the one it is named for."""
+    return [*(node.name for node in spec.fused), spec.node.name]
+
+
+def place_of(spec: WorkerSpec, name: str | None) -> int:
+    """The place of the node called ``name`` (None: the last one) among ``names``."""
+    return len(spec.fused) if name is None else names(spec).index(name)
+
+
+def check_name(spec: WorkerSpec, question: Mapping[str, Any]) -> None:
+    """Raise QuestionError when ``question`` names a node that the worker does not compute."""
+    name, known = question.get("node"), names(spec)
+    if name is None or name in known:
+        return
+    near = nearest(str(name), known)
+    hint = f"did you mean {near!r}?" if near else f"it computes {', '.join(known[-10:])}"
+    raise QuestionError(f"worker {spec.worker_id} has no node {name!r}; {hint}")
+
+
+def reader(worker: NodeWorker, name: str | None, unit: str) -> Reader:
+    """What answers for the node called ``name`` (None: the one the worker is named for)."""
+    spec, fused = worker.spec, _fused(worker)
+    place = place_of(spec, name)
+    node = fused.nodes[place]
+    return Reader(
+        node.output,
+        fused.keys,
+        spec.node.kind if place == len(spec.fused) else spec.fused[place].kind,
+        node.expression,
+        unit=unit,
+        watermark=_watermark(worker, place),
+        answerable_from=node.answerable_from,
+        retention=spec.retention,
+    )
+
+
+def archived(
+    spec: WorkerSpec, segment: Segment, question: Mapping[str, Any]
+) -> tuple[Timeline, KindName, Expression, int | None]:
+    """Timeline, kind, expression and ``answerable_from`` of the node that ``question`` is about, in a segment
+    of the worker's keys."""
+    check_name(spec, question)
+    place = place_of(spec, question.get("node"))
+    expression = parse(spec.node.expression)
+    if place == len(spec.fused) or not isinstance(segment.rows, FusedRows):
+        return segment.rows.output, spec.node.kind, expression, segment.answerable_from
+    inner, kind = derived_of(expression)[place], spec.fused[place].kind
+    return segment.rows.outputs[place], kind, inner, segment.inner_answerable_from[place]
+
+
+def statuses(worker: NodeWorker) -> dict[str, dict[str, Any]]:
+    """By name, what every node is, holds and how far it is, as plain JSON; long expressions are cut."""
+    spec, fused = worker.spec, _fused(worker)
+    found = {}
+    every: list[InnerNode | NodeSpec] = [*spec.fused, spec.node]
+    for place, (about, node) in enumerate(zip(every, fused.nodes, strict=True)):
+        text = to_text(node.expression)
+        found[about.name] = {
+            "operator": about.operator,
+            "expression": text if len(text) <= _EXPRESSION_LENGTH else f"{text[:_EXPRESSION_LENGTH]}…",
+            "kind": about.kind,
+            "change_points": len(node.output),
+            "watermark": _watermark(worker, place),
+            "answerable_from": node.answerable_from,
+        }
+    return found
+
+
+def _watermark(worker: NodeWorker, place: int) -> int | None:
+    slots = _fused(worker).rests_on[place]
+    edges = (edge for edges in worker.inbound.values() for edge in edges)
+    return watermark(least([edge.progress for edge in edges if edge.slot in slots]))
+
+
+def _fused(worker: NodeWorker) -> FusedNode:
+    if not isinstance(worker.node, FusedNode) or len(worker.node.nodes) != len(names(worker.spec)):
+        raise StateError(f"{worker.spec.worker_id} does not compute the nodes that it names")
+    return worker.node

@@ -1,0 +1,200 @@
+"""The registry of metrics and stored sources: one workflow that drivers, feeders and commands agree with.
+
+Registering and removing are updates, one after the other; reading is a query, which sees every update that
+has been answered. A worker is wanted while some registered metric's plan has it. So "who needs this worker"
+is computed from the definitions and can never drift; the metric names that workers carry are for people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Literal
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from timeline_workers.errors import TimelineError
+    from timeline_workers.language.suggestions import nearest
+    from timeline_workers.metric.model import Metric
+    from timeline_workers.metric.size_limits import refuse_oversized
+    from timeline_workers.metric.stored_source import NamedSource, StoredSource
+    from timeline_workers.plan.physical import plan
+    from workflows.messages import (
+        CatalogEntry,
+        CatalogState,
+        ConfirmInput,
+        ConfirmResult,
+        RegisterResult,
+        ReleaseInput,
+        ReleaseResult,
+        RemoveResult,
+        SourceResult,
+    )
+
+    from . import catalog_activities
+
+
+@workflow.defn
+class MetricCatalog:
+    """Holds the registered metrics and stored sources, and ends the workers that no metric needs any more."""
+
+    @workflow.init
+    def __init__(self, state: CatalogState) -> None:
+        self._entries = {entry.metric.name: entry for entry in state.entries}
+        self._sources = {stored.definition.name: stored for stored in state.sources}
+        self._version = state.version
+        self._lock = asyncio.Lock()
+
+    @workflow.run
+    async def run(self, state: CatalogState) -> None:
+        """Run for ever, continuing as new when Temporal suggests it."""
+        await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(self._state().model_copy(update={"sources": tuple(self.sources())}))
+
+    @workflow.query
+    def metrics(self) -> list[CatalogEntry]:
+        """The registered metrics by name."""
+        return [self._entries[name] for name in sorted(self._entries)]
+
+    @workflow.query
+    def sources(self) -> list[StoredSource]:
+        """The stored sources by name."""
+        return [self._sources[name] for name in sorted(self._sources)]
+
+    def _state(self) -> CatalogState:
+        return CatalogState(version=self._version, entries=tuple(self.metrics()))
+
+    @workflow.query
+    def routing(self) -> CatalogState:
+        """What a feeder needs: the registered metrics, and a version that grows with every change."""
+        return self._state()
+
+    @workflow.update
+    async def register(self, metric: Metric) -> RegisterResult:
+        """Register a definition; the same again changes nothing, another of the same name replaces it.
+
+        Replacing ends the workers that only the old definition needed, and waits until they have ended.
+        """
+        async with self._lock:
+            old = self._entries.get(metric.name)
+            if old is not None and old.metric == metric:
+                return RegisterResult(name=metric.name, outcome="unchanged", generation=old.generation)
+            self._version += 1
+            entry = CatalogEntry(metric=metric, generation=self._version)
+            self._entries[metric.name] = entry
+            stopped = () if old is None else (await self._release(old.metric)).stopped
+            return RegisterResult(
+                name=metric.name,
+                outcome="new" if old is None else "replaced",
+                generation=entry.generation,
+                stopped=stopped,
+            )
+
+    @register.validator
+    def _refuse_what_cannot_be_planned(self, metric: Metric) -> None:
+        # The largest definition takes half a second of processor time; a workflow task may take two.
+        try:
+            refuse_oversized(metric)
+            plan(metric)
+        except TimelineError as error:
+            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+
+    @workflow.update
+    async def remove(self, name: str) -> RemoveResult:
+        """Remove a metric, end the workers that no other metric needs, and wait until they have ended."""
+        async with self._lock:
+            entry = self._entries.get(name)
+            if entry is None:
+                raise ApplicationError(
+                    unknown_metric(name, self._entries), type="UnknownNameError", non_retryable=True
+                )
+            # First the definition: a feeder that finds a leaf missing must not start it again.
+            del self._entries[name]
+            self._version += 1
+            released = await self._release(entry.metric)
+            return RemoveResult(name=name, stopped=released.stopped, kept=released.kept)
+
+    @workflow.update
+    async def register_source(self, definition: NamedSource) -> SourceResult:
+        """Store a source; the same again changes nothing, another of the same name is its next version."""
+        async with self._lock:
+            old = self._sources.get(definition.name)
+            outcome: Literal["new", "unchanged", "replaced"] = "new" if old is None else "unchanged"
+            version = 1 if old is None else old.version
+            if old is not None and old.definition != definition:
+                outcome, version = "replaced", old.version + 1
+            self._sources[definition.name] = StoredSource(definition=definition, version=version)
+            keeping = tuple(
+                name for name, used in sorted(self._naming(definition.name).items()) if used != version
+            )
+            return SourceResult(name=definition.name, outcome=outcome, version=version, keeping=keeping)
+
+    @workflow.update
+    async def remove_source(self, name: str) -> None:
+        """Remove a stored source that no registered metric names."""
+        async with self._lock:
+            if name not in self._sources:
+                raise ApplicationError(
+                    unknown_source(name, self._sources), type="UnknownNameError", non_retryable=True
+                )
+            if metrics := sorted(self._naming(name)):
+                raise ApplicationError(
+                    f"source {name!r} is named by the metrics {', '.join(metrics)}; delete them first, or "
+                    "apply them with the source written out",
+                    type="MetricError",
+                    non_retryable=True,
+                )
+            del self._sources[name]
+
+    def _naming(self, source: str) -> dict[str, int]:
+        """The metrics that name a stored source, with the version that they keep."""
+        named = {name: entry.metric.named_source for name, entry in self._entries.items()}
+        return {name: of.version for name, of in named.items() if of is not None and of.name == source}
+
+    @workflow.update
+    async def confirm(self, question: ConfirmInput) -> ConfirmResult:
+        """Whether a generation of a metric is still registered; ends those of its workers that nobody needs
+        if not.
+
+        A driver asks at its end: the metric may have been removed or replaced while its workers were started.
+        """
+        async with self._lock:
+            entry = self._entries.get(question.metric.name)
+            if entry is not None and entry.generation == question.generation:
+                return ConfirmResult(current=True)
+            released = await self._release(question.metric)
+            return ConfirmResult(current=False, stopped=released.stopped)
+
+    async def _release(self, definition: Metric) -> ReleaseResult:
+        """End what only ``definition`` needed, and detach its metric from the rest of its workers."""
+        # The lock is held: what the activity reads of this catalog stays as it is until the workers ended.
+        return await workflow.execute_activity(
+            catalog_activities.release_workers,
+            ReleaseInput(definition=definition),
+            start_to_close_timeout=timedelta(hours=1),
+            heartbeat_timeout=catalog_activities.HEARTBEAT_TIMEOUT,
+        )
+
+
+def unknown_source(name: str, known: Iterable[str]) -> str:
+    """The message for a source that is not stored."""
+    names = sorted(known)
+    near = nearest(name, names)
+    if near:
+        return f"there is no source {name!r}; did you mean {near!r}?"
+    listed = ", ".join(names) or "none; store one with `timeline apply SOURCE.yaml`"
+    return f"there is no source {name!r}; stored: {listed}"
+
+
+def unknown_metric(name: str, known: Iterable[str]) -> str:
+    """The message for a metric that is not registered."""
+    names = sorted(known)
+    near = nearest(name, names)
+    if near:
+        return f"there is no metric {name!r}; did you mean {near!r}?"
+    listed = ", ".join(names) or "none; register one with `timeline apply`"
+    return f"there is no metric {name!r}; registered: {listed}"

@@ -1,0 +1,117 @@
+"""How the workers are that an answer rests on, as a client sees them: what a worker cannot know of itself.
+
+It is asked beside the question and takes no longer than ``PATIENCE``; who does not answer by then is not
+reported, as nothing is known against it. What was found holds for some seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from cachetools import TTLCache
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from timeline_workers.plan.physical import Plan, WorkerSpec
+from workflows.client.conditions.feeding import being_rebuilt
+from workflows.client.conditions.model import WORST_FIRST, Condition, Notice
+from workflows.client.conditions.refusals import unseen_columns
+from workflows.messages import CATALOG_ID
+from workflows.processor.doubts import in_doubt
+
+from .edge_repair import broken_edges, confirmed, inputs_of
+from .queues import Queue, queue_of
+from .start import all_workers
+from .worker_health import Health, ended, examine_one
+
+PATIENCE = timedelta(seconds=1.5)
+KNOWN_SECONDS = 3.0
+_AT_ONCE = 32
+# Where nobody answers and nothing is known against anybody, the question itself finds out what is wrong.
+_UNKNOWN = ("busy", "ok")
+
+_noticed: WeakKeyDictionary[Client, dict[Notice, None]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Client, TTLCache[tuple[str, ...], Condition | None]] = WeakKeyDictionary()
+
+
+async def doubt_about(client: Client, planned: Plan, asked: Iterable[str]) -> Condition | None:
+    """The worst of what is wrong with the workers ``asked`` and those that they rest on; None when nothing is
+    known to be.
+    """
+    names = tuple(sorted(asked))
+    known = _known.setdefault(client, TTLCache(1_000, KNOWN_SECONDS))
+    try:
+        return known[names]
+    except KeyError:
+        pass
+    doubt = known[names] = await _look(client, planned, beneath(planned, names))
+    return doubt
+
+
+def notices_of(client: Client) -> list[Notice]:
+    """What ``doubt_about`` has come across, with this client, that makes no answer wrong."""
+    return list(_noticed.get(client, ()))
+
+
+def doubted(answer: dict[str, Any], doubt: Condition | None) -> dict[str, Any]:
+    """``answer`` with ``doubt`` as its ``health``, unless its worker knows of worse itself."""
+    own = answer.get("health")
+    if doubt is None or (own is not None and _rank(own["state"]) <= _rank(doubt.state)):
+        return answer
+    found: dict[str, Any] = in_doubt(answer, doubt.state, str(doubt))
+    return found
+
+
+def _rank(state: Any) -> int:
+    return WORST_FIRST.index(state) if state in WORST_FIRST else 0
+
+
+def beneath(planned: Plan, asked: Iterable[str]) -> list[str]:
+    """The workers ``asked`` and all that they rest on, depth first."""
+    labels = {name.rpartition(".")[2]: None for name in asked}
+    specs = {spec.worker_id: spec for spec in all_workers(planned, list(labels))}
+    found: dict[str, WorkerSpec | None] = {}
+
+    def visit(name: str) -> None:
+        if name not in found:
+            found[name] = spec = specs.get(name)
+            for below in () if spec is None else inputs_of(spec):
+                visit(below)
+
+    for name in asked:
+        visit(name)
+    return list(found)
+
+
+async def _look(client: Client, planned: Plan, workers: list[str]) -> Condition | None:
+    found: list[Condition] = []
+    looks: dict[str, Health] = {}
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(worker: str, queue: Queue) -> None:
+        async with slots:
+            health = looks[worker] = await examine_one(client, worker, queue, PATIENCE)
+            if health.state not in _UNKNOWN:
+                found.append(Condition(health.state, health.cause or "", worker))
+
+    async def catalog() -> None:
+        if (how := await ended(client, CATALOG_ID)) is not None:
+            found.append(Condition("down", how, CATALOG_ID))
+
+    try:
+        async with asyncio.timeout(PATIENCE.total_seconds()):
+            queue = await queue_of(client)
+            await asyncio.gather(catalog(), *(one(worker, queue) for worker in workers))
+            answered = {name: health.status for name, health in looks.items() if health.status}
+            found += being_rebuilt(looks.values())
+            noticed = unseen_columns(planned, list(looks.values()))
+            _noticed.setdefault(client, {}).update(dict.fromkeys(noticed))
+            for edge in await confirmed(client, broken_edges(answered, answered)):
+                found.append(Condition("failing", edge.why, edge.reader))
+    except (TimeoutError, RPCError):
+        pass  # what was found until then counts
+    return min(found, key=lambda one: _rank(one.state), default=None)

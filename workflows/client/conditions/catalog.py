@@ -1,0 +1,20 @@
+"""The workflow in which metrics are registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workflows.messages import CATALOG_ID
+
+from .look import Applied, Look
+from .model import Condition
+
+
+def check(look: Look, applied: Applied) -> Iterator[Condition]:
+    """Whether the catalog was ended by hand: a feeder that starts then knows of no metric."""
+    if look.catalog is not None:
+        yield Condition(
+            "down",
+            f"{look.catalog}; the feeder or `timeline apply` of any metric starts it again with what it had",
+            CATALOG_ID,
+        )

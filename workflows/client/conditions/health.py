@@ -1,0 +1,57 @@
+"""The checks together: how metrics are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from temporalio.client import Client
+
+from workflows.client import ask
+from workflows.client.client_errors import clear_errors
+from workflows.client.queues import queue_of
+
+from . import archives, behind, catalog, clocks, edges, feeding, gaps, neighbours, refusals, servers, workers
+from .look import Applied, Look, look_at
+from .model import Condition, MetricHealth, Notice
+
+Check = Callable[[Look, Applied], Iterable[Condition | Notice]]
+
+CHECKS: tuple[Check, ...] = (
+    servers.check,
+    catalog.check,
+    workers.check,
+    edges.check,
+    archives.check,
+    feeding.check,
+    gaps.check,
+    behind.check,
+    refusals.check,
+    clocks.check,
+    neighbours.check,
+)
+
+
+def health_of(look: Look) -> list[MetricHealth]:
+    """How every metric is that was looked at: those that are applied in their order, then those that cannot
+    be used.
+    """
+    return [
+        *(
+            MetricHealth.of(
+                applied.metric.name, [found for check in CHECKS for found in check(look, applied)]
+            )
+            for applied in look.applied
+        ),
+        *(MetricHealth.of(one.name, [Condition("failing", one.reason)]) for one in look.unusable),
+    ]
+
+
+async def metric_health(client: Client, names: Sequence[str] = ()) -> list[MetricHealth]:
+    """How the metrics ``names`` are (default: all); takes some seconds at most.
+
+    Raises TimelineError when Temporal or the catalog does not answer, UnknownNameError for an unknown name.
+    """
+    async with clear_errors(client):
+        queue = await queue_of(client)
+    entries, unusable = await ask.catalog(client)
+    return health_of(await look_at(client, queue, entries, unusable, names))

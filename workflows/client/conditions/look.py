@@ -1,0 +1,200 @@
+"""What can be seen of metrics, their workers and their topics, gathered once for all checks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from temporalio.client import Client
+
+from timeline_workers.errors import MetricError, TimelineError, UnknownNameError
+from timeline_workers.events.incarnation import Mark
+from timeline_workers.metric.model import Metric
+from timeline_workers.plan.physical import Plan, worker_name
+from workflows.archive.archive_activities import archive_id
+from workflows.catalog.catalog_workflow import unknown_metric
+from workflows.catalog.entries import Unusable, plan_of
+from workflows.client import ask
+from workflows.client.client_errors import clear_errors
+from workflows.client.edge_repair import BrokenEdge, broken_edges, confirmed
+from workflows.client.queues import Queue
+from workflows.client.running import Run, runs_of
+from workflows.client.worker_health import Health, ended, examine
+from workflows.messages import CATALOG_ID, CatalogEntry
+
+from .shortfall import Shortfall, places_to_ask, shortfalls
+from .statuses import furthest
+
+BROKER_SECONDS = 5.0
+_Question = tuple[str, str | None]  # a topic: what nobody was fed; with a metric: what its result lacks
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A registered metric: its plan, and its workers as they are."""
+
+    entry: CatalogEntry
+    plan: Plan
+    workers: tuple[Health, ...]
+
+    @property
+    def metric(self) -> Metric:
+        """Its definition."""
+        return self.plan.metric
+
+    @property
+    def results(self) -> tuple[Health, ...]:
+        """The workers of its result."""
+        result = worker_name(self.plan, self.plan.result)
+        return tuple(h for h in self.workers if h.worker_id.rpartition(".")[0] == result)
+
+    @property
+    def by_key(self) -> bool:
+        """Whether each key has a tree of workers of its own."""
+        return self.metric.source.partitions == "per-key"
+
+    @property
+    def shortfalls(self) -> list[Shortfall]:
+        """In which partitions its result is behind its event processors."""
+        return shortfalls(self.workers, self.results, by_label=self.by_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Everything that the checks may look at.
+
+    ``entries``: all registered metrics; ``applied``: those that are asked about, and ``unusable`` those of
+    them that cannot be planned or read, about which nothing else is known; ``waiting``: of each topic
+    when the oldest event that was not fed yet was published, microseconds, None when none waits; topics that
+    cannot be looked into are left out; ``lacking``: of each metric whose result may be behind its event
+    processors for long, when the oldest message was published that the result has not applied;
+    ``broker_down``: why the broker does not answer, None when it does; ``broker_unknown``: why it cannot be
+    asked, where it is not configured here; ``broken``: edges on which a worker waits for what will not come;
+    ``catalog``: how the catalog's workflow has ended, None where it runs; ``archives``: those of workers that
+    do not run, by worker; ``now``: seconds since the epoch.
+    """
+
+    client: Client
+    queue: Queue
+    entries: tuple[CatalogEntry, ...]
+    applied: tuple[Applied, ...]
+    unusable: tuple[Unusable, ...] = ()
+    waiting: dict[str, int | None] = field(default_factory=dict)
+    lacking: dict[str, int | None] = field(default_factory=dict)
+    broker_down: str | None = None
+    broker_unknown: str | None = None
+    broken: tuple[BrokenEdge, ...] = ()
+    catalog: str | None = None
+    archives: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    now: float = field(default_factory=time.time)
+
+
+async def look_at(
+    client: Client,
+    queue: Queue,
+    entries: Sequence[CatalogEntry],
+    unusable: Sequence[Unusable] = (),
+    names: Sequence[str] = (),
+) -> Look:
+    """Look at the metrics ``names`` (default: all) of the registered ones: ``entries``, and those that are
+    ``unusable``. Takes some seconds at most.
+
+    Raises TimelineError when Temporal does not answer, UnknownNameError for a name that is not registered.
+    """
+    chosen = {entry.metric.name: entry for entry in entries}
+    listed = [*chosen, *(one.name for one in unusable)]
+    for name in names:
+        if name not in listed:
+            raise UnknownNameError(unknown_metric(name, listed))
+    names = names or listed
+    plans: list[Plan] = []
+    unplanned = {one.name: one for one in unusable}
+    for name in names:
+        if name in unplanned:
+            continue
+        try:
+            plans.append(await asyncio.to_thread(plan_of, chosen[name].metric))
+        except MetricError as error:
+            unplanned[name] = Unusable(name, str(error))
+    workers = [await ask.running_workers(client, planned) for planned in plans]
+    async with clear_errors(client):
+        seen = {h.worker_id: h for h in await examine(client, (w for some in workers for w in some))}
+        applied = tuple(
+            Applied(chosen[planned.metric.name], planned, tuple(seen[w] for w in some))
+            for planned, some in zip(plans, workers, strict=True)
+        )
+        edges = await confirmed(client, _broken(applied))
+        catalog = await ended(client, CATALOG_ID)
+        archives = await _archives_ended(client, seen.values())
+    of_those = tuple(unplanned[name] for name in names if name in unplanned)
+    waiting, broker_down, broker_unknown = await _waiting(applied)
+    return Look(
+        client,
+        queue,
+        tuple(entries),
+        applied,
+        of_those,
+        waiting={topic: oldest for (topic, metric), oldest in waiting.items() if metric is None},
+        lacking={metric: oldest for (_, metric), oldest in waiting.items() if metric is not None},
+        broker_down=broker_down,
+        broker_unknown=broker_unknown,
+        broken=tuple(edges),
+        catalog=catalog,
+        archives=archives,
+    )
+
+
+def _broken(applied: Sequence[Applied]) -> list[BrokenEdge]:
+    answered = {h.worker_id: h.status for one in applied for h in one.workers if h.status}
+    return broken_edges(answered, answered)
+
+
+async def _archives_ended(client: Client, workers: Iterable[Health]) -> dict[str, tuple[str, ...]]:
+    owners = {
+        archive_id(health.worker_id, number): health.worker_id
+        for health in workers
+        for number in range((health.status or {}).get("archives") or 0)
+    }
+    runs = await runs_of(client, list(owners))
+    found: dict[str, tuple[str, ...]] = {}
+    for archive, run in runs.items():
+        if not isinstance(run, Run):
+            found[owners[archive]] = (*found.get(owners[archive], ()), archive)
+    return found
+
+
+async def _waiting(
+    applied: Sequence[Applied],
+) -> tuple[dict[_Question, int | None], str | None, str | None]:
+    """``waiting`` and ``lacking`` together, ``broker_down`` and ``broker_unknown`` of a look."""
+    topics: dict[str, list[Health]] = {}
+    for one in applied:
+        topics.setdefault(one.metric.source.topic, []).extend(one.workers)
+    if not topics:
+        return {}, None, None
+    questions: dict[_Question, tuple[str, Mapping[int, Mark]]] = {
+        (topic, None): (topic, furthest(workers)) for topic, workers in topics.items()
+    }
+    now = time.time()
+    for one in applied:
+        topic = one.metric.source.topic
+        # What another key was sent is nothing that a tree of workers lacks.
+        if not one.by_key and (places := places_to_ask(one.shortfalls, questions[topic, None][1], now)):
+            questions[topic, one.metric.name] = topic, places
+    # Not with the module: it needs the broker's client library, which workers do without.
+    from timeline_workers.servers.pulsar.backlog import first_waiting
+    from timeline_workers.servers.pulsar.pulsar_client import pulsar_url
+
+    try:
+        url = pulsar_url()
+    except TimelineError as error:
+        return {}, None, str(error)
+    try:
+        async with asyncio.timeout(BROKER_SECONDS):
+            return await asyncio.to_thread(first_waiting, questions), None, None
+    except TimeoutError:
+        return {}, f"the Pulsar broker at {url} did not answer within {BROKER_SECONDS:g} s", None
+    except TimelineError as error:
+        return {}, str(error), None

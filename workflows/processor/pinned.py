@@ -1,0 +1,43 @@
+"""The timeline workers as versioned worker processes run them: a run stays on the build it began on.
+
+Only a versioned process may say how a workflow is versioned; the server refuses what an unversioned one says
+of it, so ``workflows.processors`` cannot. The workflow types have the same names and do the same.
+"""
+
+from __future__ import annotations
+
+from temporalio import workflow
+from temporalio.common import VersioningBehavior
+
+with workflow.unsafe.imports_passed_through():
+    from workflows.messages import ProcessorInput, ProcessorResult
+
+    from . import processor_workflow
+
+
+@workflow.defn(versioning_behavior=VersioningBehavior.PINNED)
+class EventProcessor(processor_workflow.EventProcessor):
+    """A leaf, pinned to its build."""
+
+    @workflow.init
+    def __init__(self, input: ProcessorInput, carried: bytes) -> None:
+        super().__init__(input, carried)
+
+    @workflow.run
+    async def run(self, input: ProcessorInput, carried: bytes) -> ProcessorResult:
+        """As ``processors.EventProcessor.run``."""
+        return await self._serve()
+
+
+@workflow.defn(versioning_behavior=VersioningBehavior.PINNED)
+class TimelineProcessor(processor_workflow.TimelineProcessor):
+    """A derived node, pinned to its build."""
+
+    @workflow.init
+    def __init__(self, input: ProcessorInput, carried: bytes) -> None:
+        super().__init__(input, carried)
+
+    @workflow.run
+    async def run(self, input: ProcessorInput, carried: bytes) -> ProcessorResult:
+        """As ``processors.TimelineProcessor.run``."""
+        return await self._serve()
