@@ -1,5 +1,5 @@
 """The capacity model, simulated: real keys through the real planner, batches as the feeder makes them, and
-workers that do what ``workflows.processors`` does with them, in simulated time.
+workers that do what ``workflows.processor`` does with them, in simulated time.
 
 Keys are random; what they cost and how long a workflow task takes are the measured costs. What is counted is
 held against the closed form (``timeline_workers.capacity``) and against the limits.

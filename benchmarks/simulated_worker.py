@@ -1,6 +1,7 @@
 """A timeline worker in simulated time: what it hears, how long its tasks take, and when it continues as new.
 
-The rules are those of ``workflows.processors`` and ``workflows.carry``; what messages weigh is measured.
+The rules are those of ``workflows.processor`` and ``workflows.durable.carry``; what messages
+weigh is measured.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Positions of messages, watermarks per source partition, and where to go on after a restart. No I/O.
 
 A position is ``(partition, major, minor)``: for Pulsar the partition index, the topic's incarnation and the
-ledger id (``timeline_workers.incarnation``), and ``entry id * 65536 + batch index``. A message that was sent
-in chunks, an entry each, is at its last entry with the index 65535: nothing more is in there.
+ledger id (``events.incarnation``), and ``entry id * 65536 + batch index``. A message that was sent in chunks,
+an entry each, is at its last entry with the index 65535: nothing more is in there.
 
 An accepted event raises the watermark of its source partition to the lesser of its time and its message's
 publish time, less the allowed lateness; one that lies more than the clock skew after its publish time is

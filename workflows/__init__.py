@@ -1,7 +1,7 @@
-"""The Temporal side: workflows, the activities that connect them, and the clients that start and ask them.
+"""The Temporal side: workflows, the activities that connect them, and their clients.
 
-``processors`` the two kinds of timeline worker (with ``inbox`` and ``edges``); ``driver`` and ``catalog``
-make a metric's graph run and know which metrics there are, through ``catalog_activities`` and ``start``;
-``ask`` questions, applying and removing, for clients; ``worker`` the process that runs it all; ``messages``
-what goes in and out. What a node computes is not here but in ``timeline_workers.runtime``, which is pure.
+``processor`` the timeline worker; ``archive`` evicted keys; ``catalog`` the registry of metrics, and the
+driver; ``durable`` what all of them need to survive restarts; ``client`` starting, asking and examining
+workers; ``worker`` the process that runs it all; ``messages`` what goes in and out. What a node computes is
+in ``timeline_workers.runtime``, which is pure.
 """

@@ -267,7 +267,7 @@ class EnsureResult(Message):
 
 
 class EnsureInput(Message):
-    """Have every worker of ``metric`` running; see ``workflows.start.ensure_workers``."""
+    """Have every worker of ``metric`` running; see ``workflows.client.start.ensure_workers``."""
 
     metric: Metric
     message_bytes: int = 256 * 1024

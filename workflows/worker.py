@@ -94,7 +94,7 @@ def workflow_runner(settings: Settings) -> WorkflowRunner:
 def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
     """The worker deployment that the settings name, or None: then the process is not versioned.
 
-    Timeline workers are pinned to the build that a run began on (``workflows.pinned``); everything else
+    Timeline workers are pinned to the build that a run began on (``processor.pinned``); everything else
     moves to the current build with its next workflow task, as it would between unversioned processes.
     """
     if not settings.build_id:

@@ -1,1 +1,1 @@
-"""TODO feeder/delivery."""
+"""Delivery of routed events to the leaf workers, with retries, and of refused events to dead letters."""

@@ -1,1 +1,1 @@
-"""TODO feeder/recovery."""
+"""Recovery: where to resume, replays of the past, gaps, and topics that were recreated or trimmed."""

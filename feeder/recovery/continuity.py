@@ -1,7 +1,7 @@
 """Whether a topic still is the one that was fed, and still holds what follows: recreated and trimmed topics.
 
 When the feeder opens a topic, the furthest message that the leaves have had (the *mark*) is looked up in the
-broker, which says what incarnation each partition has (``timeline_workers.incarnation``). While it feeds, the
+broker, which says what incarnation each partition has (``events.incarnation``). While it feeds, the
 last message that it has received is looked up again: every few seconds, and before anything is fed after the
 connection was lost. Where messages may be gone that were never fed, the gap is noted for the leaves, once;
 ``OnReset`` says what then.

@@ -1,1 +1,1 @@
-"""TODO feeder/routing."""
+"""Routing: which leaf is sent what of a batch, and the watermarks of source partitions. No I/O."""

@@ -1,1 +1,1 @@
-"""TODO feeder/source."""
+"""Reading a topic: subscriptions, Readers, what a broker holds, and the dead-letter topic."""

@@ -45,8 +45,8 @@ scene = pytest.mark.asyncio(loop_scope="module")
 _TASK = timedelta(seconds=5)  # more than from the task's start to the query
 _TRIES = 20
 OBSOLETE = (
-    "the client library does not play queries ahead any more: remove workflows/durable/query_ahead.py, its call in "
-    "workflows/worker.py, and the bound on temporalio in pyproject.toml"
+    "the client library does not play queries ahead any more: remove workflows/durable/query_ahead.py, its "
+    "call in workflows/worker.py, and the bound on temporalio in pyproject.toml"
 )
 
 

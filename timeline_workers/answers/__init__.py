@@ -1,1 +1,1 @@
-"""TODO timeline_workers/answers."""
+"""Questions and answers: values at an instant, spans and changes, as models, JSON and Arrow tables."""

@@ -1,1 +1,1 @@
-"""TODO timeline_workers/columns."""
+"""Columns: values, rows grouped by key, key tables, and batches of events. Knows no expressions."""

@@ -28,7 +28,7 @@ from timeline_workers.columns.values import (
     UInt8,
 )
 
-# Beyond the tags of ``algebra.values``: what an event can hold and a column cannot.
+# Beyond the tags of ``columns.values``: what an event can hold and a column cannot.
 OTHER: Final = 5  # an array, an object, bytes …
 MOMENT: Final = 6  # a date or timestamp; ``bits`` are microseconds where the input knew them
 HUGE: Final = 7  # an int beyond 64 bits

@@ -3,8 +3,8 @@
 The definition of a metric travels in the input of each of its workers and in the catalog, which Temporal
 bounds at 2 MiB. Metrics that were registered by an earlier release are not measured again.
 
-Other limits are where they apply: events in ``events.rules.Limits``, expressions in ``language.lexical`` and
-``language.depth``, graphs in ``graph.plan``, questions in ``runtime.answering``.
+Other limits are where they apply: events in ``events.rules.Limits``, expressions in ``language.lexicon`` and
+``language.nesting``, graphs in ``plan.physical``, questions in ``answers.json_questions``.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""TODO timeline_workers/process."""
+"""Processes: exit codes, supervision of children, and a guard that stops them with their owner."""

@@ -1,6 +1,7 @@
-"""A durable worker without its durability: the pure state machine that the workflows carry.
+"""The pure state machine of a durable worker, which the workflows carry.
 
-``worker`` one node in one partition, with its edges; ``answering`` questions as JSON; ``state`` what it
-carries from one run to the next, as bytes; ``migrations`` such states of earlier releases; ``departing`` keys
-that leave it and come back, as a ``segment`` each time; ``archive`` where they are meanwhile.
+``node_worker`` is one node in one partition, with its edges; ``fused_nodes`` the nodes of one that computes
+several; ``checkpoint`` its state as bytes, from one run to the next; ``checkpoint_migrations`` states of
+earlier releases; ``eviction`` keys that leave it and come back, as an ``archive_segment`` each time;
+``key_archive`` where they are meanwhile.
 """

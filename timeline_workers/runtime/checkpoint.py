@@ -3,7 +3,7 @@
 A leaf carries the events that are still needed and its timeline, a derived node what is still needed of its
 inputs' timelines and its own; fused nodes carry what is needed of their leaves once, and each its own. A
 worker restored from it is the same worker: it answers, and sends, from then on what it would have. States of
-earlier releases are read, too (``migrations``).
+earlier releases are read, too (``checkpoint_migrations``).
 """
 
 from __future__ import annotations

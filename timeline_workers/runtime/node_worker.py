@@ -67,7 +67,7 @@ class NodeWorker:
         self.inputs_taken = 0
         # By sender: why nothing more can be taken of it.
         self.cut_off: dict[str, str] = {}
-        # Keys that have left (``departing``) had nothing happen to them from this instant on.
+        # Keys that have left (``eviction``) had nothing happen to them from this instant on.
         self.left_below: int | None = None
 
     # What comes in.

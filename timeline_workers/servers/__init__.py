@@ -1,1 +1,1 @@
-"""TODO timeline_workers/servers."""
+"""Clients of the servers outside: Temporal, Pulsar, and the embedded ones."""

@@ -1,1 +1,1 @@
-"""TODO timeline_workers/settings."""
+"""Settings from environment variables, checked as a whole."""

@@ -1,6 +1,6 @@
-"""What travels between processes, as bytes: columns packed with MessagePack and compressed with zstd.
+"""The encoding of what travels between processes: columns packed with MessagePack, compressed with zstd.
 
-``packing`` columns and timelines; ``leaf`` what the feeder sends a leaf; ``edges`` what a node sends its
-subscribers, each message once and in order; ``keyrows`` what a node holds of keys; ``progress`` how far a
-source has been heard.
+``encoding`` columns and timelines; ``leaf_batch`` what the feeder sends a leaf; ``edge_messages`` what a node
+sends its subscribers, each message once and in order; ``key_state`` what a node holds of keys;
+``source_progress`` positions and watermarks of source partitions.
 """

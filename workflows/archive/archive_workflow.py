@@ -2,7 +2,7 @@
 
 It is told segments by signal, and never anything else. The first one starts it, the end of the worker's
 metric ends it. It may be told the same segment twice, or one that an attempt of the worker sent which was
-lost afterwards; the newest of each key counts (``timeline_workers.runtime.archive``).
+lost afterwards; the newest of each key counts (``timeline_workers.runtime.key_archive``).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class KeyArchive:
 
     @workflow.signal
     def store(self, segment: bytes) -> None:
-        """Hold the keys of a segment (``timeline_workers.runtime.segment``)."""
+        """Hold the keys of a segment (``timeline_workers.runtime.archive_segment``)."""
         self._arrived.append(segment)
         self._take()
 

@@ -1,1 +1,1 @@
-"""TODO workflows/client."""
+"""Clients of the workflows: starting, asking, examining and repairing workers."""

@@ -1,1 +1,1 @@
-"""TODO workflows/durable."""
+"""What every workflow needs to be durable: carried state, an inbox, continue-as-new, safe queries."""

@@ -1,1 +1,1 @@
-"""TODO workflows/processor."""
+"""The timeline worker: one node of a graph in one partition as a workflow."""

@@ -31,7 +31,7 @@ _ATTEMPT = timedelta(seconds=15)
 
 
 async def run_local(activity: Any, *args: Any) -> None:
-    """Run an activity of `workflows.activities` locally; raises FailureError after a minute of failures."""
+    """Run an activity of `durable.activities` locally; raises FailureError after a minute of failures."""
     await workflow.execute_local_activity(
         activity,
         args=args,

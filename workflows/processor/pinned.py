@@ -1,7 +1,7 @@
 """The timeline workers as versioned worker processes run them: a run stays on the build it began on.
 
 Only a versioned process may say how a workflow is versioned; the server refuses what an unversioned one says
-of it, so ``workflows.processors`` cannot. The workflow types have the same names and do the same.
+of it, so ``processor_workflow`` cannot. The workflow types have the same names and do the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A timeline worker: one node of the expression graph in one partition, as a durable workflow.
 
-The node itself (``timeline_workers.runtime.worker.NodeWorker``) is pure and deterministic; what is here
+The node itself (``timeline_workers.runtime.node_worker.NodeWorker``) is pure and deterministic; what is here
 gives it signals, carries its messages and lets it live for years:
 
 * Signal handlers only append to the inbox; the run method drains it between two awaits. So a state change
@@ -365,7 +365,7 @@ class EventProcessor(_Processor):
 
     @workflow.signal
     def ingest(self, payload: bytes) -> None:
-        """Take a batch of events of the feeder (``timeline_workers.wire.leaf``)."""
+        """Take a batch of events of the feeder (``timeline_workers.wire.leaf_batch``)."""
         self._last_ingest = workflow.time_ns() // 1000
         self._inbox.put("ingest", payload)
 

@@ -1,1 +1,1 @@
-"""TODO timeline_workers/algebra/nodes."""
+"""Nodes of the expression graph: leaves, derived, fused and aggregate ones, with the rows they hold."""

@@ -1,1 +1,1 @@
-"""TODO timeline_workers/algebra/timeline."""
+"""Timelines of many keys in columns: their canonical form, exact numbers, revisions, and their store."""

@@ -1,1 +1,1 @@
-"""TODO timeline_workers/servers/embedded."""
+"""The embedded servers: a Temporal dev server and a Pulsar-protocol broker as child processes."""

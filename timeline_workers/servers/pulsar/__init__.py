@@ -1,1 +1,1 @@
-"""TODO timeline_workers/servers/pulsar."""
+"""Pulsar: connections, the backlog of a topic, dead letters, and what a broker's refusals mean."""

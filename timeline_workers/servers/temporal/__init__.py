@@ -1,1 +1,1 @@
-"""TODO timeline_workers/servers/temporal."""
+"""Temporal: connections, payload encryption and its codec server, and what a server's refusals mean."""
