@@ -9,6 +9,8 @@ echo "ruff"
 ruff check .
 echo "mypy"
 mypy
+echo "import-linter"
+lint-imports --no-cache
 echo "pytest"
 # Four, as servers that start and workers that are killed leave two cores waiting. tests/conftest.py groups files.
 exec pytest -n 4 --no-loadscope-reorder "$@"

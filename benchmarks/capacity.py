@@ -21,7 +21,8 @@ from timeline_workers.capacity.costs import Costs, measured
 from timeline_workers.capacity.model import PULSAR_PARTITIONS_PER_FEEDER, choose, need
 from timeline_workers.capacity.shape import Shape
 from timeline_workers.capacity.terms import Layout, Load, Need
-from timeline_workers.metric.model import Metric, load_metric
+from timeline_workers.metric.load import load_metric
+from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import Plan, partition_of, plan
 
 from .simulated_worker import Tally, Worker

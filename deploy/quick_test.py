@@ -27,7 +27,7 @@ from producer.generate_worked_example import worked_example
 from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of, jobs
 from timeline_workers.errors import TimelineError
-from timeline_workers.metric.model import load_metric
+from timeline_workers.metric.load import load_metric
 from timeline_workers.plan.physical import partition_of, plan, worker_id
 from timeline_workers.process.exit import leave
 from timeline_workers.process.supervisor import Supervisor

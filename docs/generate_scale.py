@@ -16,7 +16,7 @@ from timeline_workers.capacity.costs import Costs, Engine, measured
 from timeline_workers.capacity.model import BUSY, PULSAR_PARTITIONS_PER_FEEDER, REPLICAS, choose, need
 from timeline_workers.capacity.show import limit_rows, money, number, size
 from timeline_workers.capacity.terms import Layout, Load, Need
-from timeline_workers.metric.model import load_metric
+from timeline_workers.metric.load import load_metric
 from timeline_workers.plan.physical import MAX_WORKERS, Plan, plan
 
 HERE = Path(__file__).parent

@@ -18,8 +18,8 @@ import pytest
 
 from timeline_workers.events import rules
 from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, FUNCTIONS
-from timeline_workers.metric.model import METRIC_FIELDS, ColumnSpec, Source, load_metric
-from timeline_workers.metric.stored_source import is_source_file, load_source
+from timeline_workers.metric.load import METRIC_FIELDS, is_source_file, load_metric, load_source
+from timeline_workers.metric.model import ColumnSpec, Source
 from timeline_workers.plan.drawing import to_mermaid
 from timeline_workers.plan.physical import partition_labels, plan, workers
 from timeline_workers.settings.credentials import CodecAccess, PulsarAccess

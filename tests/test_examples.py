@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from timeline_workers.cli.main import build
-from timeline_workers.metric.model import load_metric
+from timeline_workers.metric.load import load_metric
 from timeline_workers.plan.physical import plan
 
 TOP = Path(__file__).parents[1]

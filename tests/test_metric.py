@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from timeline_workers.errors import ExpressionError, MetricError
-from timeline_workers.metric.model import Metric, check_metric, load_metric
+from timeline_workers.metric.load import check_metric, load_metric
+from timeline_workers.metric.model import Metric
 
 GOOD = """
 name: cirr

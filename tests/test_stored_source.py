@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from timeline_workers.cli.main import build
 from timeline_workers.errors import MetricError, UnknownNameError
-from timeline_workers.metric.model import Metric, SourceVersion, load_metric
-from timeline_workers.metric.stored_source import StoredSource, is_source_file, load_source
+from timeline_workers.metric.load import is_source_file, load_metric, load_source
+from timeline_workers.metric.model import Metric, SourceVersion, StoredSource
 from timeline_workers.plan.physical import plan
 
 SOURCE = """

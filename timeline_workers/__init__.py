@@ -22,7 +22,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from timeline_workers.metric.model import Metric, Source, load_metric
+    from timeline_workers.metric.load import load_metric
+    from timeline_workers.metric.model import Metric, Source
 
     from .evaluation import Result, evaluate
 

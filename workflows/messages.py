@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from timeline_workers.metric.model import Metric
-from timeline_workers.metric.stored_source import StoredSource
+from timeline_workers.metric.model import Metric, StoredSource
 from timeline_workers.plan.physical import WorkerSpec
 
 CATALOG_ID = "timeline-catalog"

@@ -18,7 +18,8 @@ from timeline_workers.events.rules import Limits
 from timeline_workers.language import lexicon, nesting
 from timeline_workers.language.parser import parse
 from timeline_workers.metric import size_limits
-from timeline_workers.metric.model import Metric, load_metric
+from timeline_workers.metric.load import load_metric
+from timeline_workers.metric.model import Metric
 from timeline_workers.metric.size_limits import refuse_oversized
 from timeline_workers.plan import physical as plans
 from timeline_workers.plan.physical import plan

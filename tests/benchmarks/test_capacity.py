@@ -16,7 +16,7 @@ from timeline_workers.capacity.costs import measured
 from timeline_workers.capacity.model import choose, need
 from timeline_workers.capacity.terms import Layout, Load
 from timeline_workers.capacity.traffic import Flow, run_of
-from timeline_workers.metric.model import load_metric
+from timeline_workers.metric.load import load_metric
 from timeline_workers.plan.physical import Plan, partition_of, plan
 
 TOP = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from timeline_workers.capacity import limits, model
 from timeline_workers.capacity.costs import measured, read
 from timeline_workers.capacity.model import choose, fullest, need
 from timeline_workers.capacity.terms import CLOUD, Layout, Load
-from timeline_workers.metric.model import load_metric
+from timeline_workers.metric.load import load_metric
 from timeline_workers.plan.physical import MAX_WORKERS, Plan, plan
 
 TOP = Path(__file__).parents[2]

@@ -11,7 +11,8 @@ import yaml
 from tests.fuzz import expressions, mutate
 from tests.fuzz.findings import Finding, Report, judged
 from timeline_workers.errors import ExpressionError, MetricError
-from timeline_workers.metric.model import Metric, load_metric
+from timeline_workers.metric.load import load_metric
+from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import plan, workers
 
 WORDS = (

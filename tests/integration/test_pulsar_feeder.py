@@ -17,7 +17,8 @@ from producer.event import Event
 from producer.generate_worked_example import worked_example
 from tests.integration.stack import Stack, event, eventually, running_stack
 from timeline_workers import evaluate
-from timeline_workers.metric.model import Metric, Source, load_metric
+from timeline_workers.metric.load import load_metric
+from timeline_workers.metric.model import Metric, Source
 
 pytestmark = pytest.mark.integration
 

@@ -14,8 +14,8 @@ from temporalio.client import Client
 
 from timeline_workers.errors import QuestionError
 from timeline_workers.events.times import read_time
-from timeline_workers.metric.model import TimeUnit
-from timeline_workers.metric.stored_source import NamedSource, is_source_file, load_source
+from timeline_workers.metric.load import is_source_file, load_source
+from timeline_workers.metric.model import NamedSource, TimeUnit
 from timeline_workers.plan.physical import Plan, is_global, plan
 from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.catalog.stored_sources import apply_source

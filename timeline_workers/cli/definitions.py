@@ -11,8 +11,8 @@ import typer
 
 from timeline_workers.errors import ConnectionFailedError, UnknownNameError
 from timeline_workers.language.suggestions import nearest
-from timeline_workers.metric.model import Metric, load_metric
-from timeline_workers.metric.stored_source import StoredSource, load_source
+from timeline_workers.metric.load import load_metric, load_source
+from timeline_workers.metric.model import Metric, StoredSource
 
 from .in_file import naming
 

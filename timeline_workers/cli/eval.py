@@ -16,8 +16,8 @@ from timeline_workers.errors import QuestionError
 from timeline_workers.evaluation import Result
 from timeline_workers.events.rules import Limits
 from timeline_workers.events.times import read_time
+from timeline_workers.metric.load import is_source_file, load_source
 from timeline_workers.metric.model import Metric, Source, TimeUnit
-from timeline_workers.metric.stored_source import is_source_file, load_source
 from timeline_workers.plan.physical import plan
 
 from .definitions import SourceOption, load

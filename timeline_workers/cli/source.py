@@ -9,7 +9,7 @@ import yaml
 from temporalio.client import Client
 
 from timeline_workers.language.durations import format_duration
-from timeline_workers.metric.stored_source import StoredSource
+from timeline_workers.metric.model import StoredSource
 from workflows.catalog.stored_sources import delete_source, find_source, stored_sources
 from workflows.client import ask
 from workflows.messages import CatalogEntry

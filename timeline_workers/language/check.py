@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from timeline_workers.errors import ExpressionError
-from timeline_workers.metric.model import ColumnType
 
 from . import tree as t
 from .canonical import fold, to_text
-from .kinds import Kind, KindName, ValueType, Variable, type_of
+from .kinds import ColumnType, Kind, KindName, ValueType, Variable, type_of
 from .nesting import refuse_deep
 from .suggestions import nearest
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal as Choice
 
 ValueType = Choice["bool", "number", "string"]
+ColumnType = Choice["bool", "int", "float", "string"]
+"""The declared type of a column; int and float are both numbers."""
 KindName = Choice["event", "state", "boolean", "numeric"]
 
 

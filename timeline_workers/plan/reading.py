@@ -13,9 +13,9 @@ from typing import Final
 
 from timeline_workers.events.decode import Decoder
 from timeline_workers.language.check import Alike, Checked, check
-from timeline_workers.language.kinds import ValueType
+from timeline_workers.language.kinds import ColumnType, ValueType
 from timeline_workers.language.parser import parse
-from timeline_workers.metric.model import ColumnSpec, ColumnType, Metric, Source
+from timeline_workers.metric.model import ColumnSpec, Metric, Source
 
 ANY: Final = "any"
 _ACCEPTED: Final[Mapping[ColumnType, str]] = {

@@ -19,7 +19,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.metric.stored_source import StoredSource
+from timeline_workers.metric.model import StoredSource
 from timeline_workers.settings.timeline import Settings
 from workflows.messages import CATALOG_ID, CatalogState
 

@@ -18,9 +18,8 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from timeline_workers.errors import TimelineError
     from timeline_workers.language.suggestions import nearest
-    from timeline_workers.metric.model import Metric
+    from timeline_workers.metric.model import Metric, NamedSource, StoredSource
     from timeline_workers.metric.size_limits import refuse_oversized
-    from timeline_workers.metric.stored_source import NamedSource, StoredSource
     from timeline_workers.plan.physical import plan
     from workflows.messages import (
         CatalogEntry,

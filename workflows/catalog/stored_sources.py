@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import ConnectionFailedError, UnknownNameError
-from timeline_workers.metric.stored_source import NamedSource, StoredSource
+from timeline_workers.metric.model import NamedSource, StoredSource
 from workflows.client.ask_worker import QUERY_TIMEOUT
 from workflows.client.client_errors import clear_errors, refuse, while_somebody_works
 from workflows.client.queues import NO_WORKER
