@@ -85,10 +85,10 @@ class Partition:
                     worker.delivered(subscriber)
 
     def sizes(self) -> list[int]:
-        """The packed states of all workers after they have folded."""
+        """The packed states of all workers after they have compacted."""
         found = []
         for worker in self.workers.values():
-            worker.fold()
+            worker.compact()
             found.append(sum(map(len, worker.snapshot(CHUNK_BYTES))))
         return found
 

@@ -21,7 +21,7 @@ from feeder.delivery.retry import persist
 from feeder.recovery.continuity import OnReset, StoppedError, TopicResetError
 from feeder.recovery.gaps import GapError, Gaps
 from feeder.source.intake import Begin, BeginError
-from feeder.source.turn import turn
+from feeder.source.locks import turn
 from timeline_workers.errors import ConnectionFailedError, SettingsError, TimelineError
 from timeline_workers.process.exit import (
     OUT_OF_MEMORY,

@@ -14,7 +14,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from feeder.routing.router import Group, groups_of
+from feeder.routing.router import MetricGroup, groups_of
 from timeline_workers.errors import TimelineError
 from timeline_workers.plan.physical import (
     KEY_LABEL,
@@ -48,7 +48,7 @@ class Catalog:
         self._plans: dict[str, Plan] = {}  # of all registered metrics
         self._missing: frozenset[str] = frozenset()
         self._unusable: list[Unusable] = []
-        self.topics: dict[str, list[Group]] = {}
+        self.topics: dict[str, list[MetricGroup]] = {}
         self.metrics: tuple[str, ...] = ()
         self.version = 0  # grows with every change, also of a metric that is removed and applied again
 

@@ -11,7 +11,7 @@ below the watermark that stood before it is late. An event that is refused only 
 for the watermark, so that metrics which read key and time alike have one watermark.
 
 The same events must be late after a restart as before it, so the watermark must be known exactly at the
-message at which the broker goes on. One leaf worker per group of metrics, the *journal*, hears of every
+message at which the broker goes on. One leaf worker per group of metrics, the *commit leaf*, hears of every
 batch, and hears of it last. Where its progress is before that message, its watermark is the one to start
 from; where it is at or after, all leaves have everything up to there, and those messages are skipped.
 """
@@ -33,7 +33,7 @@ from timeline_workers.events.times import EARLIEST, LATEST
 from timeline_workers.metric.model import CLOCK_SKEW
 from timeline_workers.wire.leaf_batch import noted_of
 
-NEVER = -(2**62)  # below every event time
+BEFORE_ALL = -(2**62)  # below every event time
 
 
 class Offset(NamedTuple):
@@ -95,7 +95,7 @@ class Reached:
         return self._rank() < other._rank()
 
     def _rank(self) -> tuple[Offset, int]:
-        return self.offset, NEVER if self.watermark is None else self.watermark
+        return self.offset, BEFORE_ALL if self.watermark is None else self.watermark
 
 
 def read_progress(status: Mapping[str, Any]) -> dict[int, Reached]:
@@ -114,25 +114,25 @@ def read_progress(status: Mapping[str, Any]) -> dict[int, Reached]:
     }
 
 
-def resume(journal: Reached | None, leaves: Iterable[Reached]) -> Reached | None:
+def resume(committed: Reached | None, leaves: Iterable[Reached]) -> Reached | None:
     """Decide where to go on in a partition: what is known to have reached every leaf.
 
     Messages up to the returned offset are skipped, and its watermark stands before what follows. None: a new
-    start. The journal hears of everything last. Where it has had nothing, as when it belongs to a new metric,
-    the worker that is furthest behind counts: ``leaves`` are all workers of those leaves that have had
-    something, ``SILENT`` for one that has not. One that is ahead says nothing of its siblings, even if the
-    next message follows it directly: who was killed between two of them may have fed the one and not the
+    start. The commit leaf hears of everything last. Where it has had nothing, as when it belongs to a new
+    metric, the worker that is furthest behind counts: ``leaves`` are all workers of those leaves that have
+    had something, ``SILENT`` for one that has not. One that is ahead says nothing of its siblings, even if
+    the next message follows it directly: who was killed between two of them may have fed the one and not the
     other.
     """
     known = list(leaves)
-    chosen = journal
+    chosen = committed
     if chosen is None or chosen.offset == SILENT.offset:
-        chosen = min(known, key=lambda r: r.offset, default=journal)
+        chosen = min(known, key=lambda r: r.offset, default=committed)
     if chosen is None:
         return None
     # The watermark of a silent partition rises in the same place: of those who are there, the last to hear
     # knows most.
-    there = [r for r in (journal, *known) if r is not None and r.offset == chosen.offset]
+    there = [r for r in (committed, *known) if r is not None and r.offset == chosen.offset]
     return max(there, key=Reached._rank)
 
 
@@ -142,7 +142,7 @@ class Clocked:
 
     ``late``: bool[N]; ``ahead``: bool[N], the accepted ones whose times lay further beyond their publish
     times than the clock skew; ``before``, ``after``: int64[N], the watermark of the message's partition
-    before and after it, NEVER when there was none; ``late_count``, ``refused_count``: int64[N], how many
+    before and after it, BEFORE_ALL when there was none; ``late_count``, ``refused_count``: int64[N], how many
     events of the partition were not applied, up to and with it.
     """
 
@@ -225,8 +225,8 @@ class Clock:
         they were late when they came; by themselves they may not be, as a silent partition's watermark had
         risen.
         """
-        before = np.full(len(time), NEVER, np.int64)
-        after = np.full(len(time), NEVER, np.int64)
+        before = np.full(len(time), BEFORE_ALL, np.int64)
+        after = np.full(len(time), BEFORE_ALL, np.int64)
         late_count, refused_count = np.zeros((2, len(time)), np.int64)
         is_late = np.zeros(len(time), np.bool_)
         bound = np.where(published > 0, published, LATEST)
@@ -235,10 +235,10 @@ class Clock:
         for partition in np.unique(position.partition).tolist():
             rows = np.flatnonzero(position.partition == partition)
             was = self._reached.get(partition, SILENT)
-            start = NEVER if was.watermark is None else was.watermark
+            start = BEFORE_ALL if was.watermark is None else was.watermark
             raises = (valid if timed is None else timed)[rows]
             counts = raises if late is None else raises & ~late[rows]
-            marks = np.where(counts & ~is_ahead[rows], sure[rows] - self._lateness, NEVER)
+            marks = np.where(counts & ~is_ahead[rows], sure[rows] - self._lateness, BEFORE_ALL)
             running = np.maximum.accumulate(np.concatenate(([start], marks)))
             before[rows], after[rows] = running[:-1], running[1:]
             is_late[rows] = valid[rows] & ((time[rows] < before[rows]) | ~counts)
@@ -247,7 +247,7 @@ class Clock:
             last, mark = rows[-1], int(running[-1])
             self._reached[partition] = Reached(
                 Offset(int(position.major[last]), int(position.minor[last])),
-                None if mark == NEVER else mark,
+                None if mark == BEFORE_ALL else mark,
                 int(late_count[last]),
                 int(refused_count[last]),
                 int(published[last]),
@@ -324,7 +324,7 @@ def progress_of(
             partition,
             int(position.major[last]),
             int(position.minor[last]),
-            None if mark == NEVER else mark,
+            None if mark == BEFORE_ALL else mark,
             int(clocked.late_count[last]),
             int(clocked.refused_count[last]),
             int(published[last]),

@@ -22,7 +22,7 @@ import numpy as np
 import pulsar
 import structlog
 
-from feeder.delivery.fed_group import FedGroup, stand
+from feeder.delivery.fed_group import MetricGroupFeed, stand
 from feeder.delivery.leaf_delivery import Leaves
 from feeder.delivery.pace import Pace
 from feeder.delivery.refused_events import Refusals
@@ -31,14 +31,14 @@ from feeder.recovery.backfill import Backfill
 from feeder.recovery.continuity import Continuity, OnReset
 from feeder.recovery.gaps import Gaps, Order
 from feeder.recovery.takeover import Takeover
-from feeder.routing.router import Group, Messages, Routed
+from feeder.routing.router import Messages, MetricGroup, Routed
 from feeder.routing.silence import Silence
 from feeder.source.connection import Connection
 from feeder.source.dead_letter_topic import DeadLetters
 from feeder.source.intake import Accepted, Begin, Intake, Reading, Subscribed
+from feeder.source.locks import PastLock
 from feeder.source.past import knows_partitions
 from feeder.source.topic_history import History
-from feeder.source.turn import PastTurn
 from timeline_workers.columns.values import Int64
 from timeline_workers.errors import TimelineError
 from timeline_workers.servers.pulsar.pulsar_client import check_broker
@@ -113,7 +113,7 @@ class TopicFeeder:
         except BaseException:
             client.close()
             raise
-        self._groups: dict[str, FedGroup] = {}
+        self._groups: dict[str, MetricGroupFeed] = {}
         self._version = catalog.version
         self._order = Order()
         self._reads_after: dict[int, Offset | None] = {}
@@ -130,7 +130,7 @@ class TopicFeeder:
         self._continuity = Continuity(topic, history, gaps, on_reset, embedded=not shared, apart=apart)
         self._looking: asyncio.Task[None] | None = None
         self._silence = Silence(history, leaves, seen, shared=shared)
-        turn_of = partial(PastTurn, client, topic, subscription) if shared else None
+        turn_of = partial(PastLock, client, topic, subscription) if shared else None
         self._backfill = Backfill(
             history, leaves, self._refusals, counts, seen, turn_of, at_once=batch_messages, begin=begin
         )
@@ -294,13 +294,13 @@ class TopicFeeder:
                 after[partition] = reached.offset if held is None else min(held, reached.offset)
         return after
 
-    async def _current(self) -> list[FedGroup]:
+    async def _current(self) -> list[MetricGroupFeed]:
         """The groups that are to be fed now. When a metric was applied or removed it is looked again who has
         what: a leaf may be a new one.
         """
-        groups: Sequence[Group] = self._catalog.topics.get(self.topic, [])
+        groups: Sequence[MetricGroup] = self._catalog.topics.get(self.topic, [])
         for group in groups:
-            fed = self._groups.setdefault(group.signature, FedGroup(group, self._partitions))
+            fed = self._groups.setdefault(group.signature, MetricGroupFeed(group, self._partitions))
             fed.take(group)
         if self._catalog.version != self._version:
             self._version = self._catalog.version
@@ -314,7 +314,7 @@ class TopicFeeder:
 
     # Batches.
 
-    async def _feed(self, groups: Sequence[FedGroup], batch: list[Stored]) -> None:
+    async def _feed(self, groups: Sequence[MetricGroupFeed], batch: list[Stored]) -> None:
         messages = await self._run(read, batch)
         while batch:
             cut = self._order.before_gap(messages)
@@ -324,11 +324,13 @@ class TopicFeeder:
             await self._feed_piece(groups, batch[:cut], messages.take(np.arange(cut)))
             batch, messages = batch[cut:], messages.take(np.arange(cut, len(messages)))
 
-    async def _feed_piece(self, groups: Sequence[FedGroup], batch: list[Stored], messages: Messages) -> None:
+    async def _feed_piece(
+        self, groups: Sequence[MetricGroupFeed], batch: list[Stored], messages: Messages
+    ) -> None:
         firsts, fresh = self._order.take(messages, lambda row: ends_entry(batch[row][2].message_id()))
         self._continuity.note(messages, firsts)
         refused: dict[int, tuple[str, str, list[str]]] = {}
-        deliveries: list[tuple[Group, Routed]] = []
+        deliveries: list[tuple[MetricGroup, Routed]] = []
         counts = self._counts
         for fed in groups:
             if fed.whole or not await self._takeover.before(fed, firsts, fresh):
@@ -365,7 +367,7 @@ class TopicFeeder:
         counts.batches += 1
         counts.lag = max(0.0, time() - int(messages.published.max()) / 1e6)
 
-    def _wanted(self, fed: FedGroup, messages: Messages) -> Int64:
+    def _wanted(self, fed: MetricGroupFeed, messages: Messages) -> Int64:
         """The messages that the leaves of a group have not had; a reconnection brings some again."""
         keep = np.zeros(len(messages), np.bool_)
         router = fed.router
@@ -386,7 +388,7 @@ class TopicFeeder:
             keep[wanted] = True
         return np.flatnonzero(keep)
 
-    async def _rest(self, groups: Sequence[FedGroup]) -> None:
+    async def _rest(self, groups: Sequence[MetricGroupFeed]) -> None:
         """Nothing has come: acknowledge, tell what is owed, and see to groups that nothing has come for."""
         self._counts.lag = 0.0
         if self._accepted:

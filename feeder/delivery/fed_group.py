@@ -15,7 +15,7 @@ import structlog
 from feeder.message_batch import shown
 from feeder.positions import SILENT, Offset, Reached, resume
 from feeder.recovery.replay import Replay
-from feeder.routing.router import Group, Router
+from feeder.routing.router import MetricGroup, Router
 from timeline_workers.plan.physical import worker_id
 
 from .leaf_delivery import Leaves, workers_of
@@ -49,10 +49,10 @@ class Undelivered:
 
 
 @dataclass
-class FedGroup:
+class MetricGroupFeed:
     """``group``, as the catalog has it now, of a topic with so many ``partitions``."""
 
-    group: Group
+    group: MetricGroup
     partitions: int
     skip: dict[int, Offset] = field(default_factory=dict)
     """A partition's messages up to here need nothing more."""
@@ -68,9 +68,9 @@ class FedGroup:
     admitted: bool = False
     """Whether partitions that the leaves may not know have been looked for."""
     _router: Router | None = None
-    _live: Group | None = None
+    _live: MetricGroup | None = None
 
-    def take(self, group: Group) -> None:
+    def take(self, group: MetricGroup) -> None:
         """Go on with what the catalog says now, of the same signature."""
         if group is not self.group:
             self.group, self._live = group, None
@@ -91,7 +91,7 @@ class FedGroup:
         return self.undelivered is None and len(self.skip) >= self.partitions
 
     @property
-    def live(self) -> Group:
+    def live(self) -> MetricGroup:
         """The group with those leaves only that are fed live."""
         apart = {name for r in self.replays if not r.whole for name in r.group.leaves}
         if self.waiting is not None and not self.waiting.whole:
@@ -175,7 +175,7 @@ def place(reached: Reached | None) -> Offset | None:
 
 
 def stand(
-    group: Group, progress: Mapping[str, Mapping[int, Reached]], incomplete: Collection[str] = ()
+    group: MetricGroup, progress: Mapping[str, Mapping[int, Reached]], incomplete: Collection[str] = ()
 ) -> dict[int, Reached]:
     """How far ``group`` is to be taken to be, by what its workers say (see ``resume``). Leaves that have had
     nothing of a partition are new, and do not count: they get the past by themselves.
@@ -187,8 +187,8 @@ def stand(
     everyone = [worker for worker, _ in workers_of(group)]
     mended = _names(incomplete) if any(worker not in incomplete for worker in everyone) else set()
     apart = mended if not mended.issuperset(_names(everyone)) else set()
-    first = group.journal()[0]
-    journal = {} if first.rpartition(".")[0] in mended else progress.get(first, {})
+    first = group.commit_leaf()[0]
+    committed = {} if first.rpartition(".")[0] in mended else progress.get(first, {})
     leaves: dict[str, list[Mapping[int, Reached]]] = {}
     for worker in everyone:
         if (name := worker.rpartition(".")[0]) not in apart:
@@ -197,7 +197,7 @@ def stand(
     for partition in sorted({p for reached in progress.values() for p in reached}):
         told = ([each.get(partition, SILENT) for each in leaf] for leaf in leaves.values())
         fed = [at for leaf in told if any(r.offset != SILENT.offset for r in leaf) for at in leaf]
-        reached = resume(journal.get(partition), fed)
+        reached = resume(committed.get(partition), fed)
         if reached is not None:
             found[partition] = reached
     return found
@@ -208,15 +208,15 @@ def _names(workers: Iterable[str]) -> set[str]:
 
 
 def added(
-    progress: Mapping[str, Mapping[int, Reached]], journal: Mapping[int, Reached], partitions: int
+    progress: Mapping[str, Mapping[int, Reached]], committed: Mapping[int, Reached], partitions: int
 ) -> set[int]:
-    """The partitions that have brought nothing, as the journal says, and that some of the leaf workers do not
-    know, which know others: they may have been added to the topic since.
+    """The partitions that have brought nothing, as the commit leaf says, and that some of the leaf workers do
+    not know, which know others: they may have been added to the topic since.
     """
     return {
         p
         for p in range(partitions)
-        if journal.get(p, SILENT).offset == SILENT.offset
+        if committed.get(p, SILENT).offset == SILENT.offset
         and any(reached and p not in reached for reached in progress.values())
     }
 
@@ -239,7 +239,7 @@ def final(
 
 
 def lacking(
-    fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]], incomplete: Collection[str] = ()
+    fed: MetricGroupFeed, progress: Mapping[str, Mapping[int, Reached]], incomplete: Collection[str] = ()
 ) -> set[str]:
     """The live leaves that may not have had everything that the group has been fed.
 

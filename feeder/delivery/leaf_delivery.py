@@ -25,7 +25,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from feeder.positions import Offset, Reached, read_progress
-from feeder.routing.router import JOURNAL_LABEL, Group, Leaf, Parcel, Routed, progress_parcel
+from feeder.routing.router import COMMIT_LABEL, Leaf, MetricGroup, Parcel, Routed, progress_parcel
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.errors import TimelineError
 from timeline_workers.plan.physical import KEY_LABEL, WorkerSpec, worker_id, workers
@@ -90,27 +90,27 @@ class Leaves:
         self.signals = 0
         self.bytes = 0
 
-    async def deliver(self, group: Group, routed: Routed, *, apart: bool = False) -> None:
-        """Return when Temporal has accepted every parcel, the journal's last.
+    async def deliver(self, group: MetricGroup, routed: Routed, *, apart: bool = False) -> None:
+        """Return when Temporal has accepted every parcel, the commit leaf's last.
 
-        ``apart``: these are single leaves that catch up beside others, whose journal says nothing of them;
-        then the first worker of each hears after the others of it. Cancelled halfway, it leaves some ahead;
-        delivering the same again is harmless.
+        ``apart``: these are single leaves that catch up beside others, whose commit leaf says nothing of
+        them; then the first worker of each hears after the others of it. Cancelled halfway, it leaves some
+        ahead; delivering the same again is harmless.
         """
-        journal, journal_label = group.journal()
-        firsts = {worker_id(name, journal_label) for name in group.leaves} if apart else {journal}
+        committed, commit_label = group.commit_leaf()
+        firsts = {worker_id(name, commit_label) for name in group.leaves} if apart else {committed}
         for of_firsts in (False, True):
             async with asyncio.TaskGroup() as tasks:
                 for worker, parcels in routed.parcels.items():
-                    if worker != journal and (worker in firsts) is of_firsts:
+                    if worker != committed and (worker in firsts) is of_firsts:
                         tasks.create_task(self._send_all(group, worker, routed.labels[worker], parcels))
-        last = routed.parcels.get(journal)
+        last = routed.parcels.get(committed)
         if last is None:
-            last = [progress_parcel(_leaf_of(group, journal), routed.progress)]
-        await self._send_all(group, journal, journal_label, last)
-        self._note_owed(group, {*routed.parcels, journal})
+            last = [progress_parcel(_leaf_of(group, committed), routed.progress)]
+        await self._send_all(group, committed, commit_label, last)
+        self._note_owed(group, {*routed.parcels, committed})
 
-    async def settle(self, group: Group, progress: Sequence[Progress]) -> None:
+    async def settle(self, group: MetricGroup, progress: Sequence[Progress]) -> None:
         """Tell the leaves that have heard nothing of late how far the source has come."""
         async with asyncio.TaskGroup() as tasks:
             for worker, label in workers_of(group):
@@ -119,27 +119,27 @@ class Leaves:
                     tasks.create_task(self._send_all(group, worker, label, [parcel]))
                     self._owed[worker] = 0
 
-    def due(self, group: Group) -> bool:
+    def due(self, group: MetricGroup) -> bool:
         """Whether some leaf of ``group`` has been owed its progress for long enough."""
         return any(self._owed.get(worker, 0) >= OWED_BATCHES for worker, _ in workers_of(group))
 
-    def owes(self, group: Group) -> bool:
+    def owes(self, group: MetricGroup) -> bool:
         """Whether some leaf of ``group`` has not been told how far the source has come."""
         return any(self._owed.get(worker, 0) for worker, _ in workers_of(group))
 
-    async def tell(self, group: Group, worker: str, label: str, progress: Sequence[Progress]) -> None:
+    async def tell(self, group: MetricGroup, worker: str, label: str, progress: Sequence[Progress]) -> None:
         """Return when Temporal has accepted for ``worker`` how far the source has come."""
         await self._send_all(group, worker, label, [progress_parcel(_leaf_of(group, worker), progress)])
 
-    async def progress(self, group: Group) -> Mapping[str, Mapping[int, Reached]]:
-        """Ask the leaf workers of ``group`` (of a per-key group, its journal) how far they are, with
+    async def progress(self, group: MetricGroup) -> Mapping[str, Mapping[int, Reached]]:
+        """Ask the leaf workers of ``group`` (of a per-key group, its commit leaf) how far they are, with
         everything that they have been sent.
         """
         names = [worker for worker, _ in workers_of(group)]
         answers = await asyncio.gather(*(self.asked(name) for name in names))
         return dict(zip(names, answers, strict=True))
 
-    async def heard(self, group: Group) -> Mapping[str, Mapping[int, Reached]]:
+    async def heard(self, group: MetricGroup) -> Mapping[str, Mapping[int, Reached]]:
         """Ask them how far they are now, whatever they have been sent."""
         names = [worker for worker, _ in workers_of(group)]
         answers = await asyncio.gather(*(self._ask(name) for name in names))
@@ -149,16 +149,16 @@ class Leaves:
         """How far ``worker`` is once it has applied what it was sent; nothing when it does not exist."""
         return await self._ask(worker, settled=True)
 
-    def owe(self, group: Group) -> None:
+    def owe(self, group: MetricGroup) -> None:
         """Have every leaf told how far the source has come when next it is told so."""
         self._note_owed(group, ())
 
-    def _note_owed(self, group: Group, told: Iterable[str]) -> None:
+    def _note_owed(self, group: MetricGroup, told: Iterable[str]) -> None:
         heard = set(told)
         for worker, _ in workers_of(group):
             self._owed[worker] = 0 if worker in heard else self._owed.get(worker, 0) + 1
 
-    async def complete(self, group: Group) -> None:
+    async def complete(self, group: MetricGroup) -> None:
         """Let the leaf workers of ``group`` that may have lacked the topic's past know that they have it, and
         that nothing lies between that and what they are sent from now on.
         """
@@ -168,7 +168,7 @@ class Leaves:
                     f"signalling worker {worker}", partial(self._say_complete, group, worker, label)
                 )
 
-    async def _say_complete(self, group: Group, worker: str, label: str) -> None:
+    async def _say_complete(self, group: MetricGroup, worker: str, label: str) -> None:
         while True:
             run = self._runs.get(worker)
             if run is not None and await self._signal(worker, run, "complete"):
@@ -179,7 +179,7 @@ class Leaves:
                     return
                 await self._start(group, worker, label)
 
-    async def _send_all(self, group: Group, worker: str, label: str, parcels: Sequence[Parcel]) -> None:
+    async def _send_all(self, group: MetricGroup, worker: str, label: str, parcels: Sequence[Parcel]) -> None:
         line = self._lines.setdefault(worker, _Line())
         for parcel in parcels:
             if len(line.sent) >= OUTSTANDING:
@@ -192,7 +192,7 @@ class Leaves:
             self.signals += 1
             self.bytes += len(parcel.payload)
 
-    async def _send(self, group: Group, worker: str, label: str, parcel: Parcel) -> None:
+    async def _send(self, group: MetricGroup, worker: str, label: str, parcel: Parcel) -> None:
         if not group.labels:
             await self._send_to_key(group, worker, label, parcel)
             return
@@ -207,7 +207,7 @@ class Leaves:
                     return
                 await self._start(group, worker, label)
 
-    async def _send_to_key(self, group: Group, worker: str, label: str, parcel: Parcel) -> None:
+    async def _send_to_key(self, group: MetricGroup, worker: str, label: str, parcel: Parcel) -> None:
         """Trees of keys begin with an event of theirs; one that was ended begins with the next."""
         if await self._signal(worker, None, "ingest", parcel.payload) or not await self._needed(
             worker.rpartition(".")[0]
@@ -244,12 +244,12 @@ class Leaves:
             raise LeafLostError(f"worker {worker} was ended and is there anew, without its past")
         return run
 
-    async def _start(self, group: Group, worker: str, label: str) -> None:
+    async def _start(self, group: MetricGroup, worker: str, label: str) -> None:
         leaf = _leaf_of(group, worker)
         specs = workers(leaf.plan, label)
         if worker not in {spec.worker_id for spec in specs}:
             raise AssertionError(f"the plan of {leaf.plan.metric.name} has no worker {worker}")
-        if label not in group.labels and worker == group.journal()[0]:
+        if label not in group.labels and worker == group.commit_leaf()[0]:
             specs = [spec for spec in specs if spec.worker_id == worker]  # it has no timeline of its own
         async with self._starting.setdefault(label, asyncio.Lock()):
             others = await self._readers(label)
@@ -308,20 +308,20 @@ class Leaves:
 def _has_past(worker: str) -> bool:
     """Whether the past is read for a worker that was ended: not for the trees of keys of a per-key source."""
     label = worker.rpartition(".")[2]
-    return label != JOURNAL_LABEL and not label.startswith(KEY_LABEL)
+    return label != COMMIT_LABEL and not label.startswith(KEY_LABEL)
 
 
 def _why(status: Mapping[str, Any]) -> str:
     return f": it is paused: {status['paused']}" if status.get("paused") else ""
 
 
-def workers_of(group: Group) -> list[tuple[str, str]]:
-    """(worker id, label) of all leaf workers of ``group``; of a per-key group, the journal only."""
+def workers_of(group: MetricGroup) -> list[tuple[str, str]]:
+    """(worker id, label) of all leaf workers of ``group``; of a per-key group, the commit leaf only."""
     labels = group.labels
     if not labels:
-        return [group.journal()]
+        return [group.commit_leaf()]
     return [(worker_id(name, label), label) for name in group.leaves for label in labels]
 
 
-def _leaf_of(group: Group, worker: str) -> Leaf:
+def _leaf_of(group: MetricGroup, worker: str) -> Leaf:
     return group.leaves[worker.rpartition(".")[0]]

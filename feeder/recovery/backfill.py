@@ -13,16 +13,16 @@ from time import monotonic
 
 import structlog
 
-from feeder.delivery.fed_group import FedGroup, Waiting, lacking, place
+from feeder.delivery.fed_group import MetricGroupFeed, Waiting, lacking, place
 from feeder.delivery.leaf_delivery import Leaves, workers_of
 from feeder.delivery.refused_events import Refusals
 from feeder.message_batch import Stored, shown
 from feeder.positions import SILENT, Offset, Reached
 from feeder.reporting import Counts
-from feeder.routing.router import Group, Routed, Router
+from feeder.routing.router import MetricGroup, Routed, Router
 from feeder.source.intake import Begin
+from feeder.source.locks import PastLock
 from feeder.source.topic_history import History
-from feeder.source.turn import PastTurn
 
 from .replay import Replay
 
@@ -45,16 +45,16 @@ class Backfill:
         refusals: Refusals,
         counts: Counts,
         seen: Mapping[int, Offset],
-        turn_of: Callable[[str], PastTurn] | None,
+        turn_of: Callable[[str], PastLock] | None,
         *,
         at_once: int,
         begin: Begin | None,
     ) -> None:
         self._history, self._leaves, self._refusals, self._counts = history, leaves, refusals, counts
         self._seen, self._turn_of, self._at_once, self._begin = seen, turn_of, at_once, begin
-        self._turns: dict[str, PastTurn] = {}
+        self._turns: dict[str, PastLock] = {}
 
-    async def all_of(self, fed: FedGroup) -> None:
+    async def all_of(self, fed: MetricGroupFeed) -> None:
         """Have all leaves that are fed live go through the past from where the clock stands, when it is this
         feeder's turn. They are not fed live meanwhile.
         """
@@ -65,7 +65,7 @@ class Backfill:
         after = {p: place(fed.reached.get(p)) for p in range(fed.partitions)}
         await self._begin_replay(fed, live, router, after, lambda: dict(self._seen), whole=True)
 
-    async def wait_for_reader(self, fed: FedGroup) -> None:
+    async def wait_for_reader(self, fed: MetricGroupFeed) -> None:
         """Have all leaves that are fed live wait when another feeder reads the past: it may be killed before
         it is through.
         """
@@ -74,7 +74,7 @@ class Backfill:
         else:
             await self.yield_turn(fed)
 
-    async def those_behind(self, fed: FedGroup, progress: Mapping[str, Mapping[int, Reached]]) -> None:
+    async def those_behind(self, fed: MetricGroupFeed, progress: Mapping[str, Mapping[int, Reached]]) -> None:
         """Have leaves that have not had what the others have had go through the past, when it is this
         feeder's turn. They are not fed live meanwhile.
         """
@@ -97,7 +97,7 @@ class Backfill:
 
         await self._begin_replay(fed, own, apart, after, limits, whole=False)
 
-    async def may_read(self, fed: FedGroup) -> bool:
+    async def may_read(self, fed: MetricGroupFeed) -> bool:
         """Whether leaves that wait need to wait no more: it is this feeder's turn, or nobody feeds them."""
         waiting = fed.waiting
         if waiting is None or await self._is_turn(fed):
@@ -114,7 +114,7 @@ class Backfill:
         waiting.heard, waiting.looked = heard, monotonic()
         return False
 
-    async def _is_turn(self, fed: FedGroup) -> bool:
+    async def _is_turn(self, fed: MetricGroupFeed) -> bool:
         if self._turn_of is None:
             return True
         signature = fed.group.signature
@@ -123,7 +123,7 @@ class Backfill:
         mine: bool = await self._history.run(self._turns[signature].take)
         return mine
 
-    def _wait(self, group: Group, *, whole: bool) -> Waiting:
+    def _wait(self, group: MetricGroup, *, whole: bool) -> Waiting:
         log.info(
             "another feeder reads the past",
             topic=group.source.topic,
@@ -132,7 +132,7 @@ class Backfill:
         )
         return Waiting(frozenset(group.leaves), whole)
 
-    async def yield_turn(self, fed: FedGroup) -> None:
+    async def yield_turn(self, fed: MetricGroupFeed) -> None:
         """Let another feeder read the past, unless a replay is under way here."""
         turn = self._turns.get(fed.group.signature)
         if turn is not None and not fed.replays:
@@ -140,8 +140,8 @@ class Backfill:
 
     async def _begin_replay(
         self,
-        fed: FedGroup,
-        group: Group,
+        fed: MetricGroupFeed,
+        group: MetricGroup,
         router: Router,
         after: Mapping[int, Offset | None],
         limits: Callable[[], Mapping[int, Offset]],
@@ -153,7 +153,7 @@ class Backfill:
         if not whole and group.source.idle_timeout is not None:
             letters = await self._history.late_letters(group.metrics)
 
-        async def take(own: Group, routed: Routed, batch: Sequence[Stored]) -> None:
+        async def take(own: MetricGroup, routed: Routed, batch: Sequence[Stored]) -> None:
             if whole:
                 await self._refusals.publish(
                     batch, {r.row: (r.reason, r.message, own.metrics) for r in routed.refused}
@@ -183,7 +183,7 @@ class Backfill:
             after={p: "the beginning" if at is None else shown(at) for p, at in after.items()},
         )
 
-    async def join(self, fed: FedGroup) -> None:
+    async def join(self, fed: MetricGroupFeed) -> None:
         """Go on live with the leaves whose replay has come to where the live feeding is, which must wait."""
         for replay in [*fed.replays]:
             if not replay.near:
@@ -213,12 +213,12 @@ class Backfill:
             )
             await self.yield_turn(fed)
 
-    async def stop(self, fed: FedGroup) -> None:
+    async def stop(self, fed: MetricGroupFeed) -> None:
         """Stop the replays of a group, which lacks what they had not come to."""
         for replay in fed.replays:
             await replay.close()
 
-    async def forget(self, fed: FedGroup) -> None:
+    async def forget(self, fed: MetricGroupFeed) -> None:
         """End what is done for a group that is not fed any more."""
         await self.stop(fed)
         fed.replays.clear()
@@ -226,8 +226,8 @@ class Backfill:
 
 
 def _apart(
-    live: Group, names: Collection[str], progress: Mapping[str, Mapping[int, Reached]], partitions: int
-) -> tuple[Group, Router]:
+    live: MetricGroup, names: Collection[str], progress: Mapping[str, Mapping[int, Reached]], partitions: int
+) -> tuple[MetricGroup, Router]:
     """The leaves of ``names`` as a group of their own, with a router that stands where they do."""
     own = replace(live, leaves={n: leaf for n, leaf in live.leaves.items() if n in names})
     router = Router(own, partitions)

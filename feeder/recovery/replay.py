@@ -21,7 +21,7 @@ import structlog
 
 from feeder.message_batch import Stored, last_rows, offset_of, read, shown
 from feeder.positions import Offset
-from feeder.routing.router import Group, Messages, Routed, Router
+from feeder.routing.router import Messages, MetricGroup, Routed, Router
 from feeder.source.dead_letter_topic import dead_letter_topic
 from feeder.source.intake import Begin
 from feeder.source.past import Past
@@ -48,13 +48,13 @@ class Replay:
 
     def __init__(
         self,
-        group: Group,
+        group: MetricGroup,
         router: Router,
         past: Past,
         *,
         whole: bool,
         limits: Callable[[], Mapping[int, Offset]],
-        take: Callable[[Group, Routed, Sequence[Stored]], Awaitable[None]],
+        take: Callable[[MetricGroup, Routed, Sequence[Stored]], Awaitable[None]],
         run: Run,
         at_once: int,
         begin: Begin | None = None,

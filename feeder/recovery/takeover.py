@@ -12,7 +12,7 @@ from time import monotonic
 
 import pulsar
 
-from feeder.delivery.fed_group import FedGroup, Undelivered, place, stand
+from feeder.delivery.fed_group import MetricGroupFeed, Undelivered, place, stand
 from feeder.delivery.leaf_delivery import Leaves, workers_of
 from feeder.positions import ENTRY_STEP, SILENT, Offset, Reached
 from feeder.reporting import Counts
@@ -53,7 +53,7 @@ class Takeover:
         self._begin, self._shared, self._read_from = begin, shared, read_from
         self._continuity = continuity
 
-    async def before(self, fed: FedGroup, firsts: Mapping[int, Offset], fresh: set[int]) -> bool:
+    async def before(self, fed: MetricGroupFeed, firsts: Mapping[int, Offset], fresh: set[int]) -> bool:
         """Take up where the leaves are before messages are fed that begin with ``firsts``: in partitions that
         are new here, and those (``fresh``) that do not go on from where they were here.
 
@@ -97,7 +97,7 @@ class Takeover:
         await self._silence.claim(fed, starting)
         return True
 
-    async def in_silence(self, fed: FedGroup) -> None:
+    async def in_silence(self, fed: MetricGroupFeed) -> None:
         """Take up where the leaves are in partitions that have brought nothing here, as after a restart, and
         read what they hold that the leaves have not had.
 
@@ -154,7 +154,7 @@ class Takeover:
             return await self._history.first_after(partition, after) is not None
         return False
 
-    async def after_waiting(self, fed: FedGroup) -> None:
+    async def after_waiting(self, fed: MetricGroupFeed) -> None:
         """Look anew what the leaves lack, where they have waited for another feeder to read the past and wait
         no more: it may have read all, or have been killed.
         """
@@ -166,12 +166,12 @@ class Takeover:
         await self.in_silence(fed)
         await self._backfill.yield_turn(fed)
 
-    def _forget(self, fed: FedGroup) -> None:
+    def _forget(self, fed: MetricGroupFeed) -> None:
         fed.forget()
         self._silence.forget(fed)
 
     async def _taken_up(
-        self, fed: FedGroup, partition: int, found: Reached | None, first: Offset | None = None
+        self, fed: MetricGroupFeed, partition: int, found: Reached | None, first: Offset | None = None
     ) -> tuple[bool, Reached | None]:
         """Whether the broker holds messages between what the leaves have (``found``) and ``first``; and what
         they have, with a gap noted where messages are missing.

@@ -30,10 +30,10 @@ from timeline_workers.plan.reading import Reading, reading_of
 from timeline_workers.wire.leaf_batch import encode_leaf_batch
 
 from .recent_counts import Recent
-from .sent_cache import KeyNumbers, Told
+from .sent_cache import KeyNumbers, SentCache
 
 PAYLOAD_BYTES = 400 * 1024
-JOURNAL_LABEL = "journal"
+COMMIT_LABEL = "journal"
 REASON_LENGTH = 300
 FORGET_MICROSECONDS = 600_000_000
 
@@ -111,7 +111,7 @@ class Leaf:
 
 
 @dataclass(slots=True)
-class Group:
+class MetricGroup:
     """Metrics that read a topic in the same way. ``signature`` is equal for groups that do so."""
 
     signature: str
@@ -129,30 +129,30 @@ class Group:
         """Partition labels; empty for ``per-key``, where every key is one."""
         return partition_labels(next(iter(self.leaves.values())).plan)
 
-    def journal(self) -> tuple[str, str]:
+    def commit_leaf(self) -> tuple[str, str]:
         """Return (worker id, partition label) of the leaf worker that hears of every batch, last."""
         labels = self.labels
-        label = labels[0] if labels else JOURNAL_LABEL
+        label = labels[0] if labels else COMMIT_LABEL
         return worker_id(min(self.leaves), label), label
 
 
-def groups_of(plans: Iterable[Plan]) -> dict[str, list[Group]]:
+def groups_of(plans: Iterable[Plan]) -> dict[str, list[MetricGroup]]:
     """Return, per topic, the groups of the metrics in ``plans``. The metrics of a group without leaves of its
     own are in the groups that have them.
     """
-    groups: dict[str, Group] = {}
-    owner: dict[str, Group] = {}
+    groups: dict[str, MetricGroup] = {}
+    owner: dict[str, MetricGroup] = {}
     leaves: dict[str, list[str]] = {}
     for plan in sorted(plans, key=lambda p: p.metric.name):
         reading = reading_of(plan.metric)
         signature = reading.signature()
-        group = groups.setdefault(signature, Group(signature, reading))
+        group = groups.setdefault(signature, MetricGroup(signature, reading))
         group.metrics.append(plan.metric.name)
         leaves[plan.metric.name] = [node.name for node in plan.nodes if node.is_leaf]
         for node in (node for node in plan.nodes if node.is_leaf):
             if owner.setdefault(node.name, group) is group and node.name not in group.leaves:
                 group.leaves[node.name] = Leaf(node, LeafRouter(parse(node.expression)), plan)
-    topics: dict[str, list[Group]] = {}
+    topics: dict[str, list[MetricGroup]] = {}
     for group in groups.values():
         if group.leaves:
             topics.setdefault(group.source.topic, []).append(group)
@@ -170,14 +170,14 @@ class Router:
     ``partitions``: how many partitions the topic has.
     """
 
-    def __init__(self, group: Group, partitions: int = 1) -> None:
+    def __init__(self, group: MetricGroup, partitions: int = 1) -> None:
         self.clock = Clock(group.source.allowed_lateness, partitions, clock_skew=group.source.clock_skew)
         self._recent: dict[int, Recent] = {}
-        self._told: dict[str, Told] = {}
+        self._sent_caches: dict[str, SentCache] = {}
         self._forgotten = 0
         self.update(group)
 
-    def update(self, group: Group) -> None:
+    def update(self, group: MetricGroup) -> None:
         """Go on with other metrics of the same signature; watermarks and positions stay."""
         self.group = group
         self._forget_keys()
@@ -187,7 +187,9 @@ class Router:
         """Forget what the leaves were sent: they may have been started anew."""
         # The one key of a per-key worker is named every time: it may be started anew beside all others.
         leaves = self.group.leaves if self.group.source.partitions != "per-key" else {}
-        self._told = {n: Told(leaf.router, leaf.plan.metric.key_ttl) for n, leaf in leaves.items()}
+        self._sent_caches = {
+            n: SentCache(leaf.router, leaf.plan.metric.key_ttl) for n, leaf in leaves.items()
+        }
         # Of each leaf the columns that no event has had a value of, as far as its workers were told.
         self._unseen = {n: set(leaf.node.columns) for n, leaf in self.group.leaves.items()}
 
@@ -304,15 +306,15 @@ class Router:
             ) -> list[Parcel]:
                 part, keys, origins = share(lo, hi)
                 leaf_batch = leaf.router.batch(part, reached(lo, hi), origins)
-                told = self._told.get(leaf.node.name)
-                if told is not None:
-                    leaf_batch, keys = told.needed(leaf_batch, keys)
+                cache = self._sent_caches.get(leaf.node.name)
+                if cache is not None:
+                    leaf_batch, keys = cache.needed(leaf_batch, keys)
                 if seen := self._seen(leaf, part):
                     leaf_batch = replace(leaf_batch, seen=seen)
                 payload = encode_leaf_batch(leaf_batch)
                 if len(payload) <= PAYLOAD_BYTES or hi - lo == 1:
-                    if told is not None:
-                        told.sent(leaf_batch, keys)
+                    if cache is not None:
+                        cache.sent(leaf_batch, keys)
                     self._unseen[leaf.node.name] -= set(seen)
                     return [Parcel(payload, len(leaf_batch.time), leaf_batch.progress)]
                 middle = (lo + hi) // 2

@@ -22,7 +22,7 @@ from timeline_workers.language.tree import HasExisted
 
 KEYS = 500_000
 SIGNS = 8  # of life, in the time after which a key that gives none may leave
-_NEVER = 2**63 - 1
+_AFTER_ALL = 2**63 - 1
 
 
 class KeyNumbers:
@@ -55,7 +55,7 @@ class KeyNumbers:
         return self._label_of[numbers]
 
 
-class Told:
+class SentCache:
     """What one leaf, of all partitions, was told of keys by their numbers.
 
     ``key_ttl``: in microseconds, after which idle keys leave the leaf; None: never.
@@ -124,8 +124,8 @@ class Told:
         if more <= 0:
             return
         more = max(more, len(self._origins))
-        self._origins = np.append(self._origins, np.full(more, _NEVER, np.int64))
+        self._origins = np.append(self._origins, np.full(more, _AFTER_ALL, np.int64))
         if self._earliest_only:
-            self._first = np.append(self._first, np.full(more, _NEVER, np.int64))
+            self._first = np.append(self._first, np.full(more, _AFTER_ALL, np.int64))
         if self._pause is not None:
-            self._heard = np.append(self._heard, np.full(more, -_NEVER, np.int64))
+            self._heard = np.append(self._heard, np.full(more, -_AFTER_ALL, np.int64))

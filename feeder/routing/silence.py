@@ -1,8 +1,9 @@
 """Watermarks of partitions that bring nothing, between feeders (``idle`` says what they rise to).
 
-The journal decides: a watermark has risen when the journal has it, so that what was final once is so after a
-restart, too. A feeder that gets a message after a silence first has the journal refuse what others, who may
-still think the partition silent, say of it. A partition that was added to the topic is a silent one, too.
+The commit leaf decides: a watermark has risen when the commit leaf has it, so that what was final once is so
+after a restart, too. A feeder that gets a message after a silence first has the commit leaf refuse what
+others, who may still think the partition silent, say of it. A partition that was added to the topic is a
+silent one, too.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from time import monotonic
 import pulsar
 import structlog
 
-from feeder.delivery.fed_group import FedGroup, added, final, place
+from feeder.delivery.fed_group import MetricGroupFeed, added, final, place
 from feeder.delivery.leaf_delivery import Leaves, workers_of
 from feeder.positions import SILENT, Offset, Reached
 from feeder.source.topic_history import History
 
 from .idle import Idle
-from .router import Group
+from .router import MetricGroup
 
 log = structlog.get_logger("feeder")
 
@@ -47,25 +48,25 @@ class Silence:
         """Note that messages of these have come."""
         self._heard.update(dict.fromkeys(partitions, monotonic()))
 
-    def forget(self, fed: FedGroup) -> None:
+    def forget(self, fed: MetricGroupFeed) -> None:
         """Know nothing any more of how long the partitions of a group are silent."""
         self._idle.pop(fed.group.signature, None)
 
-    def may_have_risen(self, fed: FedGroup, partition: int) -> bool:
+    def may_have_risen(self, fed: MetricGroupFeed, partition: int) -> bool:
         """Whether another feeder may have let the watermark of a silent partition rise."""
         timeout = fed.group.source.idle_timeout
         if timeout is None or not self._shared:
             return False
         return monotonic() - self._heard.get(partition, float("-inf")) > timeout / 2e6
 
-    async def claim(self, fed: FedGroup, starting: Mapping[int, Offset]) -> None:
-        """Have the journal refuse what another feeder, which may still think a partition silent, says of its
-        watermark; and start from what it had said before.
+    async def claim(self, fed: MetricGroupFeed, starting: Mapping[int, Offset]) -> None:
+        """Have the commit leaf refuse what another feeder, which may still think a partition silent, says of
+        its watermark; and start from what it had said before.
         """
         if not self._shared:
             return
         live, clock = fed.live, fed.router.clock
-        worker, label = live.journal()
+        worker, label = live.commit_leaf()
         claims = {}
         for partition, first in starting.items():
             held = clock.reached.get(partition, SILENT)
@@ -78,13 +79,13 @@ class Silence:
         if not claims:
             return
         await self._leaves.tell(live, worker, label, [r.as_progress(p) for p, r in claims.items()])
-        journal = await self._leaves.asked(worker)
+        committed = await self._leaves.asked(worker)
         for partition in claims:
-            mark = journal.get(partition, SILENT).watermark
+            mark = committed.get(partition, SILENT).watermark
             if mark is not None:
                 clock.rise(partition, mark)
 
-    async def admit(self, fed: FedGroup, progress: Progresses) -> Progresses:
+    async def admit(self, fed: MetricGroupFeed, progress: Progresses) -> Progresses:
         """Let partitions that were added to the topic since the group was first fed begin at the group's
         watermark: what they bring below is late, as answers are final there. Returns how far the leaves are.
         """
@@ -95,12 +96,12 @@ class Silence:
         if not names:
             return progress
         old = replace(fed.live, leaves={n: leaf for n, leaf in fed.live.leaves.items() if n in names})
-        journal = heard.get(old.journal()[0], {})
-        new = added(heard, journal, fed.partitions)
+        committed = heard.get(old.commit_leaf()[0], {})
+        new = added(heard, committed, fed.partitions)
         mark = final(heard) if new else None
         if mark is None:
             return progress  # nothing is final: a partition begins like any other
-        if unheard := sorted(new - journal.keys()):
+        if unheard := sorted(new - committed.keys()):
             log.info(
                 "partitions were added; what they bring below the watermark is late",
                 topic=old.source.topic,
@@ -118,7 +119,7 @@ class Silence:
             progress = await self._leaves.progress(fed.live)
         return progress
 
-    async def let_rise(self, fed: FedGroup) -> None:
+    async def let_rise(self, fed: MetricGroupFeed) -> None:
         """Let the watermarks of silent partitions rise, as the source's idle policy says, and those of
         partitions that the topic had before it was recreated with fewer.
         """
@@ -133,8 +134,8 @@ class Silence:
         if now - idle.looked < idle.every:
             return
         idle.looked = now
-        journal = await self._leaves.asked(fed.live.journal()[0])
-        reached = {p: journal.get(p, SILENT) for p in (*range(fed.partitions), *fed.gone)}
+        committed = await self._leaves.asked(fed.live.commit_leaf()[0])
+        reached = {p: committed.get(p, SILENT) for p in (*range(fed.partitions), *fed.gone)}
         idle.note(reached, monotonic())
         silent = set(fed.gone)
         if timeout is not None:
@@ -150,13 +151,13 @@ class Silence:
                 clock.rise(partition, r.watermark)
 
     async def _tell_risen(
-        self, live: Group, told: dict[int, Reached], to: Collection[str] | None = None
+        self, live: MetricGroup, told: dict[int, Reached], to: Collection[str] | None = None
     ) -> dict[int, Reached]:
         """Tell (these workers) that the watermarks of these partitions have risen; return those that nobody
         has fed since.
         """
-        worker, label = live.journal()
-        # The journal first: what is final once must be so after a restart, too. It takes it only where no
+        worker, label = live.commit_leaf()
+        # The commit leaf first: what is final once must be so after a restart, too. It takes it only where no
         # message has come since.
         await self._leaves.tell(live, worker, label, [r.as_progress(p) for p, r in told.items()])
         confirmed = await self._leaves.asked(worker)

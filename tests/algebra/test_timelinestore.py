@@ -53,7 +53,7 @@ def test_what_was_read_does_not_change(seed: int, steps: list[str]) -> None:
             )
         for store in (read_from, never_read):
             if step == "fold":
-                store.fold(np.full(store.keys, 300, np.int64))
+                store.compact(np.full(store.keys, 300, np.int64))
             elif step == "put":
                 store.put_rows(keys, suffix)
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feeder.delivery.fed_group import FedGroup, Waiting, added, final, lacking, stand
+from feeder.delivery.fed_group import MetricGroupFeed, Waiting, added, final, lacking, stand
 from feeder.delivery.leaf_delivery import workers_of
 from feeder.positions import SILENT, Offset, Reached
 from tests.feeder.test_route import group, leaf_named
@@ -16,17 +16,17 @@ def at(watermark: int | None) -> Reached:
 
 
 def test_a_partition_is_an_added_one_where_the_leaves_know_others() -> None:
-    journal = {0: at(5), 1: SILENT}
-    assert added({"journal": journal, "leaf": journal}, journal, 4) == {2, 3}
+    committed = {0: at(5), 1: SILENT}
+    assert added({"journal": committed, "leaf": committed}, committed, 4) == {2, 3}
     assert added({"journal": {}, "leaf": {}}, {}, 4) == set()
-    assert added({"journal": journal, "new": {}}, journal, 2) == set()
+    assert added({"journal": committed, "new": {}}, committed, 2) == set()
 
 
 def test_it_is_so_until_every_worker_knows_of_it_or_it_has_brought_something() -> None:
     """The feeder may be killed between telling one and the next."""
-    journal = {0: at(5), 1: RISEN}
-    assert added({"journal": journal, "leaf": {0: at(5)}}, journal, 2) == {1}
-    assert added({"journal": journal, "leaf": journal}, journal, 2) == set()
+    committed = {0: at(5), 1: RISEN}
+    assert added({"journal": committed, "leaf": {0: at(5)}}, committed, 2) == {1}
+    assert added({"journal": committed, "leaf": committed}, committed, 2) == set()
     fed = {0: at(5), 1: at(50)}
     assert added({"journal": fed, "leaf": {0: at(5)}}, fed, 2) == set()
 
@@ -43,7 +43,7 @@ def test_nothing_is_final_while_some_partition_that_was_there_has_no_watermark()
 
 
 def test_leaves_that_wait_for_the_past_are_not_fed_and_hold_back_acknowledgements() -> None:
-    fed = FedGroup(group(), 1)
+    fed = MetricGroupFeed(group(), 1)
     first, second = sorted(fed.group.leaves)
     assert (fed.live, fed.lacks_past) == (fed.group, False)
     fed.waiting = Waiting(frozenset({first}), whole=False)
@@ -58,7 +58,7 @@ def test_leaves_that_wait_for_the_past_are_not_fed_and_hold_back_acknowledgement
 
 def test_the_first_worker_of_a_leaf_says_what_it_lacks() -> None:
     """It hears last: when it has everything, the others of the leaf were at most not told."""
-    fed = FedGroup(group(), 1)
+    fed = MetricGroupFeed(group(), 1)
     state, existence = (
         leaf_named(fed.group, name) for name in ("tl-latest-event-to-state", "tl-has-existed")
     )
@@ -76,21 +76,21 @@ def test_the_first_worker_of_a_leaf_says_what_it_lacks() -> None:
 
 
 def test_a_group_begins_anew_when_its_first_batch_did_not_come_to_all_workers_of_a_leaf() -> None:
-    """The feeder was killed while it delivered it: the journal, which hears last, has had nothing."""
+    """The feeder was killed while it delivered it: the commit leaf, which hears last, has had nothing."""
     fed = group()
-    journal, _ = fed.journal()
+    committed, _ = fed.commit_leaf()
     everyone = [worker for worker, _ in workers_of(fed)]
-    progress = {worker: {0: at(5)} for worker in everyone if worker != journal}
+    progress = {worker: {0: at(5)} for worker in everyone if worker != committed}
     assert stand(fed, progress) == {0: SILENT}
-    assert stand(fed, {**progress, journal: {0: SILENT}}) == {0: SILENT}
-    assert stand(fed, {**progress, journal: {0: RISEN}}) == {0: RISEN}
+    assert stand(fed, {**progress, committed: {0: SILENT}}) == {0: SILENT}
+    assert stand(fed, {**progress, committed: {0: RISEN}}) == {0: RISEN}
     assert stand(fed, {everyone[-1]: {0: at(5)}}) == {0: SILENT}
-    assert stand(fed, {**progress, journal: {0: at(5)}}) == {0: at(5)}
+    assert stand(fed, {**progress, committed: {0: at(5)}}) == {0: at(5)}
 
 
 def test_a_leaf_that_has_had_nothing_is_new_also_when_it_is_the_journal() -> None:
     fed = group()
-    new = fed.journal()[0].rpartition(".")[0]
+    new = fed.commit_leaf()[0].rpartition(".")[0]
     others = {worker: {0: at(5)} for worker, _ in workers_of(fed) if worker.rpartition(".")[0] != new}
     assert stand(fed, others) == {0: at(5)}
     behind = Reached(Offset(1, 3), 2)
@@ -100,7 +100,7 @@ def test_a_leaf_that_has_had_nothing_is_new_also_when_it_is_the_journal() -> Non
 
 def test_a_worker_that_was_ended_lacks_the_past_whatever_the_first_worker_of_its_leaf_has() -> None:
     """One that has begun to read it is known by its own word: how far it is says nothing of what it lacks."""
-    fed = FedGroup(group(), 1)
+    fed = MetricGroupFeed(group(), 1)
     state, existence = (
         leaf_named(fed.group, name) for name in ("tl-latest-event-to-state", "tl-has-existed")
     )
@@ -116,14 +116,14 @@ def test_a_worker_that_was_ended_lacks_the_past_whatever_the_first_worker_of_its
 def test_a_group_goes_on_where_it_is_when_a_worker_was_ended_and_as_a_whole_when_each_leaf_has_one() -> None:
     """Of the leaf with such a worker the past is read apart; where no leaf is whole, for all of them."""
     fed = group()
-    journal, _ = fed.journal()
+    committed, _ = fed.commit_leaf()
     everyone = [worker for worker, _ in workers_of(fed)]
     had = {worker: {0: at(5)} for worker in everyone}
-    lost = next(worker for worker in everyone if worker != journal)
+    lost = next(worker for worker in everyone if worker != committed)
     assert stand(fed, {**had, lost: {}}, {lost}) == {0: at(5)}
-    assert stand(fed, {**had, journal: {}}, {journal}) == {0: at(5)}
+    assert stand(fed, {**had, committed: {}}, {committed}) == {0: at(5)}
     early = Reached(Offset(1, 1), 1)
-    assert stand(fed, {**had, journal: {0: early}}, {journal}) == {0: at(5)}
+    assert stand(fed, {**had, committed: {0: early}}, {committed}) == {0: at(5)}
     one_each = {worker for worker in everyone if worker.endswith(".p1")}
     assert len(one_each) > 1
     assert stand(fed, {**had, **{worker: {} for worker in one_each}}, one_each) == {0: SILENT}
@@ -132,7 +132,7 @@ def test_a_group_goes_on_where_it_is_when_a_worker_was_ended_and_as_a_whole_when
 
 def test_a_new_leaf_gets_the_past_though_no_leaf_has_been_called_complete_yet() -> None:
     """A metric that is applied within seconds of another: neither is complete, and only one has been fed."""
-    fed = FedGroup(group(), 1)
+    fed = MetricGroupFeed(group(), 1)
     state, existence = (
         leaf_named(fed.group, name) for name in ("tl-latest-event-to-state", "tl-has-existed")
     )

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from feeder.positions import (
+    BEFORE_ALL,
     ENTRY_STEP,
-    NEVER,
     SILENT,
     Clock,
     Offset,
@@ -66,13 +66,13 @@ class TestResume:
         assert resume(None, []) is None
 
     def test_the_journal_counts_whatever_other_leaves_have_had(self) -> None:
-        journal = Reached(at(1, 9, 4), 500)
-        assert resume(journal, [Reached(at(1, 12), 900), Reached(at(1, 2), 100)]) == journal
+        committed = Reached(at(1, 9, 4), 500)
+        assert resume(committed, [Reached(at(1, 12), 900), Reached(at(1, 2), 100)]) == committed
 
     def test_a_leaf_just_before_the_next_message_does_not_count_for_a_journal_that_is_behind(self) -> None:
         """A feeder was killed after it had fed one leaf: the others may lack what lies between."""
-        journal = Reached(at(1, 2), 100)
-        assert resume(journal, [Reached(at(1, 9, 4), 500)]) == journal
+        committed = Reached(at(1, 2), 100)
+        assert resume(committed, [Reached(at(1, 9, 4), 500)]) == committed
 
     def test_without_a_journal_the_leaf_that_is_furthest_behind_counts(self) -> None:
         least = Reached(at(1, 3), 100)
@@ -124,7 +124,7 @@ def test_only_accepted_events_are_counted_as_ahead_and_refused_ones_raise_no_mor
     valid, timed = np.array([True, False, False, True]), np.ones(4, np.bool_)
     late = np.array([True, False, False, False])
     said = clock.advance(positions(*((0, 0, i) for i in range(4))), time, valid, published, late, timed)
-    assert said.after.tolist() == [NEVER, NEVER, 100, 160]
+    assert said.after.tolist() == [BEFORE_ALL, BEFORE_ALL, 100, 160]
     assert not said.ahead.any()
     assert clock.reached[0].noted == Noted()
 
@@ -208,7 +208,7 @@ def test_what_is_late_does_not_depend_on_how_messages_are_cut_into_batches(
     marks: dict[int, int] = {}
     for at, t, fits, sent in events:
         if fits and t >= marks.get(at, t) and (not sent or t <= sent + skew):
-            marks[at] = max(marks.get(at, NEVER), (min(t, sent) if sent else t) - lateness)
+            marks[at] = max(marks.get(at, BEFORE_ALL), (min(t, sent) if sent else t) - lateness)
     assert {p: r.watermark for p, r in whole.reached.items() if r.watermark is not None} == marks
 
 

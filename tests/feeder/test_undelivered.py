@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from feeder.delivery.fed_group import FedGroup
+from feeder.delivery.fed_group import MetricGroupFeed
 from feeder.delivery.leaf_delivery import Leaves, workers_of
 from feeder.positions import SILENT, Offset, Reached
 from feeder.recovery.backfill import Backfill
@@ -26,7 +26,7 @@ HERE, THERE = Offset(1, 5), Offset(1, 9)
 class Neighbours:
     """What a takeover asks, with plain answers: the topic's past, the leaves, and who reads the past."""
 
-    def __init__(self, fed: FedGroup) -> None:
+    def __init__(self, fed: MetricGroupFeed) -> None:
         self.fed, self.reached, self.holds = fed, dict[int, Place](), set[int]()
         self.asked: list[str] = []
         self.incomplete: set[str] = set()
@@ -40,25 +40,25 @@ class Neighbours:
 
     async def complete(self, _: object) -> None: ...
 
-    async def admit(self, _: FedGroup, progress: Progresses) -> Progresses:
+    async def admit(self, _: MetricGroupFeed, progress: Progresses) -> Progresses:
         return progress
 
     async def taken_up(self, _: int, found: Reached | None, __: Offset | None) -> Reached | None:
         return found
 
-    def forget(self, _: FedGroup) -> None: ...
+    def forget(self, _: MetricGroupFeed) -> None: ...
 
-    async def those_behind(self, _: FedGroup, __: object) -> None: ...
+    async def those_behind(self, _: MetricGroupFeed, __: object) -> None: ...
 
-    async def all_of(self, _: FedGroup) -> None:
+    async def all_of(self, _: MetricGroupFeed) -> None:
         self.asked.append("read all")
 
-    async def wait_for_reader(self, _: FedGroup) -> None:
+    async def wait_for_reader(self, _: MetricGroupFeed) -> None:
         self.asked.append("wait for who reads")
 
 
 def setting(*, shared: bool = True, seen: Mapping[int, Offset] | None = None) -> tuple[Takeover, Neighbours]:
-    fed = FedGroup(group(), 3)
+    fed = MetricGroupFeed(group(), 3)
     by = Neighbours(fed)
     takeover = Takeover(
         cast(History, by),

@@ -131,11 +131,11 @@ def kinds(chosen: list[Metric]) -> dict[str, str]:
     by_name = {metric.name: metric for metric in chosen}
     specs = {s.worker_id: s for m in chosen for s in all_workers(plan(m))}
     leaves = sorted(w for w, s in specs.items() if s.node.operator == "tl-latest-event-to-state")
-    journal = sorted(w for w, s in specs.items() if s.node.is_leaf and w.endswith(".p0"))[0]
+    committed = sorted(w for w, s in specs.items() if s.node.is_leaf and w.endswith(".p0"))[0]
     return {
         "shared leaf": leaves[0],
         "shared leaf, other partition": leaves[1],
-        "journal": journal,
+        "journal": committed,
         "shared inner": next(w for w, s in specs.items() if s.node.operator == "equal-to"),
         "fused": next(w for w, s in specs.items() if s.fused),
         "aggregate": next(w for w, s in specs.items() if s.partition == "all"),

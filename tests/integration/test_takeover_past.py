@@ -107,8 +107,8 @@ async def test_of_two_feeders_that_miss_the_same_past_one_reads_it(
     found = lettered(stack, topic, 2 * len(bad))
     assert {place for name, place in found if name == "first"} == set(bad)
     assert {key: many for key, many in found.items() if key[0] == "apart"} == {("apart", p): 1 for p in bad}
-    # Who begins with a partition while a new leaf that is the journal gets its past may feed the group again:
-    # leaves drop what they have had, and bad events have another letter, for all metrics of the group.
+    # Who begins with a partition while a new leaf that is the commit leaf gets its past may feed the group
+    # again: leaves drop what they have had, and bad events have another letter, for all metrics of the group.
     assert {name for name, _ in found} <= {"first", "apart", "apart, first", "beside, first"}
 
 

@@ -107,7 +107,7 @@ async def counted(stack: Stack, metric: Metric, each: int, feeder: str = "feeder
 
 
 async def noted(stack: Stack, metric: Metric) -> tuple[int, str]:
-    """How many gaps the journal has, over all partitions, and the words of one."""
+    """How many gaps the commit leaf has, over all partitions, and the words of one."""
     planned = plan(metric)
     leaf = min(node.name for node in planned.nodes if node.is_leaf)
     client = await stack.temporal()

@@ -32,7 +32,7 @@ Choose = Callable[[int], int]
 class Network:
     """All workers of a plan. ``choose(n)`` picks one of ``n`` possibilities; tests draw it at random.
 
-    ``folding``: instants up to which a worker may be asked to fold early; None: no worker folds.
+    ``folding``: instants up to which a worker may be asked to compact early; None: no worker compacts.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class Network:
         plan: Plan,
         choose: Choose,
         message_bytes: int = 400_000,
-        folding: Sequence[int] | None = None,
+        compacting: Sequence[int] | None = None,
     ) -> None:
-        self.folding = folding
+        self.compacting = compacting
         self.epochs: dict[tuple[str, str], int] = {}
         self.plan = plan
         self.choose = choose
@@ -82,7 +82,7 @@ class Network:
         possible += [lambda name=name: self._carry_over(name) for name in self.workers]
         possible += [lambda name=name: self._commit(name) for name in self.workers]
         possible += [lambda name=name: self._kill(name) for name in self.workers]
-        if self.folding is not None and not self.unsubscribed:
+        if self.compacting is not None and not self.unsubscribed:
             possible += [lambda name=name: self._fold(name) for name in self.workers]
             possible += [lambda pair=pair: self._subscribe(pair) for pair in self.epochs]
         possible[self.choose(len(possible))]()
@@ -133,9 +133,9 @@ class Network:
         self._input(child, "subscribe", name, f"{name}/{self.epochs[pair]}")
 
     def _fold(self, name: str) -> None:
-        assert self.folding is not None
-        early = [None, None, None, *self.folding]
-        self._input(name, "fold", early[self.choose(len(early))])
+        assert self.compacting is not None
+        early = [None, None, None, *self.compacting]
+        self._input(name, "compact", early[self.choose(len(early))])
 
     def _send(self, name: str) -> None:
         worker = self.workers[name]

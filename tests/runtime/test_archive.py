@@ -43,8 +43,8 @@ def _feed(worker: NodeWorker, rows: Sequence[tuple[Any, int, str]], mark: int, s
 def _left(rows: Sequence[tuple[Any, int, str]], mark: int = 1_000) -> tuple[NodeWorker, list[bytes]]:
     worker = NodeWorker(_spec())
     _feed(worker, rows, mark, 0)
-    departure = eviction.depart(worker, "life")
-    eviction.leave(worker, departure)
+    departure = eviction.pack_idle(worker, "life")
+    eviction.evict(worker, departure)
     return worker, departure.segments
 
 
@@ -104,7 +104,7 @@ def test_the_newest_of_each_key_counts_however_segments_arrive(data: st.DataObje
         named = data.draw(st.lists(st.sampled_from(keys), min_size=1, unique=True))
         worker = NodeWorker(_spec())
         _feed(worker, [(key, time, f"at {stamp}") for key in named], 1_000, 0)
-        (segment,) = eviction.depart(worker, "life").segments
+        (segment,) = eviction.pack_idle(worker, "life").segments
         told.append((stamp, named, pack_segment(replace(unpack_segment(segment), stamp=stamp))))
     # Stamps that are equal come of the same work, and say the same.
     told = list({stamp: entry for entry in told for stamp in [entry[0]]}.values())

@@ -1,4 +1,4 @@
-"""A worker restored from its carried state is the same worker; its state levels off when it folds."""
+"""A worker restored from its carried state is the same worker; its state levels off when it compacts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.oracle.events import Event
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
-from tests.runtime.test_folding import feeds
+from tests.runtime.test_compaction import feeds
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.algebra.nodes.any_node import everything
 from timeline_workers.algebra.nodes.key_rows import AggregateRows, DerivedRows, LeafRows
@@ -86,7 +86,7 @@ class _Twins(Network):
         self.twins[sender].delivered(subscriber)
 
     def step(self) -> None:
-        """Feed, send, arrive, fold or subscribe; the workers themselves are never restored here."""
+        """Feed, send, arrive, compact or subscribe; the workers themselves are never restored here."""
         possible: list[Any] = [lambda n=n: self._feed_leaf(n) for n, queue in self.feeds.items() if queue]
         possible += [lambda name=name: self._send(name) for name in self.workers]
         possible += [lambda i=i: self._arrive(i) for i in range(len(self.on_their_way))]
@@ -105,7 +105,7 @@ def _shown(payload: bytes) -> dict[str, Any]:
 @settings(max_examples=settings().max_examples // 8)
 @given(st.data())
 def test_a_restored_worker_says_and_answers_what_the_one_that_went_on_does(data: st.DataObject) -> None:
-    """Whatever was folded before, and however often and at whatever moment it is restored."""
+    """Whatever was compacted before, and however often and at whatever moment it is restored."""
     expression = data.draw(st.one_of(some.expressions(1, 2), some.aggregates(1, 1)))
     retention = data.draw(st.one_of(st.none(), st.integers(0, 12)))
     try:
@@ -127,7 +127,7 @@ def test_a_restored_worker_says_and_answers_what_the_one_that_went_on_does(data:
                 network._fold(name)
     network.settle()
     for name, worker in network.workers.items():
-        assert worker.node.folded == network.twins[name].node.folded
+        assert worker.node.compacted == network.twins[name].node.compacted
         for output, other in zip(
             worker._outputs().values(), network.twins[name]._outputs().values(), strict=True
         ):
@@ -161,7 +161,7 @@ def test_the_state_levels_off_while_a_few_keys_are_fed_for_ever(data: st.DataObj
         network.feed(batch_of(events), (Progress(0, 0, at + 39, at + 35),))
         network.settle()
         for name in network.workers:
-            network.workers[name].fold()
+            network.workers[name].compact()
             network._carry_over(name)
         states = [worker.status() for worker in network.workers.values()]
         rows.append([s["change_points"] + s["input_change_points"] + s["events"] for s in states])
@@ -198,7 +198,7 @@ def test_a_state_that_an_earlier_release_has_left_is_read(case: dict[str, Any]) 
             getattr(one, method)(base64.b64decode(payload))
     for one in (worker, again):
         _check_answers(one, case["after"])
-        one.fold()
+        one.compact()
         _check_answers(one, case["after"])
 
 

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings, strategies as st
 from tests.oracle.events import Event
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of
-from tests.runtime import test_departing as departures, test_folding as folding
+from tests.runtime import test_compaction as compacting, test_eviction as departures
 from tests.runtime.network import Choose, Network
 from timeline_workers.algebra.evaluation import Evaluation
 from timeline_workers.algebra.leaf_input import Progress
@@ -83,7 +83,7 @@ def test_fused_and_unfused_networks_answer_the_same(data: st.DataObject) -> None
     expression = data.draw(st.one_of(some.expressions(1, 3), some.aggregates(1, 2)))
     made = _drawn(data, expression)
     apart = plan(made.metric.model_copy(update={"fuse": False}))
-    feed = data.draw(folding.feeds(expression))
+    feed = data.draw(compacting.feeds(expression))
     assume(feed.accepted)
     choose, limit = _chooser(data), data.draw(st.sampled_from([1, 60, 400_000]))
     networks = [Network(p, choose, limit) for p in (made, apart)]
@@ -126,12 +126,12 @@ def test_fused_and_unfused_networks_answer_the_same(data: st.DataObject) -> None
 @settings(max_examples=settings().max_examples // 4)
 @given(st.data())
 def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObject) -> None:
-    """Whatever is folded when, and whichever edges begin anew: what is within the retention is answered
+    """Whatever is compacted when, and whichever edges begin anew: what is within the retention is answered
     rightly, what is not is refused or right, and what was final has stayed."""
     expression = data.draw(some.expressions(1, 3))
     retention = data.draw(st.one_of(st.none(), st.integers(0, 12)))
     made = _drawn(data, expression, retention=retention)
-    feed = data.draw(folding.feeds(expression))
+    feed = data.draw(compacting.feeds(expression))
     assume(feed.accepted)
     times = _instants(feed.accepted)
     early = data.draw(st.sampled_from([[], [], [times[0] + 4, times[0] + 15]]))
@@ -140,7 +140,7 @@ def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObjec
         network._subscribe(pair)
     final: dict[tuple[str, str, int], str] = {}
     asked = list(_questions(made, _keys(feed.accepted)))
-    for _ in folding._run(network, feed, data):
+    for _ in compacting._run(network, feed, data):
         for node, name, key in asked:
             at = times[network.choose(len(times))]
             try:
@@ -157,7 +157,7 @@ def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObjec
         for at in times:
             expected = _said(right.value_at(key, at).model_dump())
             assert final.get((node.name, repr(key), at), expected) == expected
-            if name in folding._incomplete(network):
+            if name in compacting._incomplete(network):
                 continue
             try:
                 answer = worker.value_at({"key": key, "at": at, "node": node.name})
@@ -298,7 +298,7 @@ def test_a_worker_that_joins_late_knows_which_nodes_lack_what() -> None:
     )
     network.settle()
     leaf = next(worker_id(n.name, "p0") for n in made.nodes if "s" in n.columns)
-    network._input(leaf, "fold", None)
+    network._input(leaf, "compact", None)
     assert network.workers[leaf].status()["answerable_from"] == 16
     network.unsubscribed = joining
     network.settle()

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
-from tests.runtime.test_folding import feeds
+from tests.runtime.test_compaction import feeds
 from timeline_workers.algebra.nodes.aggregate import AggregateNode
 from timeline_workers.errors import ExpressionError
 from timeline_workers.language.canonical import to_text
@@ -45,7 +45,7 @@ class _Gathering(Network):
             assert (whole.peek(marked) <= edge.pending.peek(marked)).all()
 
     def step(self) -> None:
-        """Feed, send, arrive, fold or subscribe; the workers themselves are never restored here."""
+        """Feed, send, arrive, compact or subscribe; the workers themselves are never restored here."""
         possible: list[Any] = [lambda n=n: self._feed_leaf(n) for n, queue in self.feeds.items() if queue]
         possible += [lambda pair=pair: self._subscribe(pair) for pair in self.unsubscribed]
         possible += [lambda name=name: self._send(name) for name in self.workers]

@@ -24,7 +24,7 @@ def health_with(noted: list[dict[str, object]]) -> Health:
         ([], []),
         ([[{}]], []),
         ([[{"gaps": 1, "gap": "0: lost"}], [{}]], [("gap", "0: lost")]),
-        # The journal has heard of the second, another leaf only of the first.
+        # The commit leaf has heard of the second, another leaf only of the first.
         (
             [[{"gaps": 1, "gap": "0: lost"}], [{"gaps": 2, "gap": "0: lost again"}]],
             [("gap", "2 gaps in topic t, the last: 0: lost again")],

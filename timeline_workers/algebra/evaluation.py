@@ -17,7 +17,7 @@ from timeline_workers.columns.key_table import KeyTable
 from timeline_workers.columns.values import Bools, Scalar, Tagged
 from timeline_workers.language.tree import Aggregate, Expression
 
-from .leaf_input import Group, LeafRouter, in_groups
+from .leaf_input import KeyBlock, LeafRouter, in_groups
 from .operators import inputs_of, is_leaf
 
 
@@ -84,7 +84,7 @@ class Evaluation:
         numbers = evaluation.keys.intern_all([""])
         batch = EventBatch([], none.astype(np.int32), none, place, {})
         needs = [step.router.wanted(batch) if isinstance(step, _Leaf) else None for step in evaluation._steps]
-        evaluation._add(Group(numbers, none, none, place, none, np.zeros(1, np.int64)), needs)
+        evaluation._add(KeyBlock(numbers, none, none, place, none, np.zeros(1, np.int64)), needs)
         return evaluation
 
     def add(self, batch: EventBatch) -> None:
@@ -95,7 +95,7 @@ class Evaluation:
         if self._aggregate is not None:
             self._aggregate.advance()
 
-    def _add(self, group: Group, needs: Sequence[tuple[Bools, Tagged | None] | None]) -> None:
+    def _add(self, group: KeyBlock, needs: Sequence[tuple[Bools, Tagged | None] | None]) -> None:
         revisions: list[Revision] = []
         for step, needed in zip(self._steps, needs, strict=True):
             if isinstance(step, _Leaf):

@@ -130,7 +130,7 @@ class LogStore:
         self._rows.ensure_keys(int(keys.max()) + 1)
         self._rows.replace(keys, np.zeros(len(keys), np.int64), new.offsets, self._columns(new))
 
-    def fold(self, before: int) -> None:
+    def compact(self, before: int) -> None:
         """Forget the events before the instant ``before``; memory that is not used is given back."""
         everyone = np.arange(self._rows.keys, dtype=np.int64)
         self._rows.drop_first(everyone, self._before(everyone, np.full(len(everyone), before, np.int64)))

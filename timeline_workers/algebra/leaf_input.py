@@ -107,7 +107,7 @@ class LeafBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class KeyBlock:
     """Some whole keys of a batch. ``numbers``: those of the keys in a key table, ascending; ``rows``: their
     events, in the order of (key, time, position), with their ``time`` and ``position``; ``key``: int64, of
     each of ``rows``, its key's place among ``numbers``; ``origins``: the earliest event time of each key.
@@ -121,7 +121,7 @@ class Group:
     origins: Int64
 
 
-def in_groups(batch: EventBatch, numbers: Int64, at_once: int = GROUP_EVENTS) -> Iterator[Group]:
+def in_groups(batch: EventBatch, numbers: Int64, at_once: int = GROUP_EVENTS) -> Iterator[KeyBlock]:
     """Give ``batch``, the numbers of whose keys in a key table are ``numbers``, in groups of whole keys, of
     about ``at_once`` events. So it is sorted once for all leaves.
     """
@@ -149,7 +149,7 @@ def in_groups(batch: EventBatch, numbers: Int64, at_once: int = GROUP_EVENTS) ->
         time = gathered(batch.time, taken)
         origins[known] = time[own[known]]
         position = batch.position.successive(taken) if successive else batch.position.take(taken)
-        yield Group(numbers[first:last], taken, time, position, row_keys(own), origins)
+        yield KeyBlock(numbers[first:last], taken, time, position, row_keys(own), origins)
         first = last
 
 
@@ -200,7 +200,7 @@ class LeafRouter:
             progress,
         )
 
-    def of_group(self, group: Group, wanted: Bools, values: Tagged | None) -> LeafBatch:
+    def of_group(self, group: KeyBlock, wanted: Bools, values: Tagged | None) -> LeafBatch:
         """Return the leaf's batch of the events of ``group``, whose keys go by their numbers; ``wanted``,
         ``values``: what the leaf needs of the batch that it is a group of."""
         key, time, position, rows = group.key, group.time, group.position, group.rows

@@ -112,7 +112,7 @@ def _states(shape: Shape, engine: Engine, sessions: float, kept: float) -> list[
 
 def run_of(flow: Flow, costs: Costs) -> Run:
     """One run of a worker with that flow, from its beginning to its continuing as new."""
-    state = min(flow.state, limits.STATE_BYTES)  # beyond, the worker folds or pauses
+    state = min(flow.state, limits.STATE_BYTES)  # beyond, the worker compacts or pauses
     inline = state <= limits.INLINE_STATE_BYTES
     chunks = 0 if inline else math.ceil(state / limits.STATE_PART_BYTES)
     first = costs.history_per_run + state

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from feeder.routing.router import Group, groups_of
+from feeder.routing.router import MetricGroup, groups_of
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import MetricError
 from timeline_workers.events.times import from_microseconds
@@ -73,7 +73,7 @@ async def forecast(topic: str, letters: Sequence[Letter], payload: bytes | None 
             unknown[metric.name] = str(error)
     found = Forecast(len(letters), tuple(p.metric.name for p in plans), unknown=unknown)
     for group in groups_of(plans).get(topic, []):
-        status = await ask.worker_status(client, group.journal()[0])
+        status = await ask.worker_status(client, group.commit_leaf()[0])
         state = (status["status"] or {}).get("state")
         names = ", ".join(group.metrics)
         if state is None:
@@ -85,7 +85,7 @@ async def forecast(topic: str, letters: Sequence[Letter], payload: bytes | None 
 
 def _judge(
     found: Forecast,
-    group: Group,
+    group: MetricGroup,
     names: str,
     letters: Sequence[Letter],
     payload: bytes | None,

@@ -55,7 +55,7 @@ def pack_state(worker: NodeWorker) -> bytes:
         "inbound": [edge.carried() for edges in worker.inbound.values() for edge in edges],
         "outbound": [edge.carried() for edge in worker.outbound.values()],
         "rows": pack_rows(everything(node)),
-        "folded": node.folded,
+        "folded": node.compacted,
         "answerable_from": node.answerable_from,
         "too_late": node.too_late if isinstance(node, EventNode) else 0,
         "cut_off": worker.cut_off,
@@ -93,7 +93,7 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
     for outbound in map(OutboundEdge.restored, message["outbound"]):
         worker.outbound[outbound.subscriber] = outbound
     _fill_node(node, message["rows"])
-    node.folded, node.answerable_from = message["folded"], message["answerable_from"]
+    node.compacted, node.answerable_from = message["folded"], message["answerable_from"]
     if isinstance(node, EventNode):
         node.too_late = message["too_late"]
     if isinstance(node, FusedNode):

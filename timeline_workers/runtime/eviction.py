@@ -43,7 +43,7 @@ _KEYS_AT_ONCE = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
+class Evicted:
     """What is to be stored before the keys leave: ``segments`` of the keys numbered ``keys``, to which
     nothing happens from the instant ``below`` on, as far as anybody knows.
     """
@@ -92,20 +92,20 @@ def _final_everywhere(worker: NodeWorker, gone: Collection[str]) -> int | None:
     return min(known) if len(known) == len(marks) else None
 
 
-def told_below(worker: NodeWorker) -> tuple[int | None, ...]:
+def known_below(worker: NodeWorker) -> tuple[int | None, ...]:
     """Per subscriber, below which instant it knows everything; what is above cannot be given up yet."""
     return tuple(watermark(edge.arrived) for edge in worker.outbound.values())
 
 
-def depart(worker: NodeWorker, life: str, gone: Collection[str] = ()) -> Departure:
-    """Pack what may leave, as much as one archive takes; the worker stays as it is until ``leave``.
+def pack_idle(worker: NodeWorker, life: str, gone: Collection[str] = ()) -> Evicted:
+    """Pack what may leave, as much as one archive takes; the worker stays as it is until ``evict``.
 
     ``life`` names this life of the worker; segments are at most ``SEGMENT_BYTES`` large, but for a single key
     that is larger. A key that could not be called back in one message (four times that) stays.
     """
     node, mark = worker.node, _final_everywhere(worker, gone)
     if mark is None or isinstance(node, AggregateNode):
-        return Departure(np.zeros(0, np.int64), [], BEGINNING)
+        return Evicted(np.zeros(0, np.int64), [], BEGINNING)
     told = tuple((edge.subscriber, edge.epoch) for edge in live_edges(worker, gone))
     keys = idle_keys(worker, gone)[:ARCHIVE_KEYS]
     queue = [keys[i : i + _KEYS_AT_ONCE] for i in range(0, len(keys), _KEYS_AT_ONCE)][::-1]
@@ -135,20 +135,20 @@ def depart(worker: NodeWorker, life: str, gone: Collection[str] = ()) -> Departu
             left.append(part)
             segments.append(packed)
             size += len(packed)
-    return Departure(np.concatenate(left) if left else keys[:0], segments, mark)
+    return Evicted(np.concatenate(left) if left else keys[:0], segments, mark)
 
 
 def _inner_marks(node: AnyNode) -> tuple[int | None, ...]:
     return tuple(n.answerable_from for n in node.nodes[:-1]) if isinstance(node, FusedNode) else ()
 
 
-def leave(worker: NodeWorker, departure: Departure) -> None:
-    """Drop the keys of ``departure``, whose segments are stored, and number the rest anew."""
+def evict(worker: NodeWorker, evicted: Evicted) -> None:
+    """Drop the keys of ``evicted``, whose segments are stored, and number the rest anew."""
     node = worker.node
     assert isinstance(node, EventNode | DerivedNode | FusedNode)
-    keep = np.delete(np.arange(len(node.keys), dtype=np.int64), departure.keys)
+    keep = np.delete(np.arange(len(node.keys), dtype=np.int64), evicted.keys)
     node.renumber(keep)
-    worker.left_below = max(departure.below, worker.left_below or departure.below)
+    worker.left_below = max(evicted.below, worker.left_below or evicted.below)
     # A lost attempt may have sent what is sent next in other portions, and must not count as having said it.
     worker.inputs_taken += 1
     for inbound in worker.inbound.values():

@@ -4,7 +4,7 @@ state.
 Pure and deterministic: no clock, no I/O, no Temporal. The workflows call it and carry its messages; tests
 connect workers directly, lose and repeat their messages, and must get the same answers.
 
-A worker does not grow for ever: ``fold`` forgets what lies below its watermark and is not needed to go on,
+A worker does not grow for ever: ``compact`` forgets what lies below its watermark and is not needed to go on,
 nor to be answered within the metric's retention.
 """
 
@@ -330,7 +330,7 @@ class NodeWorker:
 
     # Carried state.
 
-    def fold(self, early: int | None = None, gone: Collection[str] = ()) -> None:
+    def compact(self, early: int | None = None, gone: Collection[str] = ()) -> None:
         """Forget what is not needed any more; nothing that is still answered changes, nor what is sent.
 
         Of inputs and events that is what lies below the watermark and the operator's look-back, whatever the
@@ -347,27 +347,27 @@ class NodeWorker:
         mark = watermark(self.progress)
         if mark is None:
             return
-        # What is sent next may be cut otherwise than by an attempt that was lost before the fold; it must not
-        # pass for what that one has sent.
+        # What is sent next may be cut otherwise than by an attempt that was lost before the compact; it must
+        # not pass for what that one has sent.
         self.inputs_taken += 1
         wanted = [] if self.spec.retention is None else [mark - self.spec.retention]
         horizon = max([*wanted, *([] if early is None else [early])], default=None)
         horizon = None if horizon is None else max(min(horizon, mark), BEGINNING)
         if isinstance(self.node, AggregateNode):
-            self.node.fold(mark, horizon)
+            self.node.compact(mark, horizon)
             return
         if horizon is None:
-            self.node.fold(mark, None)
+            self.node.compact(mark, None)
             return
         horizons = np.full(len(self.node.keys), horizon, np.int64)
         for edge in self.outbound.values():
             if edge.subscriber not in gone:
                 untold = edge.pending.marked()
                 horizons[untold] = np.minimum(horizons[untold], edge.pending.peek(untold))
-        self.node.fold(mark, horizons)
+        self.node.compact(mark, horizons)
 
     def horizon_keeping(self, share: float) -> int | None:
-        """An instant for ``fold(early)`` that keeps about ``share`` (0 to 1) of the change points that lie
+        """An instant for ``compact(early)`` that keeps about ``share`` (0 to 1) of the change points that lie
         below the watermark; None where there are none, or no watermark."""
         mark = watermark(self.progress)
         if mark is None:
@@ -381,7 +381,7 @@ class NodeWorker:
     def snapshot(self, chunk_bytes: int) -> list[bytes]:
         """Everything, in chunks of at most ``chunk_bytes``: compressed, versioned, read by ``restore``.
 
-        It does not fold: call ``fold`` before.
+        It does not compact: call ``compact`` before.
         """
         data = pack_state(self)
         return [data[i : i + chunk_bytes] for i in range(0, len(data), chunk_bytes)]

@@ -281,7 +281,10 @@ def judge(status: dict[str, Any]) -> tuple[State, str | None]:
     if cut_off := state.get("cut_off"):
         return "failing", "; ".join(cut_off.values())
     if state.get("too_late"):
-        return "failing", f"{state['too_late']} events came below what is folded already, and were left out"
+        return (
+            "failing",
+            f"{state['too_late']} events came below what is compacted already, and were left out",
+        )
     if not status["ready"]:
         waits = [source["worker"] for source in status["inputs"] if not source["subscribed"]]
         return "subscribing", f"subscribing to {', '.join(waits)}" if waits else None

@@ -37,7 +37,7 @@ with workflow.unsafe.imports_passed_through():
 
     from .outgoing_edges import Edges
     from .queries import Questions
-    from .state_bounds import Shedding
+    from .state_bounds import StateBounds
 
 METRIC_ATTRIBUTE = SearchAttributeKey.for_keyword_list("TimelineMetric")
 _PATIENCE = timedelta(seconds=20)
@@ -129,20 +129,20 @@ class _Processor(Questions):
                 raise failure
 
     def _is_paused(self) -> bool:
-        return self._shedding is not None and self._shedding.paused is not None
+        return self._state_bounds is not None and self._state_bounds.paused is not None
 
     def _is_to_end(self) -> bool:
         return self._should_continue() or self._broken() is not None
 
     async def _wait_while_paused(self, look: timedelta) -> None:
-        assert self._shedding is not None
+        assert self._state_bounds is not None
         try:
             await workflow.wait_condition(
                 lambda: self._inbox.commands() > 0 or self._is_to_end(), timeout=look
             )
         except TimeoutError:
-            if await self._shedding.may_go_on():
-                if self._shedding.paused is None:
+            if await self._state_bounds.may_go_on():
+                if self._state_bounds.paused is None:
                     self._inputs.hold(False)
                 else:
                     self.continue_as_new()
@@ -152,7 +152,7 @@ class _Processor(Questions):
         life = f"{workflow.info().first_execution_run_id}/"
         self._node = NodeWorker.restore(self._spec, state, life) if state else NodeWorker(self._spec, life)
         self._edges = Edges(self._node, self._input.message_bytes, self._input.gone, self._input.held)
-        self._shedding = Shedding(self._input, self._node)
+        self._state_bounds = StateBounds(self._input, self._node)
         for kind, body in entries:
             if kind != "state":
                 self._inbox.put(kind, body)
@@ -191,9 +191,9 @@ class _Processor(Questions):
             await self._inputs.have_reopened(subscriber)
 
     async def _drain(self) -> None:
-        assert self._shedding is not None
+        assert self._state_bounds is not None
         waiting = len(self._inbox)
-        if self._is_paused() or not await self._shedding.call_back(self._inbox.payloads()):
+        if self._is_paused() or not await self._state_bounds.call_back(self._inbox.payloads()):
             taken = self._inbox.take_commands()
         else:
             taken = self._inbox.take(waiting)
@@ -297,14 +297,16 @@ class _Processor(Questions):
 
     async def _continue(self) -> None:
         assert self._edges is not None
-        assert self._shedding is not None
+        assert self._state_bounds is not None
         await self._edges.settle(_PATIENCE)
         await self._inputs.stop_subscribing()
         await workflow.wait_condition(workflow.all_handlers_finished)
         await self._drain()
         if self._stopping:
             return
-        entries: list[Entry] = [("state", part) for part in await self._shedding.shed(self._edges.gone)]
+        entries: list[Entry] = [
+            ("state", part) for part in await self._state_bounds.enforce(self._edges.gone)
+        ]
         size = sum(len(body) for _, body in entries)
         if self._input.state_bytes is not None:  # else the run was begun by release 0.1.0, which did not
             # The result of a local activity may stand in the history with an earlier workflow task than the
@@ -325,7 +327,7 @@ class _Processor(Questions):
 
     def _next_input(self, carried: CarriedState | None) -> ProcessorInput:
         assert self._edges is not None
-        assert self._shedding is not None
+        assert self._state_bounds is not None
         return self._input.model_copy(
             update={
                 "metrics": tuple(self._metrics),
@@ -341,9 +343,9 @@ class _Processor(Questions):
                 "unmended": self._unmended,
                 "lost_state": self._lost_state,
                 "carried": carried,
-                "state_bytes": self._shedding.state_bytes,
-                "departed": self._shedding.departed,
-                "paused": self._shedding.paused,
+                "state_bytes": self._state_bounds.state_bytes,
+                "departed": self._state_bounds.departed,
+                "paused": self._state_bounds.paused,
                 # The drill by signal is for one run; a number of payloads holds for every run.
                 "continue_as_new_after": self._input.continue_as_new_after or None,
             }

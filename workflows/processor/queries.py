@@ -18,12 +18,12 @@ with workflow.unsafe.imports_passed_through():
     from .doubts import in_doubt
     from .input_subscriptions import Inputs
     from .outgoing_edges import Edges
-    from .state_bounds import Shedding
+    from .state_bounds import StateBounds
 
 
 class Questions:
-    """What a worker knows, and asking it. ``_node``, ``_edges`` and ``_shedding`` are None until the state of
-    the run before has been fetched.
+    """What a worker knows, and asking it. ``_node``, ``_edges`` and ``_state_bounds`` are None until the
+    state of the run before has been fetched.
     """
 
     def __init__(self, input: ProcessorInput) -> None:
@@ -34,7 +34,7 @@ class Questions:
         self._inputs = Inputs(self._spec, input.epochs, input.subscribed, input.holds)
         self._node: NodeWorker | None = None
         self._edges: Edges | None = None
-        self._shedding: Shedding | None = None
+        self._state_bounds: StateBounds | None = None
         self._applied = 0
         self._last_ingest = workflow.time_ns() // 1000  # none of the runs before was sent anything later
         self._refused = input.refused
@@ -66,7 +66,7 @@ class Questions:
         Keys that leave make the others move up; ``numbering`` is another one then.
         """
         page = self._answer("keys", {} if question is None else question)
-        departed = self._input.departed if self._shedding is None else self._shedding.departed
+        departed = self._input.departed if self._state_bounds is None else self._state_bounds.departed
         return {**page, "numbering": departed.departures}
 
     @workflow.query
@@ -75,7 +75,7 @@ class Questions:
         subscription; ``last_ingest``: a leaf was sent no batch after that, microseconds.
         """
         info = workflow.info()
-        bounded = self._shedding or self._input
+        bounded = self._state_bounds or self._input
         return {
             "worker_id": self._spec.worker_id,
             "node": self._spec.node.name,
@@ -102,7 +102,7 @@ class Questions:
             "archives": bounded.departed.archives,
             "archived_keys": bounded.departed.keys,
             "archives_lost": list(bounded.departed.lost),
-            "archive_error": None if self._shedding is None else self._shedding.error,
+            "archive_error": None if self._state_bounds is None else self._state_bounds.error,
             "state": None if self._node is None else self._node.status(),
         }
 
@@ -116,14 +116,14 @@ class Questions:
         cause; None when nothing.
         """
         assert self._node is not None
-        assert self._shedding is not None
+        assert self._state_bounds is not None
         inputs = self._inputs.status()
         me = self._spec.worker_id
-        if self._shedding.paused is not None:
-            return "paused", f"{me}: {self._shedding.paused.reason}"
+        if self._state_bounds.paused is not None:
+            return "paused", f"{me}: {self._state_bounds.paused.reason}"
         if self._node.cut_off:
             return "failing", f"{me}: {'; '.join(self._node.cut_off.values())}"
-        if lost := self._shedding.departed.lost:
+        if lost := self._state_bounds.departed.lost:
             return "failing", f"{me}: archives are lost, and with them keys: {', '.join(lost)}"
         for line in inputs:
             if not line["subscribed"]:
@@ -137,13 +137,13 @@ class Questions:
         return None
 
     def _ask(self, question: str, details: Question) -> Any:
-        if self._node is None or self._shedding is None:
+        if self._node is None or self._state_bounds is None:
             raise not_ready(self._spec.worker_id)
         try:
             asked = check_question(details, self._spec.source.time_unit)
             return check_reply(getattr(self._node, question)(asked))
         except UnknownNameError as error:
-            archives = self._shedding.archives
+            archives = self._state_bounds.archives
             hint = f"; {LEFT} for {archives[0]} to {archives[-1]}" if archives else ""
             raise ApplicationError(f"{error}{hint}", type="UnknownNameError", non_retryable=True) from None
         except QuestionError as error:

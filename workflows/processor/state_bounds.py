@@ -1,10 +1,10 @@
 """What a worker gives up when a run ends, so that its state stays bounded for years.
 
-* It *folds*: what lies below the watermark and is neither needed to go on nor within the retention is
+* It *compacts*: what lies below the watermark and is neither needed to go on nor within the retention is
   forgotten.
 * Keys that have been idle for the metric's ``key_ttl`` leave for archives (``archive``), and are called back
   when a payload names them.
-* State over the limit (``TIMELINE_STATE_BYTES``) is folded further, oldest first, as if the retention were
+* State over the limit (``TIMELINE_STATE_BYTES``) is compacted further, oldest first, as if the retention were
   shorter. When even that is not enough, the worker is *paused*: it takes no more payloads, so that they wait
   where they are, answers what it is asked, and looks now and then whether it may go on.
 """
@@ -36,7 +36,7 @@ _ASKING_FOR = timedelta(seconds=60)
 _PAUSE = timedelta(seconds=5)
 
 
-class Shedding:
+class StateBounds:
     """Keeps ``node``, the worker of ``input``, within its bounds."""
 
     def __init__(self, input: ProcessorInput, node: NodeWorker) -> None:
@@ -47,7 +47,7 @@ class Shedding:
         self.departed = input.departed
         self.paused = input.paused
         self.error: str | None = None
-        self._told = eviction.told_below(node)
+        self._told = eviction.known_below(node)
 
     @property
     def archives(self) -> list[str]:
@@ -56,7 +56,7 @@ class Shedding:
 
     # At the end of a run.
 
-    async def shed(self, gone: Collection[str]) -> list[bytes]:
+    async def enforce(self, gone: Collection[str]) -> list[bytes]:
         """Give up what need not be kept; returns the state to carry, in parts. Sets ``paused`` when it is
         over the limit all the same.
         """
@@ -64,7 +64,7 @@ class Shedding:
             # Begun by release 0.1.0: the commands that end this run are those that it would have given.
             self.state_bytes = activities.DEFAULT_STATE_BYTES
             return self._node.snapshot(carry.STATE_PART_BYTES)
-        self._node.fold(gone=gone)
+        self._node.compact(gone=gone)
         self.state_bytes = await self._limit(self.state_bytes)
         await self._send_away(gone)
         parts = self._node.snapshot(carry.STATE_PART_BYTES)
@@ -74,9 +74,9 @@ class Shedding:
             early = self._node.horizon_keeping(share)
             if early is None:
                 break
-            # Another workflow task: folding and packing a large state take a good part of the time of one.
+            # Another workflow task: compacting and packing a large state take a good part of the time of one.
             await workflow.sleep(timedelta(milliseconds=1))
-            self._node.fold(early, gone)
+            self._node.compact(early, gone)
             parts = self._node.snapshot(carry.STATE_PART_BYTES)
         size = sum(map(len, parts))
         self.paused = None if size <= self.state_bytes else _paused(size, self.state_bytes)
@@ -97,7 +97,7 @@ class Shedding:
     async def _send_away(self, gone: Collection[str]) -> None:
         if self._key_ttl is None:
             return
-        departure = eviction.depart(self._node, workflow.info().first_execution_run_id, gone)
+        departure = eviction.pack_idle(self._node, workflow.info().first_execution_run_id, gone)
         if not len(departure.keys):
             return
         held = self.departed
@@ -122,7 +122,7 @@ class Shedding:
                 self._miss([archive])
                 self.departed = self.departed.model_copy(update={"last_keys": eviction.ARCHIVE_KEYS})
             return
-        eviction.leave(self._node, departure)
+        eviction.evict(self._node, departure)
         self.departed = Departed(
             archives=number + 1,
             keys=held.keys + len(departure.keys),
@@ -192,8 +192,8 @@ class Shedding:
         if self.paused.size <= limit:
             self.paused, self.state_bytes = None, limit
             return True
-        # What was kept for a subscriber that had not been told of it yet may be folded by now.
-        return eviction.told_below(self._node) != self._told
+        # What was kept for a subscriber that had not been told of it yet may be compacted by now.
+        return eviction.known_below(self._node) != self._told
 
 
 def _paused(size: int, limit: int) -> Paused:

@@ -27,7 +27,7 @@ from .totals import Contributions, count, mean, total
 
 class AggregateNode:
     """The state of an aggregate: copies of its two inputs for all keys, and a timeline per group and
-    function. ``folded``, ``answerable_from``: as for ``EventNode``.
+    function. ``compacted``, ``answerable_from``: as for ``EventNode``.
 
     Of a key that has gone quiet it keeps one row per input for ever: the key still counts in its group.
     """
@@ -45,7 +45,7 @@ class AggregateNode:
             for function in expression.functions
         }
         self._since = FOREVER
-        self.folded: int | None = None
+        self.compacted: int | None = None
         self.answerable_from: int | None = None
 
     @property
@@ -68,7 +68,7 @@ class AggregateNode:
         ``floor``: as for ``DerivedNode.receive``."""
         if not len(revision):
             return
-        revision = above(self.inputs[slot], revision, self.folded, floor)
+        revision = above(self.inputs[slot], revision, self.compacted, floor)
         take_in(self.inputs, slot, revision)
         self._since = min(self._since, int(revision.froms.min()))
 
@@ -80,8 +80,8 @@ class AggregateNode:
         if not len(of) or not len(by):
             return
         since = max(self._since, min(of.earliest(), by.earliest()))
-        if self.folded is not None:
-            since = max(since, self.folded)
+        if self.compacted is not None:
+            since = max(since, self.compacted)
         number = max(of.keys, by.keys)
         everyone = np.arange(number, dtype=np.int64)
         times = np.full(number, since, np.int64)
@@ -108,19 +108,19 @@ class AggregateNode:
         # A key that only one child has told of so far is still to come: it will be received again.
         self._since = FOREVER
 
-    def fold(self, watermark: int, horizon: int | None) -> None:
+    def compact(self, watermark: int, horizon: int | None) -> None:
         """Forget what no revision from ``watermark`` (microseconds) or later on needs, and of the outputs
         what lies below ``horizon`` (None: nothing; at most ``watermark`` counts)."""
-        self.folded = watermark if self.folded is None else max(self.folded, watermark)
+        self.compacted = watermark if self.compacted is None else max(self.compacted, watermark)
         for held in self.inputs:
             if held is not None:
-                held.fold(np.full(held.keys, watermark, np.int64))
+                held.compact(np.full(held.keys, watermark, np.int64))
                 held.recode(StringTable())
         if horizon is None:
             return
         limit = min(horizon, watermark)
         for output in self.outputs.values():
-            if output.fold(np.full(output.keys, limit, np.int64)).any():
+            if output.compact(np.full(output.keys, limit, np.int64)).any():
                 held_from = self.answerable_from
                 self.answerable_from = limit if held_from is None else max(held_from, limit)
 

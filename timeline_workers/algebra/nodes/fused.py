@@ -43,7 +43,7 @@ class FusedNode:
     """The derived nodes of ``expression``, in the order of ``derived_of``: the last is the expression itself.
 
     ``leaves``: in the order in which ``nodes`` first read them; ``inputs``: a copy of each leaf's timeline,
-    by the leaf's place, which is its slot; ``folded``: as for a node.
+    by the leaf's place, which is its slot; ``compacted``: as for a node.
     """
 
     def __init__(self, expression: Expression, keys: KeyTable | None = None) -> None:
@@ -52,7 +52,7 @@ class FusedNode:
         self.nodes: list[DerivedNode] = []
         self.leaves: list[Expression] = []
         self.inputs: list[TimelineStore] = []
-        self.folded: int | None = None
+        self.compacted: int | None = None
         # By place, who reads a leaf or node in which of its slots; and which leaves' slots a node rests on.
         self._of_leaf: list[list[tuple[DerivedNode, int]]] = []
         self._of_node: list[list[tuple[DerivedNode, int]]] = []
@@ -111,7 +111,7 @@ class FusedNode:
         """Take a leaf's revision; ``advance`` computes what follows. ``floor``: as for ``DerivedNode``."""
         if not len(revision):
             return
-        revision = above(self.inputs[slot], revision, self.folded, floor)
+        revision = above(self.inputs[slot], revision, self.compacted, floor)
         self.inputs[slot].replace_suffix(revision.keys, revision.froms, revision.suffix)
         for node, place in self._of_leaf[slot]:
             node.receive(place, revision)
@@ -125,18 +125,18 @@ class FusedNode:
                 reader.receive(slot, news)
         return news
 
-    def fold(self, watermark: int, horizons: Int64 | None) -> None:
+    def compact(self, watermark: int, horizons: Int64 | None) -> None:
         """Forget what no revision from ``watermark`` (microseconds) or later on needs.
 
-        ``horizons``: as for ``EventNode.fold``, of every node; what is still read of a node stays.
+        ``horizons``: as for ``EventNode.compact``, of every node; what is still read of a node stays.
         """
-        self.folded = watermark if self.folded is None else max(self.folded, watermark)
+        self.compacted = watermark if self.compacted is None else max(self.compacted, watermark)
         for held, readers in zip(self.inputs, self._of_leaf, strict=True):
-            held.fold(np.full(held.keys, watermark - _reach(readers), np.int64))
+            held.compact(np.full(held.keys, watermark - _reach(readers), np.int64))
             held.recode(StringTable())
         for node, readers in zip(self.nodes, self._of_node, strict=True):
             needed = watermark - _reach(readers)
-            node.fold(watermark, None if horizons is None else np.minimum(horizons, needed))
+            node.compact(watermark, None if horizons is None else np.minimum(horizons, needed))
 
     def copy_out(self, keys: Int64) -> FusedRows:
         """What is held of ``keys``."""

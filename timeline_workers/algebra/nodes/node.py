@@ -6,9 +6,10 @@ suffixes again from its inputs and its own output just before, compares them wit
 where they really changed. In-order input touches only the ends, late input exactly what it changes, and
 everything at once is the same path from the origins.
 
-A node is never told anything new of an instant below its watermark, so it can *fold*: forget what computing
-from the watermark on does not read. Of each key it keeps, in every timeline, the last row that began before
-the horizon, so that "the value just before" is there for whatever comes, and that row's own start.
+A node is never told anything new of an instant below its watermark, so it can *compact*: forget what
+computing from the watermark on does not read. Of each key it keeps, in every timeline, the last row that
+began before the horizon, so that "the value just before" is there for whatever comes, and that row's own
+start.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from timeline_workers.algebra.event_log import EventLog, LogStore, no_events, sorted_log
 from timeline_workers.algebra.leaf_input import LeafBatch
-from timeline_workers.algebra.operators import Window, event_operator, inputs_of, timeline_operator
+from timeline_workers.algebra.operators import RecomputeRequest, event_operator, inputs_of, timeline_operator
 from timeline_workers.algebra.timeline import pieces
 from timeline_workers.algebra.timeline.revisions import KeySet, Revision, above, take_in
 from timeline_workers.algebra.timeline.timeline_store import Place, TimelineStore
@@ -34,7 +35,7 @@ from .key_rows import DerivedRows, KeyRows, LeafRows
 
 
 class _Node:
-    """``folded``: nothing new of an instant below it is taken, None before the first ``fold``;
+    """``compacted``: nothing new of an instant below it is taken, None before the first ``compact``;
     ``answerable_from``: below it rows of the output were forgotten, None while there are all.
     """
 
@@ -42,19 +43,19 @@ class _Node:
         self.expression = expression
         self.keys = KeyTable() if keys is None else keys
         self.output = TimelineStore(blank)
-        self.folded: int | None = None
+        self.compacted: int | None = None
         self.answerable_from: int | None = None
 
-    def _fold_output(self, watermark: int, horizons: Int64 | None) -> None:
-        self.folded = watermark if self.folded is None else max(self.folded, watermark)
+    def _compact_output(self, watermark: int, horizons: Int64 | None) -> None:
+        self.compacted = watermark if self.compacted is None else max(self.compacted, watermark)
         if horizons is None:
             return
         limits = np.full(self.output.keys, -FOREVER, np.int64)
         told = min(len(limits), len(horizons))
         limits[:told] = np.minimum(horizons[:told], watermark)
-        folded = self.output.fold(limits)
-        if folded.any():
-            highest = int(limits[folded].max())
+        compacted = self.output.compact(limits)
+        if compacted.any():
+            highest = int(limits[compacted].max())
             held = self.answerable_from
             self.answerable_from = highest if held is None else max(held, highest)
 
@@ -77,8 +78,8 @@ class EventNode(_Node):
     """A leaf: an event operator over the events it was sent.
 
     ``origins``: int64[K], the time of each key's earliest event; ``seen``: int64[K], an instant at or after
-    which it had its last one; ``too_late``: events that came although the leaf had folded their instant, and
-    were dropped: a feeder that keeps to its watermark sends none.
+    which it had its last one; ``too_late``: events that came although the leaf had compacted their instant,
+    and were dropped: a feeder that keeps to its watermark sends none.
     """
 
     def __init__(self, expression: Expression, keys: KeyTable | None = None) -> None:
@@ -124,15 +125,15 @@ class EventNode(_Node):
         if events is None:
             events = self.log.since(keys, froms - max(self.operator.lookback - 1, 0))
         at = self.output.place(keys, froms)
-        window = _window(froms, froms <= self.origins[keys], at)
-        return self._replace(keys, froms, at, self.operator.apply(events, window))
+        request = _request(froms, froms <= self.origins[keys], at)
+        return self._replace(keys, froms, at, self.operator.apply(events, request))
 
     def _in_time(self, batch: LeafBatch) -> LeafBatch:
-        """``batch`` without what the leaf, having folded, could not take into account."""
-        if self.folded is None:
+        """``batch`` without what the leaf, having compacted, could not take into account."""
+        if self.compacted is None:
             return batch
-        origins = np.maximum(batch.origins, self.folded)
-        late = batch.time < self.folded
+        origins = np.maximum(batch.origins, self.compacted)
+        late = batch.time < self.compacted
         if not late.any():
             return replace(batch, origins=origins)
         self.too_late += int(late.sum())
@@ -182,14 +183,14 @@ class EventNode(_Node):
             self.origins = np.append(self.origins, np.full(more, FOREVER, np.int64))
             self.seen = np.append(self.seen, np.full(more, -FOREVER, np.int64))
 
-    def fold(self, watermark: int, horizons: Int64 | None) -> None:
+    def compact(self, watermark: int, horizons: Int64 | None) -> None:
         """Forget what no event at or after ``watermark`` (microseconds) needs.
 
         ``horizons``: int64, per key, how far the output may be forgotten (at most to the watermark); None,
         and keys beyond its end: not at all. No event before ``watermark`` must come afterwards.
         """
-        self.log.fold(watermark - max(self.operator.lookback - 1, 0))
-        self._fold_output(watermark, horizons)
+        self.log.compact(watermark - max(self.operator.lookback - 1, 0))
+        self._compact_output(watermark, horizons)
         if self.log.strings is not None:
             strings = StringTable()
             self.output.recode(strings)
@@ -250,9 +251,9 @@ class EventNode(_Node):
         self.seen[keys] = np.maximum(origins[keys], self.log.last_times(keys))
         if len(keys):
             events = self.log.since(keys, np.full(len(keys), -FOREVER, np.int64))
-            window = Window(origins[keys], np.ones(len(keys), np.bool_), None)
+            request = RecomputeRequest(origins[keys], np.ones(len(keys), np.bool_), None)
             at = self.output.place(keys, origins[keys])
-            self._replace(keys, origins[keys], at, self.operator.apply(events, window))
+            self._replace(keys, origins[keys], at, self.operator.apply(events, request))
 
     def _coded(self, values: Tagged | None) -> Tagged | None:
         if values is None or self.log.strings is None:
@@ -280,25 +281,26 @@ class DerivedNode(_Node):
         """Take a child's revision; ``advance`` computes what follows from it.
 
         What is held of instants below ``floor`` is complete and final: it stays as it is, whatever the
-        revision says of it; so does what lies below the watermark at which the node was folded.
+        revision says of it; so does what lies below the watermark at which the node was compacted.
         """
         if not len(revision):
             return
         if slot not in self._shares:
-            revision = above(self.inputs[slot], revision, self.folded, floor)
+            revision = above(self.inputs[slot], revision, self.compacted, floor)
             take_in(self.inputs, slot, revision)
         self.stale.add(revision.keys, revision.froms)
 
-    def fold(self, watermark: int, horizons: Int64 | None) -> None:
+    def compact(self, watermark: int, horizons: Int64 | None) -> None:
         """Forget what no revision from ``watermark`` (microseconds) or later on needs.
 
-        ``horizons``: as for ``EventNode.fold``. Revisions from before ``watermark`` are cut there afterwards.
+        ``horizons``: as for ``EventNode.compact``. Revisions from before ``watermark`` are cut there
+        afterwards.
         """
         for slot, held in enumerate(self.inputs):
             if held is not None and slot not in self._shares:
-                held.fold(np.full(held.keys, watermark - self.operator.lookback, np.int64))
+                held.compact(np.full(held.keys, watermark - self.operator.lookback, np.int64))
                 held.recode(StringTable())
-        self._fold_output(watermark, horizons)
+        self._compact_output(watermark, horizons)
 
     def copy_out(self, keys: Int64) -> DerivedRows:
         """What is held of ``keys``."""
@@ -390,12 +392,12 @@ class DerivedNode(_Node):
         reach = froms - self.operator.lookback
         suffixes = [child.covering(keys, reach, first) for child, first in zip(held, origins, strict=True)]
         place = self.output.place(keys, froms)
-        window = _window(froms, froms <= begins, place)
-        computed = pieces.clip(self.operator.apply(suffixes, window), froms)
+        request = _request(froms, froms <= begins, place)
+        computed = pieces.clip(self.operator.apply(suffixes, request), froms)
         if place is not None and bool((since != froms).any()):
             place = self.output.place(keys, since)
         return self._replace(keys, since, place, computed)
 
 
-def _window(froms: Int64, fresh: Bools, place: Place | None) -> Window:
-    return Window(froms, fresh, None if place is None or bool(fresh.all()) else place.carried)
+def _request(froms: Int64, fresh: Bools, place: Place | None) -> RecomputeRequest:
+    return RecomputeRequest(froms, fresh, None if place is None or bool(fresh.all()) else place.carried)

@@ -17,12 +17,12 @@ from .has_existed_within import EventHasExistedWithin, HasExistedWithin
 from .latest_event_to_state import LatestEventToState
 from .logic import And, Not, Or
 from .operands import Constant
-from .recompute import EventOperator, TimelineOperator, Window
+from .recompute import EventOperator, RecomputeRequest, TimelineOperator
 
 __all__ = [
     "EventOperator",
+    "RecomputeRequest",
     "TimelineOperator",
-    "Window",
     "event_operator",
     "inputs_of",
     "is_exact",

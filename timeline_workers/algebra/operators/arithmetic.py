@@ -10,7 +10,7 @@ from timeline_workers.columns.values import Linear, Values
 from timeline_workers.language.tree import ArithmeticOperator
 
 from .operands import Constant, common_pieces, tagged
-from .recompute import Window
+from .recompute import RecomputeRequest
 
 
 class Arithmetic:
@@ -31,7 +31,7 @@ class Arithmetic:
         self.left = left
         self.right = right
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
         """See ``TimelineOperator``."""
         sides = common_pieces(self.left, self.right, inputs)
         values: Values

@@ -18,7 +18,7 @@ from timeline_workers.columns.values import Flags, Int64, Linear, Tagged
 from timeline_workers.language.tree import CompareOperator
 
 from .operands import Constant, common_pieces, tagged
-from .recompute import Window
+from .recompute import RecomputeRequest
 
 
 class Compare:
@@ -34,11 +34,11 @@ class Compare:
         self.left = left
         self.right = right
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
         """See ``TimelineOperator``."""
         sides = common_pieces(self.left, self.right, inputs)
         if isinstance(sides.left, Linear) or isinstance(sides.right, Linear):
-            return self._lines(row_keys(sides.offsets), sides.starts, sides.left, sides.right, window)
+            return self._lines(row_keys(sides.offsets), sides.starts, sides.left, sides.right, request)
         flags = numbers.compare(self.operator, tagged(sides.left), tagged(sides.right))
         return pieces.compact(sides.offsets, sides.starts, Flags(flags))
 
@@ -48,7 +48,7 @@ class Compare:
         starts: Int64,
         left: Tagged | Flags | Linear,
         right: Tagged | Flags | Linear,
-        window: Window,
+        request: RecomputeRequest,
     ) -> Timeline:
         difference = exact.combine(exact.lift(left), exact.lift(right), -1)
         lengths = np.full(len(key), FOREVER, np.int64)
@@ -59,4 +59,4 @@ class Compare:
             lengths[last] = FOREVER - np.maximum(starts[last], 0)
         row, shift, sign = exact.sign_pieces(difference, lengths)
         flags = numbers.holds(self.operator, sign) & operations.known(difference)[row]
-        return pieces.canonical(window.keys, key[row], starts[row] + shift, Flags(flags))
+        return pieces.canonical(request.keys, key[row], starts[row] + shift, Flags(flags))

@@ -11,7 +11,7 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns import operations
 from timeline_workers.columns.values import Linear
 
-from .recompute import Window
+from .recompute import RecomputeRequest
 
 
 class DurationInCurState:
@@ -23,7 +23,7 @@ class DurationInCurState:
     layout = "linear"
     lookback = 0
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
         """See ``TimelineOperator``."""
         (x,) = inputs
         known = operations.known(x.values)

@@ -11,7 +11,7 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import FOREVER, next_starts, row_keys
 from timeline_workers.columns.values import Flags, Linear
 
-from .recompute import Window
+from .recompute import RecomputeRequest
 
 
 class DurationWhere:
@@ -20,14 +20,14 @@ class DurationWhere:
     layout = "linear"
     lookback = 0
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
         """See ``TimelineOperator``."""
-        x = pieces.clip(inputs[0], window.froms)
+        x = pieces.clip(inputs[0], request.froms)
         assert isinstance(x.values, Flags)
-        begin = np.zeros(window.keys, np.int64)
-        if window.before is not None:
-            assert isinstance(window.before, Linear)
-            begin = np.where(window.fresh, 0, window.before.num).astype(np.int64)
+        begin = np.zeros(request.keys, np.int64)
+        if request.before is not None:
+            assert isinstance(request.before, Linear)
+            begin = np.where(request.fresh, 0, request.before.num).astype(np.int64)
         ends = next_starts(x.offsets, x.starts)
         lengths = np.where(x.values.data & (ends != FOREVER), ends - x.starts, 0)
         totals = np.concatenate([[0], np.cumsum(lengths)])

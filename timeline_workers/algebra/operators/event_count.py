@@ -10,25 +10,25 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import order, row_keys
 from timeline_workers.columns.values import INT, Int64, StringTable, Tagged
 
-from .recompute import Window
+from .recompute import RecomputeRequest
 
 
-def counts(key: Int64, starts: Int64, deltas: Int64, begin: Int64, window: Window) -> Timeline:
-    """Step counts: ``begin`` (one a key) at the window's start, then plus each delta at its instant."""
-    all_keys = np.concatenate([window.key_numbers, key])
-    all_starts = np.concatenate([window.froms, starts])
+def counts(key: Int64, starts: Int64, deltas: Int64, begin: Int64, request: RecomputeRequest) -> Timeline:
+    """Step counts: ``begin`` (one a key) at the request's start, then plus each delta at its instant."""
+    all_keys = np.concatenate([request.key_numbers, key])
+    all_starts = np.concatenate([request.froms, starts])
     all_deltas = np.concatenate([begin, deltas])
-    early = all_starts < window.froms[all_keys]
-    all_starts[early] = window.froms[all_keys][early]
+    early = all_starts < request.froms[all_keys]
+    all_starts[early] = request.froms[all_keys][early]
     rows = order(all_keys, all_starts)
     all_keys, all_deltas = all_keys[rows], all_deltas[rows]
     totals = np.cumsum(all_deltas)
-    ends_before = np.zeros(window.keys + 1, np.int64)
-    np.cumsum(np.bincount(all_keys, minlength=window.keys), out=ends_before[1:])
+    ends_before = np.zeros(request.keys + 1, np.int64)
+    np.cumsum(np.bincount(all_keys, minlength=request.keys), out=ends_before[1:])
     previous = np.concatenate([[0], totals])[ends_before[:-1]]
     bits = totals - previous[all_keys]
     values = Tagged(np.full(len(bits), INT, np.uint8), bits, StringTable())
-    return pieces.canonical(window.keys, all_keys, all_starts[rows], values)
+    return pieces.canonical(request.keys, all_keys, all_starts[rows], values)
 
 
 class EventCount:
@@ -38,10 +38,10 @@ class EventCount:
     lookback = 0
     keeps_first = False
 
-    def apply(self, events: EventLog, window: Window) -> Timeline:
+    def apply(self, events: EventLog, request: RecomputeRequest) -> Timeline:
         """See ``EventOperator``."""
-        begin = np.zeros(window.keys, np.int64)
-        if window.before is not None:
-            assert isinstance(window.before, Tagged)
-            begin = np.where(window.fresh, 0, window.before.bits)
-        return counts(row_keys(events.offsets), events.times, np.ones(len(events), np.int64), begin, window)
+        begin = np.zeros(request.keys, np.int64)
+        if request.before is not None:
+            assert isinstance(request.before, Tagged)
+            begin = np.where(request.fresh, 0, request.before.bits)
+        return counts(row_keys(events.offsets), events.times, np.ones(len(events), np.int64), begin, request)

@@ -9,7 +9,7 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import row_keys
 
 from .event_count import counts
-from .recompute import Window
+from .recompute import RecomputeRequest
 
 
 class EventCountWithin:
@@ -21,7 +21,7 @@ class EventCountWithin:
     def __init__(self, within: int) -> None:
         self.lookback = within
 
-    def apply(self, events: EventLog, window: Window) -> Timeline:
+    def apply(self, events: EventLog, request: RecomputeRequest) -> Timeline:
         """See ``EventOperator``."""
         key = row_keys(events.offsets)
         ones = np.ones(len(events), np.int64)
@@ -29,6 +29,6 @@ class EventCountWithin:
             np.concatenate([key, key]),
             np.concatenate([events.times, events.times + self.lookback]),
             np.concatenate([ones, -ones]),
-            np.zeros(window.keys, np.int64),
-            window,
+            np.zeros(request.keys, np.int64),
+            request,
         )

@@ -11,25 +11,25 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import first_of_runs, row_keys
 from timeline_workers.columns.values import Flags, Int64
 
-from .recompute import Window
+from .recompute import RecomputeRequest
 
 
-def _true_from(key: Int64, starts: Int64, window: Window) -> Timeline:
-    """False from the window's start, True from each key's first of the given (sorted) instants on."""
-    begin = np.zeros(window.keys, np.bool_)
-    if window.before is not None:
-        assert isinstance(window.before, Flags)
-        begin = window.before.data & ~window.fresh
+def _true_from(key: Int64, starts: Int64, request: RecomputeRequest) -> Timeline:
+    """False from the request's start, True from each key's first of the given (sorted) instants on."""
+    begin = np.zeros(request.keys, np.bool_)
+    if request.before is not None:
+        assert isinstance(request.before, Flags)
+        begin = request.before.data & ~request.fresh
     first = np.flatnonzero(first_of_runs(key) & ~begin[key])
-    rises, at = np.zeros(window.keys, np.bool_), window.froms.copy()
+    rises, at = np.zeros(request.keys, np.bool_), request.froms.copy()
     rises[key[first]] = True
-    at[key[first]] = np.maximum(starts[first], window.froms[key[first]])
-    led_in = ~rises | (at > window.froms)
-    offsets = np.zeros(window.keys + 1, np.int64)
+    at[key[first]] = np.maximum(starts[first], request.froms[key[first]])
+    led_in = ~rises | (at > request.froms)
+    offsets = np.zeros(request.keys + 1, np.int64)
     np.cumsum(led_in.astype(np.int64) + rises, out=offsets[1:])
     where, flags = np.empty(int(offsets[-1]), np.int64), np.ones(int(offsets[-1]), np.bool_)
     heads, rise = offsets[:-1][led_in], offsets[1:][rises] - 1
-    where[heads], flags[heads] = window.froms[led_in], begin[led_in]
+    where[heads], flags[heads] = request.froms[led_in], begin[led_in]
     where[rise], flags[rise] = at[rises], True
     return Timeline(offsets, where, Flags(flags))
 
@@ -41,9 +41,9 @@ class EventHasExisted:
     lookback = 0
     keeps_first = True
 
-    def apply(self, events: EventLog, window: Window) -> Timeline:
+    def apply(self, events: EventLog, request: RecomputeRequest) -> Timeline:
         """See ``EventOperator``."""
-        return _true_from(row_keys(events.offsets), events.times, window)
+        return _true_from(row_keys(events.offsets), events.times, request)
 
 
 class HasExisted:
@@ -52,9 +52,9 @@ class HasExisted:
     layout = "flags"
     lookback = 0
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
         """See ``TimelineOperator``."""
         (x,) = inputs
         assert isinstance(x.values, Flags)
         rows = np.flatnonzero(x.values.data)
-        return _true_from(row_keys(x.offsets)[rows], x.starts[rows], window)
+        return _true_from(row_keys(x.offsets)[rows], x.starts[rows], request)

@@ -18,10 +18,10 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import FOREVER, next_starts, offsets_of, row_keys
 from timeline_workers.columns.values import Flags, Int64
 
-from .recompute import Window
+from .recompute import RecomputeRequest
 
 
-def _merged_windows(key: Int64, begins: Int64, ends: Int64, window: Window) -> Timeline:
+def _merged_windows(key: Int64, begins: Int64, ends: Int64, request: RecomputeRequest) -> Timeline:
     """False except on the given windows, whose begins and ends both ascend within a key."""
     same_key = key[1:] == key[:-1]
     apart = np.ones(len(key) + 1, np.bool_)
@@ -31,15 +31,15 @@ def _merged_windows(key: Int64, begins: Int64, ends: Int64, window: Window) -> T
     closes = np.flatnonzero(apart[1:]) if len(key) else np.zeros(0, np.int64)
     ended = ends[closes] != FOREVER  # all but perhaps a key's last
     # Per key: False from the beginning unless a window opens there, then True and False in turns.
-    opened = offsets_of(key[opens], window.keys)
+    opened = offsets_of(key[opens], request.keys)
     first = opened[:-1][np.diff(opened) > 0]
-    led_in = np.ones(window.keys, np.bool_)
-    led_in[key[opens[first]]] = begins[opens[first]] > window.froms[key[opens[first]]]
-    lengths = led_in + np.diff(opened) + np.bincount(key[closes[ended]], minlength=window.keys)
-    offsets = np.zeros(window.keys + 1, np.int64)
+    led_in = np.ones(request.keys, np.bool_)
+    led_in[key[opens[first]]] = begins[opens[first]] > request.froms[key[opens[first]]]
+    lengths = led_in + np.diff(opened) + np.bincount(key[closes[ended]], minlength=request.keys)
+    offsets = np.zeros(request.keys + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     starts, flags = np.empty(int(offsets[-1]), np.int64), np.zeros(int(offsets[-1]), np.bool_)
-    starts[offsets[:-1][led_in]] = window.froms[led_in]
+    starts[offsets[:-1][led_in]] = request.froms[led_in]
     places = np.repeat(offsets[:-1] + led_in - 2 * opened[:-1], np.diff(opened)) + 2 * np.arange(len(opens))
     starts[places], flags[places] = begins[opens], True
     starts[places[ended] + 1] = ends[closes[ended]]
@@ -55,9 +55,9 @@ class EventHasExistedWithin:
     def __init__(self, within: int) -> None:
         self.lookback = within
 
-    def apply(self, events: EventLog, window: Window) -> Timeline:
+    def apply(self, events: EventLog, request: RecomputeRequest) -> Timeline:
         """See ``EventOperator``."""
-        return _merged_windows(row_keys(events.offsets), events.times, events.times + self.lookback, window)
+        return _merged_windows(row_keys(events.offsets), events.times, events.times + self.lookback, request)
 
 
 class HasExistedWithin:
@@ -68,7 +68,7 @@ class HasExistedWithin:
     def __init__(self, within: int) -> None:
         self.lookback = within
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
         """See ``TimelineOperator``."""
         (x,) = inputs
         assert isinstance(x.values, Flags)
@@ -76,4 +76,4 @@ class HasExistedWithin:
         rows = np.flatnonzero(x.values.data)
         ends = ends[rows]
         ends = np.where(ends == FOREVER, FOREVER, ends + np.where(ends == FOREVER, 0, self.lookback))
-        return _merged_windows(row_keys(x.offsets)[rows], x.starts[rows], ends, window)
+        return _merged_windows(row_keys(x.offsets)[rows], x.starts[rows], ends, request)

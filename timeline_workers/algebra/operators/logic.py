@@ -8,7 +8,7 @@ from timeline_workers.algebra.timeline.flags import at_least
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import Bools, Flags
 
-from .recompute import Window
+from .recompute import RecomputeRequest
 
 
 def _flags(timeline: Timeline) -> Bools:
@@ -22,7 +22,7 @@ class And:
     layout = "flags"
     lookback = 0
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
         """See ``TimelineOperator``."""
         return at_least(len(inputs), inputs)
 
@@ -33,7 +33,7 @@ class Or:
     layout = "flags"
     lookback = 0
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
         """See ``TimelineOperator``."""
         return at_least(1, inputs)
 
@@ -44,7 +44,7 @@ class Not:
     layout = "flags"
     lookback = 0
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
         """See ``TimelineOperator``."""
         (x,) = inputs
         return Timeline(x.offsets, x.starts, Flags(~_flags(x)))

@@ -1,8 +1,8 @@
 """What an operator is asked to compute: the rest of its timeline, for some keys, from some instant on.
 
-Every operator is one pure function from its inputs and a ``Window`` to a suffix of its own timeline.
-Evaluating all events at once is the same call with every key's window at its origin, so incremental and
-from-scratch answers come from the same code.
+Every operator is one pure function from its inputs and a ``RecomputeRequest`` to a suffix of its own
+timeline. Evaluating all events at once is the same call with every key's request at its origin, so
+incremental and from-scratch answers come from the same code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from timeline_workers.columns.values import Bools, Int64, Values
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class RecomputeRequest:
     """``froms``: int64[M], compute from here on; ``fresh``: bool[M], this is the key's origin, nothing came
     before; ``before``: M values, the operator's own output just before ``froms`` carried forward to it
     along its slope (meaningless where ``fresh``; None when every key is).
@@ -44,14 +44,14 @@ class TimelineOperator(Protocol):
     """An operator over timelines.
 
     ``layout`` is the value layout of its output (``flags``, ``tagged`` or ``linear``); ``lookback`` how many
-    microseconds before the window its inputs still matter.
+    microseconds before the request its inputs still matter.
     """
 
     layout: str
     lookback: int
 
-    def apply(self, inputs: Sequence[Timeline], window: Window) -> Timeline:
-        """Return the output of the window's keys.
+    def apply(self, inputs: Sequence[Timeline], request: RecomputeRequest) -> Timeline:
+        """Return the output of the request's keys.
 
         ``inputs`` hold, a key each, the rows from the one that covers ``froms - lookback`` on, with their
         own starts. Rows of the result before ``froms`` are cut off by the caller.
@@ -68,6 +68,6 @@ class EventOperator(Protocol):
     lookback: int
     keeps_first: bool
 
-    def apply(self, events: EventLog, window: Window) -> Timeline:
-        """Return the output of the window's keys from their events later than ``froms - 1 - lookback``."""
+    def apply(self, events: EventLog, request: RecomputeRequest) -> Timeline:
+        """Return the output of the request's keys from their events later than ``froms - 1 - lookback``."""
         ...

@@ -83,15 +83,17 @@ class KeySet:
         self._added = [np.flatnonzero(self._froms != FOREVER)]
 
 
-def above(held: TimelineStore | None, revision: Revision, folded: int | None, floor: int | None) -> Revision:
-    """``revision`` without what it says of instants below ``folded`` or ``floor`` of keys that are held.
+def above(
+    held: TimelineStore | None, revision: Revision, compacted: int | None, floor: int | None
+) -> Revision:
+    """``revision`` without what it says of instants below ``compacted`` or ``floor`` of keys that are held.
 
     A snapshot tells everything again, or takes it back; what lies below has its final form, and may be held
     in more detail than the child still has. A key that is not held is taken as a whole.
     """
-    if held is None or (folded is None and floor is None):
+    if held is None or (compacted is None and floor is None):
         return revision
-    least = max(mark for mark in (folded, floor) if mark is not None)
+    least = max(mark for mark in (compacted, floor) if mark is not None)
     if bool((revision.froms >= least).all()):
         return revision
     held.ensure_keys(int(revision.keys.max()) + 1)

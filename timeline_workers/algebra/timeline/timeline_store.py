@@ -191,7 +191,7 @@ class TimelineStore:
         rows = np.maximum(self._rows.high[keys] - 1, 0)
         return np.where(self._rows.count[keys] > 0, self._rows.column(0)[rows], -FOREVER)
 
-    def fold(self, horizons: Int64) -> Bools:
+    def compact(self, horizons: Int64) -> Bools:
         """For each key, forget the rows that ended at or before its horizon, but for the last row that
         began before it. Returns which keys had rows forgotten.
 
@@ -202,8 +202,8 @@ class TimelineStore:
         skip = np.maximum(self._began(everyone, horizons - 1) - 1, 0)
         self._rows.drop_first(everyone, skip)
         self._timeline = None
-        folded: Bools = skip > 0
-        return folded
+        compacted: Bools = skip > 0
+        return compacted
 
     def rows_of(self, keys: Int64) -> Timeline:
         """All rows of ``keys``, renumbered ``0..M-1``."""

@@ -38,7 +38,7 @@ class Departures(Network):
     """A network whose workers also send idle keys away when they are carried over, and call them back."""
 
     def __init__(self, plan: Plan, choose: Choose, message_bytes: int = 400_000) -> None:
-        super().__init__(plan, choose, message_bytes, folding=[])
+        super().__init__(plan, choose, message_bytes, compacting=[])
         self.archives: dict[str, list[Archive]] = {name: [] for name in self.workers}
         self.left = self.returned = 0
 
@@ -92,8 +92,8 @@ class Departures(Network):
             super()._carry_over(name)
             return
         if self.choose(2):
-            worker.fold()
-        departure = eviction.depart(worker, "life")
+            worker.compact()
+        departure = eviction.pack_idle(worker, "life")
         if len(departure.keys):
             # Which archive is decided by what was committed before, so that a lost attempt chose the same.
             if not self.archives[name] or len(self.archives[name][-1]) > 1:
@@ -106,7 +106,7 @@ class Departures(Network):
             if self.choose(4) == 3:
                 self._kill(name)  # before it was recorded that they left
                 return
-            eviction.leave(worker, departure)
+            eviction.evict(worker, departure)
             self.left += len(departure.keys)
         super()._carry_over(name)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from feeder.routing import router as route_module
-from feeder.routing.router import Group, Messages, Routed, Router, groups_of, progress_parcel
+from feeder.routing.router import Messages, MetricGroup, Routed, Router, groups_of, progress_parcel
 from timeline_workers.algebra.leaf_input import LeafBatch
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.metric.model import ColumnSpec, Metric, Source
@@ -32,7 +32,7 @@ def metric(name: str = "m", expression: str = EXPRESSION, source: Source = SOURC
     return Metric(name=name, source=source, expression=expression)
 
 
-def group(*metrics: Metric) -> Group:
+def group(*metrics: Metric) -> MetricGroup:
     [only] = groups_of(plan(m) for m in metrics or (metric(),))["events"]
     return only
 
@@ -56,7 +56,7 @@ def rows(batches: list[LeafBatch]) -> list[tuple[Any, int, int]]:
     ]
 
 
-def leaf_named(fed: Group, operator: str) -> str:
+def leaf_named(fed: MetricGroup, operator: str) -> str:
     return next(name for name, leaf in fed.leaves.items() if leaf.node.operator == operator)
 
 
@@ -287,14 +287,14 @@ def test_per_key_sources_have_a_worker_per_key_and_a_journal_beside_them() -> No
     )
     labels = {partition_of("a", own), partition_of("b", own)}
     assert set(routed.labels.values()) == labels
-    worker, label = fed.journal()
+    worker, label = fed.commit_leaf()
     assert label not in labels
     assert worker not in routed.parcels
 
 
 def test_the_journal_is_a_worker_of_the_group() -> None:
     fed = group()
-    worker, label = fed.journal()
+    worker, label = fed.commit_leaf()
     assert label == "p0"
     assert worker.rpartition(".")[0] in fed.leaves
 

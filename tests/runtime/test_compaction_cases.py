@@ -1,4 +1,4 @@
-"""What a worker keeps, refuses and says when it folds: one case at a time."""
+"""What a worker keeps, refuses and says when it compacts: one case at a time."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class _One:
         if settle:
             self.network.settle()
 
-    def fold(self, early: int | None = None) -> None:
+    def compact(self, early: int | None = None) -> None:
         for worker in self.workers.values():
-            worker.fold(None if early is None else early * S)
+            worker.compact(None if early is None else early * S)
 
     def carry_over(self) -> None:
         for name in self.names:
@@ -67,7 +67,7 @@ def test_without_a_watermark_nothing_is_forgotten() -> None:
     """A silent source partition keeps everything provisional."""
     one = _One(retention=0)
     _flipping(one, 10, None)
-    one.fold()
+    one.compact()
     assert one.result.status()["answerable_from"] is None
     assert one.result.value_at({"key": "a", "at": 3})["value"] == 2
     assert one.leaf.status()["events"] == 10
@@ -77,7 +77,7 @@ def test_inputs_go_whatever_the_retention_and_answers_stay_without_one() -> None
     """Without a retention every instant stays answerable, though events and inputs are forgotten."""
     one = _One()
     _flipping(one, 100, 90)
-    one.fold()
+    one.compact()
     assert one.leaf.status()["events"] == 10
     assert one.result.status()["input_change_points"] == 11
     assert [one.result.value_at({"key": "a", "at": t})["value"] for t in (0, 1, 50, 99)] == [0, 1, 25, 50]
@@ -89,7 +89,7 @@ def test_what_lies_below_the_retention_is_refused_by_name_and_never_answered_wro
     """The refusal names the key, the instant, from when on it is kept, the retention, and the way out."""
     one = _One(retention=20 * S)
     _flipping(one, 100, 90)
-    one.fold()
+    one.compact()
     status = one.result.status()
     assert status["answerable_from"] == 70 * S
     assert status["retention"] == 20 * S
@@ -125,7 +125,7 @@ def test_before_the_origin_of_a_key_that_began_above_the_horizon_it_is_null_not_
     one = _One(retention=20 * S)
     _flipping(one, 100, 60)
     one.feed(("late", 75, "x"), mark=90)
-    one.fold()
+    one.compact()
     assert one.result.value_at({"key": "late", "at": 61}) == {
         "key": "late",
         "at": 61,
@@ -141,13 +141,13 @@ def test_folding_early_is_a_shorter_retention_and_the_status_says_so() -> None:
     """``limited`` until the metric's own horizon has caught up; the watermark is the most that can go."""
     one = _One(retention=80 * S)
     _flipping(one, 100, 90)
-    one.fold(early=50)
+    one.compact(early=50)
     assert one.result.status()["answerable_from"] == 50 * S
     assert one.result.status()["limited"]
-    one.fold(early=5_000)
+    one.compact(early=5_000)
     assert one.result.status()["answerable_from"] == 90 * S
     one.feed(*(("a", t, "xy"[t % 2]) for t in range(100, 200)), mark=190)
-    one.fold()
+    one.compact()
     assert one.result.status()["answerable_from"] == 110 * S
     assert not one.result.status()["limited"]
     assert one.result.value_at({"key": "a", "at": 199})["value"] == 100
@@ -157,14 +157,14 @@ def test_without_a_retention_a_limited_worker_names_the_limit() -> None:
     """There is no retention to raise."""
     one = _One()
     _flipping(one, 100, 90)
-    one.fold(early=50)
+    one.compact(early=50)
     assert one.result.status()["limited"]
     with pytest.raises(QuestionError, match="its limit; more partitions or a retention"):
         one.result.value_at({"key": "a", "at": 3})
 
 
 def test_the_horizon_that_keeps_a_share_of_the_change_points() -> None:
-    """It never lies above the watermark, and folding there leaves about the share asked for."""
+    """It never lies above the watermark, and compacting there leaves about the share asked for."""
     one = _One()
     assert one.result.horizon_keeping(0.5) is None
     _flipping(one, 100, 80)
@@ -172,7 +172,7 @@ def test_the_horizon_that_keeps_a_share_of_the_change_points() -> None:
     assert one.result.horizon_keeping(1) == 0
     assert one.result.horizon_keeping(0) <= 80 * S
     before = one.result.status()
-    one.result.fold(one.result.horizon_keeping(0.25))
+    one.result.compact(one.result.horizon_keeping(0.25))
     after = one.result.status()
     assert after["change_points"] == 41
     assert after["bytes"] < before["bytes"]
@@ -190,7 +190,7 @@ def test_an_answer_is_final_below_the_watermark_and_provisional_at_it() -> None:
     assert not one.result.spans({**micro, "start": 80 * S, "end": 90 * S + 1})["final"]
     assert one.result.change({**micro, "start": 80 * S, "end": 90 * S})["final"]
     assert not one.result.change({**micro, "start": 80 * S, "end": 90 * S + 1})["final"]
-    one.fold()
+    one.compact()
     just_below = one.result.value_at({**micro, "at": 90 * S - 1})
     one.feed(("a", 90, "y"), mark=90)
     assert one.result.value_at({**micro, "at": 90 * S - 1})["value"] == just_below["value"]
@@ -198,22 +198,22 @@ def test_an_answer_is_final_below_the_watermark_and_provisional_at_it() -> None:
 
 
 def test_what_a_subscriber_has_not_been_told_is_kept_for_it() -> None:
-    """However far the worker folds; unless the subscriber is gone."""
+    """However far the worker compacts; unless the subscriber is gone."""
     one = _One(retention=0)
     one.network.settle()
     _flipping(one, 10, None)
     one.feed(*(("a", t, "xy"[t % 2]) for t in range(10, 100)), mark=100, settle=False)
     one.network._feed_leaf(one.names[0])
-    one.leaf.fold()
+    one.leaf.compact()
     # Rows from the tenth second on wait for the subscriber, and the one before them.
     assert one.leaf.status()["answerable_from"] == 10 * S
     one.network.settle()
     assert one.result.value_at({"key": "a", "at": 99})["value"] == 50
-    one.leaf.fold()
+    one.leaf.compact()
     assert one.leaf.status()["change_points"] == 1
     one.feed(*(("a", t, "xy"[t % 2]) for t in range(100, 110)), mark=110, settle=False)
     one.network._feed_leaf(one.names[0])
-    one.leaf.fold(gone=[one.names[1]])
+    one.leaf.compact(gone=[one.names[1]])
     assert one.leaf.status()["change_points"] == 1
 
 
@@ -222,7 +222,7 @@ def test_a_worker_that_joins_late_begins_where_its_input_begins_and_refuses_what
     one = _One(retention=20 * S)
     leaf, compare = one.names[0], one.names[1]
     _flipping(one, 100, 90)
-    one.fold()
+    one.compact()
     fresh = type(one.leaf)(one.network.specs[compare])
     one.leaf.subscribe(compare, "late")
     fresh.receive(one.leaf.outgoing(compare, 400_000))
@@ -241,7 +241,7 @@ def test_a_worker_that_its_input_has_left_behind_takes_nothing_more_and_says_so(
     one.leaf.unsubscribe(compare)
     one.feed(*(("a", t, "xy"[t % 2]) for t in range(10, 100)), mark=90, settle=False)
     one.network._feed_leaf(one.names[0])
-    one.leaf.fold()
+    one.leaf.compact()
     one.leaf.subscribe(compare, "again")
     one.network.settle()
     worker = one.workers[compare]
@@ -258,7 +258,7 @@ def test_a_worker_that_was_told_all_that_is_forgotten_may_subscribe_anew() -> No
     """What its input has forgotten is final, and the worker has it."""
     one = _One(retention=0)
     _flipping(one, 100, 90)
-    one.leaf.fold()
+    one.leaf.compact()
     one.leaf.subscribe(one.names[1], "again")
     one.network.settle()
     assert "cut_off" not in one.workers[one.names[1]].status()
@@ -287,7 +287,7 @@ def test_strings_that_are_no_longer_held_take_no_room() -> None:
     for round_ in range(12):
         at = 100 * round_
         one.feed(*(("a", at + t, f"value {at + t} of many") for t in range(100)), mark=at + 90)
-        one.fold()
+        one.compact()
         one.carry_over()
         sizes.append([len(one.workers[name].snapshot(1 << 20)[0]) for name in one.names])
     assert max(sizes[-1]) < 1.2 * max(sizes[3])

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.graph.test_plan import metric
 from tests.language.strategies import expressions
+from tests.plan.test_plan import metric
 from timeline_workers.algebra.nodes.fused import FusedNode, derived_of
 from timeline_workers.errors import ExpressionError, MetricError
 from timeline_workers.language import tree as t

@@ -66,7 +66,7 @@ def _taken(lock: IO[str]) -> bool:
     return True
 
 
-class PastTurn:
+class PastLock:
     """The turn of one feeder of ``subscription`` at reading the past of ``topic`` for one group of metrics,
     that of ``signature``. All calls block.
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from feeder.routing import sent_cache as told_module
-from feeder.routing.router import Group, Messages, Router
+from feeder.routing.router import Messages, MetricGroup, Router
 from tests.feeder.test_route import SOURCE, group, leaf_named, messages, metric, received, rows
 from timeline_workers.algebra.leaf_input import LeafBatch
 from timeline_workers.plan.physical import partition_of, plan, workers
@@ -133,7 +133,7 @@ def test_leaves_that_are_not_told_again_what_they_know_hold_the_same(
         told_module.KEYS = limit
 
 
-def held(fed: Group, batches: list[list[dict[str, Any]]], *, forget: bool) -> dict[str, Any]:
+def held(fed: MetricGroup, batches: list[list[dict[str, Any]]], *, forget: bool) -> dict[str, Any]:
     """By worker and key what its leaf answers after the batches."""
     router = Router(fed)
     nodes: dict[str, NodeWorker] = {}

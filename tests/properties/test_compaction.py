@@ -59,11 +59,11 @@ def test_folding_at_any_watermark_changes_no_answer_above_the_horizon(data: st.D
             if data.draw(st.booleans()):
                 horizon = mark - data.draw(st.integers(0, 6)) * scale
                 keep_all = data.draw(st.integers(0, 3)) == 3
-                node.fold(mark, None if keep_all else np.full(len(node.keys), horizon, np.int64))
+                node.compact(mark, None if keep_all else np.full(len(node.keys), horizon, np.int64))
     for node_expression, node in graph.nodes.items():
         since = node.answerable_from
         for key in keys_of(so_far):
-            note(f"{node_expression!r} {key!r} answerable from {since}, folded at {node.folded}")
+            note(f"{node_expression!r} {key!r} answerable from {since}, compacted at {node.compacted}")
             number = next(i for i, name in enumerate(node.keys.names) if repr(name) == repr(key))
             held = shown(pieces_of(node.output.timeline(), number))
             expected = shown(within_time(oracle.timeline(node_expression, so_far, key)))
@@ -75,7 +75,7 @@ def test_folding_at_any_watermark_changes_no_answer_above_the_horizon(data: st.D
 
 @given(st.data())
 def test_what_is_no_longer_needed_is_forgotten(data: st.DataObject) -> None:
-    """Folding far beyond all that is known leaves one row per key, and no event."""
+    """Compacting far beyond all that is known leaves one row per key, and no event."""
     expression = data.draw(some.expressions(1, 2))
     events = data.draw(some.event_sets(expression, scale=1, max_size=9))
     graph = Graph(expression)
@@ -83,7 +83,7 @@ def test_what_is_no_longer_needed_is_forgotten(data: st.DataObject) -> None:
     mark = max(e.time for e in events) + 10**9
     for node in graph.nodes.values():
         keys = len(node.keys)
-        node.fold(mark, np.full(keys, mark, np.int64))
+        node.compact(mark, np.full(keys, mark, np.int64))
         assert len(node.output) <= keys
         if isinstance(node, EventNode):
             assert len(node.log) == 0
@@ -115,7 +115,7 @@ def test_a_window_looks_back_beyond_the_watermark_when_a_span_above_it_is_taken_
     graph = Graph(expression)
     graph.add([Event("a", 0, (0, 0, 1), {"s": "x"}), Event("a", 6, (0, 0, 2), {"s": "x"})])
     for node in graph.nodes.values():
-        node.fold(5, np.full(len(node.keys), 5, np.int64))
+        node.compact(5, np.full(len(node.keys), 5, np.int64))
     graph.add([Event("a", 6, (0, 0, 3), {"s": "x"})])
     held = shown(pieces_of(graph.nodes[expression].output.timeline(), 0))
     assert held == [(0, "True", "0"), (12, "False", "0")]
@@ -127,7 +127,7 @@ def test_an_event_below_what_was_folded_is_dropped_and_counted() -> None:
     (node,) = graph.nodes.values()
     assert isinstance(node, EventNode)
     graph.add([Event("a", 10, (0, 0, 1), {"s": "x"})])
-    node.fold(100, None)
+    node.compact(100, None)
     graph.add([Event("a", 99, (0, 0, 2), {"s": "y"}), Event("a", 100, (0, 0, 3), {"s": "z"})])
     assert node.too_late == 1
     assert shown(pieces_of(node.output.timeline(), 0)) == [(10, "'x'", "0"), (100, "'z'", "0")]

@@ -75,7 +75,7 @@ def _remembers(expression: str, events: list[Event]) -> Evaluation:
 
 
 def _run(network: Network, feed: _Feed, data: st.DataObject) -> Iterator[None]:
-    """Feed the network, let things happen and workers fold; yields now and then, and at last when all has
+    """Feed the network, let things happen and workers compact; yields now and then, and at last when all has
     settled."""
     for batch, progress in feed.batches:
         network.feed(batch_of(batch), progress)
@@ -163,8 +163,8 @@ def _ask_changes(worker: NodeWorker, right: Reader, key: Any, instants: list[int
 @settings(max_examples=settings().max_examples // 4)  # each example is a whole network
 @given(st.data())
 def test_workers_that_forget_answer_as_if_they_remembered(data: st.DataObject) -> None:
-    """Whatever is folded when, with any retention, and whichever edges begin anew: what is held at the end is
-    the end of the in-process timeline, everything below is refused, and what was final has stayed."""
+    """Whatever is compacted when, with any retention, and whichever edges begin anew: what is held at the end
+    is the end of the in-process timeline, everything below is refused, and what was final has stayed."""
     expression = data.draw(some.expressions(1, 2))
     partitions = data.draw(st.integers(1, 2))
     retention = data.draw(st.one_of(st.none(), st.integers(0, 12)))
@@ -217,7 +217,7 @@ def test_workers_that_forget_answer_as_if_they_remembered(data: st.DataObject) -
 @settings(max_examples=settings().max_examples // 8)
 @given(st.data())
 def test_an_aggregate_that_forgets_has_the_groups_of_one_that_remembers(data: st.DataObject) -> None:
-    """For every group and function; groups that once had a key are kept whatever is folded."""
+    """For every group and function; groups that once had a key are kept whatever is compacted."""
     expression = data.draw(some.aggregates(1, 1))
     retention = data.draw(st.one_of(st.none(), st.integers(0, 12)))
     feed = data.draw(feeds(expression))
@@ -225,7 +225,7 @@ def test_an_aggregate_that_forgets_has_the_groups_of_one_that_remembers(data: st
         return
     made = plan(_metric(to_text(expression), 2, retention))
     choose = lambda n: data.draw(st.integers(0, n - 1)) if n > 1 else 0  # noqa: E731
-    network = Network(made, choose, folding=[])
+    network = Network(made, choose, compacting=[])
     for pair in list(network.unsubscribed):
         network._subscribe(pair)
     for _ in _run(network, feed, data):

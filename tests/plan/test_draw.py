@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.graph.test_plan import CIRR, metric
 from tests.language.strategies import expressions
+from tests.plan.test_plan import CIRR, metric
 from timeline_workers.cli.graph import graph
 from timeline_workers.errors import ExpressionError, MetricError
 from timeline_workers.language import tree as t
