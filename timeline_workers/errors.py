@@ -109,7 +109,15 @@ class QuestionError(TimelineError):
 
 
 class UnknownNameError(QuestionError):
-    """An unknown key, node or metric: the message names it and, where there is one, the nearest known."""
+    """An unknown key, node or metric: the message names it and, where there is one, the nearest known.
+
+    ``doubt``: a state and a cause, as in the field ``health`` of answers, where who was asked is known to be
+    broken or behind, so that the name may be known all the same; None: nothing is known against them.
+    """
+
+    def __init__(self, message: str, doubt: tuple[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.doubt = doubt
 
 
 class SettingsError(TimelineError):

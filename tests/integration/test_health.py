@@ -184,6 +184,16 @@ async def test_a_killed_worker_process_and_a_missing_feeder_are_seen(
     lagging = await until(look, lambda row: row["state"] == "lagging")
     assert "is the feeder running?" in lagging["cause"]
     assert lagging["lag"] > 0
+    questions = ("timeline_workers", "query", "on", "--at", "3")
+    unheard = await asyncio.to_thread(stack.run, *questions, "--key", "a")
+    assert (unheard.returncode, unheard.stdout) == (5, "")
+    error, warning = unheard.stderr.splitlines()
+    assert error == "error: no key 'a': there are none, as there was no valid event"
+    assert warning.startswith("warning: answers may be wrong or old: ")
+    assert "an event of topic health has waited" in warning
+    nothing = await asyncio.to_thread(stack.run, *questions, "--all")
+    assert (nothing.returncode, nothing.stdout) == (5, "")
+    assert "`python -m feeder`" in nothing.stderr
     monkeypatch.setattr(feeding, "STALLED_SECONDS", lagging["lag"])  # who would wait for half a minute
     stalled = await until(look, lambda row: row["state"] == "stalled")
     assert "no feeder runs" in stalled["cause"]
@@ -191,6 +201,9 @@ async def test_a_killed_worker_process_and_a_missing_feeder_are_seen(
     await stack.applied(ON, stored)
     row = await until(look, lambda row: row["state"] == "ok" and row["lag"] == 0)
     assert (row["keys"], row["late"], row["refused"]) == (1, 0, 0)
+    unknown = await asyncio.to_thread(stack.run, *questions, "--key", "a", "--key", "b")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr == "error: no key 'b'; there are 'a'\n"
 
     stack.stop("worker", signal.SIGKILL)
     before = time.monotonic()

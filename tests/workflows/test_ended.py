@@ -27,6 +27,7 @@ from tests.workflows.cluster import (
     value,
     worked_example,
 )
+from timeline_workers.errors import UnknownNameError
 from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import plan
 from workflows.client import ask, beneath
@@ -55,10 +56,10 @@ async def fed(client: Client, applied: Metric, events: Sequence[Event]) -> list[
     return workers
 
 
-async def answer(client: Client, applied: Metric, node: str | None = None) -> dict[str, Any]:
-    """What a client hears about s1 at 45 s, as of now."""
+async def answer(client: Client, applied: Metric, node: str | None = None, key: str = "s1") -> dict[str, Any]:
+    """What a client hears about a key at 45 s, as of now."""
     planned = plan(applied)
-    found = ask.ask(client, planned, ask.find_node(planned, node), "value_at", [{"at": 45}], keys=["s1"])
+    found = ask.ask(client, planned, ask.find_node(planned, node), "value_at", [{"at": 45}], keys=[key])
     return await anext(found)
 
 
@@ -71,12 +72,18 @@ async def test_an_answer_says_that_a_worker_it_rests_on_has_ended(how: str, plac
         workers = await fed(client, buffering, worked_example())
         well = await answer(client, buffering)
         assert "health" not in well
+        with pytest.raises(UnknownNameError, match="no key 's2'") as unknown:
+            await answer(client, buffering, key="s2")
+        assert unknown.value.doubt is None
         await end_by_hand(client, workers[place], how)
         doubtful = await answer(client, buffering)
         assert doubtful["health"]["state"] == "down"
         assert f"{workers[place]}: ended ({how}" in doubtful["health"]["cause"]
         assert not doubtful["final"]
         assert doubtful["value"] == well["value"]
+        with pytest.raises(UnknownNameError, match="no key 's2'; there are 's1'") as unknown:
+            await answer(client, buffering, key="s2")
+        assert unknown.value.doubt == ("down", doubtful["health"]["cause"])
         [health] = await metric_health(client)
         assert health.state == "down"
         await fed(client, buffering, worked_example())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from temporalio.client import Client
 
-from timeline_workers.errors import QuestionError
+from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
 from timeline_workers.events.times import read_time
 from timeline_workers.metric.load import is_source_file, load_source
 from timeline_workers.metric.model import NamedSource, TimeUnit
@@ -21,7 +22,7 @@ from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.catalog.stored_sources import apply_source
 from workflows.client import ask
 from workflows.client.beneath import notices_of
-from workflows.client.conditions import Notice
+from workflows.client.conditions import Notice, metric_health
 from workflows.client.start import all_workers
 from workflows.messages import DriverResult, RemoveResult, SourceResult
 
@@ -260,7 +261,7 @@ def query(
     if key and every_key:
         raise QuestionError("--key names keys and --all means every key; give one of them")
 
-    async def work(client: Client) -> tuple[list[dict[str, Any]], list[Notice]]:
+    async def work(client: Client) -> _Heard:
         planned = plan(await ask.find_metric(client, metric))
         asked = ask.find_node(planned, node)
         if not key and not every_key and not is_global(asked):
@@ -279,16 +280,50 @@ def query(
         ]
         kind = "value_at" if at else "spans" if spans else "change"
         found: AsyncIterator[dict[str, Any]] = ask.ask(client, planned, asked, kind, questions, keys=key)
-        async with aclosing(found) as answers:  # type: ignore[type-var]
-            given = [answer async for answer in answers]
-        return given, notices_of(client)
+        given: list[dict[str, Any]] = []
+        refusal: UnknownNameError | None = None
+        try:
+            async with aclosing(found) as answers:  # type: ignore[type-var]
+                async for answer in answers:
+                    given.append(answer)
+        except UnknownNameError as error:
+            refusal = error
+        doubts = {(one["health"]["state"], one["health"]["cause"]) for one in given if "health" in one}
+        if refusal is not None and refusal.doubt is not None:
+            doubts.add(refusal.doubt)
+        if not doubts and (refusal is not None or not given):
+            # Before that a key is unknown is taken for the whole truth, the broker is asked, too.
+            doubts = await _what_ails(client, metric)
+        return _Heard(given, refusal, notices_of(client), sorted(doubts))
 
-    answers, notices = with_client(address, namespace, work)
-    emit(answers, output)
-    for notice in notices:
+    heard: _Heard = with_client(address, namespace, work)
+    if heard.refusal is not None and not heard.doubts:
+        raise heard.refusal
+    emit(heard.answers, output)
+    for notice in heard.notices:
         complain(f"warning: {notice}")
-    doubts = {(one["health"]["state"], one["health"]["cause"]) for one in answers if "health" in one}
-    for state, cause in sorted(doubts):
+    if heard.refusal is not None:
+        complain(f"error: {heard.refusal}")
+    for state, cause in heard.doubts:
         complain(f"warning: answers may be wrong or old: {state}: {cause}")
-    if doubts:
+    if heard.doubts:
         raise typer.Exit(ExitCode.DOUBTFUL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What came of a question. ``refusal``: that a key is unknown; ``doubts``: states and causes."""
+
+    answers: list[dict[str, Any]]
+    refusal: UnknownNameError | None
+    notices: list[Notice]
+    doubts: list[tuple[str, str]]
+
+
+async def _what_ails(client: Client, metric: str) -> set[tuple[str, str]]:
+    """The worst that is wrong with a metric, the broker and what waits in it included (`timeline get`)."""
+    try:
+        (health,) = await metric_health(client, [metric])
+    except TimelineError:
+        return set()  # the question had an answer, so whatever this is has come since
+    return set() if health.is_well else {(health.state, health.cause or "no cause is known")}

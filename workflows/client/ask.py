@@ -310,7 +310,8 @@ async def ask(
     """Answers to ``questions`` (without their key) for ``keys`` as people write them, or for every key, in
     the order of keys. Those that rest on a worker that is not well say so, and are not final (``health``).
 
-    Raises UnknownNameError for a key that the node does not know, TooLargeError for a question whose answers
+    Raises UnknownNameError for a key that the node does not know, with what is wrong if something is,
+    TooLargeError for a question whose answers
     for one key are more than a worker gives at once.
     """
     questions = [{**question, **about(planned, node)} for question in questions]
@@ -357,9 +358,11 @@ async def _ask_key(
                 continue
             known += 1
             found += [one for answer in answers for one in listed(answer)]
-        if not known and refusal is not None:
-            raise refusal
-        return found, await looking
+        if known or refusal is None:
+            return found, await looking
+        if isinstance(refusal, UnknownNameError) and (doubt := await looking) is not None:
+            raise UnknownNameError(str(refusal), (doubt.state, str(doubt))) from refusal
+        raise refusal
     finally:
         looking.cancel()
 

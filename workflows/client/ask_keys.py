@@ -25,7 +25,8 @@ _PAGE = 10_000
 async def ask_key(client: Client, worker: str, query: str, question: dict[str, Any]) -> Any:
     """Ask ``worker`` a question about its ``key``, and its archives when it does not hold that.
 
-    Raises QuestionError with the words of whoever holds the key, or with the worker's when nobody does.
+    Raises QuestionError with the words of whoever holds the key, UnknownNameError with the worker's when
+    nobody does.
     """
     try:
         return await ask_worker(client, worker, query, question)

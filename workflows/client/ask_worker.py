@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
 from workflows.durable.question_bounds import TOO_LARGE
-from workflows.durable.refusal_codes import FETCHING_STATE, LEFT
+from workflows.durable.refusal_codes import FETCHING_STATE, LEFT, UNKNOWN
 
 from . import worker_health
 from .client_errors import clear_errors, refuse_unserved, while_somebody_works
@@ -33,7 +33,7 @@ class TooLargeError(QuestionError):
     """More answers than a worker gives at once."""
 
 
-class LeftError(QuestionError):
+class LeftError(UnknownNameError):
     """A worker does not know a key, and keys have left it: one of its archives may."""
 
 
@@ -51,8 +51,8 @@ async def gather(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int =
 async def ask_worker(client: Client, worker: str, query: str, question: Any = None) -> Any:
     """Ask one worker, again for a while where it only needs time.
 
-    Raises QuestionError with its own words, UnknownNameError when it does not run, and TimelineError with the
-    cause when its workflow fails again and again, so that it cannot answer.
+    Raises QuestionError with its own words, UnknownNameError when it does not know the key or does not run,
+    and TimelineError with the cause when its workflow fails again and again, so that it cannot answer.
     """
     handle = client.get_workflow_handle(worker)
     args = [] if question is None else [question]
@@ -71,6 +71,8 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
                     raise TooLargeError(str(error)) from error
                 if LEFT in str(error):
                     raise LeftError(str(error)) from error
+                if str(error).startswith(UNKNOWN):
+                    raise UnknownNameError(str(error)) from error
                 if FETCHING_STATE not in str(error):
                     raise QuestionError(str(error)) from error
                 if monotonic() > give_up:

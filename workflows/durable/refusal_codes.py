@@ -6,6 +6,7 @@ from temporalio.exceptions import ApplicationError
 
 FETCHING_STATE = "is fetching its state"
 LEFT = "it may have left"
+UNKNOWN = ("no key ", "no group ")  # how the refusal of one begins
 NOT_HERE = "is not among the keys that left"
 
 
