@@ -38,6 +38,7 @@ from tests.oracle import oracle
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
 from timeline_workers.algebra.leaf_input import LeafRouter, Progress
+from timeline_workers.errors import TimelineError
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import Plan, WorkerSpec, partition_of, plan
@@ -54,6 +55,7 @@ PARTITIONS = 12
 KEYS = 5  # of each partition
 EVENTS_A_SECOND = 0.7  # and leaf
 KILLS = (16.0, 60.0)  # seconds between two
+NO_ANSWER_YET = (RPCError, WorkflowQueryFailedError, TimelineError, TimeoutError)
 DRAIN_SECONDS = 180.0
 ASK_SECONDS = 40.0
 UNANSWERED = 20  # questions to one worker at a time
@@ -281,7 +283,7 @@ class Scene:
                     await self._send_last(leaf)  # the load may have been stopped over it
                 while pending:
                     for worker, spec in list(pending.items()):
-                        with contextlib.suppress(RPCError, WorkflowQueryFailedError, TimeoutError):
+                        with contextlib.suppress(*NO_ANSWER_YET):
                             async with asyncio.timeout(5):
                                 if await self._applied(spec) >= self.sent[spec.partition]:
                                     del pending[worker]
