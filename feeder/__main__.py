@@ -54,8 +54,8 @@ GAP_SECONDS = 0.5
 
 # Made now: then there may be no memory for it.
 _NO_MEMORY = (
-    f"error: out of memory: the feeder ends with exit code {OUT_OF_MEMORY}, to be started again; it resumes "
-    "where the leaves are. Raise its memory limit, or have it feed fewer metrics (--metric) or smaller "
+    f"error: out of memory: the feeder exits with code {OUT_OF_MEMORY}, to be restarted; it resumes from the "
+    "leaves' positions. Raise its memory limit, or have it feed fewer metrics (--metric) or smaller "
     "batches (--batch)\n"
 ).encode()
 
@@ -232,7 +232,7 @@ async def _feed_topics(catalog: Catalog, make: Callable[[str], TopicFeeder], sto
                 # Not acknowledged, so nothing is lost: the broker delivers it again.
                 task.cancel()
             if left:
-                log.warning("the batch in hand could not be delivered in time; it will be delivered again")
+                log.warning("shutdown timed out with a batch in flight; the broker redelivers it")
     return bool(left)
 
 
@@ -250,28 +250,30 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
         except ConnectionFailedError as error:
             if monotonic() >= silent_until:
                 silent_until = monotonic() + SAY_AGAIN_SECONDS
-                log.error("the broker does not answer; trying again", topic=topic, error=str(error))
+                log.warning("broker does not answer; retrying", topic=topic, error=str(error))
         except (GapError, TopicChangedError, DisconnectedError, LeafLostError) as error:
-            log.info("subscribing again", topic=topic, because=str(error))
+            log.info("resubscribing", topic=topic, reason=str(error))
             pause = GAP_SECONDS
         except TopicResetError as error:
-            log.warning("the topic is another one; subscribing again", topic=topic, because=str(error))
+            log.warning("topic was recreated; resubscribing", topic=topic, reason=str(error))
             pause = GAP_SECONDS
         except StoppedError as error:
             log.error(
-                "messages are missing; the topic is not fed, until the feeder runs with --on-reset continue",
+                "messages are missing; not feeding the topic until restarted with --on-reset continue",
                 topic=topic,
                 gap=str(error),
             )
         except TimelineError as error:
-            log.error("topic cannot be fed; trying again", topic=topic, error=str(error))
+            log.error("cannot feed the topic; retrying", topic=topic, error=str(error))
         except pulsar.PulsarException as error:
-            log.error("the broker failed; subscribing again", topic=topic, error=str(error))
+            log.warning("broker error; resubscribing", topic=topic, error=str(error))
         except (RPCError, ExceptionGroup) as error:
             if isinstance(error, ExceptionGroup) and error.subgroup(LeafLostError) is not None:
                 pause = GAP_SECONDS
-            log.error(
-                "delivery failed; starting again from what is acknowledged", topic=topic, error=_told(error)
+            log.warning(
+                "delivery failed; resuming from the last acknowledged message",
+                topic=topic,
+                error=_told(error),
             )
         try:
             await asyncio.wait_for(stop.wait(), pause)

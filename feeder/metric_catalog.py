@@ -66,7 +66,7 @@ class Catalog:
         missing = self._only.difference(self._plans)
         if missing and missing != self._missing:
             log.warning(
-                "not registered, nothing to feed until it is; `timeline get` lists those that are",
+                "metrics not registered; waiting for `timeline apply` (`timeline get` lists those that are)",
                 metrics=sorted(missing),
             )
         self._missing = missing
@@ -88,7 +88,9 @@ class Catalog:
         entries, unusable = read_entries((await handle.query("routing"))["entries"])
         for one in unusable:
             if one not in self._unusable:
-                log.error("metric cannot be read, it is not fed", metric=one.name, error=one.reason)
+                log.error(
+                    "cannot read metric from the catalog; not feeding it", metric=one.name, error=one.reason
+                )
         self._unusable = unusable
         return self._take(seen, entries)
 
@@ -100,7 +102,7 @@ class Catalog:
         except (RPCError, WorkflowQueryFailedError) as error:
             if ended.run_id != self._ended:
                 log.error(
-                    "the catalog has ended and cannot be started again for now; feeding what it had last",
+                    "catalog workflow has ended and cannot be restarted now; feeding the last known metrics",
                     catalog=CATALOG_ID,
                     how=how,
                     error=str(error),
@@ -109,7 +111,7 @@ class Catalog:
             return
         if state is not None:
             log.warning(
-                "the catalog had ended and has been started again with the metrics that it had",
+                "catalog workflow had ended; restarted with the metrics that it had",
                 catalog=CATALOG_ID,
                 how=how,
                 metrics=[entry.metric.name for entry in state.entries],
@@ -166,7 +168,7 @@ class Catalog:
                 plans[metric.name] = plan(metric)
             except TimelineError as error:
                 # Registered by a version that understood it; the other metrics must go on.
-                log.error("metric cannot be planned, it is not fed", metric=metric.name, error=str(error))
+                log.error("cannot plan metric; not feeding it", metric=metric.name, error=str(error))
         if plans == self._plans:
             self._tell_missing()
             return False
@@ -175,5 +177,5 @@ class Catalog:
         self.topics = groups_of(fed.values())
         self.metrics = tuple(sorted(fed))
         self._tell_missing()
-        log.info("metrics", names=list(self.metrics), topics=sorted(self.topics))
+        log.info("registered metrics", names=list(self.metrics), topics=sorted(self.topics))
         return True

@@ -46,7 +46,7 @@ class Counts:
         """Add ``found``, and log a column and reason that are new."""
         for what in found.keys() - self.missing.keys():
             log.warning(
-                "a value does not fit its column and counts as missing (on_bad_value)",
+                "value does not fit the type of its column; treated as missing (on_bad_value)",
                 value=what,
                 topic=topic,
             )

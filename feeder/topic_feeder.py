@@ -218,7 +218,9 @@ class TopicFeeder:
                         f"the topic has {len(names)} partitions, and had {self._partitions}"
                     )
                 if self._connection.lost_for > DISCONNECTED_SECONDS:
-                    raise DisconnectedError("the subscription has lost its topic, and the broker answers")
+                    raise DisconnectedError(
+                        "the client library does not reconnect, though the broker answers"
+                    )
             self._counted = monotonic()
 
     async def _look_whether_it_goes_on(self) -> None:

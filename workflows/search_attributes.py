@@ -57,7 +57,8 @@ def give_up(client: Client) -> None:
     """Remember that the server does not take our search attributes."""
     _known[client.service_client.config.target_host, client.namespace] = False
     _log.warning(
-        "the server does not take our search attributes yet; workers run without", namespace=client.namespace
+        "the server does not accept our search attributes yet; workers run without them",
+        namespace=client.namespace,
     )
 
 

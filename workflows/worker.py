@@ -170,7 +170,7 @@ async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings 
     running = asyncio.create_task(worker.run())
     stopping = asyncio.create_task(stop.wait())
     _log.info(
-        "worker runs",
+        "worker process started",
         temporal=client.service_client.config.target_host,
         namespace=client.namespace,
         task_queue=chosen.task_queue,
@@ -178,15 +178,15 @@ async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings 
     )
     await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
-        _log.info("worker stops")
+        _log.info("worker process stopping")
         leaving = asyncio.create_task(worker.shutdown())
         await asyncio.wait([leaving], timeout=_LEAVE_SECONDS)
         if not leaving.done():
-            _log.warning("left what is in hand: another process does it again")
+            _log.warning("shutdown timed out with tasks in progress; another process retries them")
             leave(0)
     stopping.cancel()
     await running
-    _log.info("worker stopped")
+    _log.info("worker process stopped")
 
 
 def _build_of(settings: Settings) -> dict[str, str]:

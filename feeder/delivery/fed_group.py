@@ -150,7 +150,7 @@ class MetricGroupFeed:
         self.skip[partition] = SILENT.offset if found is None else found.offset
         if place(found) is not None and found is not None:
             log.info(
-                "going on where the leaves are",
+                "resuming from the leaves' positions",
                 topic=self.group.source.topic,
                 partition=partition,
                 position=shown(found.offset),

@@ -184,7 +184,7 @@ class Leaves:
         for parcel in parcels:
             if len(line.sent) >= OUTSTANDING:
                 await persist(
-                    f"waiting for worker {worker} to apply what it was sent",
+                    f"waiting for worker {worker} to apply its batches",
                     lambda: self._drained(worker, line),
                 )
             await persist(f"signalling worker {worker}", lambda p=parcel: self._send(group, worker, label, p))  # type: ignore[misc]
@@ -215,7 +215,7 @@ class Leaves:
             return
         await self._start(group, worker, label)
         if not await self._signal(worker, None, "ingest", parcel.payload):
-            raise NotApplied(f"{worker} was ended as soon as it was started")
+            raise NotApplied(f"{worker} ended as soon as it was started")
 
     async def _signal(self, worker: str, run: Run | None, signal: str, *args: object) -> bool:
         """Signal ``worker``; False when that run (None: any) does not go on."""
@@ -241,7 +241,7 @@ class Leaves:
         self._runs[worker] = run
         if before is not None and before.first != run.first:
             self._lines.pop(worker, None)
-            raise LeafLostError(f"worker {worker} was ended and is there anew, without its past")
+            raise LeafLostError(f"leaf {worker} was restarted without its history")
         return run
 
     async def _start(self, group: MetricGroup, worker: str, label: str) -> None:
@@ -258,7 +258,7 @@ class Leaves:
         if result.started:
             self._lines.pop(worker, None)
             if group.labels:
-                log.warning("workers were missing and have been started", workers=list(result.started))
+                log.warning("missing workers started", workers=list(result.started))
 
     async def _drained(self, worker: str, line: _Line) -> None:
         line.applied(await self._ask(worker))
@@ -291,7 +291,7 @@ class Leaves:
                 if await self._look_up(worker) is None:
                     self.incomplete.add(worker)
                     return {}
-                raise NotApplied(f"{worker} has gone on in another run") from error
+                raise NotApplied(f"{worker} continued as new") from error
             if status["state"] is None:
                 raise NotApplied("it is fetching its state")
             if status.get("incomplete"):
@@ -302,7 +302,7 @@ class Leaves:
                 raise NotApplied(f"{status['inbox']} batches are accepted but not yet applied{_why(status)}")
             return read_progress(status)
 
-        return await persist(f"asking worker {worker} how far it is", ask)
+        return await persist(f"querying the position of worker {worker}", ask)
 
 
 def _has_past(worker: str) -> bool:

@@ -38,7 +38,7 @@ class Refusals:
         for one in letters:
             if one.reason not in counts.reasons:
                 log.warning(
-                    "an event was refused; it and others like it are in the dead-letter topic",
+                    "event refused and written to the dead-letter topic (logged once per reason)",
                     reason=one.reason,
                     message=one.message,
                     topic=self._topic,

@@ -45,7 +45,7 @@ class Repair:
             try:
                 pause = max(pause, SECONDS_PER_WORKER * await self.look())
             except (RPCError, TimelineError) as error:
-                log.warning("the workers cannot be looked over for now", error=str(error))
+                log.warning("cannot check the workers; retrying later", error=str(error))
 
     async def look(self) -> int:
         """Look once, and mend what is found; returns how many workers there are. Raises RPCError."""
@@ -72,7 +72,7 @@ class Repair:
                 metrics = self._catalog.metrics_of(worker)
                 result = await ensure_workers(self._client, [spec], metrics=metrics, others=others)
                 if result.started:
-                    log.warning("a worker had ended and has been started again", worker=worker)
+                    log.warning("worker had ended; restarted it", worker=worker)
 
     async def _mend(self, specs: Mapping[str, WorkerSpec]) -> None:
         """Mend the edges of workers that are in another run than before: only these can have lost any."""
@@ -80,7 +80,7 @@ class Repair:
         near = [s for w, s in specs.items() if w in unsure or not unsure.isdisjoint(inputs_of(s))]
         broken = await mend_edges(self._client, near)
         for edge in broken:
-            log.warning("an edge was broken; its reader subscribes again", reader=edge.reader, cause=edge.why)
+            log.warning("broken edge; its subscriber resubscribes", subscriber=edge.reader, cause=edge.why)
         self._unsure = {edge.reader for edge in broken}
 
 

@@ -67,11 +67,15 @@ async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
     It never gives up by itself: cancel it to stop. ``what`` names the work in the log.
     """
 
+    warned = False
+
     def tell(state: RetryCallState) -> None:
+        nonlocal warned
         error = None if state.outcome is None else state.outcome.exception()
         quiet = _QUIET_LOOKS if isinstance(error, NotYet) else _QUIET_ATTEMPTS
         if state.attempt_number >= quiet:
-            log.warning(f"{what}: trying again", attempt=state.attempt_number, error=str(error))
+            warned = True
+            log.warning(f"{what}: retrying", attempt=state.attempt_number, error=str(error))
 
     async for attempt in AsyncRetrying(
         retry=retry_if_exception(unavailable),
@@ -80,5 +84,8 @@ async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
         reraise=True,
     ):
         with attempt:
-            return await call()
+            result = await call()
+            if warned:
+                log.info(f"{what}: recovered", attempts=attempt.retry_state.attempt_number)
+            return result
     raise AssertionError("unreachable: the retry loop returns or raises")

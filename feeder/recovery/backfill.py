@@ -107,7 +107,8 @@ class Backfill:
         heard = await self._leaves.heard(fed.group)
         if heard == waiting.heard:
             log.warning(
-                "who reads the past does not go on; reading it here, too", topic=fed.group.source.topic
+                "the backfill of another feeder makes no progress; running it here, too",
+                topic=fed.group.source.topic,
             )
             self._turns[fed.group.signature].do_without()
             return True
@@ -125,10 +126,10 @@ class Backfill:
 
     def _wait(self, group: MetricGroup, *, whole: bool) -> Waiting:
         log.info(
-            "another feeder reads the past",
+            "another feeder runs the backfill; waiting for it",
             topic=group.source.topic,
             metrics=group.metrics,
-            leaves=None if whole else sorted(group.leaves),
+            **_some_leaves(group, whole),
         )
         return Waiting(frozenset(group.leaves), whole)
 
@@ -176,10 +177,10 @@ class Backfill:
         )
         fed.replays.append(replay)
         log.info(
-            "reading the past",
+            "backfill started",
             topic=group.source.topic,
             metrics=group.metrics,
-            leaves=None if whole else sorted(group.leaves),
+            **_some_leaves(group, whole),
             after={p: "the beginning" if at is None else shown(at) for p, at in after.items()},
         )
 
@@ -205,10 +206,10 @@ class Backfill:
             if fed.taken_up:
                 await self._leaves.complete(fed.live if replay.whole else replay.group)
             log.info(
-                "the past is read",
+                "backfill finished",
                 topic=fed.group.source.topic,
                 metrics=fed.group.metrics,
-                leaves=None if replay.whole else sorted(replay.group.leaves),
+                **_some_leaves(replay.group, replay.whole),
                 messages=replay.messages,
             )
             await self.yield_turn(fed)
@@ -223,6 +224,11 @@ class Backfill:
         await self.stop(fed)
         fed.replays.clear()
         await self.yield_turn(fed)
+
+
+def _some_leaves(group: MetricGroup, whole: bool) -> dict[str, list[str]]:
+    """The field of a log line that names the leaves of ``group``, where these are not all that there are."""
+    return {} if whole else {"leaves": sorted(group.leaves)}
 
 
 def _apart(

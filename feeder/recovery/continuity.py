@@ -140,8 +140,8 @@ class Continuity:
         mark = self._witnesses.get(partition)
         at = "its beginning" if mark is None else shown_place(*mark.rank())
         return TopicResetError(
-            f"partition {partition} does not hold the message any more that was received last, at {at}: "
-            "the topic was recreated, or its data were lost"
+            f"partition {partition} no longer holds the last message received, at {at}: the topic was "
+            "recreated, or the broker lost its data"
         )
 
     async def taken_up(
@@ -182,7 +182,7 @@ class Continuity:
         if self._on_reset is OnReset.stop:
             raise StoppedError(words)
         self._gaps.passed += 1
-        log.error("messages are missing; continuing after them", topic=self._topic, gap=words)
+        log.error("messages are missing; resuming after the gap", topic=self._topic, gap=words)
         return replace(found, noted=replace(found.noted, gaps=found.noted.gaps + 1, gap=words))
 
 

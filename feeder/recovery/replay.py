@@ -144,7 +144,11 @@ class LateLetters:
             partitions = len(client.get_topic_partitions(name))
             self._past = Past(client, url, name, dict.fromkeys(range(partitions)))
         except (pulsar.PulsarException, TimelineError) as error:
-            log.warning("the dead letters cannot be read", topic=name, error=str(error))
+            log.warning(
+                "cannot read the dead-letter topic; the backfill judges lateness by watermarks alone",
+                topic=name,
+                error=str(error),
+            )
 
     def late(self, messages: Messages) -> Bools:
         """Whether each message was late. What was fed live has its letters stored already."""

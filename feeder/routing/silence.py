@@ -103,7 +103,7 @@ class Silence:
             return progress  # nothing is final: a partition begins like any other
         if unheard := sorted(new - committed.keys()):
             log.info(
-                "partitions were added; what they bring below the watermark is late",
+                "partitions were added to the topic; their events below the watermark are late",
                 topic=old.source.topic,
                 metrics=old.metrics,
                 partitions=unheard,

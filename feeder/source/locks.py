@@ -49,7 +49,7 @@ async def turn(url: str, subscription: str, stop: asyncio.Event) -> AsyncIterato
     with (Path(addresses.data_dir) / f"feeder-{name}.lock").open("w") as lock:
         mine = _taken(lock)
         if not mine:
-            log.info("another feeder feeds here (`timeline dev` runs one); standing by to take over")
+            log.info("another feeder is active (`timeline dev` runs one); on standby for failover")
         stopped = asyncio.create_task(stop.wait())
         while not mine and not stop.is_set():
             await asyncio.wait([stopped], timeout=_LOOK_AGAIN_SECONDS)
@@ -96,7 +96,11 @@ class PastLock:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             return False
         except pulsar.PulsarException as error:
-            log.info("the past may be read by several feeders at once", topic=self._topic, because=str(error))
+            log.info(
+                "cannot elect one feeder for the backfill; several may run it, which repeats no event",
+                topic=self._topic,
+                error=str(error),
+            )
         self._pause = _FIRST_PAUSE
         return True
 

@@ -189,7 +189,7 @@ class _Tape:
         """Open the Reader anew when messages are there and none come; True when it was."""
         if self._whole or monotonic() - self._heard < STALLED_SECONDS or not self._more():
             return False
-        log.info("the broker has stopped delivering to a reader; opening it anew", topic=self._name)
+        log.info("broker stopped delivering to a reader; reopening it", topic=self._name)
         self.close()
         self._reader = self._past.open(self._name, self._start())
         self._heard, self._any, self._waited = monotonic(), False, 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from feeder.delivery.leaf_delivery import NotApplied
 from feeder.delivery.retry import persist
@@ -41,3 +42,15 @@ async def test_a_server_that_is_away_is_given_time(monkeypatch: pytest.MonkeyPat
     pauses = await pauses_of(OSError("connection refused"), 12, monkeypatch)
     assert pauses[0] >= 0.05
     assert max(pauses) >= 4
+
+
+@pytest.mark.parametrize("failures", [2, 4])
+async def test_a_recovery_is_logged_after_warnings_and_is_none_itself(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first failures pass without a word."""
+    with capture_logs() as lines:
+        await pauses_of(OSError("connection refused"), failures, monkeypatch)
+    said = [(line["log_level"], line["event"]) for line in lines]
+    warned = [("warning", "asking: retrying")] * (failures - 2)
+    assert said == ([*warned, ("info", "asking: recovered")] if warned else [])

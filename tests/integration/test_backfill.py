@@ -107,7 +107,7 @@ async def test_a_metric_that_comes_later_answers_like_one_that_was_there_from_th
     sending = asyncio.create_task(asyncio.to_thread(publish, stack, topic, some_events(2, 4_000, 100)))
 
     async def begun() -> bool:
-        return "reading the past" in stack.log("feeder")
+        return "backfill started" in stack.log("feeder")
 
     await eventually(begun)
     stack.stop("feeder", signal.SIGKILL)

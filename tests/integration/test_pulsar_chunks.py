@@ -46,7 +46,7 @@ def check_stopped(stack: Stack) -> None:
     lines = [json.loads(line) for line in stack.log("feeder").splitlines()]
     told = [line for line in lines if line["event"] == "feeder stopped"]
     assert told[-1]["gaps"] == 0
-    assert "subscribing again" not in {line["event"] for line in lines}
+    assert "resubscribing" not in {line["event"] for line in lines}
 
 
 async def test_chunks_are_no_gap_live_in_the_past_and_after_a_restart(stack: Stack) -> None:

@@ -206,7 +206,7 @@ async def test_a_second_feeder_stands_by_and_takes_over(stack: Stack) -> None:
     stack.start("second", "feeder")
 
     async def waits() -> bool:
-        return "standing by" in stack.log("second")
+        return "on standby" in stack.log("second")
 
     await eventually(waits)
     await stack.applied(turns, stack.send("turns-topic", [event("before", 5, state="on")]))

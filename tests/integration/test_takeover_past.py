@@ -89,7 +89,7 @@ async def test_of_two_feeders_that_miss_the_same_past_one_reads_it(
 
     async def read() -> bool:
         lines = [line for name in FEEDERS for line in logged(stack, name)]
-        ended = [line for line in lines if line["event"] == "the past is read"]
+        ended = [line for line in lines if line["event"] == "backfill finished"]
         return sum(line["metrics"] != ["first"] for line in ended) >= len(later)
 
     await eventually(read)
@@ -98,8 +98,8 @@ async def test_of_two_feeders_that_miss_the_same_past_one_reads_it(
     replayed: Counter[bool] = Counter()
     for line in (line for name in FEEDERS for line in logged(stack, name)):
         # What the first metric was fed may have been read so, too, where a feeder came late.
-        if line["event"] == "the past is read" and line["metrics"] != ["first"]:
-            replayed[line["leaves"] is None] += line["messages"]
+        if line["event"] == "backfill finished" and line["metrics"] != ["first"]:
+            replayed["leaves" not in line] += line["messages"]
     assert replayed == {True: len(sent), False: len(sent)}
     for metric in (first, *later):
         assert await counts(stack, metric) == dict.fromkeys((f"key-{i}" for i in range(KEYS)), GOOD // KEYS)
@@ -135,7 +135,7 @@ async def test_when_the_feeder_that_reads_the_past_is_killed_the_other_reads_on(
     async def reader() -> str | None:
         for name in FEEDERS:
             for line in logged(stack, name):
-                if line["event"] == "reading the past" and new in line["metrics"]:
+                if line["event"] == "backfill started" and new in line["metrics"]:
                     return name
         return None
 

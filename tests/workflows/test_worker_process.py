@@ -61,7 +61,7 @@ async def test_a_worker_without_memory_ends_and_says_so(where: str) -> None:
     async with dev_server() as client:
         address = client.service_client.config.target_host
         async with process("tests.workflows.hungry_worker", address, queue) as worker:
-            await line(worker, "worker runs")
+            await line(worker, "worker process started")
             handle = await client.start_workflow("Hungry", where, id=queue, task_queue=queue)
             if where == "signal":
                 await handle.signal("take")
@@ -94,9 +94,9 @@ async def test_a_worker_waits_for_its_temporal_and_stops_soon_when_asked() -> No
         async with await WorkflowEnvironment.start_local(
             dev_server_existing_path=shutil.which("temporal"), port=port, dev_server_log_level="error"
         ):
-            await line(worker, "worker runs")
+            await line(worker, "worker process started")
             worker.send_signal(signal.SIGTERM)
-            await line(worker, "worker stopped")
+            await line(worker, "worker process stopped")
             async with asyncio.timeout(BOUND):
                 assert await worker.wait() == 0
 
@@ -145,10 +145,10 @@ async def test_a_worker_whose_temporal_stands_still_leaves_when_asked() -> None:
     )
     try:
         async with process("timeline_workers", "worker", "--address", f"127.0.0.1:{port}") as worker:
-            await line(worker, "worker runs")
+            await line(worker, "worker process started")
             server.send_signal(signal.SIGSTOP)
             worker.send_signal(signal.SIGTERM)
-            await line(worker, "another process does it again")
+            await line(worker, "another process retries them")
             async with asyncio.timeout(BOUND):
                 assert await worker.wait() == 0
     finally:

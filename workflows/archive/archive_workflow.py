@@ -151,7 +151,7 @@ class KeyArchive:
             except StateError as error:
                 self._refused += 1
                 self._last_refusal = f"segment of {len(segment)} bytes: {error}"
-                workflow.logger.error("refused %s", self._last_refusal)
+                workflow.logger.error("payload refused: %s", self._last_refusal)
         self._arrived.clear()
 
     def _should_continue(self) -> bool:

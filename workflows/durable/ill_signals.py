@@ -39,7 +39,7 @@ class _Workflow(WorkflowInboundInterceptor):
             try:
                 _check(handler, input.args)
             except TypeError as error:
-                workflow.logger.error("dropped signal %s, which has wrong arguments: %s", input.signal, error)
+                workflow.logger.error("dropped signal %s with wrong arguments: %s", input.signal, error)
                 return
         await super().handle_signal(input)
 

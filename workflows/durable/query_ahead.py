@@ -69,7 +69,11 @@ def evict_what_queries_play_ahead(worker: Worker, client: Client, identity: str)
             if await _is_own_task(client, identity, workflow_id, run, unproved[run]):
                 del unproved[run]
             else:
-                _log.debug("evicted: a query played ahead", workflow_id=workflow_id, event_id=unproved[run])
+                _log.debug(
+                    "evicted: a query replayed events that no workflow task has processed",
+                    workflow_id=workflow_id,
+                    event_id=unproved[run],
+                )
                 inner._bridge_worker().request_workflow_eviction(run)
         await handle(activation)
 

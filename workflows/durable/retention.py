@@ -22,7 +22,11 @@ async def warn_of_short_retention(client: Client) -> None:
             DescribeNamespaceRequest(namespace=client.namespace), timeout=timedelta(seconds=5)
         )
     except RPCError as error:
-        _log.warning("the namespace's retention cannot be read", namespace=client.namespace, error=str(error))
+        _log.warning(
+            "cannot read the namespace's retention of closed runs",
+            namespace=client.namespace,
+            error=str(error),
+        )
         return
     kept = described.config.workflow_execution_retention_ttl.ToTimedelta()
     # Zero: for ever, or a server that does not say.

@@ -114,7 +114,7 @@ class Inputs:
                 if is_cancelled_exception(error):
                     raise
                 self._errors[worker] = reason(error)
-                workflow.logger.warning("cannot subscribe to %s yet: %s", worker, reason(error))
+                workflow.logger.warning("cannot subscribe to %s; retrying: %s", worker, reason(error))
                 await workflow.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -134,7 +134,9 @@ class Inputs:
                     raise
                 if is_gone(error):
                     return
-                workflow.logger.warning("cannot tell %s yet: %s", subscriber, reason(error))
+                workflow.logger.warning(
+                    "cannot ask %s to resubscribe; retrying: %s", subscriber, reason(error)
+                )
                 await workflow.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -167,7 +169,9 @@ class Inputs:
                     raise
                 if is_gone(error):
                     return  # when it is started afresh, the edge is opened anew, and that is not held
-                workflow.logger.warning("cannot hold the edge from %s yet: %s", worker, reason(error))
+                workflow.logger.warning(
+                    "cannot pause or resume the edge from %s; retrying: %s", worker, reason(error)
+                )
                 await workflow.sleep(_LONGEST_PAUSE)
             else:
                 return
@@ -180,4 +184,4 @@ class Inputs:
                 await run_local(activities.close_edge, worker, self._spec.worker_id)
             except FailureError as error:
                 if not is_gone(error):
-                    workflow.logger.warning("could not unsubscribe from %s: %s", worker, reason(error))
+                    workflow.logger.warning("cannot unsubscribe from %s: %s", worker, reason(error))

@@ -118,7 +118,9 @@ class Edges:
             try:
                 await workflow.wait_condition(lambda: not self._sending, timeout=patience)
             except TimeoutError:
-                workflow.logger.warning("%d messages are given up for now", len(self._sending))
+                workflow.logger.warning(
+                    "%d messages still unacknowledged; the next run sends them again", len(self._sending)
+                )
         pumps = list(self._pumps.values())
         for pump in pumps:
             pump.cancel()
@@ -179,10 +181,14 @@ class Edges:
                     raise
                 if is_gone(error):
                     self.gone[subscriber] = reason(error)
-                    workflow.logger.warning("subscriber %s is not running; its edge is set aside", subscriber)
+                    workflow.logger.warning(
+                        "subscriber %s is not running; its edge is closed until it resubscribes", subscriber
+                    )
                     return False
                 self._last_error[subscriber] = reason(error)
-                workflow.logger.warning("sending to %s fails: %s", subscriber, reason(error))
+                workflow.logger.warning(
+                    "cannot send to subscriber %s; retrying: %s", subscriber, reason(error)
+                )
                 await workflow.sleep(_PAUSE)
             else:
                 self._last_error.pop(subscriber, None)

@@ -176,7 +176,7 @@ class _Processor(Questions):
         """Begin without a state: inputs tell all that they have under a new epoch, and subscribers open their
         edges from here anew.
         """
-        workflow.logger.error("rebuilt from its inputs: %s", why)
+        workflow.logger.error("state lost; rebuilding it from the inputs: %s", why)
         self._lost_state = why
         self._input = self._input.model_copy(update={"carried": None})
         subscribers, self._edge_epochs = list(self._edge_epochs), {}
@@ -206,7 +206,7 @@ class _Processor(Questions):
                 # One unreadable payload must not wedge the worker; it is shown instead.
                 self._refused += 1
                 self._last_refusal = f"{kind} of {len(body)} bytes: {error}"
-                workflow.logger.error("refused %s", self._last_refusal)
+                workflow.logger.error("payload refused: %s", self._last_refusal)
                 sender, opening = (kind == "receive" and self._inputs.start_over(body)) or ("", 0)
                 self._unmended[sender] = opening
         if taken:

@@ -90,7 +90,9 @@ class StateBounds:
                 schedule_to_close_timeout=_ASKING_FOR,
             )
         except FailureError as error:
-            workflow.logger.warning("the limit of the state cannot be read: %s", reason(error))
+            workflow.logger.warning(
+                "cannot read the state size limit; keeping the last one: %s", reason(error)
+            )
             return last
         return limit
 
@@ -115,7 +117,9 @@ class StateBounds:
                 else:
                     await run_local(archive_activities.store_segment, archive, segment)
         except FailureError as error:
-            workflow.logger.warning("keys cannot leave yet: %s", reason(error))
+            workflow.logger.warning(
+                "cannot move idle keys to an archive; retrying at the next continue-as-new: %s", reason(error)
+            )
             if is_gone(error):
                 # It was ended by others. What it held may still be had for a while; the next keys to leave
                 # begin another one.
