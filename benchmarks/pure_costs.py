@@ -21,7 +21,7 @@ from feeder.routing.router import Messages, Router, groups_of
 from timeline_workers.capacity.costs import Bytes
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.plan.physical import Plan, WorkerSpec, plan, workers
-from timeline_workers.runtime.eviction import depart, leave
+from timeline_workers.runtime.eviction import evict, pack_idle
 from timeline_workers.runtime.node_worker import NodeWorker
 
 from . import stack, workloads
@@ -92,14 +92,14 @@ class Partition:
             found.append(sum(map(len, worker.snapshot(CHUNK_BYTES))))
         return found
 
-    def let_idle_leave(self) -> int:
+    def evict_idle(self) -> int:
         """Let the keys leave that may; the bytes of their segments."""
         total = 0
         for worker in self.workers.values():
-            departure = depart(worker, "life")
-            if len(departure.keys):
-                leave(worker, departure)
-                total += departure.size
+            evicted = pack_idle(worker, "life")
+            if len(evicted.keys):
+                evict(worker, evicted)
+                total += evicted.size
         return total
 
 
@@ -141,7 +141,7 @@ def weigh(metric: str, *, fuse: bool, sessions: int, batches: Sequence[int], see
     archived = 0
     for late in range(len(idle.workers)):
         # What a worker has told of a key that left it, those above forget with the next message.
-        archived += idle.let_idle_leave()
+        archived += idle.evict_idle()
         idle.feed_all([_later(workload, idle.last + (late + 1) * MINUTE)])
     return Bytes(
         leaf_per_event=leaf_event,

@@ -100,7 +100,7 @@ def deaf() -> Iterator[str]:
 # In a process of its own: the first client of one decides where all its lines go.
 ASK = """
 import sys, pulsar
-from timeline_workers.pulsar_client import connect
+from timeline_workers.servers.pulsar.pulsar_client import connect
 client = connect(sys.argv[1], operation_seconds=1)
 try:
     client.get_topic_partitions("any")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from feeder.delivery.fed_group import MetricGroupFeed, Waiting, added, final, lacking, stand
 from feeder.delivery.leaf_delivery import workers_of
 from feeder.positions import SILENT, Offset, Reached
-from tests.feeder.test_route import group, leaf_named
+from tests.feeder.test_router import group, leaf_named
 from timeline_workers.plan.physical import worker_id
 
 RISEN = Reached(SILENT.offset, 40)

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from feeder.routing import sent_cache as told_module
 from feeder.routing.router import Messages, MetricGroup, Router
-from tests.feeder.test_route import SOURCE, group, leaf_named, messages, metric, received, rows
+from tests.feeder.test_router import SOURCE, group, leaf_named, messages, metric, received, rows
 from timeline_workers.algebra.leaf_input import LeafBatch
 from timeline_workers.plan.physical import partition_of, plan, workers
 from timeline_workers.runtime.eviction import idle_keys

@@ -17,7 +17,7 @@ from feeder.recovery.takeover import Takeover
 from feeder.reporting import Counts
 from feeder.routing.silence import Progresses, Silence
 from feeder.source.topic_history import History
-from tests.feeder.test_route import group
+from tests.feeder.test_router import group
 
 Place = Offset | None
 HERE, THERE = Offset(1, 5), Offset(1, 9)

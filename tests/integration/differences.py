@@ -29,7 +29,7 @@ FAILOVER, SHARED = pulsar.ConsumerType.Failover, pulsar.ConsumerType.Shared
 QUIET_MS = 1_500
 KILLED = """
 import os, signal, sys, pulsar
-from timeline_workers.pulsar_client import connect
+from timeline_workers.servers.pulsar.pulsar_client import connect
 consumer = connect(sys.argv[1]).subscribe(
     "killed",
     "g",

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
 HOLD = """
 import sys
 from pathlib import Path
-from timeline_workers.embedded import embedded
+from timeline_workers.servers.embedded.servers import embedded
 with embedded(Path(sys.argv[1]), temporal_port=0, ui_port=0, pulsar_port=0) as found:
     print(found.model_dump_json(), flush=True)
     sys.stdin.read()

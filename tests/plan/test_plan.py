@@ -337,7 +337,7 @@ def test_keys_spread_over_partitions() -> None:
 def test_another_process_gives_the_same_plan_and_partitions() -> None:
     """Names and partitions do not hang on the process, whose string hashes differ."""
     code = (
-        "from timeline_workers.graph.plan import plan, partition_of\n"
+        "from timeline_workers.plan.physical import plan, partition_of\n"
         "from timeline_workers.metric import Metric, Source\n"
         "s = Source(topic='playback', key='session', time='timestamp', partitions=7)\n"
         f"print([n.name for n in plan(Metric(name='m', source=s, expression={CIRR!r})).nodes])\n"

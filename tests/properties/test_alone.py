@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from feeder.routing.router import Group, Messages, Router, groups_of, progress_parcel
+from feeder.routing.router import Messages, MetricGroup, Router, groups_of, progress_parcel
 from tests.chaos import expected
 from tests.oracle.events import Event, of_key
 from tests.oracle.oracle import timeline
@@ -172,7 +172,7 @@ class Shared:
             self._routers[group.signature] = router
             self._fed |= group.leaves.keys()
 
-    def _replay(self, group: Group) -> Router:
+    def _replay(self, group: MetricGroup) -> Router:
         router = Router(group)
         if group.leaves and self._events:
             self._deliver(router, group, self._messages(0))
@@ -193,7 +193,7 @@ class Shared:
             payloads, Positions(zeros.astype(np.int32), zeros, minor), np.full(len(zeros), 10**15)
         )
 
-    def _deliver(self, router: Router, group: Group, messages: Messages) -> None:
+    def _deliver(self, router: Router, group: MetricGroup, messages: Messages) -> None:
         routed = router.route(messages)
         for name, leaf in group.leaves.items():
             worker = self.workers[worker_id(name, "p0")]
