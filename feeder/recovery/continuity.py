@@ -197,13 +197,13 @@ def _words(partition: int, found: Reached, seen: Shown, verdict: Verdict) -> str
     before = "nothing" if then is None else f"{shown_place(*then.place)}{_when(then.published)}"
     if verdict is Verdict.RECREATED:
         return (
-            f"partition {partition}: the topic was recreated or its data were deleted; what was published "
-            f"after {after} and not fed is gone, the topic now begins at {before}"
+            f"partition {partition}: the topic was recreated or its data were deleted; unfed messages after "
+            f"{after} are lost, the topic now begins at {before}"
         )
     if verdict is Verdict.CUT:
         return (
-            f"partition {partition}: the broker has lost the end of the topic, and {after} with it; messages "
-            "that were fed are not there any more, and others may be gone that were not"
+            f"partition {partition}: the broker has lost the end of the topic, and {after} with it; with the "
+            "messages that were fed, others may be lost that were not"
         )
     return (
         f"partition {partition}: messages after {after} were deleted before they were fed, as by "

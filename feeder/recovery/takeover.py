@@ -188,7 +188,7 @@ class Takeover:
                     found = self._continuity.with_gap(SILENT if found is None else found, gap)
         except StoppedError as error:
             at = SILENT if held is None else held
-            words = f"not fed any more, until the feeder runs with --on-reset continue: {error}"
+            words = f"feeding stopped until the feeder runs with --on-reset continue: {error}"
             told = replace(at, noted=replace(at.noted, gap=words)).as_progress(partition)
             for worker, label in workers_of(fed.live):
                 await self._leaves.tell(fed.live, worker, label, [told])

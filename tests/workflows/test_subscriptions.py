@@ -47,7 +47,7 @@ def test_an_edge_is_broken_where_the_input_does_not_know_what_the_reader_has_sub
     assert [why.partition(":")[0] for why in whys] == [
         f"{INPUT} has no edge to {READER}",
         f"{INPUT} sends to {READER} under epoch run/0, not run/1",
-        f"{INPUT} has set its edge to {READER} aside",
+        f"{INPUT} has closed its edge to {READER}",
     ]
 
 

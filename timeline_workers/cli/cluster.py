@@ -106,14 +106,15 @@ def apply(
     (typer.echo if output is None else complain)(_outcome(result))
     if result.beginning:
         complain(
-            f"{len(result.beginning)} event processors are new, beside others of this metric that know "
-            "earlier events: the feeder reads the topic's past for them, as far back as the broker has it, "
-            "and answers say so until it has (`timeline get`)"
+            f"{len(result.beginning)} event processors are new, beside others of this metric that have "
+            "earlier events: the feeder backfills them from the topic, as far back as the broker retains it, "
+            "and answers say so until it has finished (`timeline get`)"
         )
     if result.departed:
         complain(
-            f"warning: idle keys have left {len(result.departed)} workers that this metric shares; it does "
-            "not know such a key, nor count it in an aggregate, until an event brings it back"
+            f"warning: {len(result.departed)} workers that this metric shares have moved idle keys to "
+            "archives; this metric does not have such a key, nor counts it in an aggregate, until its next "
+            "event"
         )
     if loaded.source.partitions == "per-key":
         complain("the feeder starts a tree of workers at the first event of a key")
@@ -124,7 +125,7 @@ def _outcome(result: DriverResult) -> str:
     said = {"new": "is new", "unchanged": "is unchanged", "replaced": "replaces an earlier definition"}[
         result.outcome
     ]
-    ended = f", {len(result.stopped)} that nobody needs any more ended" if result.stopped else ""
+    ended = f", {len(result.stopped)} no longer needed stopped" if result.stopped else ""
     counts = f"{result.started} workers started, {result.existing} ran already{ended}"
     lines = [f"metric {result.metric} {said}: {counts}"]
     match [worker.worker_id for worker in result.result_workers]:

@@ -38,7 +38,7 @@ class Forecast:
     def lines(self, topic: str) -> list[str]:
         """The forecast in words, a warning a line; none when all is well."""
         if not self.readers:
-            return [f"warning: no applied metric reads {topic}: nobody will take these letters now"]
+            return [f"warning: no applied metric reads {topic}: these letters would be applied by none"]
         found = []
         for (metrics, reason), count in sorted(self.again.items()):
             found.append(

@@ -149,9 +149,9 @@ class NodeWorker:
         if heard is not None and since <= heard:
             return True
         self.cut_off[sender] = (
-            f"{sender} has forgotten what was before {_shown(since)}, and this worker has heard it up to "
-            f"{_shown(heard)} only: nothing more of it is taken. Delete the metric and apply it again; a "
-            "longer retention makes up for longer pauses"
+            f"{sender} has compacted what was before {_shown(since)}, and this worker has received it up to "
+            f"{_shown(heard)} only, so that it takes no more updates from there. Delete the metric and apply "
+            "it again; with a longer retention, longer pauses do no harm"
         )
         return False
 

@@ -89,7 +89,7 @@ async def begin_archive(archive: str, input: ArchiveInput, segment: bytes) -> No
         start_signal="store",
         start_signal_args=[segment],
         memo={"worker": spec.worker_id, "partition": spec.partition, "topic": spec.source.topic},
-        static_summary=f"Keys that have left {spec.worker_id}",
+        static_summary=f"Archived keys of {spec.worker_id}",
     )
 
 

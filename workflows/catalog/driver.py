@@ -77,7 +77,7 @@ class TimelineDriver:
         if not confirmed.current:
             raise ApplicationError(
                 f"metric {metric.name!r} was removed or replaced while its workers were being started; "
-                f"{len(confirmed.stopped)} workers that nobody needs were ended again",
+                f"{len(confirmed.stopped)} workers that no metric needs were stopped again",
                 type="Superseded",
                 non_retryable=True,
             )

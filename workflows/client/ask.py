@@ -137,7 +137,7 @@ async def apply(
             raise ConnectionFailedError(
                 f"metric {metric.name!r} does not run after {timeout.total_seconds():.0f} s: is a worker "
                 f"process running for task queue {settings.task_queue!r}? If not, {NO_WORKER}; the driver "
-                "goes on by itself then"
+                "continues by itself then"
             ) from None
         except WorkflowFailureError as error:
             if isinstance(error.cause, ApplicationError):

@@ -76,7 +76,7 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
                 if FETCHING_STATE not in str(error):
                     raise QuestionError(str(error)) from error
                 if monotonic() > give_up:
-                    said = f"{error}; it has been at it for {_PATIENCE_SECONDS:.0f} s"
+                    said = f"{error}; it has not become ready for {_PATIENCE_SECONDS:.0f} s"
                     raise TimelineError(said) from error
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:

@@ -66,9 +66,9 @@ def broken_edges(readers: Statuses, inputs: Statuses) -> list[BrokenEdge]:
             edge = next((edge for edge in other["edges"] if edge["subscriber"] == reader), None)
             epoch, told = line.get("epoch", ""), (edge or {}).get("epoch", "")
             if edge is None:
-                why = f"{line['worker']} has no edge to {reader}: it was started again"
+                why = f"{line['worker']} has no edge to {reader}: it was restarted"
             elif edge["state"] == "gone":
-                why = f"{line['worker']} has set its edge to {reader} aside: {edge['last_error']}"
+                why = f"{line['worker']} has closed its edge to {reader}: {edge['last_error']}"
             elif epoch and told and epoch != told:
                 why = f"{line['worker']} sends to {reader} under epoch {told}, not {epoch}"
             else:

@@ -154,7 +154,7 @@ async def _move(
         again = "--unversioned" if to is None else f"--deployment-name {to[0]} --build-id {to[1]}"
         raise TimelineError(
             f"after {timeout.total_seconds():.0f} s {len(left)} timeline workers are not on "
-            f"{described(to)} yet: {some}; `timeline get` says what ails them. Keep the other processes "
+            f"{described(to)} yet: {some}; `timeline get` says what is wrong. Keep the other processes "
             f"running, and call `timeline rollout {again}` again"
         ) from None
     return len({*before, *asked})

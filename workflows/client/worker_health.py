@@ -38,7 +38,7 @@ _AT_ONCE = 32
 _TAIL = 8  # events: a failed workflow task is among the last ones
 _CAUSE_LENGTH = 400
 _RESET = (
-    "it does not do as its history says, which passes only when its run is done again: "
+    "its code and its history disagree, until the run is reset: "
     "temporal workflow reset --type FirstWorkflowTask --reason nondeterminism"
 )
 
@@ -120,7 +120,7 @@ async def examine_one(client: Client, worker: str, queue: Queue, patience: timed
     if described.status is not WorkflowExecutionStatus.RUNNING:
         asking.cancel()
         how = await _how_it_ended(client, worker, described.run_id)
-        said = f"{how}; the feeder or `timeline apply` starts it again"
+        said = f"{how}; the feeder or `timeline apply` restarts it"
         return Health(worker_id=worker, state="down", cause=said)
     raw = described.raw_description
     build = _build(raw)
@@ -216,7 +216,7 @@ def _task(raw: DescribeWorkflowExecutionResponse) -> str:
     if not raw.HasField("pending_workflow_task"):
         return "it has no workflow task"
     since = datetime.now(UTC) - raw.pending_workflow_task.original_scheduled_time.ToDatetime(UTC)
-    return f"its workflow task waits or runs since {max(0.0, since.total_seconds()):.1f} s"
+    return f"its workflow task has waited or run for {max(0.0, since.total_seconds()):.1f} s"
 
 
 async def ended(client: Client, workflow_id: str) -> str | None:
@@ -283,7 +283,7 @@ def judge(status: dict[str, Any]) -> tuple[State, str | None]:
     if state.get("too_late"):
         return (
             "failing",
-            f"{state['too_late']} events came below what is compacted already, and were left out",
+            f"{state['too_late']} events lay below the compacted part of its timeline, and were dropped",
         )
     if not status["ready"]:
         waits = [source["worker"] for source in status["inputs"] if not source["subscribed"]]

@@ -131,9 +131,9 @@ class Questions:
                 state = "failing" if line["last_error"] else "subscribing"
                 return state, f"{me}: not subscribed to {line['worker']}{said}"
         if behind := self._node.rebuilding():
-            return "lagging", f"{me}: what it had of {', '.join(behind)} is being sent again"
+            return "lagging", f"{me}: it is being rebuilt from {', '.join(behind)}"
         if self._input.incomplete:
-            return "lagging", f"{me}: the feeder has not read the past of the topic for it yet"
+            return "lagging", f"{me}: its backfill from the topic has not finished"
         return None
 
     def _ask(self, question: str, details: Question) -> Any:

@@ -168,7 +168,7 @@ class StateBounds:
                 self._put_back(recalled.segments)
             except (FailureError, StateError) as error:
                 why = reason(error) if isinstance(error, FailureError) else str(error)
-                self.error = f"keys that have left cannot be called back: {why}"
+                self.error = f"archived keys cannot be restored: {why}"
                 workflow.logger.error("%s", self.error)
                 await workflow.sleep(_PAUSE)
                 return False
@@ -205,6 +205,6 @@ def _paused(size: int, limit: int) -> Paused:
         size=size,
         limit=limit,
         reason=f"the state has {size:,} bytes when it is packed, and TIMELINE_STATE_BYTES allows {limit:,}: "
-        "the worker takes nothing more, and what it is sent waits. Raise the limit, or apply the metric with "
-        "more partitions, a shorter retention or a key_ttl",
+        "the worker is paused, and its input waits. Raise the limit, or apply the metric with more "
+        "partitions, a shorter retention or a key_ttl",
     )

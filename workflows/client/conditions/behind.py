@@ -35,7 +35,7 @@ def check(look: Look, applied: Applied) -> Iterator[Condition]:
     if seconds > BEHIND_SECONDS:
         yield Condition(
             "lagging",
-            f"it is {of} behind what the event processors have applied; its worker processes have too "
-            "much to do, or a worker between them does not go on",
+            f"it is {of} behind what the event processors have applied; its worker processes are "
+            "overloaded, or a worker between them makes no progress",
             worst.worker,
         )

@@ -15,6 +15,6 @@ def check(look: Look, applied: Applied) -> Iterator[Condition]:
     if look.catalog is not None:
         yield Condition(
             "down",
-            f"{look.catalog}; the feeder or `timeline apply` of any metric starts it again with what it had",
+            f"{look.catalog}; the feeder or `timeline apply` of any metric restarts it with its last metrics",
             CATALOG_ID,
         )

@@ -17,6 +17,6 @@ def check(look: Look, applied: Applied) -> Iterator[Condition]:
         if edge.reader in own:
             yield Condition(
                 "failing",
-                f"hears nothing of {edge.input}: {edge.why}; the feeder or `timeline apply` mends it",
+                f"gets no updates from {edge.input}: {edge.why}; the feeder or `timeline apply` repairs that",
                 edge.reader,
             )

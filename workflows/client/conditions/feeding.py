@@ -68,7 +68,7 @@ def being_rebuilt(workers: Iterable[Health]) -> Iterator[Condition]:
             leaves.append((health.worker_id, own))
     for worker, own in leaves:
         if any(own.get(partition, (-1, -1)) < at for partition, at in furthest.items()):
-            yield Condition("lagging", "the feeder still reads the past of the topic for it", worker)
+            yield Condition("lagging", "its backfill from the topic is still running", worker)
 
 
 def lag_of(look: Look, applied: Applied) -> float | None:
