@@ -246,7 +246,7 @@ def test_a_worker_that_its_input_has_left_behind_takes_nothing_more_and_says_so(
     one.network.settle()
     worker = one.workers[compare]
     assert one.leaf.status()["answerable_from"] == 90 * S
-    assert "has forgotten what was before 1970-01-01T00:01:30" in worker.status()["cut_off"][one.names[0]]
+    assert "has compacted what was before 1970-01-01T00:01:30" in worker.status()["cut_off"][one.names[0]]
     assert "up to 1970-01-01T00:00:05" in worker.status()["cut_off"][one.names[0]]
     assert worker.status()["watermark"] == 5 * S
     assert one.result.value_at({"key": "a", "at": 4})["value"] == 2
