@@ -203,15 +203,15 @@ def test_a_state_that_an_earlier_release_has_left_is_read(case: dict[str, Any]) 
 
 
 def _check_answers(worker: NodeWorker, expected: dict[str, Any]) -> None:
-    assert _without_counts(worker) == expected["progress"]
+    progress = worker.status()["progress"]
+    # Later releases say more of each partition.
+    assert [
+        {field: now[field] for field in then}
+        for now, then in zip(progress, expected["progress"], strict=True)
+    ] == expected["progress"]
     for question, answer in expected["answers"]:
         assert worker.value_at(question) == answer
     assert sorted(worker.keys({})["keys"], key=repr) == expected["keys"]
-
-
-def _without_counts(worker: NodeWorker) -> list[dict[str, Any]]:
-    fields = ("partition", "major", "minor", "watermark")
-    return [{field: p[field] for field in fields} for p in worker.status()["progress"]]
 
 
 def test_a_state_of_a_version_that_is_not_known_is_refused_with_what_is() -> None:

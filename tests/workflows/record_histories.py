@@ -33,7 +33,9 @@ from tests.workflows.cluster import (
     worked_example,
 )
 from timeline_workers import __version__
+from timeline_workers.metric.model import NamedSource
 from timeline_workers.plan.physical import plan
+from workflows.catalog import stored_sources
 from workflows.client import ask
 from workflows.client.start import all_workers
 from workflows.messages import CATALOG_ID, DRIVER_ID
@@ -133,6 +135,16 @@ async def _metrics(client: Client) -> list[Run]:
     return await _runs(client, [*shared, CATALOG_ID, *drivers])
 
 
+async def _sources(client: Client) -> list[Run]:
+    """A source is stored, another definition of it after it, and removed again."""
+    first = NamedSource(name="playback", source=metric(partitions=1).source)
+    other = first.model_copy(update={"source": metric(partitions=2).source})
+    for source in (first, first, other):
+        await stored_sources.apply_source(client, source)
+    await stored_sources.delete_source(client, "playback")
+    return await _runs(client, [CATALOG_ID])
+
+
 async def _kept(client: Client) -> list[Run]:
     """A leaf's state outgrows its input: it is kept in the history of one run and fetched by the next."""
     many = metric("many", "latest_event_to_state(playerStateChange)", partitions=1)
@@ -157,6 +169,7 @@ SCENARIOS: dict[str, Callable[[Client], Awaitable[list[Run]]]] = {
     "resubscribe": _resubscribe,
     "metrics": _metrics,
     "kept": _kept,
+    "sources": _sources,
 }
 
 

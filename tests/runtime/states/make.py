@@ -1,9 +1,10 @@
 """Record carried states of a release, with what its workers answered and were told afterwards.
 
-Run it with that release on the path and nothing newer, and commit what it writes::
+Run it when a release is made, and commit what it writes::
 
-    pip install --no-deps --target /tmp/0.1.0 tests/upgrade/releases/timeline_workers-0.1.0-py3-none-any.whl
-    PYTHONPATH=/tmp/0.1.0 python -P tests/runtime/states/make.py tests/runtime/states/0.1.0.json
+    python -m tests.runtime.states.make tests/runtime/states/0.4.0.json
+
+Releases up to 0.3.0 have other names of modules; the version of this file beside theirs recorded them.
 
 Each case is one worker: ``state`` was taken after half of its inputs, with a message to a subscriber under
 way (``sends``); ``inputs`` is the other half; ``before`` and ``after`` are its answers at both times.
