@@ -11,9 +11,10 @@ from time import monotonic
 
 import pytest
 
-from tests.integration.stack import DEADLINE, running_stack
+from tests.integration.stack import DEADLINE, eventually, running_stack
 from tests.test_docs import TOP, blocks, commands, plain
 from timeline_workers.cli.dev import environment_of
+from workflows.client.client_errors import has_workers
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +31,7 @@ def steady(output: str) -> list[str]:
     return plain(output)
 
 
-def test_the_walk_prints_what_the_readme_says(tmp_path: Path) -> None:
+async def test_the_walk_prints_what_the_readme_says(tmp_path: Path) -> None:
     """Every command of the second and the third terminal; the first, `timeline dev`, is what runs here."""
     text = SECTION.search((TOP / "README.md").read_text(encoding="utf-8"))
     assert text is not None
@@ -40,6 +41,8 @@ def test_the_walk_prints_what_the_readme_says(tmp_path: Path) -> None:
     with running_stack(tmp_path / "data") as stack:
         stack.start_worker()
         stack.start_feeder()
+        client = await stack.temporal()
+        await eventually(lambda: has_workers(client, "timeline"))
         script = f'timeline() {{ "{sys.executable}" -m timeline_workers "$@"; }}\n'
         script += f'python() {{ "{sys.executable}" "$@"; }}\n'
         environment = {**os.environ, **environment_of(stack.addresses), "NO_COLOR": "1", "COLUMNS": "120"}
