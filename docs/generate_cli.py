@@ -14,8 +14,6 @@ from typing import Any
 
 import typer
 
-from feeder.__main__ import app as feeder_app
-from producer.__main__ import app as producer_app
 from timeline_workers.cli.main import build
 
 HIDDEN = ("help", "install_completion", "show_completion")
@@ -24,23 +22,19 @@ INTRODUCTION = """\
 # Commands
 
 Made by `python docs/generate_cli.py`; do not edit. Results go to standard output, everything else to standard
-error. [operations.md](operations.md) lists the exit codes and the environment variables.
+error. [operations.md](operations.md) lists the exit codes and the environment variables. `python -m feeder`
+and `python -m producer` are `timeline feed` and `timeline produce`, with the same options.
 """
 
 
 def page() -> str:
     """The text of ``docs/cli.md``."""
-    programs = [("timeline", build()), ("python -m feeder", feeder_app), ("python -m producer", producer_app)]
-    sections = [text for name, app in programs for text in _program(name, app)]
-    return "\n".join([INTRODUCTION, *sections])
+    return "\n".join([INTRODUCTION, *_program("timeline", build())])
 
 
 def _program(name: str, app: typer.Typer) -> Iterator[str]:
     command: Any = typer.main.get_command(app)
     inner: dict[str, Any] = getattr(command, "commands", {})
-    if not inner:
-        yield _section(name, command, 2)
-        return
     yield f"## {name}\n\n{_prose(command.help)}\n"
     for sub in inner.values():
         yield from _command(f"{name} {sub.name}", sub)

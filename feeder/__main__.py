@@ -22,19 +22,21 @@ from feeder.recovery.continuity import OnReset, StoppedError, TopicResetError
 from feeder.recovery.gaps import GapError, Gaps
 from feeder.source.intake import Begin, BeginError
 from feeder.source.locks import turn
-from timeline_workers.errors import ConnectionFailedError, SettingsError, TimelineError
+from timeline_workers.errors import ConnectionFailedError, TimelineError
 from timeline_workers.process.exit import (
-    OUT_OF_MEMORY,
     collect_seldom,
     ending_without_memory,
     leave,
     stop_signals,
 )
+from timeline_workers.process.exit_codes import ExitCode, exit_code
+from timeline_workers.process.logging import configure_logging
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
+from timeline_workers.settings.timeline import LogSettings
 
 from .metric_catalog import Catalog
-from .reporting import Counts, configure_logging, reasons, report, summary
+from .reporting import Counts, reasons, report, summary
 from .topic_feeder import (
     BATCH_MESSAGES,
     BATCH_WAIT_MS,
@@ -54,9 +56,10 @@ GAP_SECONDS = 0.5
 
 # Made now: then there may be no memory for it.
 _NO_MEMORY = (
-    f"error: out of memory: the feeder exits with code {OUT_OF_MEMORY}, to be restarted; it resumes from the "
-    "leaves' positions. Raise its memory limit, or have it feed fewer metrics (--metric) or smaller "
-    "batches (--batch)\n"
+    f"error: out of memory: the feeder exits with code {ExitCode.OUT_OF_MEMORY}, to be restarted; it resumes "
+    "from the leaves' positions. Raise its memory limit, or have it feed fewer metrics (--metric) or smaller "
+    "batches (--batch)
+"
 ).encode()
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -117,26 +120,24 @@ def main(
 
     Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage, 4 a server cannot be reached, 6 out of memory.
     """
-    configure_logging()
     only = tuple(sorted(set(metric or ())))
     name = subscription or (SUBSCRIPTION if not only else f"{SUBSCRIPTION}-{_digest(only)}")
+    code: int
     try:
+        configure_logging("feeder", LogSettings.from_env().log_level)
         begins = None if begin is None else Begin.parse(begin)
         with ending_without_memory(_NO_MEMORY):
             code = asyncio.run(_run(only, name, batch, (wait_ms, gather_ms), begins, on_reset))
-    except (BeginError, SettingsError) as error:
+    except BeginError as error:
         typer.echo(f"error: {error}", err=True)
-        code = 2
-    except ConnectionFailedError as error:
-        typer.echo(f"error: {error}", err=True)
-        code = 4
+        code = ExitCode.USAGE
     except TimelineError as error:
         typer.echo(f"error: {error}", err=True)
-        code = 1
+        code = exit_code(error)
     except Exception:
         # Whatever it was, the process must end: threads of the client libraries would keep it alive.
         traceback.print_exc()
-        code = 1
+        code = ExitCode.FAILED
     leave(code)
 
 
@@ -161,7 +162,7 @@ async def _run(
     gaps: dict[str, Gaps] = {}
     async with stop_signals() as stop, turn(url, subscription, stop) as mine:
         if not mine:
-            return 0
+            return ExitCode.OK
         collect_seldom()
         log.info("feeder started", pulsar=url, temporal=temporal.service_client.config.target_host)
         telling = asyncio.create_task(report(counts, leaves, stop))
@@ -192,7 +193,7 @@ async def _run(
             await asyncio.wait([telling, looking])
     totals = summary(counts.values(), leaves.signals, 0.0)
     log.info("feeder stopped", **totals, reasons=reasons(counts.values()))
-    return 1 if failed else 0
+    return ExitCode.FAILED if failed else ExitCode.OK
 
 
 def _told(error: Exception) -> str:

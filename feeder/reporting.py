@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
@@ -103,18 +102,3 @@ async def report(counts: Mapping[str, Counts], leaves: Leaves, stop: asyncio.Eve
             elif total != before:
                 log.info("fed", **numbers, reasons=reasons(counts.values()))
             before, since = total, now
-
-
-def configure_logging() -> None:
-    """Log to standard error: for people on a terminal, one JSON object a line otherwise."""
-    terminal = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )

@@ -10,9 +10,12 @@ from typing import Annotated
 
 import typer
 
-from timeline_workers.errors import ConnectionFailedError, MetricError, SettingsError, TimelineError
+from timeline_workers.errors import TimelineError
 from timeline_workers.language.durations import parse_duration
 from timeline_workers.metric.model import TimeUnit
+from timeline_workers.process.exit_codes import ExitCode, exit_code
+from timeline_workers.process.logging import configure_logging
+from timeline_workers.settings.timeline import LogSettings
 
 from . import disorder, generate_cards, generate_playback, generate_worked_example, jsonl
 from .event import Event
@@ -178,19 +181,16 @@ def _deliver(events: Iterable[Event], topic: str, rate: float, stdout: bool, tot
 
 
 def main() -> int:
-    """Run the command line; return its exit code: 0 done, 1 failed, 2 wrong usage, 4 no broker answers."""
+    """Run the command line; return its exit code (``timeline_workers.process.exit_codes``)."""
     try:
+        configure_logging("producer", LogSettings.from_env().log_level)
         app(standalone_mode=True)
-    except ConnectionFailedError as error:
-        typer.echo(f"error: {error}", err=True)
-        return 4
     except TimelineError as error:
         typer.echo(f"error: {error}", err=True)
-        return 2 if isinstance(error, MetricError | SettingsError) else 1  # a duration that is none
+        return exit_code(error)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has what it wanted
-        return 0
-    return 0
+    return ExitCode.OK
 
 
 if __name__ == "__main__":

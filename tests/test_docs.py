@@ -22,6 +22,7 @@ from timeline_workers.metric.load import METRIC_FIELDS, is_source_file, load_met
 from timeline_workers.metric.model import ColumnSpec, Source
 from timeline_workers.plan.drawing import to_mermaid
 from timeline_workers.plan.physical import partition_labels, plan, workers
+from timeline_workers.process.exit_codes import MEANINGS
 from timeline_workers.settings.credentials import CodecAccess, PulsarAccess
 from timeline_workers.settings.timeline import Settings
 
@@ -164,6 +165,13 @@ def _generator() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_table_of_exit_codes_is_that_of_the_programs() -> None:
+    """docs/operations.md has each exit code with its meaning, and no other."""
+    section = _operations().split("## Exit codes")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", section, re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == MEANINGS
 
 
 @cache

@@ -244,7 +244,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
 def test_the_version_and_the_exit_codes_are_in_the_help() -> None:
     assert timeline("--version").stdout.startswith("timeline ")
     told = timeline("--help").stdout
-    assert "Exit codes: 0 done; 1 failed; 2 " in told
+    assert "Exit codes: 0 done, or stopped as asked (SIGTERM, Ctrl-C); 1 failed; 2 " in told
     assert "4 a server cannot be reached" in " ".join(told.split())
     assert timeline("evil").returncode == 2
 

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from timeline_workers.process.exit import OUT_OF_MEMORY
+from timeline_workers.process.exit_codes import ExitCode
 
 _FEEDER = """
 import asyncio, threading
@@ -44,5 +44,5 @@ def test_a_feeder_without_memory_ends_at_once(how: str, error: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
-    assert ended.returncode == OUT_OF_MEMORY, ended.stderr
+    assert ended.returncode == ExitCode.OUT_OF_MEMORY, ended.stderr
     assert "out of memory" in ended.stderr

@@ -16,7 +16,8 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from tests.workflows.cluster import dev_server
-from timeline_workers.process.exit import OUT_OF_MEMORY, is_out_of_memory
+from timeline_workers.process.exit import is_out_of_memory
+from timeline_workers.process.exit_codes import ExitCode
 from workflows.durable.retention import warn_of_short_retention
 
 pytestmark = pytest.mark.integration
@@ -68,7 +69,7 @@ async def test_a_worker_without_memory_ends_and_says_so(where: str) -> None:
             asking = asyncio.create_task(handle.query("hunger")) if where == "query" else None
             assert "out of memory" in await line(worker, "error:")
             async with asyncio.timeout(BOUND):
-                assert await worker.wait() == OUT_OF_MEMORY
+                assert await worker.wait() == ExitCode.OUT_OF_MEMORY
             if asking is not None:
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)

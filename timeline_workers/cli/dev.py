@@ -13,9 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from timeline_workers.process.logging import configure_logging
 from timeline_workers.process.supervisor import Job, Supervisor, described
 from timeline_workers.servers.embedded.servers import (
     DEFAULT_TOPIC_PARTITIONS,
@@ -27,11 +29,13 @@ from timeline_workers.servers.embedded.servers import (
     running_addresses,
 )
 from timeline_workers.settings.credentials import PulsarAccess
+from timeline_workers.settings.timeline import LogSettings
 
 from .dev_status import look
 from .output import ExitCode
 
 STOP_SECONDS = 90.0
+_log = structlog.get_logger("dev")
 
 
 def register(app: typer.Typer) -> None:
@@ -85,8 +89,9 @@ def dev(
         raise typer.Exit(_status(directory))
     if stop:
         raise typer.Exit(_stop(directory))
+    configure_logging("dev", LogSettings.from_env().log_level)
     asked = threading.Event()
-    supervisor = Supervisor(tell=lambda line: typer.echo(line, err=True), patience=PATIENCE_SECONDS)
+    supervisor = Supervisor(tell=_tell, patience=PATIENCE_SECONDS)
     with embedded(
         directory,
         temporal_port=temporal_port,
@@ -120,6 +125,12 @@ def dev(
             f"what it last said is above, and logs are in {directory / 'logs'}. Mend that, and start "
             "`timeline dev` again: the data is kept"
         )
+
+
+def _tell(text: str) -> None:
+    """Log what has ended: the first line as the event, the last lines of its own log beside it."""
+    event, _, output = text.partition("\n")
+    _log.warning(event, **({"output": output} if output else {}))
 
 
 def jobs(log_directory: Path | None = None, environment: Mapping[str, str] | None = None) -> list[Job]:

@@ -9,16 +9,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from timeline_workers import __version__
-from timeline_workers.errors import (
-    ConnectionFailedError,
-    ExpressionError,
-    MetricError,
-    QuestionError,
-    SettingsError,
-    TimelineError,
-)
+from timeline_workers.errors import TimelineError
+from timeline_workers.process.exit_codes import ExitCode, exit_code
 
-from .output import EXIT_CODES, ExitCode, complain, discard_stdout
+from .output import EXIT_CODES, complain, discard_stdout
 
 # Modules and their commands. A known command loads its own module only: `timeline eval` need not wait for
 # the libraries of servers it does not talk to.
@@ -33,6 +27,8 @@ _MODULES = {
     "source": ("source",),
     "deadletter": ("deadletter",),
     "codec": ("codec-server",),
+    "feed": ("feed",),
+    "produce": ("produce",),
 }
 
 
@@ -71,20 +67,14 @@ def build(command: str = "") -> typer.Typer:
     return app
 
 
-def exit_code(error: TimelineError) -> ExitCode:
-    """The exit code that says what kind of mistake ``error`` is."""
-    if isinstance(error, ConnectionFailedError):
-        return ExitCode.UNREACHABLE
-    if isinstance(error, ExpressionError | MetricError | QuestionError | SettingsError):
-        return ExitCode.USAGE
-    return ExitCode.FAILED
-
-
 def main() -> NoReturn:
     """Run the command line and leave the process with its exit code."""
     code: int
     try:
-        build(sys.argv[1] if len(sys.argv) > 1 else "")()
+        command = sys.argv[1] if len(sys.argv) > 1 else ""
+        run = build(command)
+        _configure_logging("producer" if command == "produce" else "timeline")
+        run()
         code = ExitCode.OK
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else ExitCode.FAILED
@@ -97,8 +87,17 @@ def main() -> NoReturn:
         complain(f"error: {error}")
         code = ExitCode.FAILED
     except KeyboardInterrupt:
-        code = 130
+        code = ExitCode.INTERRUPTED
     _leave(code)
+
+
+def _configure_logging(program: str) -> None:
+    """Set up the log for commands whose libraries write one; the others start sooner without it."""
+    if "structlog" in sys.modules:
+        from timeline_workers.process.logging import configure_logging
+        from timeline_workers.settings.timeline import LogSettings
+
+        configure_logging(program, LogSettings.from_env().log_level)
 
 
 def _leave(code: int) -> NoReturn:

@@ -6,32 +6,19 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
 
+from timeline_workers.process.exit_codes import MEANINGS, ExitCode as ExitCode
+
 _LINES_AT_ONCE = 1_000
 
 
-class ExitCode(IntEnum):
-    """What the exit code of a command says."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    BAD_EVENTS = 3
-    UNREACHABLE = 4
-    DOUBTFUL = 5
-
-
-EXIT_CODES = (
-    "Exit codes: 0 done; 1 failed; 2 the command line, expression, metric or question is wrong; "
-    "3 done, but some events were bad; 4 a server cannot be reached; 5 done, but answers may be wrong or "
-    "old, or a metric is not well (`query`, `get`); 6 out of memory (`worker`)."
-)
+EXIT_CODES = f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in MEANINGS.items())}."
 
 
 class Output(StrEnum):

@@ -15,7 +15,7 @@ from temporalio.client import Client
 
 from timeline_workers.errors import QuestionError
 from timeline_workers.process.exit import collect_seldom, run_children, stop_signals, unless_stopped
-from timeline_workers.process.library_logs import take_over
+from timeline_workers.process.logging import configure_logging
 from timeline_workers.servers.temporal.temporal_client import connect_when_up, temporal_target
 from timeline_workers.settings.timeline import Settings
 from workflows.client.rollout import Moved, rollout as roll_out, unversioned as roll_back
@@ -80,8 +80,9 @@ def worker(
     With a deployment name and a build id the process is versioned: it gets work once its build is the current
     one (`timeline rollout`), and keeps the timeline workers that began on it until they have moved on.
     """
-    _log_to_stderr()
     settings = _settings(max_cached_workflows=max_cached, deployment_name=deployment_name, build_id=build_id)
+    configure_logging("worker", settings.log_level)
+    workflow.logger.workflow_info_on_message = False  # it is in fields
     versioned = deployment(settings)
     target = temporal_target(address, namespace)
 
@@ -174,17 +175,3 @@ def _roll_back(
         emit([{"deployment_name": None, "build_id": None, "moved": moved}], output)
         return
     typer.echo(f"unversioned worker processes get the work; {moved} timeline workers have moved to them")
-
-
-def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR")),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    take_over("temporalio")  # what workflows log, and failures of their tasks
-    workflow.logger.workflow_info_on_message = False  # it is in fields

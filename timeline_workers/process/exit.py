@@ -18,18 +18,18 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
+from .exit_codes import ExitCode
+
 T = TypeVar("T")
 # A child that ends this often within so many seconds each is given up.
 QUICK_SECONDS = 5.0
 QUICK_FAILURES = 3
 
-OUT_OF_MEMORY = 6
-"""The exit code of a process that has no memory any more."""
 # New objects, less those that are gone: a few batches of the feeder.
 COLLECT_EVERY = 500_000
 
 
-def leave(code: int = 0) -> NoReturn:
+def leave(code: int = ExitCode.OK) -> NoReturn:
     """Flush what was written and end the process at once with exit code ``code``."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
@@ -40,10 +40,10 @@ def leave(code: int = 0) -> NoReturn:
 
 
 def end(line: bytes) -> NoReturn:
-    """Say so and end the process with exit code ``OUT_OF_MEMORY``, without cleaning up: that takes memory."""
+    """Say ``line`` and end with ``ExitCode.OUT_OF_MEMORY``, without cleaning up: that takes memory."""
     with contextlib.suppress(OSError):
         os.write(2, line)
-    os._exit(OUT_OF_MEMORY)
+    os._exit(ExitCode.OUT_OF_MEMORY)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -53,5 +53,6 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 def take_over(name: str) -> None:
     """Have everything that a library logs as ``name``, or below it, be lines of our log from now on."""
     logger = logging.getLogger(name)
-    logger.addHandler(OurLog(name))
+    if not any(isinstance(handler, OurLog) for handler in logger.handlers):
+        logger.addHandler(OurLog(name))
     logger.propagate = False

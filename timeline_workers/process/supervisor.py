@@ -25,12 +25,12 @@ from time import monotonic
 from typing import Any, Literal
 
 from .exit import QUICK_FAILURES, QUICK_SECONDS
+from .exit_codes import ExitCode
 from .guard import guarded
 
 GRACE_SECONDS = 30.0
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
 LAST_LINES, _TAIL_BYTES = 5, 8192
-WRONG_SETTINGS = 2
 
 State = Literal["running", "restarting", "held", "failed", "removed"]
 
@@ -73,7 +73,7 @@ class _Running:
         if self.failures == 0:
             self.failing_since = self.began
         self.failures += 1
-        waited = now - self.failing_since >= patience or code == WRONG_SETTINGS
+        waited = now - self.failing_since >= patience or code == ExitCode.USAGE
         return self.failures >= QUICK_FAILURES and waited
 
     def pause(self) -> float:

@@ -6,14 +6,20 @@ Temporal's own connection settings are ``TEMPORAL_*`` (see ``temporal_client``),
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from .environment import FromEnvironment
 
 
-class Settings(FromEnvironment):
+class LogSettings(FromEnvironment):
+    """``log_level`` (``TIMELINE_LOG_LEVEL``): the least level of the lines that a program logs."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(LogSettings):
     """What a worker process and the command line need to know.
 
     ``task_queue`` (``TIMELINE_TASK_QUEUE``): where workflow tasks wait. ``max_cached_workflows``

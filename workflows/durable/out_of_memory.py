@@ -26,13 +26,14 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from timeline_workers.process.exit import OUT_OF_MEMORY, end, ending_without_memory, is_out_of_memory
+from timeline_workers.process.exit import end, ending_without_memory, is_out_of_memory
+from timeline_workers.process.exit_codes import ExitCode
 
 # Made now: then there may be no memory for it.
 _LINE = (
-    f"error: out of memory: the worker process ends with exit code {OUT_OF_MEMORY}, to be started again; "
-    "raise its memory limit, run more processes, or lower TIMELINE_MAX_CACHED_WORKFLOWS (`timeline capacity` "
-    "says what a metric needs)\n"
+    f"error: out of memory: the worker process ends with exit code {ExitCode.OUT_OF_MEMORY}, to be started "
+    "again; raise its memory limit, run more processes, or lower TIMELINE_MAX_CACHED_WORKFLOWS "
+    "(`timeline capacity` says what a metric needs)\n"
 ).encode()
 
 
