@@ -58,8 +58,7 @@ GAP_SECONDS = 0.5
 _NO_MEMORY = (
     f"error: out of memory: the feeder exits with code {ExitCode.OUT_OF_MEMORY}, to be restarted; it resumes "
     "from the leaves' positions. Raise its memory limit, or have it feed fewer metrics (--metric) or smaller "
-    "batches (--batch)
-"
+    "batches (--batch)\n"
 ).encode()
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
