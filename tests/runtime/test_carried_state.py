@@ -16,7 +16,6 @@ from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
 from tests.runtime.test_compaction import feeds
 from timeline_workers.algebra.leaf_input import Progress
-from timeline_workers.algebra.nodes.any_node import everything
 from timeline_workers.algebra.nodes.key_rows import AggregateRows, DerivedRows, LeafRows
 from timeline_workers.errors import ExpressionError, StateError
 from timeline_workers.language.canonical import to_text
@@ -58,7 +57,7 @@ class _Twins(Network):
         for status in (one, other):
             del status["bytes"]
         assert one == other
-        held, again = everything(self.workers[name].node), everything(self.twins[name].node)
+        held, again = self.workers[name].node.copy_all(), self.twins[name].node.copy_all()
         if isinstance(held, DerivedRows):
             assert isinstance(again, DerivedRows)
             assert held.stale.tolist() == again.stale.tolist()
@@ -128,9 +127,11 @@ def test_a_restored_worker_says_and_answers_what_the_one_that_went_on_does(data:
     network.settle()
     for name, worker in network.workers.items():
         assert worker.node.compacted == network.twins[name].node.compacted
-        for output, other in zip(
-            worker._outputs().values(), network.twins[name]._outputs().values(), strict=True
-        ):
+        held, again = (
+            [output for part in one.node.parts() for output in part.outputs.values()]
+            for one in (worker, network.twins[name])
+        )
+        for output, other in zip(held, again, strict=True):
             one, two = output.timeline(), other.timeline()
             for row in range(max(one.keys, two.keys)):
                 assert shown(pieces_of(one, row)) == shown(pieces_of(two, row))

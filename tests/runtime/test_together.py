@@ -86,7 +86,8 @@ def _said(worker: NodeWorker) -> dict[str, Any]:
     names = [repr(name) for name in named]
     return {
         f"{function} {names[row]}": shown(pieces_of(timeline, row))
-        for function, output in worker._outputs().items()
+        for part in worker.node.parts()
+        for function, output in part.outputs.items()
         for timeline in [output.timeline()]
         for row in range(timeline.keys)
         if timeline.offsets[row] < timeline.offsets[row + 1]

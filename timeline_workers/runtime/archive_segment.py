@@ -11,26 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from timeline_workers.algebra.event_log import EventLog
-from timeline_workers.algebra.nodes.key_rows import DerivedRows, FusedRows, KeyRows, LeafRows
-from timeline_workers.algebra.timeline import pieces
-from timeline_workers.algebra.timeline.timelines import Timeline
-from timeline_workers.columns import operations
+from timeline_workers.algebra.nodes.key_rows import KeyRows
 from timeline_workers.columns.key_table import Key
-from timeline_workers.columns.rows import FOREVER, ranges
-from timeline_workers.columns.values import Int64
 from timeline_workers.errors import StateError
 from timeline_workers.wire.encoding import check_keys, decoding, pack, unpack
-from timeline_workers.wire.key_state import (
-    pack_rows,
-    unpack_derived_rows,
-    unpack_fused_rows,
-    unpack_leaf_rows,
-)
+from timeline_workers.wire.key_state import pack_rows, unpack_key_rows
 
 VERSION = 1
 
@@ -56,7 +44,7 @@ class Segment:
         """The segment with only the keys numbered ``picked``."""
         numbers = np.array(picked, np.int64)
         names = [self.names[number] for number in picked]
-        return replace(self, names=names, rows=_picked(self.rows, numbers))
+        return replace(self, names=names, rows=self.rows.of(numbers))
 
 
 def pack_segment(segment: Segment) -> bytes:
@@ -93,49 +81,13 @@ def unpack_segment(packed: bytes) -> Segment:
             message["answerable_from"],
             tuple((subscriber, epoch) for subscriber, epoch in message["told"]),
             names,
-            _unpack_rows(message["rows"]),
+            unpack_key_rows(message["rows"]),
             tuple(message.get("inner", ())),
         )
     if segment.rows.keys != len(names):
         raise StateError(f"a segment names {len(names)} keys and holds rows of {segment.rows.keys}")
-    inner = len(segment.rows.outputs) - 1 if isinstance(segment.rows, FusedRows) else 0
+    inner = len(segment.rows.inner)
     if len(segment.inner_answerable_from) != inner:
         said = len(segment.inner_answerable_from)
         raise StateError(f"a segment of {inner} inner nodes says of {said} what is answerable")
     return segment
-
-
-def _unpack_rows(packed: dict[str, Any]) -> KeyRows:
-    if "nodes" in packed:
-        return unpack_fused_rows(packed, len(packed["inputs"]), len(packed["nodes"]))
-    return unpack_leaf_rows(packed) if "log" in packed else unpack_derived_rows(packed, len(packed["inputs"]))
-
-
-def _picked(rows: KeyRows, numbers: Int64) -> KeyRows:
-    if isinstance(rows, LeafRows):
-        return LeafRows(
-            rows.origins[numbers],
-            rows.seen[numbers],
-            _events_of(rows.log, numbers),
-            _timeline_of(rows.output, numbers),
-        )
-    if isinstance(rows, FusedRows):
-        return FusedRows(
-            tuple(_timeline_of(timeline, numbers) for timeline in rows.inputs),
-            tuple(_timeline_of(timeline, numbers) for timeline in rows.outputs),
-            tuple(stale[numbers] for stale in rows.stale),
-        )
-    inputs = tuple(None if timeline is None else _timeline_of(timeline, numbers) for timeline in rows.inputs)
-    return DerivedRows(inputs, _timeline_of(rows.output, numbers), rows.stale[numbers])
-
-
-def _timeline_of(timeline: Timeline, numbers: Int64) -> Timeline:
-    return pieces.covering(timeline, numbers, np.full(len(numbers), -FOREVER, np.int64))
-
-
-def _events_of(log: EventLog, numbers: Int64) -> EventLog:
-    lengths = np.diff(log.offsets)[numbers]
-    rows = ranges(log.offsets[:-1][numbers], lengths)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    values = None if log.values is None else operations.take(log.values, rows)
-    return EventLog(offsets, log.times[rows], log.positions.take(rows), values)

@@ -10,23 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from timeline_workers.algebra.nodes.aggregate import AggregateNode
-from timeline_workers.algebra.nodes.any_node import AnyNode, everything
-from timeline_workers.algebra.nodes.fused import FusedNode
-from timeline_workers.algebra.nodes.node import EventNode
 from timeline_workers.columns.key_table import Key, KeyTable
 from timeline_workers.errors import StateError
-from timeline_workers.wire.edge_messages import InboundEdge, OutboundEdge
+from timeline_workers.wire.edge_messages import InboundEdge, OutboundEdge, edge_name
 from timeline_workers.wire.encoding import decoding, pack, unpack
-from timeline_workers.wire.key_state import (
-    pack_rows,
-    unpack_aggregate_rows,
-    unpack_derived_rows,
-    unpack_fused_rows,
-    unpack_leaf_rows,
-)
+from timeline_workers.wire.key_state import pack_rows, unpack_rows
 from timeline_workers.wire.leaf_batch import (
     column_name,
     pack_noted,
@@ -44,6 +32,7 @@ if TYPE_CHECKING:
 def pack_state(worker: NodeWorker) -> bytes:
     """Everything ``worker`` must carry, as bytes."""
     node = worker.node
+    inner = [part.answerable_from for part in node.parts()[:-1]]
     message: dict[str, Any] = {
         "version": VERSION,
         "worker": worker.spec.worker_id,
@@ -54,16 +43,16 @@ def pack_state(worker: NodeWorker) -> bytes:
         "inputs_taken": worker.inputs_taken,
         "inbound": [edge.carried() for edges in worker.inbound.values() for edge in edges],
         "outbound": [edge.carried() for edge in worker.outbound.values()],
-        "rows": pack_rows(everything(node)),
+        "rows": pack_rows(node.copy_all()),
         "folded": node.compacted,
         "answerable_from": node.answerable_from,
-        "too_late": node.too_late if isinstance(node, EventNode) else 0,
+        "too_late": node.too_late,
         "cut_off": worker.cut_off,
         "left_below": worker.left_below,
         "unseen": sorted(worker.unseen),
     }
-    if isinstance(node, FusedNode):
-        message["inner"] = [inner.answerable_from for inner in node.nodes[:-1]]
+    if inner:
+        message["inner"] = inner
     return pack(message)
 
 
@@ -91,39 +80,12 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
         held = worker.inbound[edge.sender]
         worker.inbound[edge.sender] = [edge if other.slot == edge.slot else other for other in held]
     for outbound in map(OutboundEdge.restored, message["outbound"]):
-        worker.outbound[outbound.subscriber] = outbound
-    _fill_node(node, message["rows"])
+        worker.outbound[edge_name(outbound.subscriber, outbound.output)] = outbound
+    node.put_all(unpack_rows(message["rows"], node.rows_shape))
     node.compacted, node.answerable_from = message["folded"], message["answerable_from"]
-    if isinstance(node, EventNode):
-        node.too_late = message["too_late"]
-    if isinstance(node, FusedNode):
-        for inner, instant in zip(node.nodes[:-1], message["inner"], strict=True):
-            inner.answerable_from = instant
+    node.too_late = message["too_late"]
+    node.put_inner_marks(message.get("inner", ()))
     worker.cut_off = message["cut_off"]
     worker.left_below = message.get("left_below")
     # Of release 0.3.0 and before it is not known, and no name is doubted.
     worker.unseen = set(map(column_name, message.get("unseen", ())))
-
-
-def _fill_node(node: AnyNode, packed: dict[str, Any]) -> None:
-    if isinstance(node, AggregateNode):
-        node.put_back(unpack_aggregate_rows(packed, node.expression.functions))
-        return
-    everyone = np.arange(len(node.keys), dtype=np.int64)
-    if isinstance(node, EventNode):
-        leaf = unpack_leaf_rows(packed)
-        _check_keys(leaf.keys, len(everyone))
-        node.put_back(everyone, leaf)
-    elif isinstance(node, FusedNode):
-        fused = unpack_fused_rows(packed, len(node.inputs), len(node.nodes))
-        _check_keys(fused.keys, len(everyone))
-        node.put_back(everyone, fused)
-    else:
-        derived = unpack_derived_rows(packed, len(node.inputs))
-        _check_keys(derived.keys, len(everyone))
-        node.put_back(everyone, derived)
-
-
-def _check_keys(held: int, named: int) -> None:
-    if held != named:
-        raise StateError(f"carried state names {named} keys and holds rows of {held}")

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from timeline_workers.algebra.nodes.any_node import everything, make_node
+from timeline_workers.algebra.nodes.any_node import make_node
 from timeline_workers.algebra.nodes.node import EventNode
+from timeline_workers.algebra.nodes.protocol import Node
 from timeline_workers.algebra.timeline.revisions import Revision
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.key_table import KeyTable
@@ -51,20 +52,23 @@ def migrated(message: dict[str, Any], spec: WorkerSpec) -> dict[str, Any]:
 
 def _from_1(message: dict[str, Any], spec: WorkerSpec) -> dict[str, Any]:
     names = message["keys"]
-    node = make_node(parse(spec.node.expression))
-    node.keys = KeyTable(names)
-    if isinstance(node, EventNode):
-        node.rebuild(unpack_log(message["log"]), unpack_ints(message["origins"]))
+    expression = parse(spec.node.expression)
+    node: Node
+    if "log" in message:
+        node = leaf = EventNode(expression, KeyTable(names))
+        leaf.rebuild(unpack_log(message["log"]), unpack_ints(message["origins"]))
     else:
+        node = make_node(expression)
+        node.keys = KeyTable(names)
         for slot, packed in enumerate(message["inputs"]):
             if packed is not None and len(revision := _whole(unpack_timeline(packed))):
                 node.receive(slot, revision)
-        node.advance()
+        node.settle()
     kept = {name: value for name, value in message.items() if name not in ("log", "origins", "inputs")}
     return {
         **kept,
         "version": 2,
-        "rows": pack_rows(everything(node)),
+        "rows": pack_rows(node.copy_all()),
         "folded": None,
         "answerable_from": None,
         "too_late": 0,

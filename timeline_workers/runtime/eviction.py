@@ -21,10 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from timeline_workers.algebra.nodes.aggregate import AggregateNode
-from timeline_workers.algebra.nodes.any_node import AnyNode
-from timeline_workers.algebra.nodes.fused import FusedNode
-from timeline_workers.algebra.nodes.node import DerivedNode, EventNode
 from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.rows import FOREVER
 from timeline_workers.columns.values import Int64
@@ -68,11 +64,11 @@ def live_edges(worker: NodeWorker, gone: Collection[str] = ()) -> list[OutboundE
 def idle_keys(worker: NodeWorker, gone: Collection[str] = ()) -> Int64:
     """The numbers of the keys that may leave, ascending; none when the metric has no ``key_ttl``."""
     node, ttl, mark = worker.node, worker.spec.key_ttl, _final_everywhere(worker, gone)
-    if ttl is None or mark is None or isinstance(node, AggregateNode):
+    reach = node.idle_reach
+    if ttl is None or mark is None or reach is None:
         return np.zeros(0, np.int64)
     edges = live_edges(worker, gone)
     news = node.last_news(np.arange(len(node.keys), dtype=np.int64))
-    reach = node.lookback if isinstance(node, FusedNode) else node.operator.lookback
     idle = (news > -FOREVER) & (news < mark - max(ttl, reach))
     for edge in edges:
         idle[edge.pending.marked()] = False
@@ -85,7 +81,7 @@ def _final_everywhere(worker: NodeWorker, gone: Collection[str]) -> int | None:
     """Below which instant everything is final and known to every subscriber to be; None: there is none, or
     keys do not leave workers of this kind.
     """
-    if isinstance(worker.node, AggregateNode) or worker.spec.source.partitions == "per-key":
+    if worker.node.idle_reach is None or worker.spec.source.partitions == "per-key":
         return None
     marks = [watermark(worker.progress), *(watermark(edge.arrived) for edge in live_edges(worker, gone))]
     known = [mark for mark in marks if mark is not None]
@@ -104,7 +100,7 @@ def pack_idle(worker: NodeWorker, life: str, gone: Collection[str] = ()) -> Evic
     that is larger. A key that could not be called back in one message (four times that) stays.
     """
     node, mark = worker.node, _final_everywhere(worker, gone)
-    if mark is None or isinstance(node, AggregateNode):
+    if mark is None:
         return Evicted(np.zeros(0, np.int64), [], BEGINNING)
     told = tuple((edge.subscriber, edge.epoch) for edge in live_edges(worker, gone))
     keys = idle_keys(worker, gone)[:ARCHIVE_KEYS]
@@ -125,7 +121,7 @@ def pack_idle(worker: NodeWorker, life: str, gone: Collection[str] = ()) -> Evic
                 told,
                 names,
                 node.copy_out(part),
-                _inner_marks(node),
+                tuple(part.answerable_from for part in node.parts()[:-1]),
             )
         )
         if len(packed) > SEGMENT_BYTES and len(part) > 1:
@@ -138,14 +134,9 @@ def pack_idle(worker: NodeWorker, life: str, gone: Collection[str] = ()) -> Evic
     return Evicted(np.concatenate(left) if left else keys[:0], segments, mark)
 
 
-def _inner_marks(node: AnyNode) -> tuple[int | None, ...]:
-    return tuple(n.answerable_from for n in node.nodes[:-1]) if isinstance(node, FusedNode) else ()
-
-
 def evict(worker: NodeWorker, evicted: Evicted) -> None:
     """Drop the keys of ``evicted``, whose segments are stored, and number the rest anew."""
     node = worker.node
-    assert isinstance(node, EventNode | DerivedNode | FusedNode)
     keep = np.delete(np.arange(len(node.keys), dtype=np.int64), evicted.keys)
     node.renumber(keep)
     worker.left_below = max(evicted.below, worker.left_below or evicted.below)
@@ -162,7 +153,7 @@ def unknown(worker: NodeWorker, payloads: Iterable[bytes]) -> list[Key]:
     """The keys that batches of events (for a leaf) or messages (for other workers) name and the worker does
     not hold, each once. A payload that cannot be read names none.
     """
-    field = "keys" if isinstance(worker.node, EventNode) else "new_keys"
+    field = "keys" if worker.spec.node.is_leaf else "new_keys"
     names: dict[Key, None] = {}
     for payload in payloads:
         try:
@@ -183,7 +174,6 @@ def recall(worker: NodeWorker, segments: Iterable[bytes], life: str) -> int:
     are told all about it. Raises StateError for a segment of another worker or another life of it.
     """
     node = worker.node
-    assert isinstance(node, EventNode | DerivedNode | FusedNode)
     count = 0
     for segment in map(unpack_segment, segments):
         if (segment.worker_id, segment.life) != (worker.spec.worker_id, life):
@@ -198,10 +188,7 @@ def recall(worker: NodeWorker, segments: Iterable[bytes], life: str) -> int:
         node.put_back(numbers, back.rows)
         if segment.answerable_from is not None:
             node.answerable_from = max(segment.answerable_from, node.answerable_from or BEGINNING)
-        if isinstance(node, FusedNode):
-            for inner, instant in zip(node.nodes[:-1], segment.inner_answerable_from, strict=True):
-                if instant is not None:
-                    inner.answerable_from = max(instant, inner.answerable_from or BEGINNING)
+        node.put_inner_marks(segment.inner_answerable_from)
         for edge in worker.outbound.values():
             if (edge.subscriber, edge.epoch) not in segment.told:
                 edge.pending.add(numbers, np.full(len(numbers), BEGINNING, np.int64))

@@ -7,11 +7,11 @@ that lags keeps no answer from being final that does not need it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from timeline_workers.algebra.nodes.fused import FusedNode, derived_of
-from timeline_workers.algebra.nodes.key_rows import FusedRows
+from timeline_workers.algebra.nodes.fused import derived_of
+from timeline_workers.algebra.nodes.protocol import Part
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.answers.model import KindName
 from timeline_workers.answers.reader import Reader
@@ -51,19 +51,23 @@ def check_name(spec: WorkerSpec, question: Mapping[str, Any]) -> None:
     raise QuestionError(f"worker {spec.worker_id} has no node {name!r}; {hint}")
 
 
-def reader(worker: NodeWorker, name: str | None, unit: str) -> Reader:
-    """What answers for the node called ``name`` (None: the one the worker is named for)."""
-    spec, fused = worker.spec, _fused(worker)
-    place = place_of(spec, name)
-    node = fused.nodes[place]
+def reader(worker: NodeWorker, name: str | None, unit: str, function: object = None) -> Reader:
+    """What answers for the node called ``name`` (None: the one the worker is named for), of an aggregate for
+    ``function`` (None: the only one). Raises QuestionError when that has to be said."""
+    spec, place = worker.spec, place_of(worker.spec, name)
+    part = _parts(worker)[place]
+    named, output = part.output(function)
+    keys, numbers = worker.node.known
     return Reader(
-        node.output,
-        fused.keys,
+        output,
+        keys,
         spec.node.kind if place == len(spec.fused) else spec.fused[place].kind,
-        node.expression,
+        part.expression,
         unit=unit,
-        watermark=_watermark(worker, place),
-        answerable_from=node.answerable_from,
+        watermark=_watermark(worker, part),
+        aggregate=named,
+        numbers=numbers,
+        answerable_from=part.answerable_from,
         retention=spec.retention,
     )
 
@@ -76,37 +80,38 @@ def archived(
     check_name(spec, question)
     place = place_of(spec, question.get("node"))
     expression = parse(spec.node.expression)
-    if place == len(spec.fused) or not isinstance(segment.rows, FusedRows):
+    if place == len(spec.fused) or not segment.rows.inner:
         return segment.rows.output, spec.node.kind, expression, segment.answerable_from
     inner, kind = derived_of(expression)[place], spec.fused[place].kind
-    return segment.rows.outputs[place], kind, inner, segment.inner_answerable_from[place]
+    return segment.rows.inner[place], kind, inner, segment.inner_answerable_from[place]
 
 
 def statuses(worker: NodeWorker) -> dict[str, dict[str, Any]]:
     """By name, what every node is, holds and how far it is, as plain JSON; long expressions are cut."""
-    spec, fused = worker.spec, _fused(worker)
-    found = {}
+    spec, found = worker.spec, {}
     every: list[InnerNode | NodeSpec] = [*spec.fused, spec.node]
-    for place, (about, node) in enumerate(zip(every, fused.nodes, strict=True)):
-        text = to_text(node.expression)
+    for about, part in zip(every, _parts(worker), strict=True):
+        text = to_text(part.expression)
         found[about.name] = {
             "operator": about.operator,
             "expression": text if len(text) <= _EXPRESSION_LENGTH else f"{text[:_EXPRESSION_LENGTH]}…",
             "kind": about.kind,
-            "change_points": len(node.output),
-            "watermark": _watermark(worker, place),
-            "answerable_from": node.answerable_from,
+            "change_points": sum(map(len, part.outputs.values())),
+            "watermark": _watermark(worker, part),
+            "answerable_from": part.answerable_from,
         }
     return found
 
 
-def _watermark(worker: NodeWorker, place: int) -> int | None:
-    slots = _fused(worker).rests_on[place]
+def _watermark(worker: NodeWorker, part: Part) -> int | None:
+    if len(part.slots) == len(worker.spec.inputs):
+        return watermark(worker.progress)
     edges = (edge for edges in worker.inbound.values() for edge in edges)
-    return watermark(least([edge.progress for edge in edges if edge.slot in slots]))
+    return watermark(least([edge.progress for edge in edges if edge.slot in part.slots]))
 
 
-def _fused(worker: NodeWorker) -> FusedNode:
-    if not isinstance(worker.node, FusedNode) or len(worker.node.nodes) != len(names(worker.spec)):
+def _parts(worker: NodeWorker) -> Sequence[Part]:
+    parts = worker.node.parts()
+    if len(parts) != len(names(worker.spec)):
         raise StateError(f"{worker.spec.worker_id} does not compute the nodes that it names")
-    return worker.node
+    return parts

@@ -17,21 +17,17 @@ from typing import Any
 import numpy as np
 
 from timeline_workers.algebra.leaf_input import Noted, Progress
-from timeline_workers.algebra.nodes.aggregate import AggregateNode
-from timeline_workers.algebra.nodes.any_node import AnyNode, make_node
-from timeline_workers.algebra.nodes.fused import FusedNode
-from timeline_workers.algebra.nodes.node import EventNode
-from timeline_workers.algebra.timeline.revisions import Revision
-from timeline_workers.algebra.timeline.timeline_store import TimelineStore
+from timeline_workers.algebra.nodes.any_node import make_node
+from timeline_workers.algebra.nodes.protocol import News, Node
 from timeline_workers.answers import json_questions
 from timeline_workers.answers.json_questions import Answers
-from timeline_workers.answers.model import KindName
 from timeline_workers.answers.reader import Reader
-from timeline_workers.errors import QuestionError, StateError
+from timeline_workers.columns.key_table import KeyTable
+from timeline_workers.errors import StateError
 from timeline_workers.events.times import from_microseconds
 from timeline_workers.language.parser import parse
 from timeline_workers.plan.physical import WorkerSpec
-from timeline_workers.wire.edge_messages import BEGINNING, InboundEdge, OutboundEdge, open_message
+from timeline_workers.wire.edge_messages import BEGINNING, InboundEdge, OutboundEdge, edge_name, open_message
 from timeline_workers.wire.leaf_batch import decode_leaf_batch
 from timeline_workers.wire.source_progress import has_seen, later, least, watermark
 
@@ -52,7 +48,7 @@ class NodeWorker:
     def __init__(self, spec: WorkerSpec, life: str = "") -> None:
         self.spec = spec
         self.life = life
-        self.node: AnyNode = make_node(parse(spec.node.expression), fused=bool(spec.fused))
+        self.node: Node = make_node(parse(spec.node.expression), fused=bool(spec.fused))
         self.inbound = {
             sender: [
                 InboundEdge(sender, slot) for slot, senders in enumerate(spec.inputs) if sender in senders
@@ -79,16 +75,12 @@ class NodeWorker:
         """
         batch = decode_leaf_batch(payload)
         self.inputs_taken += 1
-        if not isinstance(self.node, EventNode):
-            raise StateError(f"{self.spec.worker_id} is no leaf: it takes revisions, not events")
-        if (batch.values is None) == (self.node.expression.op == "latest_event_to_state"):
-            raise StateError(f"a batch {'without' if batch.values is None else 'with'} values of a column")
         seen = has_seen(self.progress, batch.position)
-        if seen.any():
-            self.repeated += int(seen.sum())
-            batch = batch.without(seen)
+        repeated = int(seen.sum())
+        news = self.node.take_events(batch.without(seen) if repeated else batch)
+        self.repeated += repeated
         self.unseen -= set(batch.seen)
-        self._changed(self.node.ingest(batch))
+        self._changed(news)
         self.progress = later(self.progress, batch.progress)
 
     def receive(self, payload: bytes, settle: bool = True) -> None:
@@ -101,7 +93,7 @@ class NodeWorker:
         message = open_message(payload)
         self.inputs_taken += 1
         edges = self.inbound.get(message["from"])
-        if edges is None or isinstance(self.node, EventNode):
+        if edges is None:
             raise StateError(f"{message['from']} is no input of {self.spec.worker_id}")
         if not message["epoch"].startswith(self.life):
             self.repeated += 1
@@ -117,16 +109,13 @@ class NodeWorker:
                 self.node.receive(edge.slot, revision, floor)
         self.progress = least([edge.progress for edges in self.inbound.values() for edge in edges])
         # What a node tells must cover every message: an attempt that was lost may have told what one of them
-        # changed, though the next one takes it back. Results have nobody to tell, and aggregates never do.
-        if settle or (self.outbound and not isinstance(self.node, AggregateNode)):
+        # changed, though the next one takes it back. Results have nobody to tell.
+        if settle or self.outbound:
             self.settle()
 
     def settle(self) -> None:
         """Compute what follows from the messages that were received without doing so."""
-        if isinstance(self.node, AggregateNode):
-            self.node.advance()
-        elif not isinstance(self.node, EventNode):
-            self._changed(self.node.advance())
+        self._changed(self.node.settle())
 
     def _joins(self, message: dict[str, Any], edges: list[InboundEdge]) -> bool:
         """Whether what ``message`` tells joins what is held without a gap, if it begins an epoch."""
@@ -139,11 +128,7 @@ class NodeWorker:
             return True
         if not edge.epoch:
             # It begins where the sender's past begins, as it would begin with the first event.
-            if isinstance(self.node, FusedNode):
-                self.node.begin_from([edge.slot for edge in edges], since)
-                return True
-            held = self.node.answerable_from
-            self.node.answerable_from = since if held is None else max(held, since)
+            self.node.begin_from([edge.slot for edge in edges], since)
             return True
         heard = watermark(edge.progress)
         if heard is not None and since <= heard:
@@ -155,42 +140,52 @@ class NodeWorker:
         )
         return False
 
-    def _changed(self, revision: Revision) -> None:
+    def _changed(self, news: News) -> None:
         for edge in self.outbound.values():
-            edge.pending.add(revision.keys, revision.froms)
+            if (revision := news.get(edge.output)) is not None:
+                edge.pending.add(revision.keys, revision.froms)
 
     # What goes out.
 
-    def subscribe(self, subscriber: str, epoch: str) -> None:
+    def subscribe(self, subscriber: str, epoch: str, output: str = "") -> None:
         """Open the edge to worker ``subscriber``; its first messages are a snapshot. The same epoch again
-        is nothing new."""
-        edge = self.outbound.get(subscriber)
+        is nothing new. ``output``: the function of an aggregate; "": the only one there is. Raises StateError
+        where there is no such output.
+        """
+        edge = self.edge(subscriber, output)
         if edge is not None and edge.epoch == epoch:
             return
+        told = self.node.output_called(output)
         self.settle()  # what was not told to anybody is part of the snapshot
-        edge = OutboundEdge(subscriber, epoch)
-        if not isinstance(self.node, AggregateNode):
-            known = self.node.output.known_keys()
-            edge.pending.add(known, np.full(len(known), BEGINNING, np.int64))
-        self.outbound[subscriber] = edge
+        edge = OutboundEdge(subscriber, epoch, output=output)
+        known = told.known_keys()
+        edge.pending.add(known, np.full(len(known), BEGINNING, np.int64))
+        self.outbound[edge_name(subscriber, output)] = edge
 
-    def unsubscribe(self, subscriber: str) -> None:
-        """Close the edge to ``subscriber``, if there is one."""
-        self.outbound.pop(subscriber, None)
+    def unsubscribe(self, subscriber: str, output: str | None = None) -> None:
+        """Close the edges to ``subscriber``, if there are any; ``output``: only the edge that tells of it."""
+        for name, edge in list(self.outbound.items()):
+            if edge.subscriber == subscriber and output in (None, edge.output):
+                del self.outbound[name]
 
     def subscribers(self) -> list[str]:
-        """Worker ids with an open edge."""
-        return list(self.outbound)
+        """Worker ids with an open edge, each once."""
+        return list(dict.fromkeys(edge.subscriber for edge in self.outbound.values()))
 
-    def outgoing(self, subscriber: str, limit_bytes: int) -> bytes | None:
-        """The next message for ``subscriber`` (see ``OutboundEdge.message``), now in flight."""
-        edge = self.outbound.get(subscriber)
-        if edge is None or isinstance(self.node, AggregateNode):
+    def edge(self, subscriber: str, output: str = "") -> OutboundEdge | None:
+        """The open edge to ``subscriber`` that tells of ``output``."""
+        return self.outbound.get(edge_name(subscriber, output))
+
+    def outgoing(self, subscriber: str, limit_bytes: int, output: str = "") -> bytes | None:
+        """The next message for ``subscriber`` (see ``OutboundEdge.message``), now in flight. Groups go under
+        their names as keys (``group_names``)."""
+        edge = self.edge(subscriber, output)
+        if edge is None:
             return None
         return edge.message(
             self.spec.worker_id,
-            self.node.keys,
-            self.node.output,
+            self.node.key_names,
+            self.node.output_called(output),
             self.progress,
             limit_bytes,
             self.inputs_taken,
@@ -202,10 +197,11 @@ class NodeWorker:
         marks = [mark for mark in (self.node.answerable_from, self.left_below) if mark is not None]
         return max(marks, default=None)
 
-    def delivered(self, subscriber: str) -> None:
-        """The message in flight to ``subscriber`` has been accepted."""
-        if subscriber in self.outbound:
-            self.outbound[subscriber].delivered()
+    def delivered(self, subscriber: str, output: str = "") -> None:
+        """The message in flight to ``subscriber`` that tells of ``output`` has been accepted."""
+        edge = self.edge(subscriber, output)
+        if edge is not None:
+            edge.delivered()
 
     # Questions.
 
@@ -228,17 +224,14 @@ class NodeWorker:
         ``count`` of all, and ``next``, the number to go on after, or None.
         """
         fused_nodes.check_name(self.spec, question)
-        return json_questions.page(self._names(), question)
+        return json_questions.page(self._listed(), question)
 
     def status(self) -> dict[str, Any]:
         """How far the worker is and what it holds, as plain JSON."""
-        outputs = self._outputs()
         state: dict[str, Any] = {
             "kind": self.spec.node.kind,
-            "keys": len(self._names()),
-            "change_points": sum(len(output) for output in outputs.values()),
-            "input_change_points": sum(len(held) for held in self._inputs() if held is not None),
-            "events": len(self.node.log) if isinstance(self.node, EventNode) else 0,
+            "keys": len(self._listed()),
+            **self.node.counts(),
             "bytes": self._nbytes(),
             "watermark": watermark(self.progress),
             "retention": self.spec.retention,
@@ -255,6 +248,7 @@ class NodeWorker:
             "edges": [
                 {
                     "subscriber": edge.subscriber,
+                    **({"output": edge.output} if edge.output else {}),
                     "sequence": edge.sequence,
                     "pending_keys": len(edge.pending.marked()),
                     "in_flight": edge.in_flight is not None,
@@ -262,7 +256,7 @@ class NodeWorker:
                 for edge in self.outbound.values()
             ],
         }
-        if isinstance(self.node, EventNode) and self.node.too_late:
+        if self.node.too_late:
             state["too_late"] = self.node.too_late
         if self.unseen:
             state["unseen_columns"] = sorted(self.unseen)
@@ -270,7 +264,7 @@ class NodeWorker:
             state["cut_off"] = dict(self.cut_off)
         if behind := self.rebuilding():
             state["rebuilding"] = behind
-        if isinstance(self.node, FusedNode):
+        if self.spec.fused:
             state["nodes"] = fused_nodes.statuses(self)
         return state
 
@@ -283,50 +277,17 @@ class NodeWorker:
         since, mark, retention = self.node.answerable_from, watermark(self.progress), self.spec.retention
         return since is not None and (retention is None or mark is None or since > mark - retention)
 
-    def _inputs(self) -> Sequence[TimelineStore | None]:
-        return [] if isinstance(self.node, EventNode) else self.node.inputs
-
     def _nbytes(self) -> int:
         return self.node.nbytes() + _BYTES_PER_KEY * len(self.node.keys)
 
-    def _outputs(self) -> dict[str, TimelineStore]:
-        if isinstance(self.node, FusedNode):
-            return {str(place): node.output for place, node in enumerate(self.node.nodes)}
-        return self.node.outputs if isinstance(self.node, AggregateNode) else {"": self.node.output}
-
-    def _names(self) -> Sequence[Any]:
-        if isinstance(self.node, AggregateNode):
-            return self.node.groups
-        return self.node.keys.names
+    def _listed(self) -> Sequence[Any]:
+        keys, _ = self.node.known
+        return keys.names if isinstance(keys, KeyTable) else keys
 
     def _readers(self, question: Mapping[str, Any]) -> Reader:
         fused_nodes.check_name(self.spec, question)
         unit = question.get("unit", self.spec.source.time_unit)
-        if isinstance(self.node, FusedNode):
-            return fused_nodes.reader(self, question.get("node"), unit)
-        kind: KindName = self.spec.node.kind
-        limits: dict[str, Any] = {
-            "unit": unit,
-            "watermark": watermark(self.progress),
-            "answerable_from": self.node.answerable_from,
-            "retention": self.spec.retention,
-        }
-        if not isinstance(self.node, AggregateNode):
-            return Reader(self.node.output, self.node.keys, kind, self.node.expression, **limits)
-        functions = list(self.node.outputs)
-        function = question.get("aggregate", functions[0] if len(functions) == 1 else None)
-        if function not in self.node.outputs:
-            raise QuestionError(f"aggregate {function!r} is not one of {', '.join(functions)}; say which")
-        held, numbers = self.node.outputs[function], self.node.numbers
-        return Reader(
-            held,
-            self.node.groups,
-            kind,
-            self.node.expression,
-            aggregate=function,
-            numbers=numbers,
-            **limits,
-        )
+        return fused_nodes.reader(self, question.get("node"), unit, question.get("aggregate"))
 
     # Carried state.
 
@@ -353,13 +314,10 @@ class NodeWorker:
         wanted = [] if self.spec.retention is None else [mark - self.spec.retention]
         horizon = max([*wanted, *([] if early is None else [early])], default=None)
         horizon = None if horizon is None else max(min(horizon, mark), BEGINNING)
-        if isinstance(self.node, AggregateNode):
-            self.node.compact(mark, horizon)
-            return
         if horizon is None:
             self.node.compact(mark, None)
             return
-        horizons = np.full(len(self.node.keys), horizon, np.int64)
+        horizons = np.full(len(self.node.key_names), horizon, np.int64)
         for edge in self.outbound.values():
             if edge.subscriber not in gone:
                 untold = edge.pending.marked()
@@ -372,7 +330,9 @@ class NodeWorker:
         mark = watermark(self.progress)
         if mark is None:
             return None
-        starts = np.concatenate([output.timeline().starts for output in self._outputs().values()])
+        starts = np.concatenate(
+            [held.timeline().starts for part in self.node.parts() for held in part.outputs.values()]
+        )
         starts = np.sort(starts[starts < mark])
         if not len(starts):
             return None

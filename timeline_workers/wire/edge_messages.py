@@ -18,6 +18,7 @@ told. What an abandoned attempt still sends afterwards is dropped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,20 +80,23 @@ class OutboundEdge:
     pending: KeySet = field(default_factory=KeySet)
     in_flight: bytes | None = None
     resend: bool = False
+    output: str = ""  # which of the child's outputs it tells of; "": the only one
 
     def message(
         self,
         sender: str,
-        keys: KeyTable,
+        names: Sequence[Key],
         output: TimelineStore,
         progress: tuple[Progress, ...],
         limit: int,
         inputs: int,
         answerable_from: int | None = None,
     ) -> bytes | None:
-        """The next message of at most about ``limit`` bytes, now in flight; ``inputs``: how many inputs the
-        child has taken; ``answerable_from``: from where on its timelines are complete (None: everywhere),
-        said with the first message of an epoch, which begins a snapshot of them.
+        """The next message of at most about ``limit`` bytes, now in flight.
+
+        ``names``: of the keys of ``output``, by number; ``inputs``: how many inputs the child has taken;
+        ``answerable_from``: from where on its timelines are complete (None: everywhere), said with the first
+        message of an epoch, which begins a snapshot of them.
 
         None when there is nothing to say or a message is in flight already (after ``restored`` a message
         that was in flight is said again, unchanged, and its receiver drops it if it knows it). ``progress``
@@ -113,15 +117,17 @@ class OutboundEdge:
             complete = (
                 {} if self.sequence or answerable_from is None else {"answerable_from": answerable_from}
             )
+            named_output = {"output": self.output} if self.output else {}
             encoded = encode(
                 {
                     **complete,
+                    **named_output,
                     "from": sender,
                     "epoch": self.epoch,
                     "sequence": self.sequence,
                     "inputs": inputs,
                     "first_key": self.named,
-                    "new_keys": [keys.names[key] for key in new.tolist()],
+                    "new_keys": [names[key] for key in new.tolist()],
                     "keys": pack_ints(numbers),
                     "froms": pack_ints(batch.froms),
                     "suffix": pack_timeline(batch.suffix),
@@ -179,6 +185,7 @@ class OutboundEdge:
             self.in_flight,
             self.named,
             pack_progress(self.arrived),
+            *([self.output] if self.output else []),
         ]
 
     @staticmethod
@@ -187,14 +194,21 @@ class OutboundEdge:
         subscriber, epoch, sequence, numbers, progress, marked, froms, in_flight, *more = carried
         if more:
             named, arrived = more[0], unpack_progress(more[1])
+            output = more[2] if len(more) > 2 else ""
             numbers = unpack_ints(numbers).copy()
         else:
             named, numbers = numbers, np.arange(numbers, dtype=np.int64)
             arrived = () if in_flight is not None else unpack_progress(progress)
+            output = ""
         edge = OutboundEdge(subscriber, epoch, sequence, numbers, named, unpack_progress(progress), arrived)
         edge.pending.add(unpack_ints(marked), unpack_ints(froms))
-        edge.in_flight, edge.resend = in_flight, in_flight is not None
+        edge.in_flight, edge.resend, edge.output = in_flight, in_flight is not None, output
         return edge
+
+
+def edge_name(subscriber: str, output: str = "") -> str:
+    """The name of the edge to ``subscriber`` that tells of ``output``, among a worker's."""
+    return f"{subscriber} {output}" if output else subscriber
 
 
 def _batch(output: TimelineStore, keys: Int64, froms: Int64, budget: int) -> _Batch:
@@ -379,6 +393,8 @@ def open_message(payload: bytes) -> dict[str, Any]:
             raise StateError(f"not a message of an edge: {name} is {message[name]!r:.60}")
     if type(message.setdefault("answerable_from", None)) not in (int, type(None)):
         raise StateError(f"not a message of an edge: answerable_from is {message['answerable_from']!r:.60}")
+    if type(message.setdefault("output", "")) is not str:
+        raise StateError(f"not a message of an edge: output is {message['output']!r:.60}")
     if min(message["sequence"], message["inputs"], message["first_key"]) < 0:
         raise StateError("not a message of an edge: a number in it is below 0")
     with decoding("a message of an edge"):

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from timeline_workers.algebra.event_log import EventLog
-from timeline_workers.algebra.nodes.key_rows import AggregateRows, DerivedRows, FusedRows, KeyRows, LeafRows
+from timeline_workers.algebra.nodes.key_rows import (
+    AggregateRows,
+    DerivedRows,
+    FusedRows,
+    KeyRows,
+    LeafRows,
+    RowsShape,
+)
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import Tagged
 from timeline_workers.errors import StateError
@@ -50,6 +57,25 @@ def pack_rows(rows: KeyRows | AggregateRows) -> dict[str, Any]:
         "groups": list(rows.groups),
         "since": rows.since,
     }
+
+
+def unpack_rows(packed: dict[str, Any], shape: RowsShape) -> KeyRows | AggregateRows:
+    """Reverse ``pack_rows`` of rows of this shape. Raises StateError when the parts do not belong together,
+    or are of another shape."""
+    if shape.kind == "leaf":
+        return unpack_leaf_rows(packed)
+    if shape.kind == "fused":
+        return unpack_fused_rows(packed, shape.slots, shape.nodes)
+    if shape.kind == "derived":
+        return unpack_derived_rows(packed, shape.slots)
+    return unpack_aggregate_rows(packed, shape.functions)
+
+
+def unpack_key_rows(packed: dict[str, Any]) -> KeyRows:
+    """Reverse ``pack_rows`` of some keys' rows, whatever kind of node held them."""
+    if "nodes" in packed:
+        return unpack_fused_rows(packed, len(packed["inputs"]), len(packed["nodes"]))
+    return unpack_leaf_rows(packed) if "log" in packed else unpack_derived_rows(packed, len(packed["inputs"]))
 
 
 def unpack_leaf_rows(packed: dict[str, Any]) -> LeafRows:

@@ -141,7 +141,8 @@ class Edges:
                 state = "held"
             else:
                 state = "sending" if self._pumps.get(subscriber) in self._sending else "idle"
-            epoch = self._node.outbound[subscriber].epoch
+            edge = self._node.edge(subscriber)
+            epoch = "" if edge is None else edge.epoch
             lines.append({"subscriber": subscriber, "state": state, "epoch": epoch, "last_error": error})
         return lines
 

@@ -19,10 +19,12 @@ from timeline_workers.algebra.timeline.timeline_store import TimelineStore
 from timeline_workers.columns.key_table import KeyTable
 from timeline_workers.columns.rows import FOREVER
 from timeline_workers.columns.values import Int64, StringTable
+from timeline_workers.errors import StateError
 from timeline_workers.language.tree import Expression
 
-from .key_rows import FusedRows, KeyRows
+from .key_rows import FusedRows, KeyRows, RowsShape
 from .node import DerivedNode
+from .protocol import News, NodeOfKeys, Part, later_mark, no_output
 
 
 def derived_of(expression: Expression) -> list[Expression]:
@@ -39,7 +41,7 @@ def derived_of(expression: Expression) -> list[Expression]:
     return list(found)
 
 
-class FusedNode:
+class FusedNode(NodeOfKeys):
     """The derived nodes of ``expression``, in the order of ``derived_of``: the last is the expression itself.
 
     ``leaves``: in the order in which ``nodes`` first read them; ``inputs``: a copy of each leaf's timeline,
@@ -104,8 +106,24 @@ class FusedNode:
         """What the leaves in ``slots`` tell begins at ``instant``: so do the nodes that rest on them."""
         for node, below in zip(self.nodes, self.rests_on, strict=True):
             if not below.isdisjoint(slots):
-                held = node.answerable_from
-                node.answerable_from = instant if held is None else max(held, instant)
+                node.answerable_from = later_mark(node.answerable_from, instant)
+
+    def output_called(self, name: str = "") -> TimelineStore:
+        """See ``Node``."""
+        if name:
+            raise no_output(self.expression, name, ())
+        return self.output
+
+    def parts(self) -> Sequence[Part]:
+        """See ``Node``."""
+        return [
+            Part(node.expression, {"": node.output}, node.answerable_from, slots)
+            for node, slots in zip(self.nodes, self.rests_on, strict=True)
+        ]
+
+    def settle(self) -> News:
+        """See ``Node``."""
+        return {"": self.advance()}
 
     def receive(self, slot: int, revision: Revision, floor: int | None = None) -> None:
         """Take a leaf's revision; ``advance`` computes what follows. ``floor``: as for ``DerivedNode``."""
@@ -146,6 +164,38 @@ class FusedNode:
             tuple(node.output.rows_of(keys) for node in self.nodes),
             tuple(node.stale.peek(keys) for node in self.nodes),
         )
+
+    def copy_all(self) -> FusedRows:
+        """See ``Node``."""
+        return self.copy_out(self._everyone())
+
+    def put_all(self, rows: FusedRows) -> None:
+        """See ``Node``."""
+        self._check_rows(rows)
+        self.put_back(self._everyone(), rows)
+
+    @property
+    def rows_shape(self) -> RowsShape:
+        """See ``Node``."""
+        return RowsShape("fused", slots=len(self.inputs), nodes=len(self.nodes))
+
+    def put_inner_marks(self, marks: Sequence[int | None]) -> None:
+        """See ``Node``."""
+        if len(marks) != len(self.nodes) - 1:
+            raise StateError(f"{len(marks)} marks of inner nodes for {len(self.nodes) - 1} of them")
+        for node, mark in zip(self.nodes[:-1], marks, strict=True):
+            if mark is not None:
+                node.answerable_from = later_mark(node.answerable_from, mark)
+
+    def counts(self) -> dict[str, int]:
+        """See ``Node``."""
+        points, inputs = (sum(map(len, held)) for held in ([n.output for n in self.nodes], self.inputs))
+        return {"change_points": points, "input_change_points": inputs, "events": 0}
+
+    @property
+    def idle_reach(self) -> int:
+        """See ``Node``."""
+        return self.lookback
 
     def take_out(self, keys: Int64) -> FusedRows:
         """What was held of ``keys``; they keep their numbers, and are unknown from here on."""

@@ -9,10 +9,27 @@ behind.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal as Choice
+
+import numpy as np
 
 from timeline_workers.algebra.event_log import EventLog
+from timeline_workers.algebra.timeline import pieces
 from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns import operations
+from timeline_workers.columns.rows import FOREVER, ranges
 from timeline_workers.columns.values import Int64, Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class RowsShape:
+    """What the rows of a node consist of: their ``kind``, how many input ``slots``, how many ``nodes`` (of
+    fused rows), which ``functions`` (of an aggregate's)."""
+
+    kind: Choice["leaf", "derived", "fused", "aggregate"]
+    slots: int = 0
+    nodes: int = 1
+    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +51,16 @@ class LeafRows:
         """Number of keys."""
         return len(self.origins)
 
+    @property
+    def inner(self) -> tuple[Timeline, ...]:
+        """Timelines of nodes inside the node: there are none."""
+        return ()
+
+    def of(self, numbers: Int64) -> LeafRows:
+        """Those of the keys ``numbers``."""
+        log, output = _events_of(self.log, numbers), _timeline_of(self.output, numbers)
+        return LeafRows(self.origins[numbers], self.seen[numbers], log, output)
+
 
 @dataclass(frozen=True, slots=True)
 class DerivedRows:
@@ -53,6 +80,16 @@ class DerivedRows:
     def keys(self) -> int:
         """Number of keys."""
         return len(self.stale)
+
+    @property
+    def inner(self) -> tuple[Timeline, ...]:
+        """Timelines of nodes inside the node: there are none."""
+        return ()
+
+    def of(self, numbers: Int64) -> DerivedRows:
+        """Those of the keys ``numbers``."""
+        inputs = tuple(None if held is None else _timeline_of(held, numbers) for held in self.inputs)
+        return DerivedRows(inputs, _timeline_of(self.output, numbers), self.stale[numbers])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +114,19 @@ class FusedRows:
         """Number of keys."""
         return self.output.keys
 
+    @property
+    def inner(self) -> tuple[Timeline, ...]:
+        """The timelines of all nodes but the last."""
+        return self.outputs[:-1]
+
+    def of(self, numbers: Int64) -> FusedRows:
+        """Those of the keys ``numbers``."""
+        return FusedRows(
+            tuple(_timeline_of(held, numbers) for held in self.inputs),
+            tuple(_timeline_of(held, numbers) for held in self.outputs),
+            tuple(stale[numbers] for stale in self.stale),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AggregateRows:
@@ -94,3 +144,15 @@ class AggregateRows:
 
 
 KeyRows = LeafRows | DerivedRows | FusedRows
+
+
+def _timeline_of(timeline: Timeline, numbers: Int64) -> Timeline:
+    return pieces.covering(timeline, numbers, np.full(len(numbers), -FOREVER, np.int64))
+
+
+def _events_of(log: EventLog, numbers: Int64) -> EventLog:
+    lengths = np.diff(log.offsets)[numbers]
+    rows = ranges(log.offsets[:-1][numbers], lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    values = None if log.values is None else operations.take(log.values, rows)
+    return EventLog(offsets, log.times[rows], log.positions.take(rows), values)

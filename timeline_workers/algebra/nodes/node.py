@@ -14,6 +14,7 @@ start.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,12 +30,14 @@ from timeline_workers.columns import operations
 from timeline_workers.columns.key_table import KeyTable
 from timeline_workers.columns.rows import FOREVER, distinct, earliest
 from timeline_workers.columns.values import Bools, Flags, Int64, StringTable, Tagged, Values
+from timeline_workers.errors import StateError
 from timeline_workers.language.tree import Expression
 
-from .key_rows import DerivedRows, KeyRows, LeafRows
+from .key_rows import DerivedRows, KeyRows, LeafRows, RowsShape
+from .protocol import News, NodeOfKeys, Part, later_mark, no_output
 
 
-class _Node:
+class _Node(NodeOfKeys):
     """``compacted``: nothing new of an instant below it is taken, None before the first ``compact``;
     ``answerable_from``: below it rows of the output were forgotten, None while there are all.
     """
@@ -58,6 +61,19 @@ class _Node:
             highest = int(limits[compacted].max())
             held = self.answerable_from
             self.answerable_from = highest if held is None else max(held, highest)
+
+    def output_called(self, name: str = "") -> TimelineStore:
+        """See ``Node``."""
+        if name:
+            raise no_output(self.expression, name, ())
+        return self.output
+
+    def begin_from(self, slots: Sequence[int], instant: int) -> None:
+        """See ``Node``."""
+        self.answerable_from = later_mark(self.answerable_from, instant)
+
+    def _part(self, slots: int) -> list[Part]:
+        return [Part(self.expression, {"": self.output}, self.answerable_from, frozenset(range(slots)))]
 
     def revision(self, keys: Int64, froms: Int64) -> Revision:
         """The node's own timeline of ``keys`` (ascending, in their domain) from ``froms`` on."""
@@ -86,11 +102,29 @@ class EventNode(_Node):
         self.operator = event_operator(expression)
         strings = StringTable()
         super().__init__(expression, keys, pieces.blank(self.operator.layout, strings))
-        takes_values = expression.op == "latest_event_to_state"
-        self.log = LogStore(operations.unknown_tagged(0, strings) if takes_values else None)
+        self.takes_values = expression.op == "latest_event_to_state"
+        self.log = LogStore(operations.unknown_tagged(0, strings) if self.takes_values else None)
         self.origins = np.zeros(0, np.int64)
         self.seen = np.zeros(0, np.int64)
         self.too_late = 0
+
+    def take_events(self, batch: LeafBatch) -> News:
+        """See ``Node``."""
+        if (batch.values is None) == self.takes_values:
+            raise StateError(f"a batch {'without' if batch.values is None else 'with'} values of a column")
+        return {"": self.ingest(batch)}
+
+    def receive(self, slot: int, revision: Revision, floor: int | None = None) -> None:
+        """Refuse: a leaf has no inputs."""
+        raise StateError(f"{self.expression.op} looks at events: it takes no revisions")
+
+    def settle(self) -> News:
+        """Nothing: whatever a leaf takes it computes at once."""
+        return {}
+
+    def parts(self) -> Sequence[Part]:
+        """See ``Node``."""
+        return self._part(0)
 
     def ingest(self, batch: LeafBatch, numbers: Int64 | None = None) -> Revision:
         """Add a batch of events in any order; positions held already change nothing. Returns what changed.
@@ -230,6 +264,30 @@ class EventNode(_Node):
         self.log.renumber(keep)
         self.output.renumber(keep)
 
+    def copy_all(self) -> LeafRows:
+        """See ``Node``."""
+        return self.copy_out(self._everyone())
+
+    def put_all(self, rows: LeafRows) -> None:
+        """See ``Node``."""
+        self._check_rows(rows)
+        self.put_back(self._everyone(), rows)
+
+    @property
+    def rows_shape(self) -> RowsShape:
+        """See ``Node``."""
+        return RowsShape("leaf")
+
+    def counts(self) -> dict[str, int]:
+        """See ``Node``."""
+        points = len(self.output)
+        return {"change_points": points, "input_change_points": 0, "events": len(self.log)}
+
+    @property
+    def idle_reach(self) -> int:
+        """See ``Node``."""
+        return self.operator.lookback
+
     def last_news(self, keys: Int64) -> Int64:
         """The last instant at which anything is known to happen to each key; it may lie in the future."""
         return np.maximum(self.seen[keys], self.output.last_starts(keys))
@@ -276,6 +334,14 @@ class DerivedNode(_Node):
         changed."""
         self.inputs[slot] = child
         self._shares.add(slot)
+
+    def settle(self) -> News:
+        """See ``Node``."""
+        return {"": self.advance()}
+
+    def parts(self) -> Sequence[Part]:
+        """See ``Node``."""
+        return self._part(len(self.inputs))
 
     def receive(self, slot: int, revision: Revision, floor: int | None = None) -> None:
         """Take a child's revision; ``advance`` computes what follows from it.
@@ -337,6 +403,30 @@ class DerivedNode(_Node):
         self.output.put_rows(keys, rows.output)
         waiting = np.flatnonzero(rows.stale != FOREVER)
         self.stale.add(keys[waiting], rows.stale[waiting])
+
+    def copy_all(self) -> DerivedRows:
+        """See ``Node``."""
+        return self.copy_out(self._everyone())
+
+    def put_all(self, rows: DerivedRows) -> None:
+        """See ``Node``."""
+        self._check_rows(rows)
+        self.put_back(self._everyone(), rows)
+
+    @property
+    def rows_shape(self) -> RowsShape:
+        """See ``Node``."""
+        return RowsShape("derived", slots=len(self.inputs))
+
+    def counts(self) -> dict[str, int]:
+        """See ``Node``."""
+        points = sum(len(held) for held in self.inputs if held is not None)
+        return {"change_points": len(self.output), "input_change_points": points, "events": 0}
+
+    @property
+    def idle_reach(self) -> int:
+        """See ``Node``."""
+        return self.operator.lookback
 
     def renumber(self, keep: Int64) -> None:
         """Key ``keep[i]`` becomes key ``i``; all others are forgotten, names included."""
