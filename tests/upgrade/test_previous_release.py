@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from producer.send import Stored
 from tests.integration.answers import Question, answers, evaluated
 from tests.integration.stack import Stack, event, eventually, running_stack
 from timeline_workers.cli.dev import environment_of
+from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import plan
 from timeline_workers.settings.timeline import Settings
@@ -33,7 +35,8 @@ from workflows.durable.activities import signal_worker
 pytestmark = pytest.mark.integration
 
 RELEASES = Path(__file__).parent / "releases"
-EARLIER, PREVIOUS = ("0.1.0", "0.2.0"), "0.3.0"
+EARLIER, PREVIOUS = ("0.1.0", "0.2.0", "0.3.0"), "0.4.0"
+NAMED_BY_RULES_1 = ("0.1.0", "0.2.0", "0.3.0")
 SECOND = 1_000_000
 CIRR = """duration_where(
     latest_event_to_state(playerStateChange) == "buffer" && has_existed(playerStateChange == "play")
@@ -53,11 +56,6 @@ SOURCE = {
     "allowed_lateness": "1h",
     "partitions": 2,
 }
-# As the catalog has them: with the names that the release which applied them gave their workers.
-METRICS = [
-    Metric.model_validate({"name": name, "source": SOURCE, "expression": expression, "naming": 1})
-    for name, expression in EXPRESSIONS.items()
-]
 EVENTS = list(duplicate(shuffle(list(sessions(30, 2_400, seed=3)), 60.0, seed=3), 0.05, seed=3))
 
 
@@ -78,6 +76,16 @@ def previous(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
     subprocess.run([*install, str(folder), str(wheel)], check=True)
     return folder
+
+
+@pytest.fixture
+def metrics(previous: Path) -> list[Metric]:
+    """The metrics as the catalog has them: with the names that the previous release gave their workers."""
+    naming = 1 if previous.name in NAMED_BY_RULES_1 else 2
+    return [
+        Metric.model_validate({"name": name, "source": SOURCE, "expression": expression, "naming": naming})
+        for name, expression in EXPRESSIONS.items()
+    ]
 
 
 @pytest.fixture
@@ -108,10 +116,10 @@ def apply_with_previous(stack: Stack, folder: Path) -> None:
         assert stack.processes.pop(f"apply-{name}").wait(60) == 0, stack.log(f"apply-{name}")
 
 
-async def drill(stack: Stack) -> None:
+async def drill(stack: Stack, metrics: Sequence[Metric]) -> None:
     """Have every worker continue as new, as it will do one day by itself, and wait until it has."""
     client = await stack.temporal()
-    workers = [spec.worker_id for one in METRICS for spec in all_workers(plan(one))]
+    workers = [spec.worker_id for one in metrics for spec in all_workers(plan(one))]
     runs = {w: (await client.get_workflow_handle(w).describe()).run_id for w in workers}
     for worker in runs:
         assert await signal_worker(client, worker, "continue_as_new")
@@ -123,11 +131,11 @@ async def drill(stack: Stack) -> None:
     await eventually(continued)
 
 
-async def arrived(stack: Stack, stored: Stored, within: float = 60.0) -> None:
+async def arrived(stack: Stack, metrics: Sequence[Metric], stored: Stored, within: float = 60.0) -> None:
     """Wait until the results of every metric have what the broker has stored."""
     client = await stack.temporal()
     results = [
-        s.worker_id for m in METRICS for s in all_workers(plan(m)) if s.node.name == plan(m).result.name
+        s.worker_id for m in metrics for s in all_workers(plan(m)) if s.node.name == plan(m).result.name
     ]
 
     async def has_all(worker: str) -> bool:
@@ -141,22 +149,22 @@ async def arrived(stack: Stack, stored: Stored, within: float = 60.0) -> None:
     await eventually(all_have, within)
 
 
-async def assert_right(stack: Stack, sent: Sequence[Event]) -> None:
+async def assert_right(stack: Stack, metrics: Sequence[Metric], sent: Sequence[Event]) -> None:
     """Every answer of every metric is that of evaluation in process over the events sent so far."""
     rows = [json.loads(event.payload) for event in sent]
     for row in rows:
         row["timestamp"] = round(row["timestamp"] * SECOND)
     client = await stack.temporal()
-    for one in METRICS:
+    for one in metrics:
         found = await answers(client, one, questions())
         assert len(found) > 50
         assert found == evaluated(one, rows, questions())
 
 
-async def assert_well(stack: Stack) -> None:
+async def assert_well(stack: Stack, metrics: Sequence[Metric]) -> None:
     """No worker has refused anything, and none is failing."""
     client = await stack.temporal()
-    for one in METRICS:
+    for one in metrics:
         workers = [spec.worker_id for spec in all_workers(plan(one))]
         async with asyncio.timeout(60):  # on a machine with much to do some are busy at first
             found = await worker_health.examine(client, workers)
@@ -184,7 +192,9 @@ def parts(count: int) -> list[list[Event]]:
 @pytest.mark.parametrize(
     "previous", [pytest.param(one, marks=pytest.mark.long) for one in EARLIER] + [PREVIOUS], indirect=True
 )
-async def test_a_graph_of_the_previous_release_is_finished_on_this_one(stack: Stack, previous: Path) -> None:
+async def test_a_graph_of_the_previous_release_is_finished_on_this_one(
+    stack: Stack, previous: Path, metrics: list[Metric]
+) -> None:
     """Its workers, fed half of the events and carried to new runs by the previous release, go on with this
     release's worker and feeder: every answer is right before and after, also of what was sent in between,
     and this release's client can ask either.
@@ -193,28 +203,28 @@ async def test_a_graph_of_the_previous_release_is_finished_on_this_one(stack: St
     start_previous(stack, previous, "worker-before", "timeline_workers", "worker")
     apply_with_previous(stack, previous)
     start_previous(stack, previous, "feeder-before", "feeder")
-    await arrived(stack, stack.send("upgrade", first))
-    await drill(stack)
-    await arrived(stack, stack.send("upgrade", second))
-    await assert_right(stack, [*first, *second])
-    await assert_well(stack)
+    await arrived(stack, metrics, stack.send("upgrade", first))
+    await drill(stack, metrics)
+    await arrived(stack, metrics, stack.send("upgrade", second))
+    await assert_right(stack, metrics, [*first, *second])
+    await assert_well(stack, metrics)
     stack.stop("feeder-before")
     stack.stop("worker-before", signal.SIGKILL)
 
     stored = stack.send("upgrade", between)
     stack.start_worker()
     stack.start_feeder()
-    await arrived(stack, stored)
-    await assert_right(stack, [*first, *second, *between])
-    await drill(stack)
-    await arrived(stack, stack.send("upgrade", last))
-    await drill(stack)
-    await assert_right(stack, EVENTS)
-    await assert_well(stack)
+    await arrived(stack, metrics, stored)
+    await assert_right(stack, metrics, [*first, *second, *between])
+    await drill(stack, metrics)
+    await arrived(stack, metrics, stack.send("upgrade", last))
+    await drill(stack, metrics)
+    await assert_right(stack, metrics, EVENTS)
+    await assert_well(stack, metrics)
 
 
 async def test_a_build_of_this_release_takes_over_while_the_previous_one_runs(
-    stack: Stack, previous: Path
+    stack: Stack, previous: Path, metrics: list[Metric]
 ) -> None:
     """With versioned processes nothing stops: this release's build becomes current while the previous
     release's worker and feeder run, and every worker has moved when those are stopped.
@@ -223,27 +233,27 @@ async def test_a_build_of_this_release_takes_over_while_the_previous_one_runs(
     start_previous(stack, previous, "worker-before", "timeline_workers", "worker")
     apply_with_previous(stack, previous)
     start_previous(stack, previous, "feeder-before", "feeder")
-    await arrived(stack, stack.send("upgrade", first))
+    await arrived(stack, metrics, stack.send("upgrade", first))
 
     stack.start("worker", "timeline_workers", "worker", "--deployment-name", "timeline", "--build-id", "next")
     stored = stack.send("upgrade", second)
     client = await stack.temporal()
     moved = await rollout(client, Settings(deployment_name="timeline", build_id="next"))
-    assert moved.moved == len({s.worker_id for m in METRICS for s in all_workers(plan(m))})
-    await arrived(stack, stored)
-    await assert_right(stack, [*first, *second])
+    assert moved.moved == len({s.worker_id for m in metrics for s in all_workers(plan(m))})
+    await arrived(stack, metrics, stored)
+    await assert_right(stack, metrics, [*first, *second])
     stack.stop("worker-before")
-    await arrived(stack, stack.send("upgrade", third))
+    await arrived(stack, metrics, stack.send("upgrade", third))
     stack.stop("feeder-before")
     stored = stack.send("upgrade", last)
     stack.start_feeder()
-    await arrived(stack, stored)
-    await assert_right(stack, EVENTS)
-    await assert_well(stack)
+    await arrived(stack, metrics, stored)
+    await assert_right(stack, metrics, EVENTS)
+    await assert_well(stack, metrics)
 
 
 async def test_unversioned_workers_of_both_releases_at_once_lose_nothing(
-    stack: Stack, previous: Path
+    stack: Stack, previous: Path, metrics: list[Metric]
 ) -> None:
     """Side by side on one task queue, each takes up what the other began or leaves it to the other; both
     have worked, and once the previous release is gone, every answer is right.
@@ -252,11 +262,11 @@ async def test_unversioned_workers_of_both_releases_at_once_lose_nothing(
     start_previous(stack, previous, "worker-before", "timeline_workers", "worker")
     apply_with_previous(stack, previous)
     start_previous(stack, previous, "feeder-before", "feeder")
-    await arrived(stack, stack.send("upgrade", first))
+    await arrived(stack, metrics, stack.send("upgrade", first))
     stack.start_worker()
     stack.send("upgrade", second)
     client = await stack.temporal()
-    for one in METRICS:
+    for one in metrics:
         for spec in all_workers(plan(one)):
             await signal_worker(client, spec.worker_id, "continue_as_new")
     stack.send("upgrade", third)
@@ -264,12 +274,13 @@ async def test_unversioned_workers_of_both_releases_at_once_lose_nothing(
     stack.start_feeder()
     stored = stack.send("upgrade", last)
     stack.stop("worker-before")
-    await arrived(stack, stored, within=120.0)
+    await arrived(stack, metrics, stored, within=120.0)
     assert len(await processes_that_worked(stack)) == 2
-    await assert_right(stack, EVENTS)
-    await assert_well(stack)
+    await assert_right(stack, metrics, EVENTS)
+    await assert_well(stack, metrics)
 
 
+@pytest.mark.parametrize("previous", NAMED_BY_RULES_1[-1:], indirect=True)
 async def test_metrics_of_the_previous_release_that_decide_for_each_other_are_named_and_healed(
     stack: Stack, previous: Path
 ) -> None:
@@ -311,6 +322,13 @@ async def test_metrics_of_the_previous_release_that_decide_for_each_other_are_na
     stack.start_worker()
     stack.start_feeder()
     client = await stack.temporal()
+
+    async def worker_answers() -> bool:
+        with suppress(ConnectionFailedError):
+            return bool(await metric_health(client))
+        return False
+
+    await eventually(worker_answers)
     for health_of_one in await metric_health(client):
         (other,) = {"lax", "strict"} - {health_of_one.metric}
         assert any(f"shares event processors with {other}" in str(n) for n in health_of_one.notices)
