@@ -27,7 +27,12 @@ from timeline_workers.settings.credentials import CodecAccess, PulsarAccess
 from timeline_workers.settings.timeline import Settings
 
 TOP = Path(__file__).parents[1]
-DOCUMENTS = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted(TOP.glob("docs/*.md"))]
+DOCUMENTS = [
+    TOP / "README.md",
+    TOP / "CONTRIBUTING.md",
+    *sorted(TOP.glob("docs/**/*.md")),
+    TOP / "benchmarks/notes.md",
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Without a server only these can run; the others are shown with what they printed on the day.
 RUNNABLE = re.compile(r"^(cat \S+ \| )?timeline (eval|validate|graph)\b")
@@ -189,6 +194,23 @@ def test_every_setting_is_documented_and_no_other() -> None:
                 re.findall(r'environ(?:\.get\(|\[)"(TIMELINE_\w+)"', module.read_text(encoding="utf-8"))
             )
     assert set(re.findall(r"\bTIMELINE_\w+", _operations())) == read
+
+
+def test_the_index_of_decisions_lists_every_record() -> None:
+    """docs/decisions/README.md has a row for each record, with its title, status and date; records are numbered on."""
+    folder = TOP / "docs/decisions"
+    rows = re.findall(
+        r"^\| \[(\d{4})\]\((.+)\) \| (.+) \| (.+) \| (.+) \|$",
+        (folder / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert [int(number) for number, *_ in rows] == list(range(1, len(rows) + 1))
+    assert [name for _, name, *_ in rows] == sorted(f.name for f in folder.glob("[0-9]*.md"))
+    for number, name, title, status, date in rows:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert text.startswith(f"# {int(number)}. {title}\n\nStatus: {status}. Date: {date}.\n"), name
+        sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert sections == ["Context", "Decision", "Alternatives", "Consequences"], name
 
 
 def test_every_reason_of_a_dead_letter_is_documented() -> None:
