@@ -27,12 +27,8 @@ from timeline_workers.settings.credentials import CodecAccess, PulsarAccess
 from timeline_workers.settings.timeline import Settings
 
 TOP = Path(__file__).parents[1]
-DOCUMENTS = [
-    TOP / "README.md",
-    TOP / "CONTRIBUTING.md",
-    *sorted(TOP.glob("docs/**/*.md")),
-    TOP / "benchmarks/notes.md",
-]
+DOCUMENTS = [TOP / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/notes.md")]
+DOCUMENTS += sorted(TOP.glob("docs/**/*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Without a server only these can run; the others are shown with what they printed on the day.
 RUNNABLE = re.compile(r"^(cat \S+ \| )?timeline (eval|validate|graph)\b")
@@ -197,7 +193,7 @@ def test_every_setting_is_documented_and_no_other() -> None:
 
 
 def test_the_index_of_decisions_lists_every_record() -> None:
-    """docs/decisions/README.md has a row for each record, with its title, status and date; records are numbered on."""
+    """docs/decisions/README.md has each record in its order, with its title, status and date."""
     folder = TOP / "docs/decisions"
     rows = re.findall(
         r"^\| \[(\d{4})\]\((.+)\) \| (.+) \| (.+) \| (.+) \|$",
@@ -229,7 +225,19 @@ def test_every_field_of_a_metric_file_is_documented() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    """Every relative link of a document names a file of the repository."""
+    """Every relative link of a document names a file of the repository, and a heading that is in it."""
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+        for target, heading in re.findall(
+            r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", document.read_text(encoding="utf-8")
+        ):
+            file = document.parent / target if target else document
+            assert file.exists(), f"{document.name}: {target}"
+            if heading:
+                assert heading in _anchors(file), f"{document.name}: {target}#{heading}"
+
+
+def _anchors(document: Path) -> set[str]:
+    """The names that headings of a document are linked by."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
