@@ -1,4 +1,5 @@
-"""Which column library holds timelines: merge two, carry both values forward, AND them, drop repeats.
+"""The choice of a column library: merging two timelines, carrying both values forward, AND, dropping
+repeats.
 
 This is the inner step of every operator with two operands. Both timelines have a row at the origin of every
 key, so carrying values forward needs no grouping by key: the last row of an instant always has both sides.

@@ -1,4 +1,4 @@
-"""What workers have cost Temporal, counted from the histories of all their runs."""
+"""The cost of workers to Temporal, counted from the histories of all their runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each kind of process that descends from this one has used of the processor, by /proc."""
+"""Processor time of each kind of process that descends from this one, by /proc."""
 
 from __future__ import annotations
 

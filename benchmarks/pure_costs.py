@@ -1,5 +1,5 @@
-"""What messages and states weigh: the feeder's router and all workers of a partition in one process, in order
-and without Temporal. Bytes do not depend on the machine or on what else it does.
+"""Weights of messages and states: the feeder's router and all workers of a partition in one process, in
+order and without Temporal. Bytes do not depend on the machine or on what else it does.
 
 Keys are UUIDs, as sessions have them: unlike numbered names they cannot be compressed away. There are many
 more of them than events in a batch, so that hardly any batch has two events of one key.

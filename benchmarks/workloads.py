@@ -1,4 +1,4 @@
-"""What is computed over which events: the metrics of the benchmarks and their generated data.
+"""Workloads: the metrics of the benchmarks and their generated data.
 
 A metric's answer is a duration per key, as the engine's expression says it, at one instant: the *horizon*, a
 minute after the last event. Data are columns of one file each, beside a ``meta.json`` and, where asked for,

@@ -1,4 +1,4 @@
-"""Which metrics are registered, as the catalog workflow tells; noticing changes costs one cheap call."""
+"""The registered metrics, as the catalog workflow lists them; noticing changes costs one cheap call."""
 
 from __future__ import annotations
 

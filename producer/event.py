@@ -1,4 +1,4 @@
-"""What generators give: events ready to send."""
+"""Events of the generators, ready to send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where events go: a Pulsar topic, or standard output as JSON lines."""
+"""Sending events: to a Pulsar topic, or to standard output as JSON lines."""
 
 from __future__ import annotations
 

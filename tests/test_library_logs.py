@@ -1,4 +1,4 @@
-"""What client libraries log: through our log at its level, or to a file of its own."""
+"""Logs of client libraries: through our log at their level, or to a file of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into and comes out of the workflows, as plain JSON.
+"""Messages of the workflows: their inputs and results, as plain JSON.
 
 Batches of events and messages between workers are raw bytes and not modelled here (see
 ``timeline_workers.wire``).

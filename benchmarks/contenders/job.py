@@ -1,4 +1,4 @@
-"""What a contender is asked, and how it answers. Standard library only.
+"""Jobs for contenders and their answers. Standard library only.
 
 A job file names a folder of data (``workloads.Data.write``), how many of its events to take, and options. A
 contender's module gives ``prepare(job)``, which loads the events in the form that suits it and returns what

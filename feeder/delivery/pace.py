@@ -1,4 +1,4 @@
-"""How soon one batch follows another: at once while little comes, in fewer and larger ones when much does.
+"""The pace of batches: one after the other at once while little comes, fewer and larger ones when much does.
 
 A batch costs Temporal and the workers much the same whether it holds one event or a thousand. How long
 Temporal takes to accept one tells how busy they are, so the next is left that many times as long to gather;

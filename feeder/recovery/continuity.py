@@ -1,4 +1,4 @@
-"""Whether a topic still is the one that was fed, and still holds what follows: recreated and trimmed topics.
+"""Continuity of a topic: recreated and trimmed topics, found by looking up the last message that was fed.
 
 When the feeder opens a topic, the furthest message that the leaves have had (the *mark*) is looked up in the
 broker, which says what incarnation each partition has (``events.incarnation``). While it feeds, the

@@ -1,5 +1,5 @@
-"""How many events of a source partition were applied, refused and ahead of their clocks in its last minute.
-No I/O.
+"""Counts of the last minute of a source partition: events applied, refused and ahead of their clocks. No
+I/O.
 """
 
 from __future__ import annotations

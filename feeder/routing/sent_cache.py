@@ -1,4 +1,4 @@
-"""What leaves know already and need not be told again.
+"""A cache of what leaves have been sent, so that it is not sent again.
 
 A key that a batch has no rows of, for some leaf, matters to it only when its origin is news, when the leaf
 has not been told of the key yet, or of a later origin; and where idle keys leave, as a sign that it is not

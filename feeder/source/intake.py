@@ -1,4 +1,4 @@
-"""Where a topic's messages come from while it is fed: a subscription, or on the embedded broker a Reader.
+"""The intake of a topic's messages while it is fed: a subscription, or on the embedded broker a Reader.
 
 A Failover subscription gives each partition one reader at a time, over several feeders, and remembers what
 was acknowledged. The embedded broker's subscriptions do not survive the death of a consumer: for a while, and

@@ -1,4 +1,4 @@
-"""What the broker holds of one topic, asked while the topic is being fed.
+"""The messages that the broker holds of one topic, asked for while the topic is being fed.
 
 It is asked on a thread of its own, so that neither receiving nor publishing waits for it.
 """

@@ -1,4 +1,6 @@
-"""What a Temporal server has of some workflows: every event of every run, and what describing them shows."""
+"""All payloads that a Temporal server has of some workflows: every event of every run, and their
+descriptions.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is as large as it may be is taken, and what is larger is refused with the reason; docs/security.md
-lists the same limits.
+"""Limits: the largest that is allowed is taken, and what is larger is refused with the reason;
+docs/security.md lists the same limits.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Tests of timelines and the columns they are held in."""

@@ -1,4 +1,4 @@
-"""What a store has given out stays as it was, whatever is done to the store afterwards."""
+"""Arrays that a store has lent stay as they were, whatever is done to the store afterwards."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Tests of the layers, the types that users see, and conventions of the code."""

@@ -1,4 +1,4 @@
-"""What the capacity model's constants are made from: weights of messages and states, and fits."""
+"""The parts of the capacity model's constants: weights of messages and states, and fits."""
 
 from __future__ import annotations
 

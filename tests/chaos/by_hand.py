@@ -1,4 +1,4 @@
-"""What people do to workflows by hand, with `temporal workflow` or in its web page."""
+"""Interference by hand: `temporal workflow` and the web page, as people use them on workflows."""
 
 from __future__ import annotations
 

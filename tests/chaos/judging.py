@@ -1,4 +1,4 @@
-"""What must become of every stored message, by a reading of the semantics that shares no code with the
+"""The expected fate of every stored message, by a reading of the semantics that shares no code with the
 feeder: one message at a time, with the standard library.
 """
 

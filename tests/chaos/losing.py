@@ -1,4 +1,4 @@
-"""What acts that delete messages share: they say exactly which ones answers may lack."""
+"""Common parts of acts that delete messages: they say exactly which ones answers may lack."""
 
 from __future__ import annotations
 

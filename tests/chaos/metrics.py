@@ -1,4 +1,4 @@
-"""What a run applies: four metrics over one topic, all but one of which read it in the same way."""
+"""The metrics of a run: four over one topic, all but one of which read it in the same way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When which fault falls on what, and for how long: everything is drawn from the seed."""
+"""The schedule of faults: each with its time, target and duration, drawn from the seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a topic holds in the end, read back by a Reader: the truth that everything else is judged by."""
+"""The stored messages of a topic, read back by a Reader: the truth that everything else is judged by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as a lie of `timeline get`, and what does not."""
+"""The verdict on `timeline get`: lies are found, and what is no lie is not."""
 
 from __future__ import annotations
 

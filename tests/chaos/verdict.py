@@ -1,4 +1,4 @@
-"""Whether `timeline get` said the truth: what it showed, second by second, against what was so.
+"""The verdict on `timeline get`: what it showed, second by second, against what was so.
 
 Pure. Times are seconds of the monotonic clock. An answer is *old* from the moment at which the broker
 confirmed a message until the result workers have applied it. The law: ``BOUND`` seconds after that began,

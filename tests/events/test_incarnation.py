@@ -1,4 +1,4 @@
-"""Whether a topic is still the one that was fed, by what a partition shows of itself.
+"""Incarnations of a topic, by what a partition shows of itself.
 
 Topics are written, trimmed at the front, cut at their end, and made anew; of each message it is known
 whether it is still there.

@@ -1,4 +1,4 @@
-"""What watermark source partitions have while nothing comes from them."""
+"""Watermarks of source partitions while nothing comes from them."""
 
 from __future__ import annotations
 

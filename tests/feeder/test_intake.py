@@ -1,4 +1,4 @@
-"""What is acknowledged, and what is kept to tell later whether something is missing."""
+"""Acknowledgement, and the entry that is kept to tell later whether something is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the feeder notes of a source partition for people, and tells every leaf."""
+"""Notes of the feeder on a source partition, for people: every leaf gets them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How soon one batch follows another."""
+"""The pace of batches."""
 
 from __future__ import annotations
 

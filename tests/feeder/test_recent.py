@@ -1,4 +1,4 @@
-"""What was accepted, refused and ahead in the last minute."""
+"""Counts of events accepted, refused and ahead in the last minute."""
 
 from __future__ import annotations
 

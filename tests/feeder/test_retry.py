@@ -1,4 +1,4 @@
-"""How the feeder waits before it asks Temporal, or a worker, again."""
+"""The feeder's waits before it asks Temporal, or a worker, again."""
 
 from __future__ import annotations
 

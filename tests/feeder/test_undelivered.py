@@ -1,4 +1,6 @@
-"""Whether what a partition holds is read from the past, or left to another feeder that may have it."""
+"""Messages that a partition holds undelivered: read from the past, or left to another feeder that may have
+them.
+"""
 
 from __future__ import annotations
 

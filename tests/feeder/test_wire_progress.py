@@ -1,4 +1,4 @@
-"""How far a source is, as leaves and the workers above them tell each other."""
+"""Progress of a source, as leaves and the workers above them send it to each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fuzzer reports, and how outcomes are counted."""
+"""Findings of a fuzzer, and counts of outcomes."""
 
 from __future__ import annotations
 

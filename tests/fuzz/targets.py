@@ -1,4 +1,4 @@
-"""What is fuzzed, and how large a share of the inputs each target has."""
+"""The targets of fuzzing, and how large a share of the inputs each has."""
 
 from __future__ import annotations
 

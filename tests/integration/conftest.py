@@ -1,4 +1,4 @@
-"""Which brokers the integration tests run on: the embedded one, and a real Apache Pulsar broker.
+"""The brokers that integration tests run on: the embedded one, and a real Apache Pulsar broker.
 
 The real one is started once for all tests, where Java and its distribution can be had. TIMELINE_TEST_BROKERS
 names those to use: ``embedded``, ``pulsar``, or both (``embedded,pulsar``, the default). Where a real broker

@@ -1,4 +1,4 @@
-"""What the two brokers do differently, by asking them: ``python -m tests.integration.differences``.
+"""Differences of the two brokers, by asking them: ``python -m tests.integration.differences``.
 
 Starts both, tries on each what a client of Pulsar may expect, and prints what came of it; docs/pulsar.md
 lists it. Of the embedded broker it leaves out `seek`, and it gives topics one partition: else the client

@@ -1,4 +1,4 @@
-"""Where processes take connections, as the kernel says."""
+"""Listening sockets of processes, as the kernel lists them."""
 
 from __future__ import annotations
 

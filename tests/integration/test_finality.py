@@ -1,4 +1,4 @@
-"""What is final, to the microsecond: late events, the least of the partitions, counts; on each broker."""
+"""Finality to the microsecond: late events, the least of the partitions, counts; on each broker."""
 
 from __future__ import annotations
 

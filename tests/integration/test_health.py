@@ -1,4 +1,4 @@
-"""What is wrong with a worker is seen within ten seconds, with its cause."""
+"""Health of workers: a fault is seen within ten seconds, with its cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a topic holds is read from any place on, each message once and in order, on each broker."""
+"""Reading a topic's past from any place on, each message once and in order, on each broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only a real broker does: topics made with partitions, feeders that share them, restarts."""
+"""Feeders on a real broker: topics made with partitions, feeders that share them, restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What numbers do: the rules for values, shared by both oracles.
+"""The rules for numbers, shared by both oracles.
 
 *Plain* numbers are Python's ``int`` and ``float``; *exact* ones, made from durations, are ``Fraction``.
 """

@@ -1,4 +1,4 @@
-"""Which nodes of a metric with `fuse: true` share a worker, and what that worker is called and hears."""
+"""Fusion: the nodes of a metric with `fuse: true` that share a worker, its name and its inputs."""
 
 from __future__ import annotations
 

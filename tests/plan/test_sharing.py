@@ -1,4 +1,4 @@
-"""Which metrics share workers, and the reason that is given where none are."""
+"""Sharing: the workers that two metrics share, and the reason that is given where there are none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a child that keeps ending is given up."""
+"""Giving up a child that keeps ending."""
 
 from __future__ import annotations
 

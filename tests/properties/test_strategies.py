@@ -1,4 +1,4 @@
-"""What the strategies draw is what a user could apply: the checker has the last word."""
+"""The strategies draw what a user could apply: the checker has the last word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker keeps, refuses and says when it compacts: one case at a time."""
+"""Compaction, one case at a time: what a worker keeps, refuses and says."""
 
 from __future__ import annotations
 

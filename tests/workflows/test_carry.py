@@ -1,4 +1,4 @@
-"""How carried state is cut for what one workflow task may send, and how long a run that has it goes on."""
+"""Cutting carried state for what one workflow task may send, and the length of runs that have it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How what is wrong with a metric is put together."""
+"""Conditions of a metric, put together into its health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of messages that are missing."""
+"""Conditions of missing messages."""
 
 from __future__ import annotations
 

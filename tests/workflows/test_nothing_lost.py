@@ -1,4 +1,4 @@
-"""What arrives while a run ends is there in the next one, whichever attempt of the last task ends it."""
+"""Signals that arrive while a run ends are in the next one, whichever attempt of the last task ends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workflows run in: bare in worker processes, in Temporal's sandbox where the settings ask for it."""
+"""The runner of workflows: bare in worker processes, Temporal's sandbox where the settings ask for it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What a leaf is sent of a batch of events: its columns only and, for existence leaves, the matching events
-only."""
+"""The input of a leaf from a batch of events: its columns only and, for existence leaves, the matching
+events only.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one key's pieces of a timeline answer: the value at an instant, spans and the change over a range.
+"""Answers from one key's pieces: the value at an instant, spans and the change over a range.
 
 Pure functions from the pieces to the models of ``answers``; instants are microseconds.
 """

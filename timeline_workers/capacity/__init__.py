@@ -1,1 +1,1 @@
-"""What a metric needs at a given load: a closed-form model over measured costs. Pure; talks to nothing."""
+"""Capacity: what a metric needs at a load, by a closed-form model over measured costs. No I/O."""

@@ -1,4 +1,4 @@
-"""What a metric needs at a load, in closed form: from rates and measured costs to processes, cores and money.
+"""The capacity model, in closed form: from rates and measured costs to processes, cores and money.
 
 How it counts, for one topic:
 

@@ -1,4 +1,4 @@
-"""What a capacity plan is asked and what it says: a load, a layout, and what they need."""
+"""The terms of a capacity plan: a load, a layout, and what they need."""
 
 from __future__ import annotations
 

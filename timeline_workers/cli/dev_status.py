@@ -1,4 +1,4 @@
-"""How what `timeline dev` runs is: its processes, and whether the servers and the worker answer."""
+"""The status of `timeline dev`: its processes, and whether the servers and the worker answer."""
 
 from __future__ import annotations
 

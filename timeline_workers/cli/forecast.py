@@ -1,4 +1,6 @@
-"""What the applied metrics would make of dead letters now: said before they are replayed."""
+"""A forecast of dead letters: what the applied metrics would make of them now, said before they are
+replayed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print: results on stdout as JSON lines or a table, everything else on stderr; exit codes."""
+"""Output of commands: results on stdout as JSON lines or a table, everything else on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Whether events run backwards in time, so that their order, where it counts, is the wrong way round. No I/O.
+"""The direction of events in time: whether they run backwards, so that their order is the wrong way round.
+No I/O.
 
 Events of one key at one instant are ordered by their place in the input. In an export that has the newest
 first, with times of whole minutes, that order is reversed, and answers are wrong without anything else being

@@ -1,4 +1,4 @@
-"""Why a payload is not a JSON object, in words for the person who sent it.
+"""Reasons why a payload is not a JSON object, in words for the person who sent it.
 
 The fast parser names a byte; that helps with a missing brace, and hides the usual mistakes: a NaN that
 Python's own ``json.dumps`` wrote, half of a surrogate pair, a byte order mark, nothing at all.

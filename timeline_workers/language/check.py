@@ -1,4 +1,4 @@
-"""What an expression means, before any event is seen: kinds, types of columns, and the rules on both.
+"""The checker of expressions, before any event is seen: kinds, types of columns, and the rules on both.
 
 ``check`` walks the tree once. Every column is a type variable (union-find): declared types seed it,
 comparisons unify it, and what it comes to is what an event's column must be.

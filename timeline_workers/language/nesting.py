@@ -1,4 +1,5 @@
-"""How deep a tree may be: far from the recursion limit, whoever walks it and from however deep a call.
+"""The limit on the depth of a tree: far from the recursion limit, whoever walks it and however deep the
+call.
 
 A chain such as ``a || b || c`` is as deep as it has operators.
 """

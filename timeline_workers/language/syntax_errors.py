@@ -1,4 +1,4 @@
-"""What a syntax error means, in people's words: from the parser's state to an ExpressionError."""
+"""Syntax errors in people's words: from the parser's state to an ExpressionError."""
 
 from __future__ import annotations
 

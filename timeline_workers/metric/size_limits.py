@@ -1,4 +1,5 @@
-"""How large a metric may be: what is beyond is refused when the metric is read or applied, with the reason.
+"""Limits on the size of a metric: what is beyond is refused when the metric is read or applied, with the
+reason.
 
 The definition of a metric travels in the input of each of its workers and in the catalog, which Temporal
 bounds at 2 MiB. Metrics that were registered by an earlier release are not measured again.

@@ -1,4 +1,4 @@
-"""How a metric reads its events: what each column must be, and so which events it refuses.
+"""The reading of a metric: what each column of an event must be, and so which events it refuses.
 
 An event that does not fit is refused whole, so a leaf's answers depend also on columns that it does not look
 at. What may refuse an event is therefore part of the name of every node (``logical.node_name``), in a

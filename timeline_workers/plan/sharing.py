@@ -1,4 +1,4 @@
-"""Which workers two metrics share, and where they share none although they read one topic, why not."""
+"""The workers that two metrics share, and the reason where they share none although they read one topic."""
 
 from __future__ import annotations
 

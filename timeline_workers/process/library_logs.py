@@ -1,4 +1,4 @@
-"""What client libraries log, as lines of our own log: with a level, a time, and fields of their own.
+"""Logs of client libraries, as lines of our own log: with a level, a time, and fields of their own.
 
 Where no log is set up, as in most commands, they go to standard error in plain text.
 """

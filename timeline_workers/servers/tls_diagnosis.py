@@ -1,4 +1,4 @@
-"""Why a TLS connection does not come about, found by a handshake of our own.
+"""A diagnosis of TLS connections that fail, by a handshake of our own.
 
 Client libraries say little about it. Whether it is the server's certificate, the name in it, or our own
 certificate, decides which setting to look at, so that is what ``tls_problem`` finds out.

@@ -1,4 +1,4 @@
-"""Who we are to Pulsar and which keys encrypt our payloads: ``TIMELINE_PULSAR_*`` and ``TIMELINE_CODEC_*``.
+"""Credentials for Pulsar and keys that encrypt payloads: ``TIMELINE_PULSAR_*`` and ``TIMELINE_CODEC_*``.
 
 Temporal's own credentials are read by its SDK (``temporal_client``). Secrets given here are never part of a
 message or a ``repr``; each can come from a file instead of the environment.

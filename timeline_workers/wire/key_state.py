@@ -1,5 +1,6 @@
-"""What a node holds of some keys, or an aggregate of all, as plain values: in carried state, and in what is
-archived of keys that left."""
+"""The state of some keys of a node, or of all of an aggregate, as plain values: in carried state, and in
+archives of evicted keys.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the feeder signals to a leaf: one batch of its events, in columns."""
+"""The batch that the feeder signals to a leaf: its part of the events, in columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a source has been taken in: per source partition a position and a watermark."""
+"""The progress of a source: per source partition a position and a watermark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the workers are that an answer rests on, as a client sees them: what a worker cannot know of itself.
+"""The health of the workers that an answer rests on, as a client sees them: a worker cannot know all of it.
 
 It is asked beside the question and takes no longer than ``PATIENCE``; who does not answer by then is not
 reported, as nothing is known against it. What was found holds for some seconds.

@@ -1,5 +1,5 @@
-"""What goes wrong between a client and the workers, in the library's own errors: servers and worker processes
-that are not there, and refusals of workflows.
+"""Errors between a client and the workers, as the library's own: servers and worker processes that are not
+there, and refusals of workflows.
 """
 
 from __future__ import annotations

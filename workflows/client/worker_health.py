@@ -1,4 +1,4 @@
-"""How workers are, seen from outside: what a stuck or failing one says nothing of itself.
+"""The health of workers, seen from outside: what a stuck or failing one cannot say of itself.
 
 A worker answers for itself as long as it can (its ``status``). When it cannot, Temporal knows why: a workflow
 task that fails again and again, an activity that does, or no process that asks for work. ``examine`` puts

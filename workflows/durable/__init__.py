@@ -1,1 +1,1 @@
-"""What every workflow needs to be durable: carried state, an inbox, continue-as-new, safe queries."""
+"""The durable base of every workflow: carried state, an inbox, continue-as-new, safe queries."""

@@ -1,4 +1,4 @@
-"""What a worker has been told and not yet acted on, and how it travels through continue-as-new.
+"""The inbox: what a worker has received and not yet applied, and its way through continue-as-new.
 
 Entries keep the order in which they arrived, control messages included: a subscription sees exactly the state
 that the payloads before it made.

@@ -1,5 +1,5 @@
-"""What a worker refuses to be asked: questions that are no JSON objects, and those whose work or reply is
-too large for a query.
+"""Bounds on questions to a worker: those that are no JSON objects are refused, and those whose work or reply
+is too large for a query.
 
 A query is answered inside a workflow task, which Temporal gives two seconds, and its reply is one payload,
 which may have 2 MiB. Both are bounded here, so that a question can fail and never hurt the worker.

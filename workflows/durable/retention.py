@@ -1,4 +1,4 @@
-"""How long Temporal keeps closed runs, and whether that is long enough for us."""
+"""The namespace's retention of closed runs, and whether that is long enough for us."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a timeline worker answers: Temporal queries, plain JSON in and out."""
+"""Queries to a timeline worker: plain JSON in and out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker gives up when a run ends, so that its state stays bounded for years.
+"""Bounds on a worker's state: what it gives up when a run ends, so that it stays bounded for years.
 
 * It *compacts*: what lies below the watermark and is neither needed to go on nor within the retention is
   forgotten.

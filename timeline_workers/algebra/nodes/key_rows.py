@@ -1,4 +1,4 @@
-"""What a node holds of some of its keys, to be carried away and brought back.
+"""Rows of some keys of a node, to be carried away and brought back.
 
 ``EventNode``, ``DerivedNode`` and ``FusedNode`` give it by ``copy_out`` (all keys: the carried state of a
 worker) and by ``take_out`` (keys that leave), and take it by ``put_back``: a node with the rows put back

@@ -1,4 +1,4 @@
-"""What every kind of node offers to whoever runs it: the seam between the algebra and a worker.
+"""The node protocol, which every kind of node implements: the seam between the algebra and a worker.
 
 A node has one timeline or several, its *outputs*, by name: "" where there is one only, a function's name for
 each of an aggregate's. Their rows belong to keys, which are the node's numbers: of the keys of the source, or

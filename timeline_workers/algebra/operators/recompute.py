@@ -1,4 +1,4 @@
-"""What an operator is asked to compute: the rest of its timeline, for some keys, from some instant on.
+"""The request to an operator: the rest of its timeline, for some keys, from some instant on.
 
 Every operator is one pure function from its inputs and a ``RecomputeRequest`` to a suffix of its own
 timeline. Evaluating all events at once is the same call with every key's request at its origin, so

@@ -1,4 +1,4 @@
-"""Where several Boolean timelines are True together: ``&&`` and ``||`` over all keys at once."""
+"""Boolean timelines combined: ``&&`` and ``  `` over all keys at once."""
 
 from __future__ import annotations
 

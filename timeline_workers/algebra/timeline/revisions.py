@@ -1,4 +1,4 @@
-"""What changed: of some keys, from some instant on, their timelines anew."""
+"""Revisions: of some keys, from some instant on, their timelines anew."""
 
 from __future__ import annotations
 

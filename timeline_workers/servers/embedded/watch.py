@@ -1,5 +1,5 @@
-"""What the owner of the embedded servers looks after beside their processes: a broker that is stuck over a
-killed consumer, and the room on the disk.
+"""A watch over the embedded servers beside their processes: a broker that is stuck over a killed consumer,
+and the room on the disk.
 
 A broker that runs out of disk confirms messages that it cannot read back. So it is stopped, and with it
 everybody who sends to it, while there is still room for what it is writing; it is started again when there is

@@ -1,4 +1,4 @@
-"""Why the Pulsar broker does not answer, in words that name the setting to look at.
+"""Errors of the Pulsar broker, in words that name the setting to look at.
 
 A broker that does not accept our credentials hangs up without a word, and the client library tries again
 until its time is over; of TLS it says only that the connection failed.

@@ -1,5 +1,5 @@
-"""What a topic's partitions show of themselves around given places, read by Readers (``incarnation`` judges
-it). Everything blocks, and raises pulsar.PulsarException; pulsar.Timeout when a broker does not deliver what
+"""Messages around given places of a topic's partitions, read by Readers (``incarnation`` judges them).
+Everything blocks, and raises pulsar.PulsarException; pulsar.Timeout when a broker does not deliver what
 it has.
 """
 

@@ -1,4 +1,4 @@
-"""Why no connection to Temporal came about, in words that name the setting to look at.
+"""Errors of connecting to Temporal, in words that name the setting to look at.
 
 The client library's own errors show its insides, and say little of TLS.
 """

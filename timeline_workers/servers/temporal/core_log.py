@@ -1,4 +1,4 @@
-"""What Temporal's client library logs, as lines of our own log, without its flood while a server is away.
+"""The log of Temporal's client library, as lines of our own log, without its flood while a server is away.
 
 Each of its some fourteen pollers reports every try that fails; one line in half a minute says the same.
 """

@@ -1,4 +1,4 @@
-"""What can be seen of metrics, their workers and their topics, gathered once for all checks."""
+"""A look at metrics, their workers and their topics, gathered once for all checks."""
 
 from __future__ import annotations
 

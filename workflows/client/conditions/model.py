@@ -1,4 +1,4 @@
-"""What can be wrong with a metric, in states that are ordered by how bad they are."""
+"""The model of conditions: what can be wrong with a metric, in states ordered by how bad they are."""
 
 from __future__ import annotations
 

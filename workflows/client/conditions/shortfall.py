@@ -1,4 +1,4 @@
-"""How far the result workers of a metric are behind its event processors."""
+"""The shortfall of result workers: how far they are behind the event processors."""
 
 from __future__ import annotations
 

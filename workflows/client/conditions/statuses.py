@@ -1,4 +1,4 @@
-"""What workers say of themselves, as far as checks read it."""
+"""Statuses of workers, as far as checks read them."""
 
 from __future__ import annotations
 

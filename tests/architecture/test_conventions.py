@@ -1,0 +1,49 @@
+"""Conventions of the code that no linter checks: docstrings of modules, names of tests."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+PACKAGES = ("timeline_workers", "workflows", "feeder", "producer", "benchmarks", "deploy", "docs", "tests")
+QUESTIONS = {"What", "How", "Why", "Where", "Whether", "When", "Who", "Which"}
+# Only names of tests in these folders are held to their length so far.
+SHORT_NAMES = ("tests/architecture",)
+WORDS = 9
+
+
+def modules(folder: str) -> list[Path]:
+    """All modules below a folder of the repository."""
+    found = sorted((TOP / folder).rglob("*.py"))
+    assert found, folder
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_module_docstrings_name_the_thing(package: str) -> None:
+    """Every module has one, and its first line is no question."""
+    wrong = []
+    for module in modules(package):
+        text = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+        first = text.partition("\n")[0]
+        if not first or first.split()[0].strip(",:") in QUESTIONS:
+            wrong.append(f"{module.relative_to(TOP)}: {first or 'no docstring'}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("folder", SHORT_NAMES)
+def test_names_of_tests_are_short(folder: str) -> None:
+    """At most nine words after ``test_``."""
+    long = []
+    for module in modules(folder):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _is_long(node.name):
+                long.append(f"{module.relative_to(TOP)}: {node.name}")
+    assert not long
+
+
+def _is_long(name: str) -> bool:
+    return name.startswith("test_") and len(name.removeprefix("test_").split("_")) > WORDS
