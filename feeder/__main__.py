@@ -6,11 +6,10 @@ import asyncio
 import hashlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Annotated
 
-import pulsar
 import structlog
 import typer
 from temporalio.service import RPCError
@@ -20,8 +19,10 @@ from feeder.delivery.repair import Repair
 from feeder.delivery.retry import persist
 from feeder.recovery.continuity import OnReset, StoppedError, TopicResetError
 from feeder.recovery.gaps import GapError, Gaps
-from feeder.source.intake import Begin, BeginError
+from feeder.source.begin import Begin, BeginError
+from feeder.source.connect_pulsar import connect_source
 from feeder.source.locks import turn
+from feeder.source.partitioned_source import SourceError
 from timeline_workers.errors import ConnectionFailedError, TimelineError
 from timeline_workers.process.exit import (
     collect_seldom,
@@ -60,6 +61,9 @@ _NO_MEMORY = (
     "from the leaves' positions. Raise its memory limit, or have it feed fewer metrics (--metric) or smaller "
     "batches (--batch)\n"
 ).encode()
+
+Make = Callable[[str], Awaitable[TopicFeeder]]
+"""Connects to a topic and makes its feeder."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -167,16 +171,13 @@ async def _run(
         telling = asyncio.create_task(report(counts, leaves, stop))
         looking = asyncio.create_task(Repair(temporal, catalog).go_on(stop))
 
-        def feeder(topic: str) -> TopicFeeder:
+        async def feeder(topic: str) -> TopicFeeder:
             return TopicFeeder(
-                connect_pulsar(url),
-                url,
-                topic,
+                await asyncio.to_thread(connect_source, url, topic, subscription),
                 catalog,
                 leaves,
                 gaps.setdefault(topic, Gaps()),
                 counts.setdefault(topic, Counts()),
-                subscription=subscription,
                 batch_messages=batch,
                 batch_wait_ms=waits[0],
                 gather_ms=waits[1],
@@ -199,7 +200,7 @@ def _told(error: Exception) -> str:
     return "; ".join(map(_told, error.exceptions)) if isinstance(error, ExceptionGroup) else str(error)
 
 
-async def _feed_topics(catalog: Catalog, make: Callable[[str], TopicFeeder], stop: asyncio.Event) -> bool:
+async def _feed_topics(catalog: Catalog, make: Make, stop: asyncio.Event) -> bool:
     """Keep one task per topic that a registered metric reads, until ``stop``; True when the work in hand
     was left.
     """
@@ -236,7 +237,7 @@ async def _feed_topics(catalog: Catalog, make: Callable[[str], TopicFeeder], sto
     return bool(left)
 
 
-async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyncio.Event) -> None:
+async def _feed_topic(topic: str, make: Make, stop: asyncio.Event) -> None:
     """Feed one topic, subscribing again when the broker went away."""
     silent_until = 0.0
     while not stop.is_set():
@@ -244,7 +245,7 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
         try:
             # Before anything waits for what cannot end without memory either.
             with ending_without_memory(_NO_MEMORY):
-                feeder = await asyncio.to_thread(make, topic)
+                feeder = await make(topic)
                 await feeder.run(stop)
             return
         except ConnectionFailedError as error:
@@ -265,7 +266,7 @@ async def _feed_topic(topic: str, make: Callable[[str], TopicFeeder], stop: asyn
             )
         except TimelineError as error:
             log.error("cannot feed the topic; retrying", topic=topic, error=str(error))
-        except pulsar.PulsarException as error:
+        except SourceError as error:
             log.warning("broker error; resubscribing", topic=topic, error=str(error))
         except (RPCError, ExceptionGroup) as error:
             if isinstance(error, ExceptionGroup) and error.subgroup(LeafLostError) is not None:

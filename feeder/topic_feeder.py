@@ -12,14 +12,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
-from time import monotonic, time
-from typing import Any
+from time import time
+from typing import Any, Protocol
 
 import numpy as np
-import pulsar
 import structlog
 
 from feeder.delivery.fed_group import MetricGroupFeed, stand
@@ -33,20 +30,18 @@ from feeder.recovery.gaps import Gaps, Order
 from feeder.recovery.takeover import Takeover
 from feeder.routing.router import Messages, MetricGroup, Routed
 from feeder.routing.silence import Silence
-from feeder.source.connection import Connection
-from feeder.source.dead_letter_topic import DeadLetters
-from feeder.source.intake import Accepted, Begin, Intake, Reading, Subscribed
-from feeder.source.locks import PastLock
-from feeder.source.past import knows_partitions
-from feeder.source.topic_history import History
+from feeder.source.accepted import Accepted
+from feeder.source.begin import Begin
+from feeder.source.partitioned_source import PartitionedSource, SourceError, SourceMessage
 from timeline_workers.columns.values import Int64
 from timeline_workers.errors import TimelineError
-from timeline_workers.servers.pulsar.pulsar_client import check_broker
 
-from .message_batch import Stored, ends_entry, offset_of, partitions_of, read
+from .clock import now
+from .message_batch import offset_of, partitions_of, read
 from .metric_catalog import Catalog
 from .positions import SILENT, Offset, Reached, advancing
 from .reporting import Counts
+from .threads import OneThread
 
 log = structlog.get_logger("feeder")
 
@@ -75,67 +70,60 @@ class DisconnectedError(TimelineError):
     """The client library does not connect to the topic again by itself."""
 
 
-class TopicFeeder:
-    """Feeds one topic. ``run`` it; the catalog may change its groups between two batches.
+class Elsewhere(Protocol):
+    """Where long computations run, so that the event loop stays free (``threads.OneThread``)."""
 
-    ``client`` is this feeder's own, and closed with it; ``gaps`` and ``counts`` outlive it. ``begin``: where
-    to begin, None: where the subscription or the leaves are.
+    async def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what ``call`` returns."""
+
+    def close(self) -> None:
+        """Nothing more is run."""
+
+
+class TopicFeeder:
+    """Feeds one topic, which ``source`` is. ``run`` it; the catalog may change its groups between two
+    batches.
+
+    ``source`` is this feeder's own, and closed with it; ``gaps`` and ``counts`` outlive it. ``begin``: where
+    to begin, None: where the source or the leaves are.
     """
 
     def __init__(
         self,
-        client: pulsar.Client,
-        url: str,
-        topic: str,
+        source: PartitionedSource,
         catalog: Catalog,
         leaves: Leaves,
         gaps: Gaps,
         counts: Counts,
         *,
-        subscription: str = SUBSCRIPTION,
         batch_messages: int = BATCH_MESSAGES,
         batch_wait_ms: int = BATCH_WAIT_MS,
         gather_ms: int = 0,
         begin: Begin | None = None,
         on_reset: OnReset = OnReset.resume,
+        elsewhere: Callable[[str], Elsewhere] = OneThread,
     ) -> None:
-        self.topic = topic
-        self._client, self._url, self._subscription = client, url, subscription
+        self.topic, self._source = source.topic, source
         self._batch, self._begin = batch_messages, begin
         self._pace, self._ready = Pace(batch_wait_ms / 1e3, gather_ms / 1e3), threading.Event()
         self._catalog, self._leaves, self._gaps, self._counts = catalog, leaves, gaps, counts
-        try:
-            check_broker(client, url, topic)
-            self._names: list[str] = client.get_topic_partitions(topic)
-            self._partitions = len(self._names)
-            # The embedded broker serves one feeder at a time.
-            self._shared = knows_partitions(client, self._names)
-        except BaseException:
-            client.close()
-            raise
+        self._partitions, self._shared = len(source.names), source.shared
         self._groups: dict[str, MetricGroupFeed] = {}
         self._version = catalog.version
         self._order = Order()
         self._reads_after: dict[int, Offset | None] = {}
-        # Blocking calls to the client library get threads of their own: receiving must not wait for
-        # publishing, nor either for the reading of the past.
-        self._receiving, self._working = (
-            ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("receive", "work")
-        )
-        self._letters = DeadLetters(client, url, topic)
-        self._refusals = Refusals(self._letters, topic, counts, self._working)
-        seen, shared = self._order.seen, self._shared
-        self._history = history = History(client, url, topic)
-        apart = shared or self._partitions == 1
-        self._continuity = Continuity(topic, history, gaps, on_reset, embedded=not shared, apart=apart)
+        # What is fed live does not wait for what is computed for the past.
+        self._live, self._past = elsewhere("live"), elsewhere("replay")
+        self._refusals = Refusals(source, counts)
+        seen = self._order.seen
+        self._continuity = Continuity(source, gaps, on_reset)
         self._looking: asyncio.Task[None] | None = None
-        self._silence = Silence(history, leaves, seen, shared=shared)
-        turn_of = partial(PastLock, client, topic, subscription) if shared else None
+        self._silence = Silence(source, leaves, seen)
         self._backfill = Backfill(
-            history, leaves, self._refusals, counts, seen, turn_of, at_once=batch_messages, begin=begin
+            source, leaves, self._refusals, counts, seen, self._past.run, at_once=batch_messages, begin=begin
         )
         self._takeover = Takeover(
-            history,
+            source,
             leaves,
             self._backfill,
             self._silence,
@@ -144,27 +132,24 @@ class TopicFeeder:
             seen,
             self._continuity,
             begin=begin,
-            shared=shared,
             read_from=self._read_from,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Feed until ``stop`` is set; the batch in hand is finished and acknowledged first."""
         try:
-            self._intake = await self._open()
+            await self._open()
         except BaseException:
-            await self._run(self._letters.close)
-            await self._run(self._client.close)
+            await self._close()
             raise
-        self._accepted = Accepted(self._intake)
-        self._connection = Connection(lambda: self._intake.connected)
+        self._accepted = Accepted(self._source)
         log.info("feeding", topic=self.topic)
         receive = self._receive()
-        self._opened = self._counted = monotonic()
+        self._opened = self._counted = now()
         try:
             while not stop.is_set():
                 # A full batch does not wait to be due.
-                await asyncio.wait([receive], timeout=self._pace.left(monotonic()))
+                await asyncio.wait([receive], timeout=self._pace.left(now()))
                 self._ready.set()
                 batch = await receive
                 if stop.is_set():
@@ -200,73 +185,57 @@ class TopicFeeder:
             await asyncio.wait([receive])
             if self._looking is not None:
                 await asyncio.gather(self._looking, return_exceptions=True)
-            self._connection.close()
-            await self._run(self._close)
-            self._history.close()
-            for threads in (self._receiving, self._working):
-                threads.shutdown(wait=False)
+            with suppress(SourceError):
+                # What was accepted; if the source is gone, it comes again and is skipped.
+                await self._acknowledge()
+            await self._close()
 
-    async def _count_partitions(self, batch: Sequence[Stored]) -> None:
+    async def _close(self) -> None:
+        await self._source.close()
+        self._live.close()
+        self._past.close()
+
+    async def _count_partitions(self, batch: Sequence[SourceMessage]) -> None:
         """Raise TopicChangedError when the topic has other partitions than it had."""
-        count = max({partition for partition, _, _ in batch}, default=-1) + 1
+        count = max((message.partition for message in batch), default=-1) + 1
         if count > self._partitions:
             raise TopicChangedError(f"the topic has {count} partitions, and had {self._partitions}")
-        if self._shared and monotonic() - self._counted >= PARTITIONS_SECONDS:
-            with suppress(pulsar.PulsarException):  # the broker may be away for a moment
-                if (names := await self._history.partitions()) != self._names:
+        if self._shared and now() - self._counted >= PARTITIONS_SECONDS:
+            with suppress(SourceError):  # it may be away for a moment
+                if (names := await self._source.names_now()) != self._source.names:
                     raise TopicChangedError(
                         f"the topic has {len(names)} partitions, and had {self._partitions}"
                     )
-                if self._connection.lost_for > DISCONNECTED_SECONDS:
+                if self._source.lost_for > DISCONNECTED_SECONDS:
                     raise DisconnectedError(
                         "the client library does not reconnect, though the broker answers"
                     )
-            self._counted = monotonic()
+            self._counted = now()
 
     async def _look_whether_it_goes_on(self) -> None:
         """Raise TopicResetError when the topic is not the one any more that was fed so far."""
         if self._looking is not None and self._looking.done():
             done, self._looking = self._looking, None
-            with suppress(pulsar.PulsarException):  # it is looked again
+            with suppress(SourceError):  # it is looked again
                 done.result()
-        if self._connection.was_lost():
+        if self._source.was_lost():
             # Before anything is fed that came since.
             await self._continuity.look(everywhere=True)
-        elif self._looking is None and self._continuity.due and not self._connection.lost_for:
+        elif self._looking is None and self._continuity.due and not self._source.lost_for:
             self._looking = asyncio.create_task(self._continuity.look())
 
-    def _receive(self) -> asyncio.Future[list[Stored]]:
-        self._ready.clear()
-        run = asyncio.get_running_loop().run_in_executor
-        return run(self._receiving, self._intake.receive, self._ready)
+    def _receive(self) -> asyncio.Task[Sequence[SourceMessage]]:
+        self._ready = threading.Event()
+        return asyncio.create_task(self._source.receive(self._ready))
 
-    async def _run(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._working, call, *arguments)
-
-    async def _open(self) -> Intake:
+    async def _open(self) -> None:
         await self._continuity.open(await self._marks())
-        known = self._history.incarnations
         if not self._shared:
-            after = self._reads_after = await self._where_the_leaves_are()
-            return await self._run(  # type: ignore[no-any-return]
-                lambda: Reading(
-                    self._client, self._url, self.topic, after, messages=self._batch, incarnations=known
-                )
-            )
-        begin = None if self._gaps.begun else self._begin
-        subscribed = await self._run(
-            lambda: Subscribed(
-                self._client,
-                self._url,
-                self.topic,
-                self._subscription,
-                messages=self._batch,
-                incarnations=known,
-                begin=begin,
-            )
-        )
+            self._reads_after = await self._where_the_leaves_are()
+            await self._source.open(self._reads_after, None, self._batch)
+            return
+        await self._source.open({}, None if self._gaps.begun else self._begin, self._batch)
         self._gaps.begun = True
-        return subscribed  # type: ignore[no-any-return]
 
     def _read_from(self, partition: int) -> tuple[Offset, Offset | None] | None:
         if partition not in self._reads_after or partition not in self._order.heads:
@@ -316,8 +285,8 @@ class TopicFeeder:
 
     # Batches.
 
-    async def _feed(self, groups: Sequence[MetricGroupFeed], batch: list[Stored]) -> None:
-        messages = await self._run(read, batch)
+    async def _feed(self, groups: Sequence[MetricGroupFeed], batch: Sequence[SourceMessage]) -> None:
+        messages = await self._live.run(read, batch)
         while batch:
             cut = self._order.before_gap(messages)
             if cut == len(batch):
@@ -327,9 +296,9 @@ class TopicFeeder:
             batch, messages = batch[cut:], messages.take(np.arange(cut, len(messages)))
 
     async def _feed_piece(
-        self, groups: Sequence[MetricGroupFeed], batch: list[Stored], messages: Messages
+        self, groups: Sequence[MetricGroupFeed], batch: Sequence[SourceMessage], messages: Messages
     ) -> None:
-        firsts, fresh = self._order.take(messages, lambda row: ends_entry(batch[row][2].message_id()))
+        firsts, fresh = self._order.take(messages, lambda row: batch[row].ends_entry)
         self._continuity.note(messages, firsts)
         refused: dict[int, tuple[str, str, list[str]]] = {}
         deliveries: list[tuple[MetricGroup, Routed]] = []
@@ -343,7 +312,7 @@ class TopicFeeder:
             if not len(rows):
                 continue
             part = messages if len(rows) == len(messages) else messages.take(rows)
-            routed = await self._run(router.route, part)
+            routed = await self._live.run(router.route, part)
             deliveries.append((live, routed))
             for r in routed.refused:
                 entry = refused.setdefault(int(rows[r.row]), (r.reason, r.message, []))
@@ -352,16 +321,16 @@ class TopicFeeder:
             counts.note_missing(self.topic, routed.missing)
         self._silence.heard(firsts)
         await self._refusals.publish(batch, refused)
-        began = monotonic()
+        began = now()
         async with asyncio.TaskGroup() as tasks:
             for live, routed in deliveries:
                 tasks.create_task(self._leaves.deliver(live, routed))
         if deliveries:
-            self._pace.delivered(began, monotonic(), full=len(messages) >= self._batch)
+            self._pace.delivered(began, now(), full=len(messages) >= self._batch)
         self._accepted.note(batch, firsts)
         self._gaps.arrived.update(firsts)
         if self._accepted.due:
-            await self._run(self._acknowledge)
+            await self._acknowledge()
         for fed in groups:
             if not fed.whole and self._leaves.due(fed.live):
                 await fed.tell(self._leaves)
@@ -394,7 +363,7 @@ class TopicFeeder:
         """Nothing has come: acknowledge, tell what is owed, and see to groups that nothing has come for."""
         self._counts.lag = 0.0
         if self._accepted:
-            await self._run(self._acknowledge)
+            await self._acknowledge()
         for fed in groups:
             if fed.whole:
                 continue
@@ -404,16 +373,9 @@ class TopicFeeder:
                 await self._takeover.in_silence(fed)
 
     def _is_open_for(self, seconds: float) -> bool:
-        return monotonic() - self._opened >= seconds
+        return now() - self._opened >= seconds
 
-    def _acknowledge(self) -> None:
-        # What a replay misses must stay in the broker.
+    async def _acknowledge(self) -> None:
+        # What a replay misses must stay in the source.
         if not any(fed.lacks_past for fed in self._groups.values()):
-            self._accepted.acknowledge()
-
-    def _close(self) -> None:
-        with suppress(pulsar.PulsarException):
-            self._acknowledge()  # what was accepted; if the broker is gone, it comes again and is skipped
-        for close in (self._intake.close, self._letters.close, self._client.close):
-            with suppress(pulsar.PulsarException):
-                close()
+            await self._accepted.acknowledge()

@@ -19,11 +19,11 @@ import numpy as np
 
 from benchmarks import bare, stack, workloads
 from feeder.routing.router import Messages, Router, groups_of
-from feeder.source.intake import Intake, Reading, Subscribed
+from feeder.source.connect_pulsar import connect_source
+from feeder.source.partitioned_source import PartitionedSource
 from feeder.topic_feeder import BATCH_MESSAGES
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.plan.physical import Plan, plan
-from timeline_workers.servers.pulsar.pulsar_client import connect
 from workflows.client.start import all_workers
 
 from .job import AT_END, Collect, Job, Run, main, names
@@ -37,8 +37,7 @@ _AT_ONCE.set()
 def prepare(job: Job) -> tuple[Run, Collect]:
     planned = plan(stack.metric("bench", job.expression, job.values))
     leaves, batches = _batches(job, planned)
-    real_broker = job.options.get("real_broker", False)
-    system = stack.Stack(real_broker=real_broker)
+    system = stack.Stack(real_broker=job.options.get("real_broker", False))
     AT_END.append(system.close)
     for _ in range(stack.cores()):
         system.start("benchmarks.bare")
@@ -56,12 +55,12 @@ def prepare(job: Job) -> tuple[Run, Collect]:
         system.publish(pairs)
 
     async def send() -> None:
-        intake = await asyncio.to_thread(_intake, system, real_broker) if receives else None
+        source = await _opened(system) if receives else None
         received = 0
         for number, parcels in enumerate(batches):
             until = min((number + 1) * BATCH_MESSAGES, job.events)
-            while intake is not None and received < until:
-                received += len(await asyncio.to_thread(intake.receive, _AT_ONCE))
+            while source is not None and received < until:
+                received += len(await source.receive(_AT_ONCE))
             while number - await result.query("taken") >= AHEAD:
                 await asyncio.sleep(POLL_SECONDS)
             handles = (client.get_workflow_handle(leaf) for leaf in leaves)
@@ -80,11 +79,10 @@ def prepare(job: Job) -> tuple[Run, Collect]:
     return run, collect
 
 
-def _intake(system: stack.Stack, real_broker: bool) -> Intake:
-    client, url = connect(system.servers.pulsar), system.servers.pulsar
-    if real_broker:
-        return Subscribed(client, url, stack.TOPIC, "transport", messages=BATCH_MESSAGES, incarnations={})
-    return Reading(client, url, stack.TOPIC, {0: None}, messages=BATCH_MESSAGES, incarnations={})
+async def _opened(system: stack.Stack) -> PartitionedSource:
+    source = await asyncio.to_thread(connect_source, system.servers.pulsar, stack.TOPIC, "transport")
+    await source.open({0: None}, None, BATCH_MESSAGES)
+    return source
 
 
 def tree(planned: Plan) -> list[tuple[str, int, list[str]]]:

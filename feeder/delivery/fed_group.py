@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from time import monotonic
 
 import structlog
 
+from feeder.clock import now
 from feeder.message_batch import shown
 from feeder.positions import SILENT, Offset, Reached, resume
 from feeder.recovery.replay import Replay
@@ -35,7 +35,7 @@ class Waiting:
     whole: bool
     heard: object = None
     """What the leaves had heard when it was last looked whether anybody feeds them, at ``looked``."""
-    looked: float = field(default_factory=monotonic)
+    looked: float = field(default_factory=now)
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Undelivered:
     """
 
     places: Mapping[int, Offset | None]
-    again: float = field(default_factory=lambda: monotonic() + UNFED_SECONDS)
+    again: float = field(default_factory=lambda: now() + UNFED_SECONDS)
 
 
 @dataclass

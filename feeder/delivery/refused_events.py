@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from feeder.message_batch import Stored, letter
+from feeder.message_batch import letter
 from feeder.reporting import Counts
-from feeder.source.dead_letter_topic import DeadLetters, dead_letter_topic
+from feeder.source.partitioned_source import PartitionedSource, SourceMessage
+from timeline_workers.metric.topics import dead_letter_topic
 
 from .retry import persist
 
@@ -21,17 +20,17 @@ Why = tuple[str, str, Sequence[str]]
 
 
 class Refusals:
-    """Publishes the dead letters of ``topic`` on ``thread``, and keeps ``counts``."""
+    """Publishes the dead letters of ``source``, and keeps ``counts``."""
 
-    def __init__(self, letters: DeadLetters, topic: str, counts: Counts, thread: ThreadPoolExecutor) -> None:
-        self._letters, self._topic, self._counts, self._thread = letters, topic, counts, thread
+    def __init__(self, source: PartitionedSource, counts: Counts) -> None:
+        self._source, self._counts = source, counts
 
-    async def publish(self, batch: Sequence[Stored], refused: Mapping[int, Why]) -> None:
-        """Return when the broker has stored the dead letters of the ``refused`` rows of ``batch``."""
+    async def publish(self, batch: Sequence[SourceMessage], refused: Mapping[int, Why]) -> None:
+        """Return when the dead letters are stored of the ``refused`` rows of ``batch``."""
         letters = [letter(batch[row], *why) for row, why in sorted(refused.items())]
 
         async def store() -> None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._letters.publish, letters)
+            await self._source.publish(letters)
 
         await persist("publishing dead letters", store)
         counts = self._counts
@@ -41,9 +40,9 @@ class Refusals:
                     "event refused and written to the dead-letter topic (logged once per reason)",
                     reason=one.reason,
                     message=one.message,
-                    topic=self._topic,
+                    topic=self._source.topic,
                     position=f"{one.partition}:{one.position}",
-                    dead_letters=dead_letter_topic(self._topic),
+                    dead_letters=dead_letter_topic(self._source.topic),
                 )
             counts.reasons[one.reason] = counts.reasons.get(one.reason, 0) + 1
         counts.late = counts.reasons.get("late", 0)

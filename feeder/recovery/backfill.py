@@ -9,22 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from time import monotonic
 
 import structlog
 
+from feeder.clock import now
 from feeder.delivery.fed_group import MetricGroupFeed, Waiting, lacking, place
 from feeder.delivery.leaf_delivery import Leaves, workers_of
 from feeder.delivery.refused_events import Refusals
-from feeder.message_batch import Stored, shown
+from feeder.message_batch import shown
 from feeder.positions import SILENT, Offset, Reached
 from feeder.reporting import Counts
 from feeder.routing.router import MetricGroup, Routed, Router
-from feeder.source.intake import Begin
-from feeder.source.locks import PastLock
-from feeder.source.topic_history import History
+from feeder.source.begin import Begin
+from feeder.source.partitioned_source import PartitionedSource, PastLock, Run, SourceMessage
 
-from .replay import Replay
+from .replay import LateLetters, Replay
 
 log = structlog.get_logger("feeder")
 
@@ -33,26 +32,25 @@ STALLED_SECONDS = 60.0
 
 
 class Backfill:
-    """Begins the replays of one topic and joins them. ``seen``: how far each partition was received, which
-    grows; ``turn_of``: the turn for the group of a signature, None where no other feeder reads the topic;
-    ``at_once``: messages per batch.
+    """Begins the replays of ``source`` and joins them. ``seen``: how far each partition was received, which
+    grows; ``run``: where batches are decoded and routed; ``at_once``: messages per batch.
     """
 
     def __init__(
         self,
-        history: History,
+        source: PartitionedSource,
         leaves: Leaves,
         refusals: Refusals,
         counts: Counts,
         seen: Mapping[int, Offset],
-        turn_of: Callable[[str], PastLock] | None,
+        run: Run,
         *,
         at_once: int,
         begin: Begin | None,
     ) -> None:
-        self._history, self._leaves, self._refusals, self._counts = history, leaves, refusals, counts
-        self._seen, self._turn_of, self._at_once, self._begin = seen, turn_of, at_once, begin
-        self._turns: dict[str, PastLock] = {}
+        self._source, self._leaves, self._refusals, self._counts = source, leaves, refusals, counts
+        self._seen, self._off_loop, self._at_once, self._begin = seen, run, at_once, begin
+        self._turns: dict[str, PastLock | None] = {}
 
     async def all_of(self, fed: MetricGroupFeed) -> None:
         """Have all leaves that are fed live go through the past from where the clock stands, when it is this
@@ -102,7 +100,7 @@ class Backfill:
         waiting = fed.waiting
         if waiting is None or await self._is_turn(fed):
             return True
-        if monotonic() - waiting.looked < STALLED_SECONDS:
+        if now() - waiting.looked < STALLED_SECONDS:
             return False
         heard = await self._leaves.heard(fed.group)
         if heard == waiting.heard:
@@ -110,19 +108,18 @@ class Backfill:
                 "the backfill of another feeder makes no progress; running it here, too",
                 topic=fed.group.source.topic,
             )
-            self._turns[fed.group.signature].do_without()
+            if (turn := self._turns[fed.group.signature]) is not None:
+                turn.do_without()
             return True
-        waiting.heard, waiting.looked = heard, monotonic()
+        waiting.heard, waiting.looked = heard, now()
         return False
 
     async def _is_turn(self, fed: MetricGroupFeed) -> bool:
-        if self._turn_of is None:
-            return True
         signature = fed.group.signature
         if signature not in self._turns:
-            self._turns[signature] = self._turn_of(signature)
-        mine: bool = await self._history.run(self._turns[signature].take)
-        return mine
+            self._turns[signature] = self._source.past_lock(signature)
+        turn = self._turns[signature]
+        return turn is None or await turn.take()
 
     def _wait(self, group: MetricGroup, *, whole: bool) -> Waiting:
         log.info(
@@ -137,7 +134,7 @@ class Backfill:
         """Let another feeder read the past, unless a replay is under way here."""
         turn = self._turns.get(fed.group.signature)
         if turn is not None and not fed.replays:
-            await self._history.run(turn.give_back)
+            await turn.give_back()
 
     async def _begin_replay(
         self,
@@ -149,12 +146,12 @@ class Backfill:
         *,
         whole: bool,
     ) -> None:
-        past = await self._history.read_from(after)
+        past = await self._source.read_from(after)
         letters = None
         if not whole and group.source.idle_timeout is not None:
-            letters = await self._history.late_letters(group.metrics)
+            letters = await LateLetters.of(self._source, group.metrics)
 
-        async def take(own: MetricGroup, routed: Routed, batch: Sequence[Stored]) -> None:
+        async def take(own: MetricGroup, routed: Routed, batch: Sequence[SourceMessage]) -> None:
             if whole:
                 await self._refusals.publish(
                     batch, {r.row: (r.reason, r.message, own.metrics) for r in routed.refused}
@@ -170,7 +167,7 @@ class Backfill:
             whole=whole,
             limits=limits,
             take=take,
-            run=self._history.run,
+            run=self._off_loop,
             at_once=self._at_once,
             begin=self._begin,
             letters=letters,

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
-from time import monotonic
 
 import numpy as np
 import structlog
 
+from feeder.clock import now
 from feeder.message_batch import offset_of, shown
 from feeder.positions import SILENT, Offset, Reached
 from feeder.routing.router import Messages
-from feeder.source.topic_history import History
+from feeder.source.partitioned_source import PartitionedSource
 from timeline_workers.errors import TimelineError
 from timeline_workers.events.incarnation import (
     Mark,
@@ -58,28 +58,24 @@ class StoppedError(TimelineError):
 
 
 class Continuity:
-    """Follows one topic over its incarnations, which it keeps in ``history``.
+    """Follows one topic over its incarnations, which ``source`` is told.
 
-    ``embedded``: of the embedded broker, which loses a topic only by being stopped and wiped, and remembers
-    every Reader that there ever was: it is asked no more often than need be. ``apart``: partitions can be
-    read apart from each other, as several of the embedded broker's cannot.
+    One that no other feeder has, as on the embedded broker, is asked no more often than need be: that broker
+    loses a topic only by being stopped and wiped, and remembers every Reader that there ever was.
     """
 
-    def __init__(
-        self, topic: str, history: History, gaps: Gaps, on_reset: OnReset, *, embedded: bool, apart: bool
-    ) -> None:
-        self._topic, self._history, self._gaps = topic, history, gaps
-        self._on_reset, self._embedded, self._apart = on_reset, embedded, apart
+    def __init__(self, source: PartitionedSource, gaps: Gaps, on_reset: OnReset) -> None:
+        self._source, self._gaps, self._on_reset = source, gaps, on_reset
         self._sure = True
         self._witnesses: dict[int, Mark] = {}
         self._beginnings: dict[int, Message] = {}
-        self._next, self._looked = 0, monotonic()
+        self._next, self._looked = 0, now()
 
     async def open(self, marks: Mapping[int, Reached]) -> None:
         """Find out the incarnations of the topic. ``marks``: how far any leaf is, by partition."""
         fed = {p: at for p, at in marks.items() if at.offset != SILENT.offset}
-        seen = await self._history.shown({p: _mark(at) for p, at in fed.items()})
-        self._history.incarnations.clear()
+        seen = await self._source.shown({p: _mark(at) for p, at in fed.items()})
+        self._source.incarnations.clear()
         for partition, at in fed.items():
             known = incarnation_of(at.offset.major)
             if partition in seen:
@@ -88,10 +84,10 @@ class Continuity:
                     known += 1
                 else:
                     self._witnesses[partition] = _mark(at)
-            self._history.incarnations[partition] = known
+            self._source.incarnations[partition] = known
         self._sure = all(shows.at is not None for shows in seen.values())
-        if not self._apart:
-            self._beginnings = await self._history.beginnings(marks.keys())
+        if not self._source.apart:
+            self._beginnings = await self._source.beginnings(marks.keys())
 
     def note(self, messages: Messages, partitions: Iterable[int]) -> None:
         """Take messages of these partitions, which were received last."""
@@ -103,15 +99,15 @@ class Continuity:
     @property
     def due(self) -> bool:
         """Whether it is time to look again."""
-        return not (self._embedded and self._sure) and monotonic() - self._looked >= LOOK_SECONDS
+        return (self._source.shared or not self._sure) and now() - self._looked >= LOOK_SECONDS
 
     async def look(self, *, everywhere: bool = False) -> None:
         """Raise TopicResetError when the topic is not the one any more that was received so far.
 
         ``everywhere``: look at all partitions, however many.
         """
-        self._looked = monotonic()
-        if not self._apart:
+        self._looked = now()
+        if not self._source.apart:
             await self._look_at_beginnings()
             return
         known = sorted(self._witnesses)
@@ -119,7 +115,7 @@ class Continuity:
             first = self._next % len(known)
             known, self._next = (known + known)[first : first + AT_ONCE], first + AT_ONCE
         marks = {p: self._witnesses[p] for p in known}
-        found = await self._history.shown(marks)
+        found = await self._source.shown(marks)
         for partition, seen in found.items():
             if judge(marks[partition], seen) in (Verdict.RECREATED, Verdict.CUT):
                 raise self._reset(partition)
@@ -127,7 +123,7 @@ class Continuity:
         self._sure = all(seen.at is not None for seen in found.values())
 
     async def _look_at_beginnings(self) -> None:
-        now = await self._history.beginnings(self._beginnings.keys() | self._witnesses.keys())
+        now = await self._source.beginnings(self._beginnings.keys() | self._witnesses.keys())
         for partition, first in now.items():
             known = self._beginnings.setdefault(partition, first)
             mark = self._witnesses.get(partition)
@@ -155,13 +151,13 @@ class Continuity:
         """
         if found is None or found.offset == SILENT.offset:
             return found
-        now, then = self._history.incarnations.get(partition, 0), incarnation_of(found.offset.major)
+        now, then = self._source.incarnations.get(partition, 0), incarnation_of(found.offset.major)
         if now < then:
             raise self._reset(partition)  # another feeder has found that out
         if now == then and first is not None and first.major == found.offset.major:
             return found  # what lies between them is found by their places
         mark = _mark(found)
-        seen = (await self._history.shown({partition: mark})).get(partition)
+        seen = (await self._source.shown({partition: mark})).get(partition)
         if seen is None or (seen.first is None and seen.at is None):
             return found  # nothing is there yet
         verdict = judge(mark, seen)
@@ -174,7 +170,7 @@ class Continuity:
         begins = found.offset
         if verdict is Verdict.CUT and found.published is not None:
             # What is left of it was fed.
-            begins = await self._history.last_until(partition, found.published) or begins
+            begins = await self._source.last_until(partition, found.published) or begins
         return self.with_gap(replace(found, offset=begins), _words(partition, found, seen, verdict))
 
     def with_gap(self, found: Reached, words: str) -> Reached:
@@ -182,7 +178,7 @@ class Continuity:
         if self._on_reset is OnReset.stop:
             raise StoppedError(words)
         self._gaps.passed += 1
-        log.error("messages are missing; resuming after the gap", topic=self._topic, gap=words)
+        log.error("messages are missing; resuming after the gap", topic=self._source.topic, gap=words)
         return replace(found, noted=replace(found.noted, gaps=found.noted.gaps + 1, gap=words))
 
 

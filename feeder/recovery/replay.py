@@ -1,4 +1,4 @@
-"""Feeding leaves what has gone by: the past of a topic, read by Readers, up to where the live feeding is.
+"""Feeding leaves what has gone by: the past of a topic, read again, up to where the live feeding is.
 
 Two cases. A *whole* group has not had what the subscription is past: its metric is new on a topic that has
 been fed for others, or the broker has left messages out. Then its own router takes it through the past. Or
@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import pulsar
 import structlog
 
-from feeder.message_batch import Stored, last_rows, offset_of, read, shown
+from feeder.message_batch import last_rows, offset_of, read, shown
 from feeder.positions import Offset
 from feeder.routing.router import Messages, MetricGroup, Routed, Router
-from feeder.source.dead_letter_topic import dead_letter_topic
-from feeder.source.intake import Begin
-from feeder.source.past import Past
+from feeder.source.begin import Begin
+from feeder.source.partitioned_source import PartitionedSource, PastReader, Run, SourceError, SourceMessage
 from timeline_workers.columns.values import Bools
 from timeline_workers.errors import TimelineError
 
@@ -33,9 +30,6 @@ log = structlog.get_logger("feeder")
 LETTERS = 20_000
 WAIT_MS = 20
 
-Run = Callable[..., Awaitable[Any]]
-"""Runs a blocking call on a thread: ``await run(function, *arguments)``."""
-
 
 class Replay:
     """One replay for the leaves of ``group``. ``whole``: they are all that there are, and ``router`` is
@@ -43,18 +37,18 @@ class Replay:
 
     ``limits``: how far the live feeding is now, per partition (a partition that is left out: to its end).
     ``take``: what is done with a routed batch, of about ``at_once`` messages. ``begin``: what was published
-    before is left out.
+    before is left out. ``run``: where batches are decoded and routed.
     """
 
     def __init__(
         self,
         group: MetricGroup,
         router: Router,
-        past: Past,
+        past: PastReader,
         *,
         whole: bool,
         limits: Callable[[], Mapping[int, Offset]],
-        take: Callable[[MetricGroup, Routed, Sequence[Stored]], Awaitable[None]],
+        take: Callable[[MetricGroup, Routed, Sequence[SourceMessage]], Awaitable[None]],
         run: Run,
         at_once: int,
         begin: Begin | None = None,
@@ -85,41 +79,42 @@ class Replay:
         """Stop reading."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        await self._run(self._past.close)
+        await self._past.close()
         if self._letters is not None:
-            await self._run(self._letters.close)
+            await self._letters.close()
 
     async def _chase(self) -> None:
         while True:
             limits = {**self._ended, **self._limits()}
-            stored = await self._run(self._past.read, self._at_once, limits, WAIT_MS)
+            stored = await self._past.read(self._at_once, limits, WAIT_MS)
             if stored:
                 await self._feed(stored)
                 if self._past.knows_ends:
-                    await self._run(self._note_ends, limits)
-            elif await self._run(self._there, limits):
+                    await self._note_ends(limits)
+            elif await self._is_there(limits):
                 return
 
-    def _note_ends(self, limits: Mapping[int, Offset]) -> None:
+    async def _note_ends(self, limits: Mapping[int, Offset]) -> None:
         # Who else feeds a partition goes on at its end: not all that it brings must be read here, too.
-        for partition in self._past.partitions - limits.keys():
+        for partition in sorted(self._past.partitions - limits.keys()):
             reached = self._router.clock.reached.get(partition)
-            if reached is not None and self._past.at_end(partition):
+            if reached is not None and await self._past.at_end(partition):
                 self._ended[partition] = reached.offset
 
-    def _there(self, limits: Mapping[int, Offset]) -> bool:
+    async def _is_there(self, limits: Mapping[int, Offset]) -> bool:
         reached = self._router.clock.reached
-        return all(
-            (p in limits and p in reached and reached[p].offset >= limits[p]) or self._past.at_end(p)
-            for p in self._past.partitions
-        )
+        for p in sorted(self._past.partitions):
+            fed = p in limits and p in reached and reached[p].offset >= limits[p]
+            if not fed and not await self._past.at_end(p):
+                return False
+        return True
 
-    async def _feed(self, stored: list[Stored]) -> None:
+    async def _feed(self, stored: Sequence[SourceMessage]) -> None:
         messages = await self._run(read, stored)
         rows = np.arange(len(messages))
         if self._begin is not None and self._begin.published is not None:
             rows = np.flatnonzero(messages.published >= self._begin.published)
-        late = None if self._letters is None else await self._run(self._letters.late, messages)
+        late = None if self._letters is None else await self._letters.late(messages)
         if len(rows):
             part = messages.take(rows)
             routed = await self._run(self._router.route, part, None if late is None else late[rows])
@@ -131,34 +126,37 @@ class Replay:
 
 
 class LateLetters:
-    """Which messages were late when they came, as the dead-letter topic tells: also those that only a silent
+    """Which messages were late when they came, as the dead letters tell: also those that only a silent
     partition's risen watermark made late. ``metrics``: those for which it counts.
     """
 
-    def __init__(self, client: pulsar.Client, url: str, topic: str, metrics: Sequence[str]) -> None:
+    def __init__(self, past: PastReader | None, metrics: Sequence[str]) -> None:
         self._metrics = frozenset(metrics)
         self._late: set[tuple[int, str]] = set()
-        self._past: Past | None = None
-        name = dead_letter_topic(topic)
+        self._past = past
+
+    @staticmethod
+    async def of(source: PartitionedSource, metrics: Sequence[str]) -> LateLetters:
+        """Those of ``source``; none where its dead letters cannot be read. Close them."""
         try:
-            partitions = len(client.get_topic_partitions(name))
-            self._past = Past(client, url, name, dict.fromkeys(range(partitions)))
-        except (pulsar.PulsarException, TimelineError) as error:
+            return LateLetters(await source.read_letters(), metrics)
+        except (SourceError, TimelineError) as error:
             log.warning(
-                "cannot read the dead-letter topic; the backfill judges lateness by watermarks alone",
-                topic=name,
+                "cannot read the dead letters; the backfill judges lateness by watermarks alone",
+                topic=source.topic,
                 error=str(error),
             )
+            return LateLetters(None, metrics)
 
-    def late(self, messages: Messages) -> Bools:
+    async def late(self, messages: Messages) -> Bools:
         """Whether each message was late. What was fed live has its letters stored already."""
         while self._past is not None:
-            stored = self._past.read(LETTERS, None, WAIT_MS)
-            for _, _, message in stored:
-                about = message.properties()
+            stored = await self._past.read(LETTERS, None, WAIT_MS)
+            for message in stored:
+                about = message.properties
                 if about.get("reason") == "late" and self._metrics & set(about["metrics"].split(", ")):
                     self._late.add((int(about["partition"]), about["position"]))
-            if not stored and all(self._past.at_end(p) for p in self._past.partitions):
+            if not stored and all([await self._past.at_end(p) for p in sorted(self._past.partitions)]):
                 break
         at = messages.position
         return np.fromiter(
@@ -172,7 +170,7 @@ class LateLetters:
             len(messages),
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop reading."""
         if self._past is not None:
-            self._past.close()
+            await self._past.close()

@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from time import monotonic
 
-import pulsar
-
+from feeder.clock import now
 from feeder.delivery.fed_group import MetricGroupFeed, Undelivered, place, stand
 from feeder.delivery.leaf_delivery import Leaves, workers_of
 from feeder.positions import ENTRY_STEP, SILENT, Offset, Reached
 from feeder.reporting import Counts
 from feeder.routing.silence import Silence
-from feeder.source.intake import Begin
-from feeder.source.topic_history import History
+from feeder.source.begin import Begin
+from feeder.source.partitioned_source import NotDeliveredError, PartitionedSource
 
 from .backfill import Backfill
 from .continuity import Continuity, StoppedError
@@ -26,16 +24,16 @@ from .gaps import Gaps, nothing_between
 
 
 class Takeover:
-    """Takes up the partitions of one topic, for one group after the other.
+    """Takes up the partitions of ``source``, for one group after the other.
 
     ``seen``: how far each partition was received, which grows; ``begin``: what was published before is left
-    out; ``shared``: other feeders may have some of the partitions; ``read_from``: of a partition that a
-    Reader of this feeder's own reads, the first message received, with where it began after (None: at first).
+    out; ``read_from``: of a partition of a source that is not shared, the first message received, with where
+    the source was to begin after (None: at first).
     """
 
     def __init__(
         self,
-        history: History,
+        source: PartitionedSource,
         leaves: Leaves,
         backfill: Backfill,
         silence: Silence,
@@ -45,12 +43,11 @@ class Takeover:
         continuity: Continuity,
         *,
         begin: Begin | None,
-        shared: bool,
         read_from: Callable[[int], tuple[Offset, Offset | None] | None],
     ) -> None:
-        self._history, self._leaves, self._backfill, self._silence = history, leaves, backfill, silence
+        self._source, self._leaves, self._backfill, self._silence = source, leaves, backfill, silence
         self._gaps, self._counts, self._seen = gaps, counts, seen
-        self._begin, self._shared, self._read_from = begin, shared, read_from
+        self._begin, self._shared, self._read_from = begin, source.shared, read_from
         self._continuity = continuity
 
     async def before(self, fed: MetricGroupFeed, firsts: Mapping[int, Offset], fresh: set[int]) -> bool:
@@ -104,7 +101,7 @@ class Takeover:
         What another feeder may be about to feed is left to it at first, and read only where the leaves have
         not moved when it is looked again.
         """
-        if fed.undelivered is not None and monotonic() < fed.undelivered.again:
+        if fed.undelivered is not None and now() < fed.undelivered.again:
             return
         fed.woken = True
         live = fed.live
@@ -150,8 +147,8 @@ class Takeover:
             await self._leaves.complete(fed.live)
 
     async def _holds_more(self, partition: int, after: Offset | None) -> bool:
-        with suppress(pulsar.Timeout):  # then it is delivered, sooner or later
-            return await self._history.first_after(partition, after) is not None
+        with suppress(NotDeliveredError):  # then it is delivered, sooner or later
+            return await self._source.first_after(partition, after) is not None
         return False
 
     async def after_waiting(self, fed: MetricGroupFeed) -> None:
@@ -218,8 +215,8 @@ class Takeover:
         if moved and (after is not None or (self._begin is not None and self._begin.latest)):
             return False, None  # what the moved subscription leaves out is left out
         try:
-            stored = await self._history.first_after(partition, after)
-        except pulsar.Timeout as error:
+            stored = await self._source.first_after(partition, after)
+        except NotDeliveredError as error:
             return False, self._gaps.unreadable(partition, after, first, error)
         if stored is not None and stored < first:
             return True, None

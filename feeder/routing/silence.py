@@ -11,15 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from time import monotonic
 
-import pulsar
 import structlog
 
+from feeder.clock import now
 from feeder.delivery.fed_group import MetricGroupFeed, added, final, place
 from feeder.delivery.leaf_delivery import Leaves, workers_of
 from feeder.positions import SILENT, Offset, Reached
-from feeder.source.topic_history import History
+from feeder.source.partitioned_source import NotDeliveredError, PartitionedSource
 
 from .idle import Idle
 from .router import MetricGroup
@@ -34,19 +33,17 @@ Progresses = Mapping[str, Mapping[int, Reached]]
 
 
 class Silence:
-    """The silent partitions of one topic. ``shared``: other feeders may have some of the partitions;
-    ``seen``: how far each partition was received, which grows.
-    """
+    """The silent partitions of ``source``. ``seen``: how far each partition was received, which grows."""
 
-    def __init__(self, history: History, leaves: Leaves, seen: Mapping[int, Offset], *, shared: bool) -> None:
-        self._history, self._leaves, self._seen, self._shared = history, leaves, seen, shared
+    def __init__(self, source: PartitionedSource, leaves: Leaves, seen: Mapping[int, Offset]) -> None:
+        self._source, self._leaves, self._seen, self._shared = source, leaves, seen, source.shared
         self._heard: dict[int, float] = {}
         self._caught_up: dict[int, Offset] = {}
         self._idle: dict[str, Idle] = {}
 
     def heard(self, partitions: Iterable[int]) -> None:
         """Note that messages of these have come."""
-        self._heard.update(dict.fromkeys(partitions, monotonic()))
+        self._heard.update(dict.fromkeys(partitions, now()))
 
     def forget(self, fed: MetricGroupFeed) -> None:
         """Know nothing any more of how long the partitions of a group are silent."""
@@ -57,7 +54,7 @@ class Silence:
         timeout = fed.group.source.idle_timeout
         if timeout is None or not self._shared:
             return False
-        return monotonic() - self._heard.get(partition, float("-inf")) > timeout / 2e6
+        return now() - self._heard.get(partition, float("-inf")) > timeout / 2e6
 
     async def claim(self, fed: MetricGroupFeed, starting: Mapping[int, Offset]) -> None:
         """Have the commit leaf refuse what another feeder, which may still think a partition silent, says of
@@ -130,18 +127,18 @@ class Silence:
         idle = self._idle.setdefault(
             fed.group.signature, Idle(GONE_MICROSECONDS if timeout is None else timeout)
         )
-        now = monotonic()
-        if now - idle.looked < idle.every:
+        looked = now()
+        if looked - idle.looked < idle.every:
             return
-        idle.looked = now
+        idle.looked = looked
         committed = await self._leaves.asked(fed.live.commit_leaf()[0])
         reached = {p: committed.get(p, SILENT) for p in (*range(fed.partitions), *fed.gone)}
-        idle.note(reached, monotonic())
+        idle.note(reached, now())
         silent = set(fed.gone)
         if timeout is not None:
-            still = idle.silent(now) - fed.gone
+            still = idle.silent(looked) - fed.gone
             silent |= {p for p in still if await self._is_caught_up(p, reached[p])}
-        risen = idle.risen(reached, silent, now)
+        risen = idle.risen(reached, silent, looked)
         if not risen:
             return
         told = {p: replace(reached[p], watermark=mark) for p, mark in risen.items()}
@@ -185,8 +182,8 @@ class Silence:
             if self._caught_up.get(partition) == reached.offset:
                 return True
         try:
-            first = await self._history.first_after(partition, place(reached))
-        except pulsar.Timeout:
+            first = await self._source.first_after(partition, place(reached))
+        except NotDeliveredError:
             return False
         if not self._shared and first is None:
             self._caught_up[partition] = reached.offset

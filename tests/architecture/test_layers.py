@@ -32,6 +32,8 @@ def test_every_package_has_a_layer() -> None:
         ("timeline_workers/columns/rows.py", "import timeline_workers.language.tree"),
         ("timeline_workers/runtime/node_worker.py", "import workflows.messages"),
         ("timeline_workers/algebra/predicates.py", "import temporalio"),
+        ("feeder/recovery/replay.py", "import pulsar"),
+        ("feeder/routing/idle.py", "import feeder.source.pulsar_topic"),
     ],
 )
 def test_a_forbidden_import_is_found(tmp_path: Path, module: str, line: str) -> None:

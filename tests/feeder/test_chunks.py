@@ -6,10 +6,11 @@ import numpy as np
 import pulsar
 import pytest
 
-from feeder.message_batch import place_of, shown
+from feeder.message_batch import shown
 from feeder.positions import WHOLE_ENTRY, Offset, gap, minor_of
 from feeder.recovery.gaps import Order
 from feeder.routing.router import Messages
+from feeder.source.pulsar_message import place_of
 from timeline_workers.columns.event_batch import Positions
 
 

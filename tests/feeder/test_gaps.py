@@ -9,10 +9,10 @@ import pulsar
 import pytest
 from hypothesis import given, strategies as st
 
-from feeder.message_batch import ends_entry
 from feeder.positions import Offset, advancing, gap, minor_of
 from feeder.recovery.gaps import TRIES, GapError, Gaps, Order
 from feeder.routing.router import Messages
+from feeder.source.pulsar_message import ends_entry
 from timeline_workers.columns.event_batch import Positions
 
 

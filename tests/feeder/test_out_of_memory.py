@@ -21,6 +21,9 @@ class Hungry:
     async def run(self, stop):
         raise {error}
 
+async def made(topic):
+    return Hungry()
+
 async def run(*_):
     {how}
 
@@ -33,7 +36,7 @@ feeder.app([])
     "how",
     [
         "raise MemoryError",
-        "await feeder._feed_topic('t', lambda topic: Hungry(), asyncio.Event())",
+        "await feeder._feed_topic('t', made, asyncio.Event())",
     ],
     ids=["anywhere", "feeding"],
 )

@@ -18,7 +18,7 @@ from feeder.recovery.gaps import Gaps
 from feeder.recovery.takeover import Takeover
 from feeder.reporting import Counts
 from feeder.routing.silence import Progresses, Silence
-from feeder.source.topic_history import History
+from feeder.source.partitioned_source import PartitionedSource
 from tests.feeder.test_router import group
 
 Place = Offset | None
@@ -28,7 +28,8 @@ HERE, THERE = Offset(1, 5), Offset(1, 9)
 class Neighbours:
     """What a takeover asks, with plain answers: the topic's past, the leaves, and who reads the past."""
 
-    def __init__(self, fed: MetricGroupFeed) -> None:
+    def __init__(self, fed: MetricGroupFeed, *, shared: bool) -> None:
+        self.shared = shared
         self.fed, self.reached, self.holds = fed, dict[int, Place](), set[int]()
         self.asked: list[str] = []
         self.incomplete: set[str] = set()
@@ -61,9 +62,9 @@ class Neighbours:
 
 def setting(*, shared: bool = True, seen: Mapping[int, Offset] | None = None) -> tuple[Takeover, Neighbours]:
     fed = MetricGroupFeed(group(), 3)
-    by = Neighbours(fed)
+    by = Neighbours(fed, shared=shared)
     takeover = Takeover(
-        cast(History, by),
+        cast(PartitionedSource, by),
         cast(Leaves, by),
         cast(Backfill, by),
         cast(Silence, by),
@@ -72,7 +73,6 @@ def setting(*, shared: bool = True, seen: Mapping[int, Offset] | None = None) ->
         seen or {},
         cast(Continuity, by),
         begin=None,
-        shared=shared,
         read_from=lambda _: None,
     )
     return takeover, by

@@ -234,7 +234,8 @@ def test_letters_stay_where_a_broker_keeps_nothing_by_itself(stack: Stack) -> No
     """On a broker with the default retention, a topic that nobody subscribes to is emptied; letters stay."""
     if stack.broker is None:
         pytest.skip("the embedded broker keeps everything")
-    from feeder.source.dead_letter_topic import DeadLetter, DeadLetters
+    from feeder.source.partitioned_source import DeadLetter
+    from feeder.source.pulsar_dead_letters import DeadLetters
 
     broker = stack.broker
     broker.admin("PUT", "namespaces/public/forgetful")

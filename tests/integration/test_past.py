@@ -10,7 +10,7 @@ import pytest
 
 from deploy.pulsar_standalone import Broker
 from feeder.positions import Offset
-from feeder.source.past import Past
+from feeder.source.pulsar_past import Past
 from tests.integration.stack import Stack, running_stack
 from tests.integration.test_every_event import publish
 from timeline_workers.servers.pulsar.pulsar_client import connect
@@ -31,7 +31,7 @@ def stack(
 def everything(past: Past, limits: dict[int, Offset] | None = None) -> list[tuple[int, Offset, bytes]]:
     found: list[tuple[int, Offset, bytes]] = []
     while more := past.read(70, limits, wait_ms=600):
-        found += [(p, place, message.data()) for p, place, message in more]
+        found += [(message.partition, message.place, message.payload) for message in more]
     return found
 
 

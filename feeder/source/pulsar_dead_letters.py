@@ -11,30 +11,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulsar
 
-from timeline_workers.metric.topics import dead_letter_topic as dead_letter_topic
+from timeline_workers.metric.topics import dead_letter_topic
 from timeline_workers.servers.pulsar.pulsar_client import explained, keep
+
+from .partitioned_source import DeadLetter, DeadLetterError
 
 MESSAGE_LENGTH = 1000
 # A payload that the broker took, compressed or barely within its limit, can be too big to store once more
 # with properties. Larger ones than this go in chunks, which batches of small ones cannot.
 CHUNKED_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """One event that is not applied."""
-
-    payload: bytes
-    key: str
-    reason: str
-    message: str
-    partition: int
-    position: str
-    metrics: str
 
 
 class DeadLetters:
@@ -113,7 +101,3 @@ class _Outcomes:
             self._changed.wait_for(lambda: self._missing == 0)
         if self._failed is not None:
             raise DeadLetterError(f"the broker did not store a dead letter: {self._failed}")
-
-
-class DeadLetterError(OSError):
-    """A dead letter was not stored; trying again may help."""

@@ -14,11 +14,12 @@ from time import monotonic, time
 import pulsar
 import structlog
 
-from feeder.message_batch import Stored, place_of
 from feeder.positions import SILENT, Offset
 from timeline_workers.events.incarnation import Place, incarnation_of, ledger_of
 from timeline_workers.servers.pulsar.places import start_after
 from timeline_workers.servers.pulsar.pulsar_client import explained
+
+from .pulsar_message import PulsarMessage, place_of
 
 log = structlog.get_logger("feeder")
 
@@ -65,14 +66,16 @@ class Past:
         else:
             self._tapes = [_Tape(self, topic, after, whole=len(names) > 1)]
 
-    def read(self, many: int, limits: Mapping[int, Offset] | None = None, wait_ms: int = 0) -> list[Stored]:
+    def read(
+        self, many: int, limits: Mapping[int, Offset] | None = None, wait_ms: int = 0
+    ) -> list[PulsarMessage]:
         """Return up to about ``many`` of the next messages (or ``BATCH_BYTES`` of them), fewer when there are
         no more for now.
 
         Where a partition has a limit, nothing beyond it is returned (it is kept for later). Waits up to
         ``wait_ms`` for a first message.
         """
-        found: list[Stored] = []
+        found: list[PulsarMessage] = []
         self.size = 0
         for tape in self._tapes:
             self.size += tape.read(found, many, {} if limits is None else limits, wait_ms)
@@ -134,7 +137,7 @@ class _Tape:
         self._past, self._name, self._whole, self._ledgers = past, name, whole, ledgers
         self.partitions, self.knows_end = frozenset(after), ledgers
         self._at = {p: SILENT.offset if at is None else at for p, at in after.items()}
-        self._held: list[Stored] = []
+        self._held: list[PulsarMessage] = []
         self._heard, self._any, self._waited = monotonic(), False, 0.0
         self.is_current, self._opened_ms = False, time() * 1000
         self._reader = past.open(name, self._start())
@@ -149,7 +152,7 @@ class _Tape:
         place = Place(ledger_of(at.major), at.minor)
         return start_after(partition, place, any_ledger=self._ledgers)
 
-    def read(self, found: list[Stored], many: int, limits: Mapping[int, Offset], wait_ms: int) -> int:
+    def read(self, found: list[PulsarMessage], many: int, limits: Mapping[int, Offset], wait_ms: int) -> int:
         """Add to ``found``; returns the bytes of what was received."""
         held, self._held = self._held, []
         for stored in held:
@@ -172,18 +175,18 @@ class _Tape:
             place = place_of(at, self._past.incarnations.get(partition, 0))
             if partition in self._at and place > self._at[partition]:
                 self._at[partition] = place
-                self._take((partition, place, message), found, limits)
-                size += len(message.data())
+                taken = PulsarMessage(partition, place, message)
+                self._take(taken, found, limits)
+                size += len(taken.payload)
             if self._whole:
                 self.is_current |= message.publish_timestamp() > self._opened_ms
                 if not found and monotonic() > until:
                     return size  # other partitions may bring messages without end
         return size
 
-    def _take(self, stored: Stored, found: list[Stored], limits: Mapping[int, Offset]) -> None:
-        partition, place, _ = stored
-        limit = limits.get(partition)
-        (found if limit is None or place <= limit else self._held).append(stored)
+    def _take(self, stored: PulsarMessage, found: list[PulsarMessage], limits: Mapping[int, Offset]) -> None:
+        limit = limits.get(stored.partition)
+        (found if limit is None or stored.place <= limit else self._held).append(stored)
 
     def _stalled(self) -> bool:
         """Open the Reader anew when messages are there and none come; True when it was."""
@@ -196,7 +199,7 @@ class _Tape:
         return True
 
     def at_end(self, partition: int) -> bool:
-        beyond = any(p == partition for p, _, _ in self._held)
+        beyond = any(message.partition == partition for message in self._held)
         return beyond or not self._more()
 
     def _more(self) -> bool:

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
-import pulsar
 from hypothesis import given, strategies as st
 
-from feeder.message_batch import Stored
 from feeder.positions import ENTRY_STEP, Offset, minor_of
-from feeder.source.intake import Accepted, Intake
+from feeder.source.accepted import Accepted
+from feeder.source.partitioned_source import PartitionedSource, SourceMessage
 
 
 @dataclass
 class Noting:
-    """An intake that notes what is acknowledged."""
+    """A source that notes what is acknowledged."""
 
     last: dict[int, Offset] = field(default_factory=dict)
 
-    def acknowledge(self, messages: Iterable[pulsar.MessageId]) -> None:
-        for partition, place in cast(Iterable[tuple[int, Offset]], messages):
-            assert place > self.last.get(partition, Offset(-1, -1)), "it never goes back"
-            self.last[partition] = place
+    async def acknowledge(self, messages: Iterable[SourceMessage]) -> None:
+        for message in messages:
+            assert message.place > self.last.get(message.partition, Offset(-1, -1)), "it never goes back"
+            self.last[message.partition] = message.place
 
 
 @dataclass
 class Message:
-    """A message whose id is its partition and place."""
+    """A message that nothing but its place is asked of."""
 
-    id: tuple[int, Offset]
-
-    def message_id(self) -> tuple[int, Offset]:
-        return self.id
+    partition: int
+    place: Offset
 
 
 places = st.builds(
@@ -50,8 +48,8 @@ def test_everything_is_acknowledged_but_the_last_entry_of_each_partition(
 ) -> None:
     """However they come in batches, and some of them again: the last entry stays, all before it do not."""
     messages.sort(key=lambda m: m[1])
-    intake = Noting()
-    accepted = Accepted(cast(Intake, intake))
+    source = Noting()
+    accepted = Accepted(cast(PartitionedSource, source))
     sent: list[tuple[int, Offset]] = []
     while messages:
         many = data.draw(st.integers(1, len(messages)))
@@ -59,14 +57,14 @@ def test_everything_is_acknowledged_but_the_last_entry_of_each_partition(
         batch = [*again, *messages[:many]]
         del messages[:many]
         sent += batch[len(again) :]
-        stored = [(p, place, Message((p, place))) for p, place in batch]
-        accepted.note(cast(list[Stored], stored), {p for p, _ in batch})
+        stored = [Message(p, place) for p, place in batch]
+        accepted.note(cast(list[SourceMessage], stored), {p for p, _ in batch})
         if accepted and data.draw(st.booleans()):
-            accepted.acknowledge()
+            asyncio.run(accepted.acknowledge())
     if accepted:
-        accepted.acknowledge()
+        asyncio.run(accepted.acknowledge())
     for partition in {p for p, _ in sent}:
         own = sorted(place for p, place in sent if p == partition)
         entry = (own[-1].major, own[-1].minor // ENTRY_STEP)
         before = [o for o in own if (o.major, o.minor // ENTRY_STEP) < entry]
-        assert intake.last.get(partition) == (before[-1] if before else None)
+        assert source.last.get(partition) == (before[-1] if before else None)
