@@ -168,7 +168,7 @@ def _generator() -> Any:
     return module
 
 
-def test_the_table_of_exit_codes_is_that_of_the_programs() -> None:
+def test_the_exit_codes_are_those_of_the_programs() -> None:
     """docs/operations.md has each exit code with its meaning, and no other."""
     section = _operations().split("## Exit codes")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", section, re.MULTILINE)

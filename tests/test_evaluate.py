@@ -74,7 +74,8 @@ FORMS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_worked_example_has_exactly_the_documented_answers_in_every_form_of_events(form: str) -> None:
+def test_the_worked_example_has_the_documented_answers(form: str) -> None:
+    """The worked example has exactly the documented answers in every form of events."""
     result = evaluate(CIRR, FORMS[form](), key="session", time="timestamp")
     assert result.rejected == []
     assert result.keys() == ["s1"]
@@ -143,7 +144,8 @@ def test_a_group_that_begins_counts_its_first_key() -> None:
 
 
 @pytest.mark.parametrize("expression", [PAPER, BUILT, parse(CIRR)], ids=["paper", "built", "tree"])
-def test_text_in_either_spelling_a_built_expression_and_a_tree_answer_alike(expression: Any) -> None:
+def test_text_builder_and_tree_answer_alike(expression: Any) -> None:
+    """Text in either spelling a built expression and a tree answer alike."""
     result = evaluate(expression, EXAMPLE, key="session", time="timestamp")
     assert [result.value_at("s1", t).value for t in (10, 14, 19, 22, 45)] == [0, 4, 4, 7, 7]
 
@@ -191,7 +193,8 @@ def test_answers_are_in_the_unit_of_the_events(unit: str, times: list[Any], at: 
     assert (answer.at, answer.since, answer.value) == (at, at, 1)
 
 
-def test_a_crossing_between_two_microseconds_shows_at_the_next_one() -> None:
+def test_a_crossing_shows_at_the_next_microsecond() -> None:
+    """A crossing between two microseconds shows at the next one."""
     events = [{"k": "s", "t": 0, "x": 1}]
     below = "duration_in_cur_state(latest_event_to_state(x)) * 3 < 0.000001"
     result = evaluate(below, events, key="k", time="t", time_unit="us")
@@ -216,12 +219,14 @@ def test_values_keep_their_types_from_event_to_answer(value: Any) -> None:
         assert type(found) is type(value)
 
 
-def test_of_two_events_at_one_instant_a_state_takes_the_later_in_the_input() -> None:
+def test_at_one_instant_the_later_input_counts() -> None:
+    """Of two events at one instant a state takes the later in the input."""
     events = [{"k": "s", "t": 0, "v": v} for v in ("a", "b", "c")]
     assert evaluate("latest_event_to_state(v)", events, key="k", time="t").value_at("s", 0).value == "c"
 
 
-def test_every_key_of_the_source_is_known_also_where_nothing_matched_and_keys_are_in_order() -> None:
+def test_every_key_is_known_and_in_order() -> None:
+    """Every key of the source is known also where nothing matched and keys are in order."""
     events = [{"k": k, "t": 0} for k in ("b", 10, "10", 9, "a")]
     result = evaluate('has_existed(x == "y")', events, key="k", time="t")
     assert result.keys() == [9, 10, "10", "a", "b"]
@@ -230,7 +235,8 @@ def test_every_key_of_the_source_is_known_also_where_nothing_matched_and_keys_ar
         result.value_at("c", 0)
 
 
-def test_keys_named_by_text_are_the_string_and_the_int() -> None:
+def test_a_key_by_text_is_string_or_int() -> None:
+    """Keys named by text are the string and the int."""
     result = evaluate("has_existed(x == 1)", [{"k": k, "t": 0} for k in (10, "10", "b")], key="k", time="t")
     assert result.named("10") == [10, "10"]
     assert result.named("b") == ["b"]
@@ -238,7 +244,8 @@ def test_keys_named_by_text_are_the_string_and_the_int() -> None:
         result.named("11")
 
 
-def test_bad_events_take_no_part_raise_nothing_and_are_listed_with_their_row() -> None:
+def test_bad_events_take_no_part_and_are_listed() -> None:
+    """Bad events take no part raise nothing and are listed with their row."""
     events: list[Any] = [
         {"k": "s", "t": 0, "x": "a"},
         {"k": "s", "t": "noon", "x": "b"},
@@ -258,7 +265,8 @@ def test_bad_events_take_no_part_raise_nothing_and_are_listed_with_their_row() -
     assert [result.value_at("s", t).value for t in (0, 1, 2)] == [False, False, True]
 
 
-def test_declared_columns_are_checked_in_the_expression_and_in_every_event() -> None:
+def test_declared_columns_are_checked_in_every_event() -> None:
+    """Declared columns are checked in the expression and in every event."""
     columns = {"x": ColumnSpec(type="int", path="a.x"), "y": ColumnSpec(type="string")}
     with pytest.raises(ExpressionError):
         evaluate('latest_event_to_state(x) == "c"', [], key="k", time="t", columns=columns)
@@ -268,7 +276,8 @@ def test_declared_columns_are_checked_in_the_expression_and_in_every_event() -> 
     assert [r.reason for r in result.rejected] == ["wrong-type"]
 
 
-def test_mistakes_in_the_call_are_errors_and_no_empty_answers() -> None:
+def test_mistakes_in_the_call_are_errors() -> None:
+    """Mistakes in the call are errors and no empty answers."""
     with pytest.raises(ExpressionError):
         evaluate("duration_were(x)", EXAMPLE, key="session", time="timestamp")
     with pytest.raises(ExpressionError, match="not a int"):
@@ -339,16 +348,18 @@ def test_the_arrow_table_has_every_piece_with_types_kept() -> None:
         ([1, "ä", True], pa.string(), ["1", '"ä"', "true"]),
     ],
 )
-def test_a_column_of_the_arrow_table_has_one_type_where_all_values_have(
+def test_an_arrow_column_has_one_type_where_values_have(
     values: list[Any], kind: Any, expected: list[Any]
 ) -> None:
+    """A column of the arrow table has one type where all values have."""
     events = [{"k": "s", "t": t, "v": v} for t, v in enumerate(values)]
     table = evaluate("latest_event_to_state(v)", events, key="k", time="t").to_arrow()
     assert table.schema.field("value").type == kind
     assert table.column("value").to_pylist() == expected
 
 
-def test_the_arrow_table_of_several_keys_and_of_aggregates_says_whose_each_piece_is() -> None:
+def test_the_arrow_table_names_the_key_of_pieces() -> None:
+    """The arrow table of several keys and of aggregates says whose each piece is."""
     events = [{"k": k, "t": t, "g": g} for k, t, g in ((1, 0, "a"), ("x", 1, "b"), (1, 2, "b"))]
     states = evaluate("latest_event_to_state(g)", events, key="k", time="t").to_arrow()
     assert list(zip(states.column("key").to_pylist(), states.column("value").to_pylist(), strict=True)) == [
@@ -368,7 +379,8 @@ def test_the_arrow_table_of_several_keys_and_of_aggregates_says_whose_each_piece
     ]
 
 
-def test_the_package_offers_what_it_says_and_nothing_is_missing() -> None:
+def test_the_package_offers_what_it_says() -> None:
+    """The package offers what it says and nothing is missing."""
     for name in timeline_workers.__all__:
         assert getattr(timeline_workers, name).__name__ == name
     assert callable(timeline_workers.evaluate)
@@ -381,7 +393,7 @@ def test_the_arrow_table_of_no_events_is_empty() -> None:
         assert evaluate(expression, [], key="k", time="t").to_arrow().num_rows == 0
 
 
-def test_columns_that_are_compared_must_be_of_one_type_in_an_event() -> None:
+def test_compared_columns_are_of_one_type() -> None:
     """Undeclared columns of one event that do not compare make it a bad event, by whichever operator."""
     for expression, a, b in [
         ("has_existed(a == b)", 1, "1"),
@@ -395,7 +407,7 @@ def test_columns_that_are_compared_must_be_of_one_type_in_an_event() -> None:
     assert not evaluate("has_existed(a <= b)", fine, key="k", time="t").rejected
 
 
-def test_a_question_between_two_microseconds_sees_nothing_of_the_next() -> None:
+def test_a_question_sees_nothing_of_the_next_microsecond() -> None:
     """A question about instant t sees what happened at or before t."""
     result = evaluate("event_count(a == 1)", [{"k": "x", "t": 2, "a": 1}], key="k", time="t", time_unit="us")
     assert result.value_at("x", 1.9).value is None

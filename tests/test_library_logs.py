@@ -38,7 +38,8 @@ def core(logger: logging.Logger, level: int, target: str, message: str, **fields
     logger.handle(record)
 
 
-def test_failed_tries_are_one_warning_and_other_lines_keep_their_level(logger: logging.Logger) -> None:
+def test_failed_tries_are_one_warning(logger: logging.Logger) -> None:
+    """Failed tries are one warning and other lines keep their level."""
     structlog.configure()
     with structlog.testing.capture_logs() as lines:
         for _ in range(3):
@@ -55,7 +56,8 @@ def test_failed_tries_are_one_warning_and_other_lines_keep_their_level(logger: l
     assert lines[1]["details"] == "{'reason': 'no'}"
 
 
-def test_the_lines_of_workflows_name_them_and_keep_their_exceptions(logger: logging.Logger) -> None:
+def test_lines_of_workflows_name_them(logger: logging.Logger) -> None:
+    """The lines of workflows name them and keep their exceptions."""
     structlog.configure()
     with structlog.testing.capture_logs() as lines:
         try:

@@ -51,7 +51,7 @@ def event(key: int = 1, string: int = 1, whole: int | None = None) -> bytes:
         (event(string=EVENTS.string_bytes), event(string=EVENTS.string_bytes + 1)),
     ],
 )
-def test_an_event_that_is_too_large_is_a_dead_letter(largest: bytes, larger: bytes) -> None:
+def test_a_too_large_event_is_a_dead_letter(largest: bytes, larger: bytes) -> None:
     """The event, its key and its strings: at the limit it is accepted, a byte more is ``too-large``."""
     assert refusal(largest) is None
     assert refusal(larger) == "too-large"
@@ -93,7 +93,7 @@ LONG, YEARS = "é" * (size_limits.NAME_BYTES // 2), lexicon.MAX_WINDOW
         ({}, {"description": "\ud800"}, "description: it has half of a surrogate pair"),
     ],
 )
-def test_a_part_of_a_metric_that_is_too_large_is_refused(
+def test_a_too_large_part_of_a_metric_is_refused(
     largest: dict[str, Any], larger: dict[str, Any], said: str
 ) -> None:
     """Columns, names, paths, descriptions and durations, each at its limit and one beyond."""

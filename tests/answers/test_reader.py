@@ -77,9 +77,10 @@ PLAYED = linear([(0, 0, 0), (10, 0, 1), (14, 4, 0), (19, 4, 1), (22, 7, 0)], of=
         (45, 7, 22, None, 0),
     ],
 )
-def test_the_value_at_an_instant_has_exactly_the_documented_shape(
+def test_the_value_has_the_documented_shape(
     at: float, value: Any, since: Any, until: Any, slope: Any
 ) -> None:
+    """The value at an instant has exactly the documented shape."""
     answer = PLAYED.value_at("s", at).model_dump()
     assert answer == {
         "key": "s",
@@ -113,13 +114,15 @@ def test_a_value_keeps_its_type(value: Any) -> None:
     assert type(found) is type(value)
 
 
-def test_counts_are_numeric_with_slope_0_and_unknown_ones_have_no_slope() -> None:
+def test_counts_are_numeric_with_slope_0() -> None:
+    """Counts are numeric with slope 0 and unknown ones have no slope."""
     counts = state([(0, None), (5, 3)], "numeric")
     assert counts.value_at("s", 2).model_dump()["slope"] is None
     assert counts.value_at("s", 5).model_dump()["slope"] == 0
 
 
-def test_fractions_answer_with_the_nearest_float_and_ints_stay_ints() -> None:
+def test_fractions_answer_with_the_nearest_float() -> None:
+    """Fractions answer with the nearest float and ints stay ints."""
     thirds = linear([(0, 0, Fraction(1, 3))])
     assert thirds.value_at("s", 1).value == 1 / 3
     assert thirds.value_at("s", 3).value == 1
@@ -127,7 +130,8 @@ def test_fractions_answer_with_the_nearest_float_and_ints_stay_ints() -> None:
     assert thirds.value_at("s", 1).slope == 1 / 3
 
 
-def test_spans_are_cut_to_the_range_and_what_is_carried_in_counts() -> None:
+def test_spans_are_cut_to_the_range() -> None:
+    """Spans are cut to the range and what is carried in counts."""
     answer = PLAYED.spans("s", 12, 20).model_dump()
     assert answer == {
         "key": "s",
@@ -143,7 +147,8 @@ def test_spans_are_cut_to_the_range_and_what_is_carried_in_counts() -> None:
     assert list(answer) == ["key", "start", "end", "kind", "spans"]
 
 
-def test_before_the_origin_there_is_no_span_and_unknown_is_a_span_of_null() -> None:
+def test_before_the_origin_there_is_no_span() -> None:
+    """Before the origin there is no span and unknown is a span of null."""
     spans = state([(5, None), (6, "x")]).spans("s", 0, 10).model_dump()["spans"]
     assert spans == [{"start": 5, "end": 6, "value": None}, {"start": 6, "end": 10, "value": "x"}]
     assert state([(5, "x")]).spans("s", 0, 5).spans == []
@@ -161,9 +166,8 @@ def test_an_empty_range_has_no_spans_and_no_change() -> None:
     ("start", "end", "expected"),
     [(12, 20, 3), (0, 60, 7), (-100, 60, 7), (-10, -5, 0), (-10, 0, 0), (20.5, 21, 0.5), (22, 60, 0)],
 )
-def test_numeric_change_is_the_difference_of_the_values_just_before_the_ends(
-    start: float, end: float, expected: Any
-) -> None:
+def test_numeric_change_is_between_values_before_the_ends(start: float, end: float, expected: Any) -> None:
+    """Numeric change is the difference of the values just before the ends."""
     answer = PLAYED.change("s", start, end).model_dump()
     assert answer == {"key": "s", "start": start, "end": end, "kind": "numeric", "change": expected}
     assert type(answer["change"]) is type(expected)
@@ -174,14 +178,13 @@ def test_numeric_change_is_the_difference_of_the_values_just_before_the_ends(
     [(0, 12, 2), (0, 10, None), (0, 14, 4), (0, 14.5, None), (6, 15, None), (0, 5, None), (-5, 0, None),
      (10, 10, None), (11, 11, 0), (11, 30, 18), (14, 30, 15), (16, 30, 10), (16, 20.5, 0.5)],
 )  # fmt: skip
-def test_numeric_change_counts_from_the_first_known_instant_and_is_null_if_unknown_at_the_end(
-    start: float, end: float, expected: Any
-) -> None:
+def test_numeric_change_counts_from_the_first_known_instant(start: float, end: float, expected: Any) -> None:
+    """Numeric change counts from the first known instant and is null if unknown at the end."""
     broken = linear([(0, None, 0), (10, 5, 1), (14, None, 0), (20, 14, 1)])
     assert broken.change("s", start, end).change == expected
 
 
-def test_what_happens_at_the_start_counts_and_what_happens_at_the_end_does_not() -> None:
+def test_the_start_counts_and_the_end_does_not() -> None:
     """So a key's first event counts, and hours add up to the day."""
     counts = state([(0, 1), (1800, 2), (3600, 3), (7200, 4), (7201, 5)], "numeric", of=COUNT)
     hours = counts.change_every("s", 0, 10800, "1h")
@@ -198,13 +201,15 @@ def test_what_drops_at_the_end_has_not_dropped_yet() -> None:
     assert waited.change("s", 0, 10.5).change == 0.5
 
 
-def test_where_it_is_unknown_with_no_events_the_change_begins_with_the_first_known_value() -> None:
+def test_a_change_begins_with_the_first_known_value() -> None:
+    """Where it is unknown with no events the change begins with the first known value."""
     level = state([(0, 5), (10, 7)], "numeric", of=STATE)
     assert [level.change("s", -5, end).change for end in (0, 5, 10, 11)] == [None, 0, 0, 2]
     assert level.change("s", 10, 11).change == 2
 
 
-def test_a_change_of_ints_stays_exact_and_beyond_64_bits_becomes_a_float() -> None:
+def test_a_change_of_ints_stays_exact() -> None:
+    """A change of ints stays exact and beyond 64 bits becomes a float."""
     counts = state([(0, 2**53), (5, 2**53 + 1), (9, -(2**63)), (10, 2**63 - 1)], "numeric")
     assert counts.change("s", 5, 6).change == 1
     assert counts.change("s", 10, 11).change == float(2**64 - 1)
@@ -224,7 +229,8 @@ def test_boolean_change_is_the_time_true_in_seconds() -> None:
     assert type(answers.change("s", 11, 12).change) is int
 
 
-def test_state_change_is_time_per_value_in_the_order_they_appear_with_unknown_time_under_null() -> None:
+def test_state_change_is_time_per_value() -> None:
+    """State change is time per value in the order they appear with unknown time under null."""
     answer = state([(5, None), (6, "x"), (8, "y"), (9.5, "x")]).change("s", 0, 12).model_dump()
     assert answer == {
         "key": "s",
@@ -245,7 +251,8 @@ def test_values_of_different_types_are_counted_apart() -> None:
     assert [(type(t.value), t.seconds) for t in times] == [(int, 2), (bool, 2), (float, 3), (str, 4)]
 
 
-def test_intervals_are_aligned_to_the_epoch_and_cut_to_the_range() -> None:
+def test_intervals_are_aligned_to_the_epoch() -> None:
+    """Intervals are aligned to the epoch and cut to the range."""
     answers = PLAYED.change_every("s", 12, 25, "10s")
     assert [(a.start, a.end, a.change) for a in answers] == [(12, 20, 3), (20, 25, 2)]
     assert intervals(-25, 5, 10) == [(-25, -20), (-20, -10), (-10, 0), (0, 5)]
@@ -255,9 +262,8 @@ def test_intervals_are_aligned_to_the_epoch_and_cut_to_the_range() -> None:
 
 
 @given(st.integers(-500, 500), st.integers(0, 500), st.integers(1, 60))
-def test_intervals_cover_the_range_without_gaps_and_their_changes_add_up(
-    start: int, length: int, every: int
-) -> None:
+def test_intervals_cover_the_range_without_gaps(start: int, length: int, every: int) -> None:
+    """Intervals cover the range without gaps and their changes add up."""
     cut = intervals(start, start + length, every)
     assert all(a < b and a // every == (b - 1) // every for a, b in cut)
     assert sum(b - a for a, b in cut) == length
@@ -270,7 +276,8 @@ def test_intervals_cover_the_range_without_gaps_and_their_changes_add_up(
     ("every", "micros"),
     [("1m", 60 * SECOND), (60, 60 * SECOND), (0.25, 250_000), ("250ms", 250_000), ("10", 10 * SECOND)],
 )
-def test_an_interval_is_a_duration_in_text_or_a_number_of_seconds(every: Any, micros: int) -> None:
+def test_an_interval_is_text_or_seconds(every: Any, micros: int) -> None:
+    """An interval is a duration in text or a number of seconds."""
     assert duration(every) == micros
 
 
@@ -280,18 +287,21 @@ def test_any_other_interval_is_a_question_error(every: Any) -> None:
         duration(every)
 
 
-def test_a_question_for_too_many_intervals_is_refused_before_any_is_made() -> None:
+def test_too_many_intervals_are_refused() -> None:
+    """A question for too many intervals is refused before any is made."""
     with pytest.raises(QuestionError, match="over 100,000 intervals"):
         PLAYED.change_every("s", 0, 10**9, "1us")
 
 
 @pytest.mark.parametrize("ask", ["spans", "change"])
-def test_a_range_that_ends_before_it_starts_is_an_error(ask: str) -> None:
+def test_a_backward_range_is_an_error(ask: str) -> None:
+    """A range that ends before it starts is an error."""
     with pytest.raises(QuestionError, match=r"\[20, 12\) ends before it starts"):
         getattr(PLAYED, ask)("s", 20, 12)
 
 
-def test_an_answer_is_final_below_the_watermark_only_and_says_so_where_there_is_one() -> None:
+def test_an_answer_is_final_below_the_watermark() -> None:
+    """An answer is final below the watermark only and says so where there is one."""
     answers = linear([(0, 0, 1)], watermark=20 * SECOND)
     assert answers.value_at("s", 19).final
     assert not answers.value_at("s", 20).final
@@ -313,7 +323,8 @@ def test_times_come_back_in_the_unit_asked_with() -> None:
     assert state([(0, "x"), (1.5, "y")], unit="ns").value_at("s", 3).until == 1_500_000_000
 
 
-def test_an_unknown_key_is_an_error_that_names_it_and_the_nearest() -> None:
+def test_an_unknown_key_names_the_nearest() -> None:
+    """An unknown key is an error that names it and the nearest."""
     pieces = Timeline(np.array([0, 1, 1, 1]), np.array([0]), Flags(np.array([True])))
     answers = Reader(pieces, ["session-1", 7, "9"], "boolean", FLAG, unit="s")
     for key, words in (
@@ -343,7 +354,8 @@ def test_a_key_without_pieces_is_unknown_everywhere() -> None:
     assert answers.change("s", 0, 9).model_dump()["seconds_by_value"] == [{"value": None, "seconds": 9}]
 
 
-def test_a_table_of_keys_answers_as_a_list_of_them_and_tells_types_apart() -> None:
+def test_a_table_of_keys_tells_types_apart() -> None:
+    """A table of keys answers as a list of them and tells types apart."""
     table = KeyTable()
     for key in ("1", 1):
         table.intern(key)
@@ -356,7 +368,8 @@ def test_a_table_of_keys_answers_as_a_list_of_them_and_tells_types_apart() -> No
             answers.value_at(other, 0)
 
 
-def test_groups_of_an_aggregate_are_told_apart_by_type_and_named_in_the_answer() -> None:
+def test_groups_are_told_apart_by_type() -> None:
+    """Groups of an aggregate are told apart by type and named in the answer."""
     pieces = Timeline(np.arange(5), np.zeros(4, np.int64), Tagged.of([0, 1, 2, 3]))
     answers = Reader(pieces, [None, True, 1, "1"], "numeric", SIZE, aggregate="count")
     assert [answers.value_at(group, 0).value for group in (None, True, 1, "1")] == [0, 1, 2, 3]
@@ -365,7 +378,8 @@ def test_groups_of_an_aggregate_are_told_apart_by_type_and_named_in_the_answer()
         answers.value_at(1.0, 0)
 
 
-def test_keys_are_ordered_null_bools_numbers_by_size_then_strings_by_code_point() -> None:
+def test_keys_are_ordered_by_type_then_value() -> None:
+    """Keys are ordered null bools numbers by size then strings by code point."""
     ordered = ["", "1", "B", "a", "ä", "\uffff", "\U0001f600"]
     assert in_order([*reversed(ordered), 10, 9, -1, 1.5, True, None]) == [
         None,

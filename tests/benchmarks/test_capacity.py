@@ -111,7 +111,8 @@ def test_a_run_is_as_long_as_the_model_says(
     assert tally.most_events == pytest.approx(expected.events, abs=1 + 3 + subscribers + 1)
 
 
-def test_the_topic_that_is_simulated_is_the_one_with_most() -> None:
+def test_the_busiest_topic_is_simulated() -> None:
+    """The topic that is simulated is the one with most."""
     metric, load = planned(True), Load(2_000, 200.0)
     layout = Layout(2, 1, topics=4)
     result = simulate(metric, load, layout, measured(), seconds=60, seed=4)

@@ -33,7 +33,7 @@ def test_fused_workers_hold_and_tell_less(weights: dict[bool, Bytes]) -> None:
 
 
 @pytest.mark.parametrize("fuse", [False, True])
-def test_a_session_weighs_at_least_its_name_in_every_worker(fuse: bool, weights: dict[bool, Bytes]) -> None:
+def test_a_session_weighs_at_least_its_name(fuse: bool, weights: dict[bool, Bytes]) -> None:
     """A UUID has 122 random bits, which no compression takes away; every worker and archive names it."""
     workers, bits = (4, 122) if fuse else (8, 122)
     found = weights[fuse]
@@ -45,7 +45,8 @@ def test_a_session_weighs_at_least_its_name_in_every_worker(fuse: bool, weights:
     assert found.leaf_per_event > 0.6 * bits / 8
 
 
-def test_session_ids_are_distinct_and_the_same_for_a_seed() -> None:
+def test_session_ids_are_distinct_and_seeded() -> None:
+    """Session ids are distinct and the same for a seed."""
     assert len(set(session_ids(1_000, 1))) == 1_000
     assert session_ids(5, 1) == session_ids(5, 1) != session_ids(5, 2)
 
@@ -67,7 +68,8 @@ def test_packing_takes_time_and_memory() -> None:
     assert memory > 1
 
 
-def test_what_was_used_is_what_came_on_top_of_what_goes_on_anyway() -> None:
+def test_use_is_counted_above_the_idle_use() -> None:
+    """What was used is what came on top of what goes on anyway."""
     before = Use(10.0, {"history": 1.0, "feeder": 0.5}, [100.0, 0.0, 0.0])
     after = Use(20.0, {"history": 4.0, "feeder": 2.5, "worker": 1.0}, [200.0, 6.0, 8.0])
     used = after.since(before).without(Use(5.0, {"history": 1.0}, [10.0, 9.0, 0.0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.pairs import Pairs, interval
 
 
-def test_of_ten_ratios_the_second_and_the_ninth_hold_the_median() -> None:
+def test_the_interval_of_ten_ratios_holds_the_median() -> None:
     """With nine in ten and more: 1 - 2 * 11 / 1024 is 0.979, and the third and eighth would be 0.891."""
     assert interval([float(i) for i in range(10)]) == (1.0, 8.0)
 

@@ -89,16 +89,16 @@ def test_a_larger_batch_makes_no_more_signals(metric: Plan, load: Load, layout: 
 
 @given(loads, layouts)
 @settings(max_examples=60)
-def test_histories_have_an_event_for_each_signal_and_message_and_three_for_each_task(
-    load: Load, layout: Layout
-) -> None:
+def test_histories_count_signals_messages_and_tasks(load: Load, layout: Layout) -> None:
+    """Histories have an event for each signal and message and three for each task."""
     found = need(SEPARATE, load, layout)
     work = found.feeder_signals + found.edge_messages + 3 * found.tasks
     told = found.edge_messages  # each is sent by one worker and heard by another
     assert found.history_events >= work + told - 1e-9 * work
 
 
-def test_a_batch_gathers_as_long_as_the_feeder_lets_it() -> None:
+def test_a_batch_gathers_as_the_feeder_lets_it() -> None:
+    """A batch gathers as long as the feeder lets it."""
     load, layout = Load(10_000, 1_000.0), Layout(16, 2, wait=2.0)
     assert need(FUSED, load, layout).batch == 1_000  # two seconds of half of the events
 
@@ -122,7 +122,8 @@ def test_what_is_chosen_fits(metric: Plan, sessions: int, events: float) -> None
 
 @given(plans, loads)
 @settings(max_examples=20)
-def test_a_choice_keeps_what_was_given_and_the_limits_on_numbers(metric: Plan, load: Load) -> None:
+def test_a_choice_keeps_what_was_given(metric: Plan, load: Load) -> None:
+    """A choice keeps what was given and the limits on numbers."""
     layout = choose(metric, load, partitions=7, feeders=3, topics=2, batch=500)
     assert layout == Layout(7, 3, 500, 2)
     free = choose(metric, load, topics=1)
@@ -141,7 +142,8 @@ def test_the_fullest_partition_is_as_full_as_when_drawn(balls: int, bins: int, s
     assert fullest(balls, bins, spread) == pytest.approx(float(np.mean(found)), abs=0.02)
 
 
-def test_a_metric_without_key_ttl_keeps_a_day_of_sessions() -> None:
+def test_without_key_ttl_a_day_of_sessions_stays() -> None:
+    """A metric without key ttl keeps a day of sessions."""
     load, layout = Load(1_000, 100.0), Layout(4, 1)
     metric = FUSED.metric.model_copy(update={"key_ttl": None})
     kept = need(FUSED.model_copy(update={"metric": metric}), load, layout)

@@ -49,13 +49,15 @@ def test_what_comes_while_a_worker_works_is_taken_together() -> None:
     assert shape(fuse=True).rounds == (1, 1, 1, 2)
 
 
-def test_inputs_that_are_not_equally_far_away_are_heard_one_by_one() -> None:
+def test_inputs_at_unequal_distance_arrive_one_by_one() -> None:
     # The state's comparison tells `&&` a task later than the leaf beside it does.
+    """Inputs that are not equally far away are heard one by one."""
     assert shape('latest_event_to_state(state) == "a" && has_existed(state == "b")').rounds == (1, 1, 1, 2)
 
 
 @pytest.mark.parametrize("fuse", [False, True])
-def test_a_worker_does_no_more_tasks_than_messages_reach_it(fuse: bool) -> None:
+def test_a_worker_has_no_more_tasks_than_messages(fuse: bool) -> None:
+    """A worker does no more tasks than messages reach it."""
     found = shape(fuse=fuse)
     for (_, inputs), rounds in zip(found.workers, found.rounds, strict=True):
         assert 1 <= rounds <= max(1, sum(found.rounds[child] for child in inputs))

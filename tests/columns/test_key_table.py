@@ -80,6 +80,7 @@ def test_keys_that_all_meet_are_found_by_the_dict(monkeypatch: pytest.MonkeyPatc
     check(table, [keys])
 
 
-def test_numbers_and_the_strings_that_write_them_are_different_keys() -> None:
+def test_numbers_and_their_texts_are_different_keys() -> None:
+    """Numbers and the strings that write them are different keys."""
     table = KeyTable()
     assert table.intern_all([1, "1", 2, "1", 1]).tolist() == [0, 1, 2, 1, 0]

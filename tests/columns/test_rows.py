@@ -19,7 +19,7 @@ def column(keys: list[list[int]]) -> tuple[Int64, Int64]:
 
 
 @given(st.lists(KEYED, min_size=2, max_size=3))
-def test_merged_columns_are_in_the_order_of_key_and_time(given_columns: list[list[list[int]]]) -> None:
+def test_merged_columns_are_ordered_by_key_and_time(given_columns: list[list[list[int]]]) -> None:
     """Equal instants come in the order of the columns, and only the last of them is said to be the last."""
     keys = min(map(len, given_columns))
     columns = [column(one[:keys]) for one in given_columns if any(one[:keys])]
@@ -38,7 +38,8 @@ def test_merged_columns_are_in_the_order_of_key_and_time(given_columns: list[lis
 
 
 @given(KEYED, st.data())
-def test_a_row_before_those_of_a_key_moves_the_others_on(keys: list[list[int]], data: st.DataObject) -> None:
+def test_an_earlier_row_moves_the_others_on(keys: list[list[int]], data: st.DataObject) -> None:
+    """A row before those of a key moves the others on."""
     offsets, times = column(keys)
     needed = data.draw(st.lists(st.booleans(), min_size=len(keys), max_size=len(keys)))
     grown, heads, others = rows.led(offsets, np.array(needed))
@@ -63,7 +64,8 @@ def test_offsets_of_the_rows_that_stay(keys: list[list[int]], data: st.DataObjec
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), INSTANTS)))
-def test_the_earliest_of_each_key_and_the_keys_that_occur(pairs: list[tuple[int, int]]) -> None:
+def test_the_earliest_row_of_each_key(pairs: list[tuple[int, int]]) -> None:
+    """The earliest of each key and the keys that occur."""
     for some in (pairs, sorted(pairs)):
         keys, times = (np.array(part, np.int64) for part in (zip(*some, strict=True) if some else ((), ())))
         least = [min((t for k, t in some if k == key), default=rows.FOREVER) for key in range(6)]

@@ -34,13 +34,14 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_every_image_has_the_version_that_the_project_builds_and_tests() -> None:
+def test_every_image_has_the_tested_version() -> None:
+    """Every image has the version that the project builds and tests."""
     named = dict(service["image"].split(":") for service in services().values())
     del named["postgres"]
     assert named == images.versions()
 
 
-def test_up_wait_can_know_of_every_service_whether_it_serves_or_has_done_its_work() -> None:
+def test_up_wait_knows_of_every_service() -> None:
     """Of those that end, somebody must wait for the end: "up --wait" may take it for a failure otherwise."""
     awaited = {
         name
@@ -124,9 +125,8 @@ def topic(engine: podman.Podman, what: str) -> str:
 
 
 @pytest.mark.integration
-def test_both_profiles_come_up_serve_and_keep_what_they_have(
-    engine: podman.Podman, compose: Callable[..., str]
-) -> None:
+def test_both_profiles_serve_and_keep_their_data(engine: podman.Podman, compose: Callable[..., str]) -> None:
+    """Both profiles come up serve and keep what they have."""
     compose("up", "--wait")
     assert "Quick test passed." in quick_test(engine, DEV_SERVER)
 

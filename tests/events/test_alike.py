@@ -183,7 +183,8 @@ def numbered(field: str, number: str) -> bytes:
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "iso"])
-def test_usual_events_are_all_decoded_by_templates_as_each_by_itself(end: bytes, unit: str) -> None:
+def test_templates_decode_usual_events_as_each_by_itself(end: bytes, unit: str) -> None:
+    """Usual events are all decoded by templates as each by itself."""
     assert len(check(clean(300, end), unit, [100]).rejects) == (200 if unit == "iso" else 0)
 
 
@@ -231,9 +232,7 @@ TWO = [
     ],
 )
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b" "])
-def test_two_values_in_a_text_do_not_make_up_for_a_value_in_two(
-    one: list[bytes], two: bytes, end: bytes
-) -> None:
+def test_two_values_do_not_replace_one_in_two(one: list[bytes], two: bytes, end: bytes) -> None:
     """Nor for none at all."""
     forms = [b'{"k":"s","t":1,"list":[%d]}' % i for i in range(2 * FEW)]  # these fit no template
     every = [text + end for text in (*one, *forms, two, *forms)]
@@ -247,7 +246,8 @@ def test_events_over_the_limit_are_refused_among_usual_ones() -> None:
     assert {r.reason for r in done.rejects} == {"too-large"}
 
 
-def test_a_column_that_is_an_object_in_some_events_is_refused_in_these() -> None:
+def test_a_column_is_refused_where_it_is_an_object() -> None:
+    """A column that is an object in some events is refused in these."""
     columns: dict[str, ColumnSpec | None] = {"n": None, "n.x": None}
     forms = ['"n":{"x":%d}', '"n":%d', '"m":%d', '"n":{"x":{"y":%d}}', '"n.x":%d,"n":{"x":5}']
     texts = [(f'{{"k":"s","t":1,{form}}}' % i).encode() for form in forms for i in range(2 * FEW)]
@@ -263,7 +263,8 @@ def test_a_name_that_is_no_text_is_no_template() -> None:
     check([*clean(100), *(b'{"k":"s","t":%d,"\xff":"x"}' % i for i in range(200)), *clean(100)])
 
 
-def test_halves_of_a_character_at_the_ends_of_events_are_no_text() -> None:
+def test_half_a_character_at_an_end_is_no_text() -> None:
+    """Halves of a character at the ends of events are no text."""
     ends = [b'{"k":"s","t":1}\xc3', b'\xa9{"k":"s","t":1}'] * FEW
     assert len(check([*clean(100), *ends, *clean(100)]).rejects) == 2 * FEW
 
@@ -370,9 +371,10 @@ def varied(value: Any, i: int) -> Any:
 
 
 @given(st.lists(_forms, min_size=1, max_size=3), st.sampled_from([None, (",", ":"), (" , ", " :\t")]))
-def test_events_of_any_form_are_decoded_as_each_by_itself(
+def test_events_of_any_form_decode_as_each_alone(
     forms: list[dict[str, Any]], separators: tuple[str, str] | None
 ) -> None:
+    """Events of any form are decoded as each by itself."""
     columns = {"a": None, "a.n": None, "n": None, "n.x": None, "x": ColumnSpec(type="float")}
     events = [varied({"k": "s", "t": 1} | form, i) for i in range(FEW + 6) for form in forms]
     texts = [json.dumps(event, separators=separators).encode() for event in events]

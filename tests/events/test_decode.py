@@ -50,7 +50,8 @@ def test_values_keep_their_types_and_missing_is_null() -> None:
     assert math.copysign(1, values(decoded)[5]) == 1
 
 
-def test_keys_are_numbered_and_an_int_key_is_not_its_text() -> None:
+def test_an_int_key_is_not_its_text() -> None:
+    """Keys are numbered and an int key is not its text."""
     decoded = decode([event(k=k) for k in (7, "7", "b", 7, -(2**63))])
     batch = decoded.batch
     names = [batch.keys[i] for i in batch.key.tolist()]
@@ -110,10 +111,9 @@ def test_a_refused_event_leaves_no_key_behind() -> None:
     ],
 )
 @pytest.mark.parametrize("as_text", [False, True])
-def test_a_bad_event_is_refused_whole_with_its_reason_and_hurts_no_other(
-    payload: bytes, reason: str, as_text: bool
-) -> None:
+def test_a_bad_event_is_refused_whole_with_its_reason(payload: bytes, reason: str, as_text: bool) -> None:
     # Bytes that no text holds become half surrogates, which are no better.
+    """A bad event is refused whole with its reason and hurts no other."""
     given_payload: Payload = payload.decode(errors="surrogateescape") if as_text else payload
     decoded = decode([event(a=1), given_payload, event(a=2)])
     assert values(decoded) == [1, 2]
@@ -145,9 +145,10 @@ def test_of_a_field_given_twice_the_last_counts() -> None:
         ("string", ["", "x", None], ["", "x", None], [1, False]),
     ],
 )
-def test_a_declared_column_takes_its_type_only_and_floats_take_ints(
+def test_a_declared_column_takes_its_type_only(
     declared: Any, good: list[Any], stored: list[Any], bad: list[Any]
 ) -> None:
+    """A declared column takes its type only and floats take ints."""
     columns = {"a": ColumnSpec(type=declared)}
     decoded = decode([event(a=v) for v in good + bad], columns)
     assert same(values(decoded), stored)
@@ -159,15 +160,15 @@ def test_a_declared_column_takes_its_type_only_and_floats_take_ints(
     ("needs", "good", "bad"),
     [("bool", [True], [1, "x"]), ("number", [1, 2.5], [True, "x"]), ("string", ["x"], [1, True])],
 )
-def test_an_undeclared_column_must_have_the_type_it_is_compared_with(
-    needs: Any, good: list[Any], bad: list[Any]
-) -> None:
+def test_an_undeclared_column_has_the_type_compared_with(needs: Any, good: list[Any], bad: list[Any]) -> None:
+    """An undeclared column must have the type it is compared with."""
     decoded = decode([event(a=v) for v in good + bad], requirements={"a": needs})
     assert same(values(decoded), good)
     assert reasons(decoded) == ["wrong-type"] * len(bad)
 
 
-def test_a_path_names_the_dotted_field_if_there_is_one_and_else_a_nested_one() -> None:
+def test_a_dotted_field_comes_before_a_nested_one() -> None:
+    """A path names the dotted field if there is one and else a nested one."""
     payloads = [
         event(n={"x": {"y": 1}}),
         event(n={"x.y": 2}),
@@ -184,7 +185,8 @@ def test_a_path_names_the_dotted_field_if_there_is_one_and_else_a_nested_one() -
         assert values(decoded, "n.x.y") == [1, 2, 3, None, None, None, None, None]
 
 
-def test_a_column_may_be_an_object_in_one_path_and_a_value_in_another() -> None:
+def test_one_path_may_lead_through_anothers_value() -> None:
+    """A column may be an object in one path and a value in another."""
     decoded = decode([event(n={"x": 1}), event(n=2), event()], {"n": None, "n.x": None})
     assert reasons(decoded) == ["wrong-type"]
     assert values(decoded, "n") == [2, None]
@@ -207,7 +209,7 @@ def test_a_source_says_where_its_columns_come_from() -> None:
     assert one.batch.time.tolist() == [1_000_000]
 
 
-def test_what_does_not_fit_a_column_counts_as_missing_where_the_column_says_so() -> None:
+def test_a_misfit_is_missing_where_the_column_allows_it() -> None:
     """Also where another column is read from the same field, and with whatever else is wrong with a value."""
     columns = {
         "n": ColumnSpec(type="int", on_bad_value="missing"),
@@ -244,7 +246,8 @@ def test_what_does_not_fit_a_column_counts_as_missing_where_the_column_says_so()
     assert decoded.timed.all()
 
 
-def test_a_time_too_far_after_its_publish_time_is_refused() -> None:
+def test_a_time_too_far_ahead_is_refused() -> None:
+    """A time too far after its publish time is refused."""
     decoder = Decoder(key="k", time="t")
     published = np.array([1_000_000, 1_000_000, 11_000_000, 0], np.int64)  # 0: there is no publish time
     decoded = decoder.decode(
@@ -255,14 +258,16 @@ def test_a_time_too_far_after_its_publish_time_is_refused() -> None:
     assert "62" in decoded.rejects[0].message
 
 
-def test_sizes_are_counted_in_bytes_of_utf8_and_can_be_set() -> None:
+def test_size_limits_count_bytes_and_can_be_set() -> None:
+    """Sizes are counted in bytes of utf8 and can be set."""
     limits = Limits(event_bytes=200, string_bytes=4, key_bytes=4)
     decoded = decode([event(a="äö"), event(a="äöü"), event(k="äöü"), event(z="x" * 200)], limits=limits)
     assert values(decoded) == ["äö"]
     assert reasons(decoded) == ["too-large"] * 3
 
 
-def test_what_was_refused_for_its_size_is_not_kept_in_the_string_table() -> None:
+def test_a_refused_string_is_not_in_the_table() -> None:
+    """What was refused for its size is not kept in the string table."""
     decoded = decode([event(a="x" * 70_000), event(a="y"), event(a="z")])
     assert decoded.batch.columns["a"].strings.names == ["y", "z"]
     assert values(decoded) == ["y", "z"]
@@ -321,7 +326,8 @@ def test_json_text_and_the_same_mapping_are_decoded_alike(rows: list[dict[str, A
 
 
 @given(st.lists(_objects, max_size=8))
-def test_every_event_is_either_in_the_batch_or_refused_and_never_both(rows: list[dict[str, Any]]) -> None:
+def test_an_event_is_either_accepted_or_refused(rows: list[dict[str, Any]]) -> None:
+    """Every event is either in the batch or refused and never both."""
     decoded = decode(list(rows))
     assert sorted([*decoded.rows.tolist(), *(r.row for r in decoded.rejects)]) == list(range(len(rows)))
     for i, row in enumerate(decoded.rows.tolist()):

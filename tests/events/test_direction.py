@@ -58,7 +58,8 @@ def test_which_inputs_run_backwards(events: list[tuple[str, int]], backwards: bo
         assert (direction.reversed_ties > 0) is backwards
 
 
-def test_a_last_batch_that_goes_back_says_nothing_of_the_whole() -> None:
+def test_a_last_batch_alone_decides_no_direction() -> None:
+    """A last batch that goes back says nothing of the whole."""
     assert not directed([*ascending(5, 20), ("k0", 5), ("k0", 5), ("k0", 4)], 101).runs_backwards
 
 
@@ -70,7 +71,8 @@ EXPORT = [
 ]
 
 
-def test_an_export_that_has_the_newest_first_is_said_and_turned_round() -> None:
+def test_an_export_newest_first_is_named_and_turned() -> None:
+    """An export that has the newest first is said and turned round."""
     with pytest.warns(EventOrderWarning, match=r"run backwards, and 1 of 2 keys .* say newest_first=True"):
         wrong = evaluate(STATE, EXPORT, key="m", time="t")
     assert wrong.value_at("a", 60).value == "starting"
@@ -80,7 +82,8 @@ def test_an_export_that_has_the_newest_first_is_said_and_turned_round() -> None:
         evaluate(STATE, EXPORT[::-1], key="m", time="t", newest_first=True)
 
 
-def test_without_two_events_of_a_key_at_one_instant_the_order_does_not_matter() -> None:
+def test_order_matters_only_for_ties_of_a_key() -> None:
+    """Without two events of a key at one instant the order does not matter."""
     assert evaluate(STATE, [EXPORT[0], *EXPORT[2:]], key="m", time="t").value_at("a", 60).value == "starting"
 
 

@@ -48,7 +48,8 @@ def values(decoded: Decoded, name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_table_gives_the_same_events_with_the_same_types(form: str) -> None:
+def test_every_form_of_table_gives_the_same_events(form: str) -> None:
+    """Every form of table gives the same events with the same types."""
     decoded = decode(FORMS[form](ROWS))
     assert decoded.rejects == []
     assert [decoded.batch.keys[i] for i in decoded.batch.key] == ["s1", "s2", "s1"]
@@ -63,7 +64,8 @@ def test_every_form_of_table_gives_the_same_events_with_the_same_types(form: str
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_nulls_are_missing_and_bad_rows_are_refused_with_their_number(form: str) -> None:
+def test_nulls_are_missing_bad_rows_are_numbered(form: str) -> None:
+    """Nulls are missing and bad rows are refused with their number."""
     rows: list[dict[str, Any]] = [
         {"k": "s1", "t": 1, "s": None},
         {"k": None, "t": 2, "s": "x"},
@@ -75,7 +77,8 @@ def test_nulls_are_missing_and_bad_rows_are_refused_with_their_number(form: str)
     assert decoded.rejects[1].payload == {"k": "s1", "t": 10**15, "s": "x"}
 
 
-def test_a_nan_is_missing_in_pandas_and_no_number_in_arrow_and_polars() -> None:
+def test_a_nan_is_missing_in_pandas_only() -> None:
+    """A nan is missing in pandas and no number in arrow and polars."""
     rows = {"k": ["s", "s"], "t": [1, 2], "f": [1.0, float("nan")]}
     assert values(decode(pd.DataFrame(rows), ["f"]), "f") == [1.0, None]
     for frame in (pa.table(rows), pl.DataFrame(rows)):
@@ -84,7 +87,8 @@ def test_a_nan_is_missing_in_pandas_and_no_number_in_arrow_and_polars() -> None:
         assert [r.reason for r in decoded.rejects] == ["not-finite"]
 
 
-def test_an_int_among_floats_stays_an_int_in_a_pandas_column_of_objects() -> None:
+def test_an_int_in_a_pandas_object_column_stays_int() -> None:
+    """An int among floats stays an int in a pandas column of objects."""
     frame = pd.DataFrame(
         {"k": ["s"] * 3, "t": [1, 2, 3], "v": pd.Series([2**53 + 1, 1.5, "x"], dtype=object)}
     )
@@ -112,7 +116,8 @@ def test_dictionary_coded_strings_and_categories_are_strings() -> None:
         assert [batch.keys[i] for i in batch.key] == ["a", "b", "a"]
 
 
-def test_an_unsigned_int_beyond_64_bits_is_refused_and_not_wrapped() -> None:
+def test_an_unsigned_int_beyond_64_bits_is_refused() -> None:
+    """An unsigned int beyond 64 bits is refused and not wrapped."""
     frame = pa.table({"k": ["a", "a"], "t": [1, 2], "v": pa.array([2**63, 5], pa.uint64())})
     decoded = decode(frame, ["v"])
     assert values(decoded, "v") == [5]
@@ -148,13 +153,15 @@ def test_iso_text_times_are_read() -> None:
     assert [r.reason for r in decoded.rejects] == ["bad-time"]
 
 
-def test_a_timestamp_or_list_in_a_used_column_is_of_the_wrong_type() -> None:
+def test_a_timestamp_or_list_is_a_wrong_type() -> None:
+    """A timestamp or list in a used column is of the wrong type."""
     frame = pa.table({"k": [1], "t": [1], "d": [datetime(2024, 1, 1)], "l": [[1]]})
     for name in ("d", "l"):
         assert [r.reason for r in decode(frame, [name]).rejects] == ["wrong-type"]
 
 
-def test_a_table_without_the_key_or_time_column_is_an_error_that_names_the_nearest() -> None:
+def test_a_missing_table_column_names_the_nearest() -> None:
+    """A table without the key or time column is an error that names the nearest."""
     frame = pa.table({"session": [1], "time": [1]})
     with pytest.raises(QuestionError, match="no column 'sesion'; did you mean 'session'"):
         decode_frame(Decoder(key="sesion", time="time"), frame)

@@ -90,7 +90,7 @@ def run(topic: Topic, does: list[tuple[object, ...]]) -> None:
 
 
 @given(steps, steps, st.data())
-def test_a_topic_that_only_goes_on_and_is_trimmed_is_never_another_one(
+def test_a_trimmed_topic_is_the_same_topic(
     before: list[tuple[object, ...]], after: list[tuple[object, ...]], data: st.DataObject
 ) -> None:
     """The verdict is that of the message itself: it is there, or deleted once anything follows it."""
@@ -106,7 +106,7 @@ def test_a_topic_that_only_goes_on_and_is_trimmed_is_never_another_one(
 
 
 @given(steps, st.integers(0, 20), steps, st.data())
-def test_a_topic_that_is_made_anew_is_noticed_as_soon_as_it_has_a_message(
+def test_a_recreated_topic_is_noticed_with_its_first_message(
     before: list[tuple[object, ...]], ledger: int, after: list[tuple[object, ...]], data: st.DataObject
 ) -> None:
     """Whatever places it has: where they overlap or go back it is another topic, where they go on the mark
@@ -122,7 +122,7 @@ def test_a_topic_that_is_made_anew_is_noticed_as_soon_as_it_has_a_message(
 
 
 @given(steps, st.integers(1, 3), steps)
-def test_a_topic_that_has_lost_its_end_is_the_same_topic(
+def test_a_topic_without_its_end_is_the_same(
     before: list[tuple[object, ...]], lost: int, after: list[tuple[object, ...]]
 ) -> None:
     """What is left of it was fed, and is not another topic's."""
@@ -155,16 +155,18 @@ def test_a_topic_that_has_lost_its_end_is_the_same_topic(
         (at(5, 7, 0, 4), at(4, 0, 0, 1), at(6, 0, 0, 9), Verdict.CUT),
     ],
 )
-def test_what_cannot_be_known_is_not_taken_for_another_topic(
+def test_the_unknown_is_not_taken_for_another_topic(
     mark: Message, first: Message | None, found: Message | None, verdict: Verdict
 ) -> None:
+    """What cannot be known is not taken for another topic."""
     assert judge(marked(mark), Shown(first, found)) is verdict
 
 
 @given(st.integers(0, 1000), st.integers(0, 2**40), st.integers(0, 2**30), st.integers(0, 65534))
-def test_a_position_keeps_its_ledger_and_later_incarnations_come_after(
+def test_positions_of_later_incarnations_come_after(
     incarnation: int, ledger: int, entry: int, index: int
 ) -> None:
+    """A position keeps its ledger and later incarnations come after."""
     major = major_of(incarnation, ledger)
     assert (incarnation_of(major), ledger_of(major)) == (incarnation, ledger)
     assert major < major_of(incarnation + 1, 0) < 2**63

@@ -63,7 +63,8 @@ def test_ints_are_truncated_toward_the_past(unit: str, value: int) -> None:
 @example("ms", 1672531200123.0005)
 @example("us", 2.5)
 @example("s", 253402300799.9999999)
-def test_floats_are_rounded_half_to_even_from_the_decimal_they_print_as(unit: str, value: float) -> None:
+def test_floats_are_rounded_from_their_printed_decimal(unit: str, value: float) -> None:
+    """Floats are rounded half to even from the decimal they print as."""
     expected = rounded_half_even(Fraction(repr(value)) * PER_UNIT[unit]) if math.isfinite(value) else None
     if expected is not None and EARLIEST <= expected <= LATEST:
         assert to_microseconds(value, unit) == expected
@@ -110,7 +111,8 @@ def test_seconds_and_milliseconds_round_trip_until_the_year_2242(unit: str, inst
 
 
 @given(st.sampled_from(["s", "ms"]), instants)
-def test_a_time_that_is_whole_in_its_unit_comes_back_as_an_int(unit: str, instant: int) -> None:
+def test_a_whole_time_comes_back_as_an_int(unit: str, instant: int) -> None:
+    """A time that is whole in its unit comes back as an int."""
     whole = instant // int(PER_UNIT[unit])
     answer = from_microseconds(whole * int(PER_UNIT[unit]), unit)
     assert answer == whole
@@ -163,7 +165,8 @@ def test_the_common_form_of_iso_texts_is_taken_together() -> None:
         ("9999-12-31T23:59:59.999999999Z", LATEST),
     ],
 )
-def test_iso_text_is_read_with_offsets_and_truncated_below_the_microsecond(text: str, expected: int) -> None:
+def test_iso_text_is_truncated_below_the_microsecond(text: str, expected: int) -> None:
+    """Iso text is read with offsets and truncated below the microsecond."""
     assert to_microseconds(text, "iso") == expected
 
 
@@ -186,7 +189,8 @@ def test_text_that_is_no_iso_time_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:00:00-05:00"])
-def test_an_offset_that_leaves_the_years_1_to_9999_is_refused(text: str) -> None:
+def test_an_offset_beyond_the_years_is_refused(text: str) -> None:
+    """An offset that leaves the years 1 to 9999 is refused."""
     with pytest.raises(EventError, match="years 1 to 9999"):
         to_microseconds(text, "iso")
 
@@ -203,7 +207,8 @@ def test_an_offset_that_leaves_the_years_1_to_9999_is_refused(text: str) -> None
         (10**30, "ns", "years"),
     ],
 )
-def test_what_is_no_time_is_refused_with_its_value_and_the_fix(value: object, unit: str, words: str) -> None:
+def test_a_refused_time_names_its_value_and_fix(value: object, unit: str, words: str) -> None:
+    """What is no time is refused with its value and the fix."""
     with pytest.raises(EventError, match=words) as caught:
         to_microseconds(value, unit)
     assert caught.value.reason == "bad-time"
@@ -217,13 +222,15 @@ def test_a_missing_time_has_its_own_reason() -> None:
 
 
 @pytest.mark.parametrize("unit", [*UNITS, "iso"])
-def test_datetimes_are_taken_whatever_the_unit_and_naive_ones_are_utc(unit: str) -> None:
+def test_datetimes_are_taken_whatever_the_unit(unit: str) -> None:
+    """Datetimes are taken whatever the unit and naive ones are utc."""
     naive = datetime(2024, 5, 1, 12, 0, 0, 7)
     zoned = naive.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=-7)))
     assert to_microseconds(naive, unit) == to_microseconds(zoned, unit) == 1_714_564_800_000_007
 
 
-def test_a_question_with_a_wrong_time_or_unit_is_a_question_error() -> None:
+def test_a_wrong_time_or_unit_is_a_question_error() -> None:
+    """A question with a wrong time or unit is a question error."""
     with pytest.raises(QuestionError, match="'sec' is not a time unit"):
         question_time(1, "sec")
     with pytest.raises(QuestionError, match="needs a time"):
@@ -248,6 +255,7 @@ def test_an_argument_is_read_as_the_number_it_is(text: str, unit: str, value: fl
 
 
 @pytest.mark.parametrize(("text", "unit"), [("noon", "s"), ("nan", "s"), ("2024-01-01", "ms"), ("5", "iso")])
-def test_an_argument_that_is_no_time_in_the_unit_is_refused(text: str, unit: str) -> None:
+def test_an_argument_that_is_no_time_is_refused(text: str, unit: str) -> None:
+    """An argument that is no time in the unit is refused."""
     with pytest.raises(QuestionError):
         read_time(text, unit)

@@ -44,7 +44,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_what_means_the_same_is_one_tree_and_one_hash(one: str, other: str) -> None:
+def test_equal_meanings_are_one_tree_and_one_hash(one: str, other: str) -> None:
     """Ways of writing one expression come to one canonical tree, text and hash."""
     assert canonical(parse(one)) == canonical(parse(other))
     assert content_hash(parse(one)) == content_hash(parse(other))
@@ -95,7 +95,7 @@ def test_exactness_is_what_check_says(expression: t.Expression) -> None:
         stack.extend(node.children())
 
 
-def test_the_hash_is_of_the_canonical_text_and_what_is_added() -> None:
+def test_the_hash_covers_text_and_what_is_added() -> None:
     """The hash is the SHA-256 of the canonical text and the extra: the same for ever."""
     expression = parse('"play" == latest_event_to_state(a)')
     text = 'latest_event_to_state(a) == "play"\0source'

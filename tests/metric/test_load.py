@@ -27,7 +27,8 @@ expression: |
 """
 
 
-def test_a_metric_file_is_read_with_durations_and_short_columns(tmp_path: Path) -> None:
+def test_durations_and_short_columns_are_read(tmp_path: Path) -> None:
+    """A metric file is read with durations and short columns."""
     file = tmp_path / "cirr.yaml"
     file.write_text(GOOD, encoding="utf-8")
     metric = load_metric(file)
@@ -40,7 +41,8 @@ def test_a_metric_file_is_read_with_durations_and_short_columns(tmp_path: Path) 
     check_metric(metric)
 
 
-def test_what_bounds_the_state_is_read_and_unset_when_it_is_not_there() -> None:
+def test_bounds_of_the_state_may_be_unset() -> None:
+    """What bounds the state is read and unset when it is not there."""
     metric = load_metric(GOOD)
     assert (metric.retention, metric.key_ttl, metric.source.idle_timeout) == (None, None, None)
     bounded = GOOD.replace("  partitions", "  idle_timeout: 5m\n  partitions")
@@ -51,7 +53,8 @@ def test_what_bounds_the_state_is_read_and_unset_when_it_is_not_there() -> None:
     assert Metric.model_validate_json(metric.model_dump_json()) == metric
 
 
-def test_fuse_is_off_unless_asked_for_and_not_written_then() -> None:
+def test_fuse_is_off_unless_asked_for() -> None:
+    """Fuse is off unless asked for and not written then."""
     metric = load_metric(GOOD)
     assert not metric.fuse
     assert "fuse" not in metric.model_dump_json()
@@ -65,7 +68,8 @@ def test_a_metric_survives_the_way_between_workers_as_json() -> None:
     assert Metric.model_validate_json(metric.model_dump_json()) == metric
 
 
-def test_one_line_of_text_in_braces_is_a_metric_too() -> None:
+def test_a_line_in_braces_is_a_metric() -> None:
+    """One line of text in braces is a metric too."""
     text = (
         "{name: m, source: {topic: t, key: k, time: t, partitions: per-key}, expression: has_existed(x == 1)}"
     )
@@ -109,9 +113,8 @@ def test_one_line_of_text_in_braces_is_a_metric_too() -> None:
         ("name: cirr", "name: !!python/object:os.system x", "line 2"),
     ],
 )
-def test_a_mistake_is_named_with_its_field_value_rule_and_nearest_name(
-    good: str, bad: str, words: str
-) -> None:
+def test_a_mistake_names_field_value_and_rule(good: str, bad: str, words: str) -> None:
+    """A mistake is named with its field value rule and nearest name."""
     assert good in GOOD
     with pytest.raises(MetricError) as caught:
         load_metric(GOOD.replace(good, bad, 1))
@@ -142,9 +145,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ("good", "bad"),
     [('"buffer"', "5"), ('"buffer")', '"buffer"'), ("state(playerStateChange)", "state(nowhere)")],
 )
-def test_an_expression_that_is_wrong_or_does_not_fit_the_declared_columns_is_an_error(
-    good: str, bad: str
-) -> None:
+def test_an_expression_must_fit_the_declared_columns(good: str, bad: str) -> None:
+    """An expression that is wrong or does not fit the declared columns is an error."""
     assert good in GOOD
     with pytest.raises(ExpressionError, match="line 1"):
         check_metric(load_metric(GOOD.replace(good, bad)))

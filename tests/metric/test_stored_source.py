@@ -36,7 +36,8 @@ def find(name: str) -> StoredSource:
     return StoredSource(definition=load_source(SOURCE), version=3)
 
 
-def test_a_metric_that_names_a_source_has_all_of_it_and_which_version_it_was() -> None:
+def test_a_named_source_is_taken_whole_with_version() -> None:
+    """A metric that names a source has all of it and which version it was."""
     metric = load_metric(METRIC, find)
     assert metric.source == load_source(SOURCE).source
     assert metric.named_source == SourceVersion(name="chargers", version=3)
@@ -72,12 +73,14 @@ def test_mistakes_in_a_source_file_are_named(change: tuple[str, str], said: str)
 
 
 @pytest.mark.parametrize("field", ["naming: 1", "named_source: {name: chargers, version: 3}"])
-def test_what_only_programs_say_of_a_metric_is_refused_in_a_file(field: str) -> None:
+def test_fields_of_programs_are_refused_in_a_file(field: str) -> None:
+    """What only programs say of a metric is refused in a file."""
     with pytest.raises(MetricError, match="there is no such field"):
         load_metric(f"{METRIC}{field}\n", find)
 
 
-def test_without_a_way_to_look_it_up_a_named_source_is_refused() -> None:
+def test_a_named_source_needs_a_lookup() -> None:
+    """Without a way to look it up a named source is refused."""
     with pytest.raises(MetricError, match="'chargers' is the name of a stored source"):
         load_metric(METRIC)
     with pytest.raises(UnknownNameError, match="did you mean 'chargers'"):

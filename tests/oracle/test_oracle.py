@@ -69,14 +69,14 @@ def test_worked_example() -> None:
     ]
 
 
-def test_a_state_takes_the_later_position_and_existence_sees_both() -> None:
+def test_a_state_takes_the_later_position() -> None:
     """Of two events at one instant the later position makes the state; both have existed."""
     events = [_event(0), _event(5, place=9, s="late"), _event(5, place=2, s="early")]
     assert _pieces(LatestEventToState(column="s"), events) == [(0, None), (5, "late")]
     assert _pieces(HasExisted(of=_says("s", "early")), events) == [(0, False), (5, True)]
 
 
-def test_a_repeated_value_is_no_change_and_null_says_nothing() -> None:
+def test_a_repeated_value_is_no_change() -> None:
     """1.0 after 1 keeps the 1; a null column leaves the state; True after 1 is a change."""
     events = [_event(0, v=1), _event(1, v=1.0), _event(2, v=None), _event(3, v=True)]
     assert _pieces(LatestEventToState(column="v"), events) == [(0, 1), (3, True)]
@@ -144,7 +144,7 @@ def test_two_slopes_cross() -> None:
     assert _pieces(Compare(operator="<=", left=one, right=two), events) == [(0, False), (8, True)]
 
 
-def test_time_in_a_state_is_unknown_before_it_is_known() -> None:
+def test_time_in_an_unknown_state_is_unknown() -> None:
     """Unknown to known is a change; a repeated value is none."""
     events = [_event(0), _event(2, s="x"), _event(5, s="x"), _event(9, s="y")]
     since = oracle.timeline(DurationInCurState(of=LatestEventToState(column="s")), events, "k")
@@ -229,7 +229,7 @@ def test_a_keys_whole_contribution_moves_with_its_group() -> None:
     assert over("east", "max") == [(2, 1), (6, 0), (8, 1), (9, None)]
 
 
-def test_least_and_greatest_of_moving_numbers_switch_where_they_cross() -> None:
+def test_least_and_greatest_switch_where_numbers_cross() -> None:
     """A slower, older duration is the least only after the faster one has passed it."""
     events = [_event(0, key="a", s="x"), _event(4, key="b", s="x"), _event(6, key="a", s="y")]
     expression = Aggregate(

@@ -68,7 +68,7 @@ def test_one_worker_of_a_partition_computes_every_derived_node(expression: t.Exp
     assert len(specs) == len([n for n in made.nodes if n.is_leaf or is_global(n)])
 
 
-def test_a_node_that_several_read_is_inside_all_the_same() -> None:
+def test_a_node_with_several_readers_is_fused_too() -> None:
     """Whoever reads it is in the same worker: computed once, heard of by nobody else."""
     made = fused(TWICE)
     (spec,) = [spec for spec in workers(made, "p0") if spec.fused]
@@ -79,7 +79,7 @@ def test_a_node_that_several_read_is_inside_all_the_same() -> None:
     assert len(spec.inputs) == 2
 
 
-def test_an_aggregate_hears_the_worker_of_all_nodes_below_it() -> None:
+def test_an_aggregate_subscribes_to_the_fused_worker() -> None:
     """In every partition, beside the leaf of the group; the worker is that of the metric without the
     aggregate."""
     below = fused(TWICE, partitions=2)

@@ -191,7 +191,7 @@ def test_what_earlier_releases_have_stored_keeps_its_names() -> None:
 
 
 @pytest.mark.parametrize("bound", [{"retention": 5_000_000}, {"retention": 0}, {"key_ttl": 5_000_000}])
-def test_what_bounds_the_state_makes_other_workers_that_know_their_bounds(bound: dict[str, int]) -> None:
+def test_bounds_of_the_state_make_other_workers(bound: dict[str, int]) -> None:
     """Metrics that keep a different past do not share a worker; every worker knows its bounds."""
     here = metric("latest_event_to_state(x) == 1 | aggregate(group_by(y), count)")
     there = here.model_copy(update=bound)
@@ -231,7 +231,7 @@ def test_names_never_change() -> None:
     ]
 
 
-def test_the_metrics_name_is_not_part_of_a_nodes_name() -> None:
+def test_node_names_leave_out_the_metrics_name() -> None:
     """Renaming a metric starts no new workers."""
     first = metric(CIRR)
     second = first.model_copy(update={"name": "other", "description": "x"})
@@ -295,7 +295,7 @@ def test_an_aggregate_has_one_worker_that_hears_all_partitions() -> None:
     assert top.node not in [spec.node for spec in workers(made, "p0")]
 
 
-def test_a_group_column_that_is_used_elsewhere_is_one_leaf() -> None:
+def test_a_group_column_used_elsewhere_is_one_leaf() -> None:
     """group_by(x) reads the leaf that the expression has already."""
     made = plan(metric('latest_event_to_state(x) == "a" | aggregate(group_by(x), count)'))
     assert len(made.nodes) == 3

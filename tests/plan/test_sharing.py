@@ -31,7 +31,8 @@ def test_metrics_that_share_say_what() -> None:
     assert differences(one, other) == []
 
 
-def test_another_part_of_the_expression_is_all_that_keeps_them_apart() -> None:
+def test_another_part_of_the_expression_keeps_them_apart() -> None:
+    """Another part of the expression is all that keeps them apart."""
     assert sharing(planned("one"), planned("other", "has_existed(power > 1)")) == (
         "one shares nothing with other: they have no part of the expression in common"
     )

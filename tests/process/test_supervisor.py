@@ -42,7 +42,8 @@ def a_child() -> _Running:
     return _Running(Job("one", []), subprocess.Popen([sys.executable, "-c", ""]), 0.0)
 
 
-def test_one_that_ends_at_once_again_and_again_is_given_up() -> None:
+def test_a_child_that_keeps_ending_is_given_up() -> None:
+    """One that ends at once again and again is given up."""
     child = a_child()
     assert [ended(child, after=0.1) for _ in range(QUICK_FAILURES)] == [False, False, True]
     child.process.wait()
@@ -65,7 +66,8 @@ def test_a_longer_run_in_between_begins_it_anew() -> None:
     child.process.wait()
 
 
-def test_a_job_that_fails_at_once_ends_the_watch_with_its_code() -> None:
+def test_a_failing_job_ends_the_watch() -> None:
+    """A job that fails at once ends the watch with its code."""
     told: list[str] = []
     supervisor = Supervisor(tell=told.append)
     supervisor.start(Job("one", [sys.executable, "-c", "raise SystemExit(7)"]))
@@ -75,7 +77,8 @@ def test_a_job_that_fails_at_once_ends_the_watch_with_its_code() -> None:
     assert len(told) == QUICK_FAILURES
 
 
-def test_an_end_is_told_with_its_status_and_the_last_lines(tmp_path: Path) -> None:
+def test_an_end_is_told_with_status_and_log(tmp_path: Path) -> None:
+    """An end is told with its status and the last lines."""
     told: list[str] = []
     program = "import os; [print('line', n, flush=True) for n in range(9)]; os.kill(os.getpid(), 6)"
     supervisor = Supervisor(tell=told.append, patience=60, record=tmp_path / "record.json")
@@ -92,7 +95,8 @@ def test_an_end_is_told_with_its_status_and_the_last_lines(tmp_path: Path) -> No
     assert not (tmp_path / "record.json").exists()
 
 
-def test_pauses_grow_and_settings_that_are_wrong_are_not_tried_for_long() -> None:
+def test_pauses_grow_and_wrong_settings_end_soon() -> None:
+    """Pauses grow and settings that are wrong are not tried for long."""
     child = a_child()
     pauses = []
     for _ in range(10):
@@ -107,7 +111,8 @@ def test_pauses_grow_and_settings_that_are_wrong_are_not_tried_for_long() -> Non
         one.process.wait()
 
 
-def test_a_job_that_is_held_runs_again_only_when_it_is_released() -> None:
+def test_a_held_job_runs_again_when_released() -> None:
+    """A job that is held runs again only when it is released."""
     told: list[str] = []
     supervisor = Supervisor(tell=told.append)
     supervisor.start(Job("one", [sys.executable, "-c", SLEEPS]))

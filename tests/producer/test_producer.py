@@ -42,7 +42,8 @@ def test_sessions_follow_from_their_seed() -> None:
 
 
 @pytest.mark.parametrize(("count", "events"), [(1, 1), (3, 10), (10, 3), (7, 500), (2, 0)])
-def test_exactly_the_events_asked_for_are_made_in_order_of_time(count: int, events: int) -> None:
+def test_the_events_asked_for_are_in_order(count: int, events: int) -> None:
+    """Exactly the events asked for are made in order of time."""
     made = list(generate_playback.sessions(count, events))
     assert len(made) == events
     assert all(a.time <= b.time for a, b in pairwise(made))
@@ -68,7 +69,8 @@ def test_an_event_time_is_the_one_in_its_payload() -> None:
         assert json.loads(event.payload)["timestamp"] == event.time
 
 
-def test_some_cards_jump_far_and_spend_much_within_a_minute() -> None:
+def test_some_cards_jump_far_within_a_minute() -> None:
+    """Some cards jump far and spend much within a minute."""
     made = parsed(generate_cards.cards(40, 800, seed=2))
     outliers = [e for e in made if e.get("km", 0) > 900 * e.get("hours", 1)]
     assert len(outliers) == 2  # one card in twenty of forty
@@ -91,9 +93,8 @@ TIDY = st.lists(st.integers(0, 100), max_size=40).map(
 
 
 @given(TIDY, st.integers(0, 50), st.integers(0, 3))
-def test_shuffling_keeps_every_event_and_delays_none_beyond_the_span(
-    events: list[Event], within: int, seed: int
-) -> None:
+def test_shuffling_delays_no_event_beyond_the_span(events: list[Event], within: int, seed: int) -> None:
+    """Shuffling keeps every event and delays none beyond the span."""
     made = list(disorder.shuffle(events, within, seed=seed))
     assert sorted(made) == sorted(events)
     newest = float("-inf")
@@ -118,7 +119,8 @@ def test_duplicates_come_on_top_after_their_originals(events: list[Event], share
     assert sorted(first, key=lambda e: first[e]) == list(dict.fromkeys(events))
 
 
-def test_a_file_is_sent_as_it_is_under_the_key_of_each_line() -> None:
+def test_a_file_is_sent_under_each_lines_key() -> None:
+    """A file is sent as it is under the key of each line."""
     lines = [b'{"a": {"b": "x"}}\n', b"\n", b'{"a.b": 7,  "z": 1}']
     assert [(e.key, e.payload) for e in jsonl.read(lines, "a.b")] == [
         ("x", b'{"a": {"b": "x"}}'),
@@ -127,7 +129,8 @@ def test_a_file_is_sent_as_it_is_under_the_key_of_each_line() -> None:
 
 
 @pytest.mark.parametrize("line", [b"{oops", b"{}", b'{"k": null}', b'{"k": true}', b"[1]"])
-def test_a_line_without_a_key_is_named_and_sent_only_when_asked(line: bytes) -> None:
+def test_a_line_without_a_key_is_named(line: bytes) -> None:
+    """A line without a key is named and sent only when asked."""
     with pytest.raises(jsonl.JsonLinesError, match="line 2"):
         list(jsonl.read([b'{"k": 1}', line], "k"))
     assert [e.payload for e in jsonl.read([line], "k", lenient=True)] == [line]
@@ -145,14 +148,16 @@ EXPORT = b'{"k": "a", "t": 9}\n{"k": "a", "t": 7}\n\n{"k": "b", "t": 7}\n{"k": "
 
 
 @pytest.mark.parametrize(("turned", "times"), [([], [9, 7, 7, None]), (["--newest-first"], [None, 7, 7, 9])])
-def test_a_file_that_runs_backwards_is_said_before_it_is_sent(turned: list[str], times: list[int]) -> None:
+def test_a_backward_file_is_named_before_sending(turned: list[str], times: list[int]) -> None:
+    """A file that runs backwards is said before it is sent."""
     asked = ["file", "-", "--key", "k", "--time", "t", "--stdout", *turned]
     done = CliRunner().invoke(app, asked, input=EXPORT)
     assert [json.loads(line).get("t") for line in done.stdout.splitlines()] == times
     assert ("warning: the events run backwards in time" in done.stderr) is not bool(turned)
 
 
-def test_what_is_before_a_bad_line_is_sent_also_when_the_order_is_looked_at() -> None:
+def test_lines_before_a_bad_one_are_sent() -> None:
+    """What is before a bad line is sent also when the order is looked at."""
     done = CliRunner().invoke(
         app, ["file", "-", "--key", "k", "--time", "t", "--stdout"], input=EXPORT + b"{\n"
     )

@@ -43,7 +43,7 @@ def test_every_change_of_a_number_is_the_oracles(data: st.DataObject) -> None:
 
 
 @given(st.data())
-def test_changes_of_intervals_add_up_to_the_change_of_the_range(data: st.DataObject) -> None:
+def test_changes_of_intervals_add_up(data: st.DataObject) -> None:
     """Of a Numeric that stays known once it is; so every event is in one interval."""
     scale = data.draw(some.scales)
     expression = data.draw(
@@ -66,7 +66,7 @@ def test_changes_of_intervals_add_up_to_the_change_of_the_range(data: st.DataObj
 
 @settings(max_examples=settings().max_examples // 2)
 @given(st.data())
-def test_the_change_of_an_aggregate_is_that_of_its_timeline(data: st.DataObject) -> None:
+def test_an_aggregates_change_is_that_of_its_timeline(data: st.DataObject) -> None:
     """A count begins with 0, and anything else where the group's first known value is."""
     scale = data.draw(some.scales)
     expression = data.draw(some.aggregates(scale, 1))

@@ -40,7 +40,7 @@ def _looking_back(scale: int) -> st.SearchStrategy[Any]:
 
 
 @given(st.data())
-def test_folding_at_any_watermark_changes_no_answer_above_the_horizon(data: st.DataObject) -> None:
+def test_compaction_changes_no_answer_above_the_horizon(data: st.DataObject) -> None:
     """However late an accepted event is, down to exactly the watermark: what a node still holds is the end of
     the oracle's timeline, and it holds all from the horizon on and what held just before."""
     scale = data.draw(some.scales)
@@ -105,7 +105,7 @@ def test_only_the_first_match_is_held_for_an_existence() -> None:
     assert shown(pieces_of(node.output.timeline(), 1)) == [(5, "False", "0")]
 
 
-def test_a_window_looks_back_beyond_the_watermark_when_a_span_above_it_is_taken_back() -> None:
+def test_a_window_looks_back_beyond_the_watermark() -> None:
     """The True span that ended below the watermark still reaches above it."""
     match = tree.Compare(operator="==", left=tree.Column(name="s"), right=tree.Literal(value="x"))
     once = tree.Compare(
@@ -121,7 +121,7 @@ def test_a_window_looks_back_beyond_the_watermark_when_a_span_above_it_is_taken_
     assert held == [(0, "True", "0"), (12, "False", "0")]
 
 
-def test_an_event_below_what_was_folded_is_dropped_and_counted() -> None:
+def test_an_event_below_the_horizon_is_counted() -> None:
     """A feeder that keeps to its watermark sends none; were there one, no answer would be half right."""
     graph = Graph(tree.LatestEventToState(column="s"))
     (node,) = graph.nodes.values()

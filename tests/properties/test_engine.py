@@ -75,7 +75,7 @@ def test_aggregates_equal_the_oracle(data: st.DataObject) -> None:
             assert shown(pieces_of(timeline, row)) == shown(within_time(pieces))
 
 
-def test_an_event_that_matches_nothing_still_makes_its_key_known() -> None:
+def test_an_event_without_match_makes_its_key_known() -> None:
     """Every node knows every key of its source, from the key's origin on."""
     expression = tree.DurationWhere(
         of=tree.HasExisted(
