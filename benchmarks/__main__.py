@@ -158,12 +158,23 @@ def run_pairs(
         Path, typer.Argument(exists=True, file_okay=False, help="Another checkout; its .venv is used.")
     ],
     pairs: Annotated[int, typer.Option(min=1, help="How many pairs.")] = 10,
-    events: Annotated[int, typer.Option(min=1, help="Number of events.")] = 300_000,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="Number of events; 300,000, kernel 1,000,000.")
+    ] = None,
+    in_process: Annotated[
+        bool, typer.Option("--kernel", help="Evaluation in process, by processor time.")
+    ] = False,
     real_broker: RealBroker = False,
 ) -> None:
     """This checkout against another one, the durable benchmark in turns: the ratio pair by pair."""
     options = ["--real-broker"] if real_broker else []
-    typer.echo(pairing.run(other, pairs, events, options, tell).text())
+
+    def speed(checkout: Path) -> float:
+        if in_process:
+            return pairing.kernel(checkout, events or 1_000_000)
+        return pairing.durable(checkout, events or 300_000, options)
+
+    typer.echo(pairing.run(other, pairs, speed, tell).text())
 
 
 @app.command("latency")

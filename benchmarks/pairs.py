@@ -1,4 +1,4 @@
-"""This checkout against another one: the durable benchmark in each, in turns, and the ratio pair by pair.
+"""This checkout against another one: one benchmark in each, in turns, and the ratio pair by pair.
 
 What disturbs the machine for a while disturbs both of a pair, and who runs first alternates. The interval of
 the median needs no assumption about how the ratios are spread: between two of them in order, the median of
@@ -9,6 +9,7 @@ what could have been measured lies with a probability that is a sum of binomial 
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -69,28 +70,51 @@ def interval(ordered: Sequence[float], confidence: float = CONFIDENCE) -> tuple[
     return best
 
 
-def run(other: Path, pairs: int, events: int, options: Sequence[str], tell: Callable[[str], object]) -> Pairs:
-    """Measure ``pairs`` pairs, the other checkout first in every second one. Raises PairError."""
+def run(
+    other: Path,
+    pairs: int,
+    speed: Callable[[Path], float],
+    tell: Callable[[str], object],
+) -> Pairs:
+    """Measure ``pairs`` pairs, the other checkout first in every second one. Raises PairError.
+
+    ``speed``: events a second of a checkout, measured now: ``durable`` or ``kernel``.
+    """
     ours: list[float] = []
     theirs: list[float] = []
     for pair in range(pairs):
         first, second = ((ROOT, ours), (other, theirs)) if pair % 2 else ((other, theirs), (ROOT, ours))
         for checkout, speeds in (first, second):
-            speeds.append(_speed(checkout, events, options))
+            speeds.append(speed(checkout))
         tell(f"pair {pair + 1} of {pairs}: {ours[-1]:,.0f}/s here, {theirs[-1]:,.0f}/s there")
     return Pairs(tuple(ours), tuple(theirs))
 
 
-def _speed(checkout: Path, events: int, options: Sequence[str]) -> float:
-    own = checkout / ".venv" / "bin" / "python"
-    python = str(own) if own.exists() else sys.executable
+def durable(checkout: Path, events: int, options: Sequence[str]) -> float:
+    """Events a second of the durable path, by the clock."""
+    command = ["durable", "--only", "durable", "--runs", "1", "--events", str(events), *options]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        command = [python, "-m", "benchmarks", "durable", "--only", "durable", "--runs", "1"]
-        command += ["--events", str(events), "--json", str(report), *options]
-        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=RUN_SECONDS)
-        if done.returncode or not report.exists():
-            lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
-            raise PairError(f"the benchmark in {checkout} ended with {done.returncode}: {' | '.join(lines)}")
+        _run(checkout, [*command, "--json", str(report)])
         result = json.loads(report.read_text())["comparisons"][0]["results"][0]
         return float(result["items_per_second"])
+
+
+def kernel(checkout: Path, events: int) -> float:
+    """Events a second of evaluation in process, by the processor time of the whole benchmark: its three
+    metrics, all at once and in batches, generated events and all.
+    """
+    command = ["kernel", "--form", "columns", "--only", "engine", "--only", "engine-cuts", "--runs", "1"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _run(checkout, [*command, "--events", str(events)])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return events / (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def _run(checkout: Path, arguments: Sequence[str]) -> None:
+    own = checkout / ".venv" / "bin" / "python"
+    command = [str(own) if own.exists() else sys.executable, "-m", "benchmarks", *arguments]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=RUN_SECONDS)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        raise PairError(f"the benchmark in {checkout} ended with {done.returncode}: {' | '.join(lines)}")
