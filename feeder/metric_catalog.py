@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from feeder.routing.router import MetricGroup, groups_of
 from timeline_workers.errors import TimelineError
+from timeline_workers.plan.outputs import OutputSpec, output_workers
 from timeline_workers.plan.physical import (
     KEY_LABEL,
     Plan,
@@ -141,6 +142,11 @@ class Catalog:
         """
         await self.refresh()
         return {spec.worker_id: spec for planned in self._plans.values() for spec in all_workers(planned)}
+
+    async def outputs(self) -> dict[str, OutputSpec]:
+        """The workers of the outputs of all registered metrics by their ids, as of now. Raises RPCError."""
+        await self.refresh()
+        return {spec.worker_id: spec for planned in self._plans.values() for spec in output_workers(planned)}
 
     def look_again(self) -> None:
         """Have whoever feeds look again who has what, as when a metric was applied or removed."""

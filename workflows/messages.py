@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from timeline_workers.metric.model import Metric, StoredSource
+from timeline_workers.plan.outputs import OutputSpec
 from timeline_workers.plan.physical import WorkerSpec
 
 CATALOG_ID = "timeline-catalog"
@@ -122,6 +123,27 @@ class ArchiveInput(Message):
     refused: int = 0
     last_refusal: str = ""
     carried: CarriedState | None = None
+
+
+class OutputInput(Message):
+    """Input of an output's worker; see ``ProcessorInput`` for what both have.
+
+    ``began``: when its first run began, microseconds, which its revisions count from; ``published``: how many
+    it has given out so far.
+    """
+
+    spec: OutputSpec
+    epochs: dict[str, int] = {}
+    subscribed: tuple[str, ...] = ()
+    runs: int = 0
+    refused: int = 0
+    last_refusal: str = ""
+    unmended: dict[str, int] = {}
+    carried: CarriedState | None = None
+    continue_as_new_after: int | None = None
+    holds: bool = False
+    began: int = 0
+    published: int = 0
 
 
 class RecallInput(Message):

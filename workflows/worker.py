@@ -37,17 +37,32 @@ from workflows.durable.ill_signals import DropIllSignals
 from workflows.durable.out_of_memory import EndWhenOutOfMemory
 from workflows.durable.query_ahead import evict_what_queries_play_ahead, unique_identity
 from workflows.durable.retention import warn_of_short_retention
+from workflows.outputs.topic_activities import OUTPUT_ACTIVITIES
+from workflows.outputs.topic_output import TopicOutput
 from workflows.processor.processor_workflow import EventProcessor, TimelineProcessor
 
 from .processor import pinned
 from .search_attributes import ensure_search_attributes
 
-WORKFLOWS: Sequence[type] = (EventProcessor, TimelineProcessor, KeyArchive, MetricCatalog, TimelineDriver)
+WORKFLOWS: Sequence[type] = (
+    EventProcessor,
+    TimelineProcessor,
+    TopicOutput,
+    KeyArchive,
+    MetricCatalog,
+    TimelineDriver,
+)
 _PINNED: dict[type, type] = {
     EventProcessor: pinned.EventProcessor,
     TimelineProcessor: pinned.TimelineProcessor,
+    TopicOutput: pinned.TopicOutput,
 }
-ACTIVITIES: Sequence[Callable[..., Any]] = (*EDGE_ACTIVITIES, *ARCHIVE_ACTIVITIES, *CATALOG_ACTIVITIES)
+ACTIVITIES: Sequence[Callable[..., Any]] = (
+    *EDGE_ACTIVITIES,
+    *ARCHIVE_ACTIVITIES,
+    *CATALOG_ACTIVITIES,
+    *OUTPUT_ACTIVITIES,
+)
 # The library is pure and deterministic; loading it anew for every run would cost more than the run does.
 PASSTHROUGH = (
     "timeline_workers",

@@ -16,10 +16,11 @@ from temporalio.service import RPCError
 
 from feeder.metric_catalog import Catalog
 from timeline_workers.errors import TimelineError
-from timeline_workers.plan.physical import WorkerSpec
+from timeline_workers.plan.outputs import Subscribing
 from workflows.client.edge_repair import inputs_of, mend_edges
 from workflows.client.running import ENDED, Ended, Run, runs_of
 from workflows.client.start import ensure_workers
+from workflows.outputs.start import ensure_outputs
 
 log = structlog.get_logger("feeder")
 
@@ -50,7 +51,8 @@ class Repair:
     async def look(self) -> int:
         """Look once, and mend what is found; returns how many workers there are. Raises RPCError."""
         specs = await self._catalog.all_workers()
-        runs = await runs_of(self._client, list(specs))
+        outputs = await self._catalog.outputs()
+        runs = await runs_of(self._client, [*specs, *outputs])
         before, self._runs = self._runs, runs
         # What was never started a moment ago its driver may be about to start.
         lost = {w for w, run in runs.items() if run is ENDED or (run is None and before.get(w, 0) is None)}
@@ -58,15 +60,16 @@ class Repair:
             await self._start(lost)
         changed = {worker for worker, run in runs.items() if before.get(worker) != run} | lost
         anew = lost | {worker for worker in changed if _is_anew(before.get(worker), runs[worker])}
-        if any(specs[worker].node.is_leaf for worker in anew):
+        if any(worker in specs and specs[worker].node.is_leaf for worker in anew):
             self._catalog.look_again()  # also where no event comes that would miss it
         self._unsure |= changed
-        await self._mend(specs)
-        return len(specs)
+        await self._mend({**specs, **outputs})
+        return len(runs)
 
     async def _start(self, lost: set[str]) -> None:
         wanted = await self._catalog.all_workers()  # a metric may have been deleted, and its workers ended
-        others = list(wanted.values())
+        outputs = await self._catalog.outputs()
+        others: list[Subscribing] = [*wanted.values(), *outputs.values()]
         for worker, spec in wanted.items():  # children first
             if worker in lost:
                 metrics = self._catalog.metrics_of(worker)
@@ -74,7 +77,11 @@ class Repair:
                 if result.started:
                     log.warning("worker had ended; restarted it", worker=worker)
 
-    async def _mend(self, specs: Mapping[str, WorkerSpec]) -> None:
+        missing = [spec for worker, spec in outputs.items() if worker in lost]
+        for worker in await ensure_outputs(self._client, missing):
+            log.warning("an output's worker had ended and has been started again", worker=worker)
+
+    async def _mend(self, specs: Mapping[str, Subscribing]) -> None:
         """Mend the edges of workers that are in another run than before: only these can have lost any."""
         unsure = self._unsure
         near = [s for w, s in specs.items() if w in unsure or not unsure.isdisjoint(inputs_of(s))]

@@ -19,6 +19,7 @@ Example::
     retention: 7d                # how far below the watermark answers are kept; unset: as far as they fit
     key_ttl: 1d                  # keys idle for so long are archived; unset: never
     fuse: true                   # one worker computes all derived nodes; unset: each has its own
+    output: {topic: cirr}        # the change points of the result are published there; unset: nowhere
     expression: |
       duration_where(latest_event_to_state(playerStateChange) == "buffer")
 
@@ -52,7 +53,7 @@ from timeline_workers.language.check import check
 from timeline_workers.language.parser import parse
 from timeline_workers.language.suggestions import nearest
 
-from .model import ColumnSpec, Metric, NamedSource, Source, SourceVersion, StoredSource
+from .model import ColumnSpec, Metric, NamedSource, Output, Source, SourceVersion, StoredSource
 from .size_limits import METRIC_FILE_BYTES, refuse_oversized, refuse_oversized_source
 
 M = TypeVar("M", bound=BaseModel)
@@ -226,6 +227,8 @@ def _message(error: ErrorDetails, fields: list[str]) -> str:
 
 
 def _model_at(place: list[Any]) -> type[BaseModel]:
+    if place[:1] == ["output"]:
+        return Output
     if place[:1] != ["source"]:
         return Metric
     return Source if len(place) == 1 else ColumnSpec

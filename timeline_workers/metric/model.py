@@ -80,6 +80,9 @@ class Source(BaseModel):
 
     A partition that has been silent for ``idle_timeout`` no longer holds the watermark back; None: it does,
     however long it is silent.
+
+    ``changelog``: the topic is what a metric's ``output`` writes. Its messages say themselves what the key,
+    the time and the watermark are, so of the other fields only ``time_unit`` and ``partitions`` may be set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,6 +98,31 @@ class Source(BaseModel):
     max_ahead: Microseconds = 86_400_000_000
     idle_timeout: Positive | None = unset()
     partitions: Annotated[int, Field(ge=1, le=4096, strict=True)] | Choice["per-key"] = 1
+    changelog: Annotated[bool, Field(strict=True, exclude_if=lambda value: not value)] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_changelog(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("changelog") is not True:
+            return data
+        for field in data.keys() & cls.model_fields.keys() - _CHANGELOG_FIELDS:
+            if data[field] != _CHANGELOG.get(field, cls.model_fields[field].get_default()):
+                raise ValueError(
+                    f"a changelog says itself what {field} would say; leave {field} out, or 'changelog: true'"
+                )
+        return {**_CHANGELOG, **data}
+
+
+_CHANGELOG: Final[dict[str, Any]] = {"key": "key", "time": "from", "allowed_lateness": 0, "columns": {}}
+_CHANGELOG_FIELDS: Final = frozenset({"topic", "time_unit", "partitions", "changelog"})
+
+
+class Output(BaseModel):
+    """Where the change points of a metric's result are published: a Pulsar topic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topic: Annotated[Name, AfterValidator(_topic)]
 
 
 NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
@@ -119,7 +147,8 @@ class Metric(BaseModel):
     ``naming``: the rules by which its workers are named. 1 is that of the releases up to 0.3.0, in which a
     name says nothing of columns that a node does not look at, though they may refuse an event; what these
     releases have stored names no rules. ``named_source``: where ``source`` was taken from, if it was not
-    written out. No file sets these two.
+    written out. No file sets these two. ``output``: where the change points of the result are published;
+    None: nowhere.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -131,6 +160,7 @@ class Metric(BaseModel):
     retention: Microseconds | None = unset()
     key_ttl: Positive | None = unset()
     fuse: Annotated[bool, Field(strict=True, exclude_if=lambda value: not value)] = False
+    output: Output | None = unset()
     naming: Annotated[Choice[1, 2], Field(exclude_if=lambda value: value == 1)] = NAMING
     named_source: SourceVersion | None = unset()
 

@@ -22,6 +22,7 @@ from timeline_workers.language.canonical import canonical, slug, to_text
 from timeline_workers.language.check import check
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source, unset
+from timeline_workers.metric.output_rules import refuse_output
 
 from .logical import LogicalNode, leaf_columns, leaf_predicate_of, logical, node_name
 from .reading import Reading
@@ -125,6 +126,7 @@ def plan(metric: Metric) -> Plan:
             f"metric {metric.name!r}: an aggregate needs a fixed number of partitions, and its source has "
             "'partitions: per-key'; write a number, such as 'partitions: 4'"
         )
+    refuse_output(metric, aggregate=isinstance(expression, t.Aggregate))
     short = canonical(expression)
     _check_length(metric, len(to_text(short)))
     graph = logical(check(short, declared))

@@ -25,6 +25,7 @@ from timeline_workers.errors import StateError
 from timeline_workers.runtime.key_archive import fingerprint
 from workflows.durable.activities import heartbeats, signal_worker, tell, wait_until_ended
 from workflows.messages import ArchiveInput, RecallInput
+from workflows.registry import ARCHIVE
 
 RECALL_BYTES = 768 * 1024
 _QUERY_TIMEOUT = timedelta(seconds=20)
@@ -80,7 +81,7 @@ async def begin_archive(archive: str, input: ArchiveInput, segment: bytes) -> No
     """Have an archive hold ``segment``; it is started if it does not run."""
     spec = input.spec
     await activity.client().start_workflow(
-        "KeyArchive",
+        ARCHIVE.type,
         args=[input, b""],
         id=archive,
         task_queue=activity.info().task_queue,

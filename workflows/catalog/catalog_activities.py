@@ -16,6 +16,7 @@ from temporalio.service import RPCError
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric
 from timeline_workers.metric.size_limits import refuse_oversized
+from timeline_workers.plan.outputs import OutputSpec, Subscribing, output_workers
 from timeline_workers.plan.physical import KEY_LABEL, Plan, WorkerSpec, all_worker_names, plan
 from timeline_workers.settings.timeline import Settings
 from workflows.archive.archive_activities import end_archives
@@ -36,6 +37,7 @@ from workflows.messages import (
     ReleaseResult,
     RemoveResult,
 )
+from workflows.outputs.start import ensure_outputs
 from workflows.search_attributes import METRIC
 
 from .catalog_client import call_catalog
@@ -85,7 +87,11 @@ async def ensure_graph(input: EnsureInput) -> EnsureResult:
         planned = await asyncio.to_thread(plan, input.metric)
         labels = await _trees(client, planned) if input.metric.source.partitions == "per-key" else ()
         specs = await asyncio.to_thread(all_workers, planned, labels)
-        others = await _registered_workers(client, labels)
+        outputs = output_workers(planned)
+        others: list[Subscribing] = [
+            *await _registered_workers(client, labels),
+            *await _registered_outputs(client),
+        ]
         ensured = await ensure_workers(
             client,
             specs,
@@ -94,8 +100,11 @@ async def ensure_graph(input: EnsureInput) -> EnsureResult:
             settings=settings,
             continue_as_new_after=input.continue_as_new_after,
         )
+        await ensure_outputs(
+            client, outputs, settings=settings, continue_as_new_after=input.continue_as_new_after
+        )
         # Whoever started one of them before may not have come to telling those who hear it.
-        await mend_edges(client, _neighbours(specs, others))
+        await mend_edges(client, _neighbours(_all(specs, outputs), others))
         return ensured
 
 
@@ -105,6 +114,12 @@ async def _registered_workers(client: Client, labels: Sequence[str]) -> list[Wor
     return await asyncio.to_thread(
         lambda: [spec for entry in entries for spec in workers_of(entry.metric, labels)]
     )
+
+
+async def _registered_outputs(client: Client) -> list[OutputSpec]:
+    """The workers of the outputs of all registered metrics."""
+    entries = await _entries(client)
+    return await asyncio.to_thread(lambda: [spec for entry in entries for spec in outputs_of(entry.metric)])
 
 
 async def _entries(client: Client) -> list[CatalogEntry]:
@@ -121,7 +136,19 @@ def workers_of(metric: Metric, labels: Sequence[str] = ()) -> list[WorkerSpec]:
         return []
 
 
-def _neighbours(specs: Sequence[WorkerSpec], others: Sequence[WorkerSpec]) -> list[WorkerSpec]:
+def outputs_of(metric: Metric) -> list[OutputSpec]:
+    """The workers of the output of a registered metric; none where this release cannot plan it."""
+    try:
+        return output_workers(plan(metric))
+    except TimelineError:
+        return []
+
+
+def _all(*specs: Sequence[Subscribing]) -> list[Subscribing]:
+    return [one for some in specs for one in some]
+
+
+def _neighbours(specs: Sequence[Subscribing], others: Sequence[Subscribing]) -> list[Subscribing]:
     """Those of ``specs``, and those of ``others`` that hear one of them."""
     own = {spec.worker_id: spec for spec in specs}
     hearing = {spec.worker_id: spec for spec in others if not own.keys().isdisjoint(inputs_of(spec))}
@@ -147,7 +174,8 @@ async def await_graph(metric: Metric) -> Graph:
     async with _heartbeats():
         planned = await asyncio.to_thread(plan, metric)
         specs = await asyncio.to_thread(all_workers, planned)
-        await wait_until_ready(activity.client(), [spec.worker_id for spec in specs])
+        outputs = output_workers(planned)
+        await wait_until_ready(activity.client(), [one.worker_id for one in _all(specs, outputs)])
     return render_graph(planned, specs)
 
 
@@ -178,7 +206,7 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
             if entry.metric.name == definition.name:
                 still = needed
         for worker_id in ids:
-            if worker_id in wanted and worker_id not in still:
+            if worker_id in wanted and worker_id not in still:  # outputs are never another metric's
                 await signal_worker(client, worker_id, "detach", definition.name)
         stop = [worker_id for worker_id in ids if worker_id not in wanted]
         for name in trees:
@@ -202,7 +230,7 @@ def _need(metric: Metric) -> tuple[list[str], list[str]]:
     planned = plan(metric)
     per_key = metric.source.partitions == "per-key"
     return (
-        [spec.worker_id for spec in reversed(all_workers(planned))],
+        [one.worker_id for one in _all(output_workers(planned), all_workers(planned)[::-1])],
         list(reversed(all_worker_names(planned))) if per_key else [],
     )
 

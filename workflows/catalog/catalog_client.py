@@ -22,6 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from timeline_workers.metric.model import StoredSource
 from timeline_workers.settings.timeline import Settings
 from workflows.messages import CATALOG_ID, CatalogState
+from workflows.registry import CATALOG
 
 _TIMEOUT = timedelta(seconds=10)
 _SUMMARY = "Every registered metric"
@@ -57,7 +58,7 @@ async def call_catalog(client: Client, update: str, argument: Any, result_type: 
 
 def _start(state: CatalogState) -> WithStartWorkflowOperation[Any, Any]:
     return WithStartWorkflowOperation(
-        "MetricCatalog",
+        CATALOG.type,
         state,
         id=CATALOG_ID,
         task_queue=Settings.from_env().task_queue,
@@ -74,7 +75,7 @@ async def start_again(client: Client) -> CatalogState | None:
     state = await _to_begin_with(client)
     if state is not None:
         await client.start_workflow(
-            "MetricCatalog",
+            CATALOG.type,
             state,
             id=CATALOG_ID,
             task_queue=Settings.from_env().task_queue,

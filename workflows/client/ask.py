@@ -48,6 +48,7 @@ from workflows.catalog.catalog_workflow import unknown_metric
 from workflows.catalog.entries import Unusable, plan_of, read_entries
 from workflows.client.conditions.model import Condition
 from workflows.messages import CATALOG_ID, DRIVER_ID, CatalogEntry, DriverInput, DriverResult, RemoveResult
+from workflows.registry import DRIVER
 
 from .ask_keys import ask_key, ask_keys, holders, listed
 from .ask_worker import (
@@ -152,7 +153,7 @@ async def _drive(client: Client, input: DriverInput, task_queue: str) -> DriverR
     while True:
         try:
             result: DriverResult = await client.execute_workflow(
-                "TimelineDriver",
+                DRIVER.type,
                 input,
                 id=name,
                 task_queue=task_queue,

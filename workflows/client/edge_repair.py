@@ -14,7 +14,7 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowQueryFailedError
 
-from timeline_workers.plan.physical import WorkerSpec
+from timeline_workers.plan.outputs import Subscribing
 from workflows.durable.activities import signal_worker
 
 from .running import NotRunningError, query_running
@@ -36,12 +36,12 @@ class BrokenEdge:
     why: str
 
 
-def inputs_of(spec: WorkerSpec) -> tuple[str, ...]:
+def inputs_of(spec: Subscribing) -> tuple[str, ...]:
     """The workers that one of ``spec`` hears, each once."""
     return tuple(dict.fromkeys(worker for slot in spec.inputs for worker in slot))
 
 
-def readers_of(workers: Iterable[str], specs: Iterable[WorkerSpec]) -> dict[str, tuple[str, ...]]:
+def readers_of(workers: Iterable[str], specs: Iterable[Subscribing]) -> dict[str, tuple[str, ...]]:
     """Of each of ``workers`` that somebody in ``specs`` hears, who does."""
     wanted = set(workers)
     found: dict[str, dict[str, None]] = {}
@@ -88,7 +88,7 @@ async def confirmed(client: Client, suspects: Sequence[BrokenEdge]) -> list[Brok
     return [edge for edge in again if (edge.reader, edge.input, edge.epoch) in known]
 
 
-async def mend_edges(client: Client, specs: Sequence[WorkerSpec]) -> list[BrokenEdge]:
+async def mend_edges(client: Client, specs: Sequence[Subscribing]) -> list[BrokenEdge]:
     """Have the workers of ``specs`` that wait in vain for an input subscribe to it anew; returns on which
     edges. Raises RPCError.
     """

@@ -14,11 +14,13 @@ from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, W
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from timeline_workers.plan.outputs import Subscribing
 from timeline_workers.plan.physical import Plan, WorkerSpec, global_workers, partition_labels, workers
 from timeline_workers.settings.timeline import Settings
 from workflows import search_attributes
 from workflows.durable.activities import signal_worker
 from workflows.messages import EnsureResult, ProcessorInput
+from workflows.registry import LEAF, NODE
 
 from .edge_repair import readers_of
 from .running import NotRunningError, query_running
@@ -47,7 +49,7 @@ async def ensure_workers(
     specs: Sequence[WorkerSpec],
     *,
     metrics: Sequence[str] = (),
-    others: Sequence[WorkerSpec] = (),
+    others: Sequence[Subscribing] = (),
     settings: Settings | None = None,
     concurrency: int = 8,
     continue_as_new_after: int | None = None,
@@ -129,7 +131,7 @@ async def _start(client: Client, input: ProcessorInput, task_queue: str) -> bool
         )
         try:
             await client.start_workflow(
-                "EventProcessor" if spec.node.is_leaf else "TimelineProcessor",
+                (LEAF if spec.node.is_leaf else NODE).type,
                 args=[input, b""],
                 id=spec.worker_id,
                 task_queue=task_queue,

@@ -25,6 +25,7 @@ Kind = Literal[
     "hold",
     "stop",
     "segment",
+    "telling",
 ]
 PAYLOADS: frozenset[Kind] = frozenset({"ingest", "receive"})
 """What a worker is fed with; the rest tells it what to do."""
@@ -48,6 +49,10 @@ class Inbox:
         """Add one entry at the end."""
         self._entries.append((kind, body))
         self.size += len(body)
+
+    def waiting(self) -> list[Entry]:
+        """All entries, oldest first; they stay."""
+        return list(self._entries)
 
     def payloads(self) -> list[bytes]:
         """The bodies of all payloads that wait, oldest first; they stay."""

@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from timeline_workers.plan.physical import WorkerSpec
+    from timeline_workers.plan.outputs import Subscribing
     from timeline_workers.wire.edge_messages import is_message, sender_of
     from workflows.durable import activities
     from workflows.messages import HoldInput, SubscribeInput
@@ -30,7 +30,7 @@ class Inputs:
     """
 
     def __init__(
-        self, spec: WorkerSpec, epochs: dict[str, int], subscribed: tuple[str, ...], held: bool = False
+        self, spec: Subscribing, epochs: dict[str, int], subscribed: tuple[str, ...], held: bool = False
     ) -> None:
         self._spec = spec
         self.workers = list(dict.fromkeys(worker for slot in spec.inputs for worker in slot))

@@ -10,7 +10,8 @@ from temporalio import workflow
 from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
-    from workflows.messages import ProcessorInput, ProcessorResult
+    from workflows.messages import OutputInput, ProcessorInput, ProcessorResult
+    from workflows.outputs import topic_output
 
     from . import processor_workflow
 
@@ -40,4 +41,18 @@ class TimelineProcessor(processor_workflow.TimelineProcessor):
     @workflow.run
     async def run(self, input: ProcessorInput, carried: bytes) -> ProcessorResult:
         """As ``processors.TimelineProcessor.run``."""
+        return await self._serve()
+
+
+@workflow.defn(versioning_behavior=VersioningBehavior.PINNED)
+class TopicOutput(topic_output.TopicOutput):
+    """The output to a topic, pinned to its build."""
+
+    @workflow.init
+    def __init__(self, input: OutputInput, carried: bytes) -> None:
+        super().__init__(input, carried)
+
+    @workflow.run
+    async def run(self, input: OutputInput, carried: bytes) -> ProcessorResult:
+        """As ``topic_output.TopicOutput.run``."""
         return await self._serve()

@@ -12,7 +12,7 @@ def check(look: Look, applied: Applied) -> Iterator[Condition]:
     """Every worker of the metric that has subscribed to an input which does not know it, or has set it aside:
     a worker that was ended by hand and started again.
     """
-    own = {health.worker_id for health in applied.workers}
+    own = {health.worker_id for health in (*applied.workers, *applied.outputs)}
     for edge in look.broken:
         if edge.reader in own:
             yield Condition(

@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from temporalio.client import Client
 
 from timeline_workers.errors import MetricError, TimelineError, UnknownNameError
 from timeline_workers.events.incarnation import Mark
 from timeline_workers.metric.model import Metric
+from timeline_workers.plan.outputs import output_workers
 from timeline_workers.plan.physical import Plan, worker_name
 from workflows.archive.archive_activities import archive_id
 from workflows.catalog.catalog_workflow import unknown_metric
@@ -33,11 +35,12 @@ _Question = tuple[str, str | None]  # a topic: what nobody was fed; with a metri
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A registered metric: its plan, and its workers as they are."""
+    """A registered metric: its plan, and its workers, and those of its output, as they are."""
 
     entry: CatalogEntry
     plan: Plan
     workers: tuple[Health, ...]
+    outputs: tuple[Health, ...] = ()
 
     @property
     def metric(self) -> Metric:
@@ -119,11 +122,17 @@ async def look_at(
         except MetricError as error:
             unplanned[name] = Unusable(name, str(error))
     workers = [await ask.running_workers(client, planned) for planned in plans]
+    outputs = [[spec.worker_id for spec in output_workers(planned)] for planned in plans]
     async with clear_errors(client):
-        seen = {h.worker_id: h for h in await examine(client, (w for some in workers for w in some))}
+        seen = {h.worker_id: h for h in await examine(client, chain(*workers, *outputs))}
         applied = tuple(
-            Applied(chosen[planned.metric.name], planned, tuple(seen[w] for w in some))
-            for planned, some in zip(plans, workers, strict=True)
+            Applied(
+                chosen[planned.metric.name],
+                planned,
+                tuple(seen[w] for w in some),
+                tuple(seen[w] for w in told),
+            )
+            for planned, some, told in zip(plans, workers, outputs, strict=True)
         )
         edges = await confirmed(client, _broken(applied))
         catalog = await ended(client, CATALOG_ID)
@@ -147,7 +156,7 @@ async def look_at(
 
 
 def _broken(applied: Sequence[Applied]) -> list[BrokenEdge]:
-    answered = {h.worker_id: h.status for one in applied for h in one.workers if h.status}
+    answered = {h.worker_id: h.status for one in applied for h in (*one.workers, *one.outputs) if h.status}
     return broken_edges(answered, answered)
 
 

@@ -1,0 +1,28 @@
+"""What a metric with an output must be like."""
+
+from __future__ import annotations
+
+from timeline_workers.errors import MetricError
+
+from .model import Metric
+
+
+def refuse_output(metric: Metric, *, aggregate: bool) -> None:
+    """Raise MetricError where ``metric`` has an output that cannot be written."""
+    if metric.output is None:
+        return
+    if metric.output.topic == metric.source.topic:
+        raise MetricError(
+            f"metric {metric.name!r}: output.topic is the topic of its source, {metric.source.topic!r}: it "
+            "would read what it writes; name another topic"
+        )
+    if metric.source.partitions == "per-key":
+        raise MetricError(
+            f"metric {metric.name!r}: an output needs a fixed number of partitions, and its source has "
+            "'partitions: per-key'; write a number, such as 'partitions: 4'"
+        )
+    if aggregate:
+        raise MetricError(
+            f"metric {metric.name!r}: the result of an aggregate cannot be published yet; leave output out, "
+            "or publish the expression before '| aggregate(...)'"
+        )

@@ -1,0 +1,311 @@
+"""Messages of a changelog topic: what an output publishes of a node's revisions, and reading it back.
+
+A *change* says what a key's timeline is on ``[from, until)``, and replaces whatever was said of that span
+under a smaller revision::
+
+    {"metric": "cirr", "key": "s1", "from": 10, "until": 14, "value": 0, "slope": 1, "final": true,
+     "revision": 1764525600000003}
+
+``from`` null is before all time, ``until`` null for ever. With ``withdrawn`` instead of a value, what was
+said of the span is taken back: what held just before it goes on, and where there was nothing, there is
+nothing. A Numeric whose value or slope is no decimal fraction has both as fractions in ``exact``.
+
+A *watermark* says how far one writer, of ``partitions``, is: nothing below it will change::
+
+    {"metric": "cirr", "partition": "p0", "partitions": 1, "watermark": 20, "revision": 1764525600000004}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.columns.key_table import Key
+from timeline_workers.columns.values import INT64_MAX, INT64_MIN, Flags, Int64, Linear, Scalar, Values
+from timeline_workers.errors import EventError, StateError
+from timeline_workers.events.times import from_microseconds, to_microseconds
+
+from .edge_messages import BEGINNING
+from .encoding import (
+    MESSAGE_BYTES,
+    MESSAGE_ROWS,
+    check_keys,
+    decoding,
+    pack,
+    pack_ints,
+    pack_timeline,
+    unpack,
+    unpack_ints,
+    unpack_timeline,
+)
+
+MILLION = 1_000_000
+# A fraction of more digits is written by nobody.
+_LONGEST_FRACTION = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one message of an edge, or several, made new: of each of ``keys`` everything from its ``froms`` on
+    is ``suffix``. ``watermark``: nothing below it will change, microseconds; ``risen``: that is news.
+    """
+
+    keys: list[Key]
+    froms: Int64
+    suffix: Timeline
+    watermark: int | None
+    risen: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.keys) or self.risen
+
+    def count(self) -> int:
+        """How many messages ``messages`` makes of it."""
+        told = np.flatnonzero(np.diff(self.suffix.offsets))
+        firsts = self.suffix.starts[self.suffix.offsets[told]]
+        taken_back = len(self.keys) - len(told) + int((firsts > self.froms[told]).sum())
+        return len(self.suffix) + taken_back + self.risen
+
+
+def pack_news(news: News) -> bytes:
+    """Encode; ``unpack_news`` reads it."""
+    return pack(
+        {
+            "keys": news.keys,
+            "froms": pack_ints(news.froms),
+            "suffix": pack_timeline(news.suffix),
+            "watermark": news.watermark,
+            "risen": news.risen,
+        },
+        MESSAGE_BYTES,
+    )
+
+
+def unpack_news(packed: bytes) -> News:
+    """Reverse ``pack_news``. Raises StateError for other bytes."""
+    message = unpack(packed, MESSAGE_BYTES)
+    with decoding("news of a node"):
+        check_keys(message["keys"])
+        news = News(
+            message["keys"],
+            unpack_ints(message["froms"], MESSAGE_ROWS),
+            unpack_timeline(message["suffix"], MESSAGE_ROWS),
+            message["watermark"],
+            message["risen"],
+        )
+    if not len(news.keys) == len(news.froms) == news.suffix.keys:
+        raise StateError("news of keys, instants and timelines that differ in number")
+    return news
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes a changelog: ``metric``, one of whose ``partitions`` workers, ``partition``, is told. Times
+    are in ``unit``; ``numeric``: values have a slope.
+    """
+
+    metric: str
+    partition: str
+    partitions: int
+    unit: str
+    numeric: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToPublish:
+    """One message: ``key`` None for a watermark, which everybody must hear."""
+
+    key: Key | None
+    revision: int
+    body: bytes
+
+
+def messages(news: News, writer: Writer, first: int) -> Iterator[ToPublish]:
+    """The messages that say ``news``, in order, with the revisions from ``first`` on."""
+    revision = first
+    for row, key in enumerate(news.keys):
+        low, high = int(news.suffix.offsets[row]), int(news.suffix.offsets[row + 1])
+        starts = news.suffix.starts[low:high].tolist()
+        since = int(news.froms[row])
+        spans: list[tuple[int, int | None, dict[str, Any]]] = []
+        if not starts or starts[0] > since:
+            spans.append((since, starts[0] if starts else None, {"withdrawn": True}))
+        ends: list[int | None] = [*starts[1:], None]
+        for place, (start, until) in enumerate(zip(starts, ends, strict=True)):
+            spans.append((start, until, _value_fields(news.suffix.values, low + place, writer.numeric)))
+        for start, until, said in spans:
+            final = until is not None and news.watermark is not None and until <= news.watermark
+            yield ToPublish(
+                key,
+                revision,
+                _json(
+                    {
+                        "metric": writer.metric,
+                        "key": key,
+                        "from": None if start <= BEGINNING else from_microseconds(start, writer.unit),
+                        "until": None if until is None else from_microseconds(until, writer.unit),
+                        **said,
+                        "final": final,
+                        "revision": revision,
+                    }
+                ),
+            )
+            revision += 1
+    if news.risen and news.watermark is not None:
+        yield ToPublish(
+            None,
+            revision,
+            _json(
+                {
+                    "metric": writer.metric,
+                    "partition": writer.partition,
+                    "partitions": writer.partitions,
+                    "watermark": from_microseconds(news.watermark, writer.unit),
+                    "revision": revision,
+                }
+            ),
+        )
+
+
+def _json(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+
+
+def _value_fields(values: Values, row: int, numeric: bool) -> dict[str, Any]:
+    if isinstance(values, Flags):
+        return {"value": bool(values.data[row])}
+    if not isinstance(values, Linear):
+        found = values.item(row)
+        return {"value": found, **({"slope": None if found is None else 0} if numeric else {})}
+    if not values.known[row]:
+        return {"value": None, "slope": None}
+    value, slope = _rational(values.num[row]) / MILLION, _rational(values.slope[row])
+    shown = {"value": _number(value), "slope": _number(slope)}
+    if (decimal(shown["value"]), decimal(shown["slope"])) == (value, slope):
+        return shown
+    return {**shown, "exact": {"value": str(value), "slope": str(slope)}}
+
+
+def _rational(number: Any) -> Fraction:
+    return number if isinstance(number, Fraction) else Fraction(int(number))
+
+
+def _number(exact: Fraction) -> int | float | None:
+    if exact.denominator == 1 and INT64_MIN <= exact.numerator <= INT64_MAX:
+        return exact.numerator
+    try:
+        return exact.numerator / exact.denominator
+    except OverflowError:
+        return None
+
+
+def decimal(value: int | float | None) -> Fraction | None:
+    """A number as it is written: 0.1 is one tenth."""
+    return None if value is None else Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """On ``[since, until)``, microseconds (None: without end on that side), the timeline of ``key`` is
+    ``value``; with a ``slope`` it is a Numeric's. ``withdrawn``: nothing is said of the span any more.
+    """
+
+    key: Key
+    since: int | None
+    until: int | None
+    revision: int
+    value: Scalar | Fraction | None = None
+    slope: Fraction | None = None
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far the writer of ``partition``, one of ``partitions`` of ``metric``, is; microseconds."""
+
+    metric: str
+    partition: str
+    partitions: int
+    watermark: int
+    revision: int
+
+
+def read_message(body: bytes, unit: str) -> Change | Mark:
+    """Read one message of a changelog. Raises EventError (``malformed-json``, ``bad-changelog``, and those of
+    ``to_microseconds``).
+    """
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise EventError("malformed-json", f"the message is not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise EventError("malformed-json", f"the message is no object: {message!r:.60}")
+    revision = message.get("revision")
+    if type(revision) is not int or not 0 <= revision <= INT64_MAX:
+        raise _bad("revision", revision, "is not a whole number of 64 bits")
+    if "watermark" in message:
+        return _mark(message, revision, unit)
+    key = message.get("key")
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        raise _bad("key", key, "is neither text nor a whole number")
+    if isinstance(key, int) and not INT64_MIN <= key <= INT64_MAX:
+        raise _bad("key", key, "does not fit 64 bits")
+    since, until = (
+        None if message.get(name) is None else to_microseconds(message[name], unit)
+        for name in ("from", "until")
+    )
+    if since is not None and until is not None and until <= since:
+        raise _bad("until", message["until"], f"is not after from, {message['from']!r}")
+    if message.get("withdrawn") is True:
+        return Change(key, since, until, revision, withdrawn=True)
+    if "value" not in message:
+        raise EventError("bad-changelog", "the message has neither value, withdrawn nor watermark")
+    if since is None:
+        raise _bad("from", None, "is wanted where there is a value")
+    return Change(key, since, until, revision, *_value(message))
+
+
+def _value(message: dict[str, Any]) -> tuple[Scalar | Fraction | None, Fraction | None]:
+    value, slope = message["value"], message.get("slope")
+    if type(value) not in (bool, int, float, str, type(None)):
+        raise _bad("value", value, "is neither true, false, a number, text nor null")
+    if value is None or slope is None:
+        exact = message.get("exact")
+        if not (isinstance(exact, dict) and slope is not None):
+            return value, None
+    exact = message.get("exact")
+    if isinstance(exact, dict):
+        return _fraction(exact.get("value")), _fraction(exact.get("slope"))
+    if type(slope) not in (int, float):
+        raise _bad("slope", slope, "is no number")
+    if type(value) not in (int, float):
+        raise _bad("value", value, "has a slope and is no number")
+    return value, decimal(slope)
+
+
+def _fraction(text: object) -> Fraction:
+    if isinstance(text, str) and len(text) <= _LONGEST_FRACTION:
+        try:
+            return Fraction(text)
+        except (ValueError, ZeroDivisionError):
+            pass
+    raise _bad("exact", text, "is no fraction such as 1/3")
+
+
+def _mark(message: dict[str, Any], revision: int, unit: str) -> Mark:
+    metric, partition, partitions = (message.get(name) for name in ("metric", "partition", "partitions"))
+    if not isinstance(metric, str) or not isinstance(partition, str):
+        raise _bad("partition", partition, "does not say, with metric, whose watermark this is")
+    if type(partitions) is not int or partitions < 1:
+        raise _bad("partitions", partitions, "is not a number of partitions")
+    return Mark(metric, partition, partitions, to_microseconds(message["watermark"], unit), revision)
+
+
+def _bad(field: str, value: object, rule: str) -> EventError:
+    return EventError("bad-changelog", f"{field}: {value!r:.60} {rule}")

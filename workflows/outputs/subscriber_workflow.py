@@ -1,0 +1,311 @@
+"""A workflow that subscribes to workers and is no node: what every kind of output shares.
+
+``timeline_workers.runtime.subscriber.Subscriber`` takes each message of an edge once and in order; what it
+makes new is told by ``_tell``, which a kind of output defines, in batches and one batch at a time:
+
+* A batch is recorded before it is told, and is told again, the same, until that has succeeded: by the next
+  run, too, where this one ends meanwhile. So it may be told twice, but never another in its place.
+* While more waits than a batch or two, the inputs are asked to hold what they have to say.
+* An input that was started afresh, or has lost its state, is subscribed to anew under another epoch; what it
+  has told below its watermark is final and is not told again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from timeline_workers.errors import StateError
+    from timeline_workers.runtime.subscriber import Subscriber
+    from timeline_workers.wire.changelog import pack_news
+    from timeline_workers.wire.edge_messages import sender_of
+    from workflows.durable import carry
+    from workflows.durable.inbox import Entry, Inbox, pack, unpack
+    from workflows.messages import CarriedState, OutputInput, ProcessorResult
+    from workflows.processor.input_subscriptions import Inputs
+
+# How many bytes of payloads wait before inputs are asked to hold, and below which they go on.
+HOLD_BYTES = 2 * 1024 * 1024
+GO_ON_BYTES = 256 * 1024
+BATCH_BYTES = 512 * 1024
+_PATIENCE = timedelta(seconds=20)
+_LAST_WORDS = timedelta(seconds=5)
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """What is told at once: ``news``, packed, in order, with the revisions ``first`` to ``first + count``."""
+
+    first: int
+    count: int
+    news: list[bytes]
+
+
+_BATCHES = msgspec.msgpack.Decoder(Batch)
+
+
+class SubscriberWorkflow:
+    """Signals, queries and the run of a subscriber. ``_subscriber`` is None until its state was fetched."""
+
+    def __init__(self, input: OutputInput, carried: bytes) -> None:
+        began = input.began or workflow.time_ns() // 1000
+        self._input = input.model_copy(update={"began": began})
+        self._spec = input.spec
+        self._inbox = Inbox()
+        self._inputs = Inputs(self._spec, input.epochs, input.subscribed, input.holds)
+        self._subscriber: Subscriber | None = None
+        self._batch: Batch | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._applied = 0
+        self._refused = input.refused
+        self._last_refusal = input.last_refusal
+        self._unmended = dict(input.unmended)
+        self._published = input.published
+        self._stopping = ""
+        self._tail = unpack(carried)
+        if input.carried is None:
+            self._open(self._tail)
+            self._tail = []
+
+    async def _tell(self, batch: Batch) -> None:
+        """Tell ``batch``, again and again until it is told; cancelled, it is told by the next run."""
+        raise NotImplementedError
+
+    # Signals: only remember.
+
+    @workflow.signal
+    def receive(self, payload: bytes) -> None:
+        """Take a message of an input worker."""
+        self._inbox.put("receive", payload)
+
+    @workflow.signal
+    def resubscribe(self, worker_id: str) -> None:
+        """Open the edge from an input anew: it was started afresh and does not know its subscribers."""
+        self._inbox.put("resubscribe", worker_id.encode())
+
+    @workflow.signal
+    def stop(self, reason: str = "stopped") -> None:
+        """End it: it unsubscribes from its inputs and returns."""
+        self._inbox.put("stop", reason.encode())
+
+    @workflow.signal
+    def continue_as_new(self) -> None:
+        """Begin a new run now, as for a drill; nothing is lost."""
+        self._input = self._input.model_copy(update={"continue_as_new_after": 0})
+
+    @workflow.query
+    def status(self) -> dict[str, Any]:
+        """What this is, how far it is, and what ails it. ``published``: revisions given out so far;
+        ``telling``: how many of them are being told now.
+        """
+        info = workflow.info()
+        return {
+            "worker_id": self._spec.worker_id,
+            "expression": self._spec.expression,
+            "partition": self._spec.partition,
+            "topic": self._spec.topic,
+            "metrics": [self._spec.metric],
+            "ready": self._subscriber is not None and self._inputs.ready,
+            "inputs": self._inputs.status(),
+            "edges": [],
+            "inbox": len(self._inbox),
+            "runs": self._input.runs,
+            "applied_in_run": self._applied,
+            "history_events": info.get_current_history_length(),
+            "history_bytes": info.get_current_history_size(),
+            "refused": self._refused,
+            "last_refusal": self._last_refusal or None,
+            "unmended": sorted(self._unmended),
+            "paused": None,
+            "holds": self._inputs.held,
+            "published": self._published,
+            "telling": 0 if self._batch is None else self._batch.count,
+            "state": None if self._subscriber is None else self._subscriber.status(),
+        }
+
+    # The run.
+
+    async def _serve(self) -> ProcessorResult:
+        if self._subscriber is None:
+            await self._fetch_state()
+        if self._inputs.held:
+            self._inputs.hold(True)
+        while True:
+            self._drain()
+            if self._stopping:
+                return await self._leave()
+            self._inputs.open()
+            self._balance()
+            if self._should_continue() or carry.has_had_enough_signals(self._applied):
+                await self._continue()
+                continue
+            if self._batch is not None and self._telling is None:
+                self._telling = asyncio.create_task(self._tell(self._batch))
+            await workflow.wait_condition(self._has_something_to_do)
+            if self._telling is not None and self._telling.done():
+                self._telling.result()  # a defect fails the workflow task
+                self._telling = self._batch = None
+
+    def _has_something_to_do(self) -> bool:
+        if self._telling is not None and self._telling.done():
+            return True
+        if self._batch is None and len(self._inbox):
+            return True
+        return self._inbox.commands() > 0 or self._should_continue()
+
+    def _drain(self) -> None:
+        for kind, body in self._inbox.take_commands():
+            if kind == "resubscribe":
+                self._inputs.reopen(body.decode())
+            elif kind == "stop":
+                self._stopping = body.decode() or "stopped"
+        if self._batch is not None or self._stopping:
+            return
+        assert self._subscriber is not None
+        news: list[bytes] = []
+        count = size = 0
+        while len(self._inbox) and size < BATCH_BYTES:
+            ((_, body),) = self._inbox.take(1)
+            self._applied += 1
+            size += len(body)
+            try:
+                found = self._subscriber.take(body)
+            except StateError as error:
+                self._refuse(body, error)
+                continue
+            if self._unmended:
+                self._look_what_is_mended(body)
+            if found is not None:
+                news.append(pack_news(found))
+                count += found.count()
+        if news:
+            self._batch = Batch(self._input.began + self._published, count, news)
+            self._published += count
+
+    def _refuse(self, body: bytes, error: StateError) -> None:
+        # One unreadable payload must not wedge it; it is shown instead, and the edge begins anew.
+        self._refused += 1
+        self._last_refusal = f"receive of {len(body)} bytes: {error}"
+        workflow.logger.error("refused %s", self._last_refusal)
+        sender, opening = self._inputs.start_over(body) or ("", 0)
+        self._unmended[sender] = opening
+
+    def _look_what_is_mended(self, taken: bytes) -> None:
+        assert self._subscriber is not None
+        sender = sender_of(taken) or ""
+        edge, opening = self._subscriber.inbound.get(sender), self._unmended.get(sender)
+        if opening is not None and edge is not None and self._inputs.opening_of(edge.epoch) >= opening:
+            del self._unmended[sender]
+        self._unmended.pop("", None)
+
+    def _balance(self) -> None:
+        if not self._inputs.held and self._inbox.size > HOLD_BYTES:
+            self._inputs.hold(True)
+        elif self._inputs.held and self._inbox.size <= GO_ON_BYTES:
+            self._inputs.hold(False)
+
+    async def _settle(self, patience: timedelta) -> None:
+        """Wait for what is being told, and give it up after ``patience``."""
+        if self._telling is None:
+            return
+        telling = self._telling
+        try:
+            await workflow.wait_condition(telling.done, timeout=patience)
+        except TimeoutError:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            workflow.logger.warning("%s is told later what waits", self._spec.topic)
+        else:
+            telling.result()
+            self._batch = None
+        self._telling = None
+
+    async def _leave(self) -> ProcessorResult:
+        await self._settle(_LAST_WORDS)
+        await self._inputs.close()
+        return ProcessorResult(
+            worker_id=self._spec.worker_id, runs=self._input.runs + 1, reason=self._stopping
+        )
+
+    # From run to run.
+
+    def _open(self, entries: list[Entry]) -> None:
+        life = f"{workflow.info().first_execution_run_id}/"
+        state = [body for kind, body in entries if kind == "state"]
+        me, heard = self._spec.worker_id, self._inputs.workers
+        self._subscriber = (
+            Subscriber.restore(me, heard, state[0], life) if state else Subscriber(me, heard, life)
+        )
+        for kind, body in entries:
+            if kind == "telling":
+                self._batch = _BATCHES.decode(body)
+            elif kind != "state":
+                self._inbox.put(kind, body)
+
+    async def _fetch_state(self) -> None:
+        assert self._input.carried is not None
+        try:
+            entries = await carry.fetch(self._input.carried)
+        except carry.StateGoneError as error:
+            # What was told is in the topic; inputs tell what they have under new epochs.
+            workflow.logger.error("begins anew from its inputs: %s", error.message)
+            entries = []
+            for worker in self._inputs.workers:
+                self._inputs.reopen(worker)
+        arrived = self._inbox.take_all()
+        self._open([*entries, *self._tail])
+        self._tail = []
+        for kind, body in arrived:
+            self._inbox.put(kind, body)
+
+    def _should_continue(self) -> bool:
+        forced = self._input.continue_as_new_after
+        if forced is not None and self._applied >= forced:
+            return True
+        info = workflow.info()
+        if info.is_target_worker_deployment_version_changed():
+            return True
+        return info.is_continue_as_new_suggested() and carry.has_worked_enough(self._input.carried, 0)
+
+    async def _continue(self) -> None:
+        if self._batch is not None and self._telling is None:
+            self._telling = asyncio.create_task(self._tell(self._batch))
+        await self._settle(_PATIENCE)
+        await self._inputs.stop_subscribing()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if any(kind == "stop" for kind, _ in self._inbox.waiting()):
+            return
+        subscriber, self._subscriber = self._subscriber, None
+        assert subscriber is not None
+        subscriber.compact()
+        entries: list[Entry] = [("state", subscriber.snapshot())]
+        if self._batch is not None:
+            entries.append(("telling", msgspec.msgpack.encode(self._batch)))
+        carried: CarriedState | None = None
+        while sum(len(body) for _, body in entries) + self._inbox.size > carry.INLINE_STATE_BYTES:
+            carried = await carry.keep([*entries, *self._inbox.take_all()], carried)
+            entries = []
+        workflow.continue_as_new(
+            args=[self._next_input(carried), pack([*entries, *self._inbox.take_all()])],
+            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
+
+    def _next_input(self, carried: CarriedState | None) -> OutputInput:
+        return self._input.model_copy(
+            update={
+                "epochs": self._inputs.epochs,
+                "subscribed": tuple(sorted(self._inputs.subscribed)),
+                "holds": self._inputs.held,
+                "runs": self._input.runs + 1,
+                "refused": self._refused,
+                "last_refusal": self._last_refusal,
+                "unmended": self._unmended,
+                "published": self._published,
+                "carried": carried,
+                "continue_as_new_after": self._input.continue_as_new_after or None,
+            }
+        )

@@ -1,0 +1,131 @@
+"""The kinds of workflow that there are: one row each, which says all that others need to know of a kind.
+
+A row names the workflow type, says what the ids of its workflows look like, how they are found and asked, who
+starts and who ends them, and what stands for their health. A new kind of output is a row here, a workflow,
+and its activities.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Health = Literal["status", "running", "result"]
+"""What says how a workflow is: its own ``status`` (see ``client.worker_health``), that it runs, or what it
+returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowKind:
+    """One kind of workflow.
+
+    ``type``: the name of the workflow type; ``ids``: a pattern that the whole id matches; ``like``: the same
+    for people; ``attributes``: search attributes that its workflows carry, where the server takes them;
+    ``queries`` and ``signals``: what others may ask and tell it; ``health``: what says how one is;
+    ``started_by``, ``ended_by``: who does; ``pinned``: its runs stay on the build that they began on;
+    ``per_partition``: there is one for each partition of a metric.
+    """
+
+    type: str
+    ids: str
+    like: str
+    queries: tuple[str, ...]
+    signals: tuple[str, ...]
+    health: Health
+    started_by: str
+    ended_by: str
+    attributes: tuple[str, ...] = ()
+    pinned: bool = False
+    per_partition: bool = False
+
+    def has(self, workflow_id: str) -> bool:
+        """Whether ``workflow_id`` looks like one of this kind."""
+        return re.fullmatch(self.ids, workflow_id) is not None
+
+
+_NODE = ("TimelineMetric", "TimelineNode", "TimelineOperator", "TimelinePartition")
+_OUTPUT = ("TimelineMetric", "TimelineOperator", "TimelinePartition")
+_PARTITION = r"(?:p[0-9]+|all|journal|key-[0-9a-z-]+)"
+_QUESTIONS = ("value_at", "spans", "change", "keys", "status")
+_EDGES = ("subscribe", "unsubscribe", "resubscribe", "hold", "attach", "detach", "stop", "continue_as_new")
+_CATALOG = "the driver, in the catalog's name, when no registered metric needs it"
+
+LEAF = WorkflowKind(
+    "EventProcessor",
+    rf"(?!output-).+\.{_PARTITION}",
+    "<operator>-<hash>.<partition>",
+    _QUESTIONS,
+    (*_EDGES, "ingest", "complete"),
+    "status",
+    "the driver; the feeder, where one is missing",
+    _CATALOG,
+    _NODE,
+    pinned=True,
+    per_partition=True,
+)
+NODE = WorkflowKind(
+    "TimelineProcessor",
+    rf"(?!output-).+\.{_PARTITION}",
+    "<operator>-<hash>[-fused].<partition>",
+    _QUESTIONS,
+    (*_EDGES, "receive"),
+    "status",
+    "the driver; the feeder, where one is missing",
+    _CATALOG,
+    _NODE,
+    pinned=True,
+    per_partition=True,
+)
+TOPIC_OUTPUT = WorkflowKind(
+    "TopicOutput",
+    rf"output-.+-[0-9a-f]{{10}}\.{_PARTITION}",
+    "output-<metric>-<hash>.<partition>",
+    ("status",),
+    ("receive", "resubscribe", "stop", "continue_as_new"),
+    "status",
+    "the driver; the feeder, where one is missing",
+    _CATALOG,
+    _OUTPUT,
+    pinned=True,
+    per_partition=True,
+)
+ARCHIVE = WorkflowKind(
+    "KeyArchive",
+    rf".+\.{_PARTITION}\.archive-[0-9]+",
+    "<worker>.archive-<number>",
+    (*_QUESTIONS, "fingerprints", "recall"),
+    ("store", "stop", "continue_as_new"),
+    "running",
+    "the worker whose keys leave",
+    "whoever ends that worker",
+)
+CATALOG = WorkflowKind(
+    "MetricCatalog",
+    r"timeline-catalog",
+    "timeline-catalog",
+    ("metrics", "sources", "routing"),
+    (),
+    "running",
+    "the first who calls it",
+    "nobody",
+)
+DRIVER = WorkflowKind(
+    "TimelineDriver",
+    r"timeline-driver-.+",
+    "timeline-driver-<metric>",
+    ("stage",),
+    (),
+    "result",
+    "timeline apply",
+    "itself",
+)
+
+KINDS = (LEAF, NODE, TOPIC_OUTPUT, ARCHIVE, CATALOG, DRIVER)
+BY_TYPE = {kind.type: kind for kind in KINDS}
+
+
+def kind_of(workflow_id: str) -> tuple[WorkflowKind, ...]:
+    """The kinds that a workflow of this id may be of; a leaf and another node look alike."""
+    special = [kind for kind in (TOPIC_OUTPUT, ARCHIVE, CATALOG, DRIVER) if kind.has(workflow_id)]
+    return tuple(special) or tuple(kind for kind in (LEAF, NODE) if kind.has(workflow_id))
