@@ -1,4 +1,4 @@
-"""What a metric with an output must be like."""
+"""Rules for a metric with an output: where it cannot be written it is refused."""
 
 from __future__ import annotations
 

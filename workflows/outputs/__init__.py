@@ -1,1 +1,1 @@
-"""Outputs: workflows that hear a node and are none, and what they do with what they hear."""
+"""Outputs: workflows that hear a node without being one, and what they do with what they hear."""

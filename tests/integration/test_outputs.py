@@ -1,0 +1,106 @@
+"""Outputs on real servers: what is in the topic, late events and kills included, and metrics that read it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pulsar
+import pytest
+
+from tests.integration.stack import Stack, event, eventually, running_stack
+from tests.outputs.test_subscriber import folded
+from timeline_workers.metric.model import Metric, Output, Source
+from timeline_workers.plan.outputs import output_workers
+from timeline_workers.plan.physical import plan
+from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
+from timeline_workers.wire.changelog import Change, Mark, read_message
+from workflows.catalog.catalog_activities import remove_metric
+from workflows.client.worker_health import examine
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("outputs")) as made:
+        made.start_worker()
+        made.start_feeder()
+        yield made
+
+
+def metric(name: str, expression: str, *, topic: str = "", output: str = "", **source: Any) -> Metric:
+    declared = {"topic": topic or f"{name}-events", "key": "id", "time": "t", "allowed_lateness": "10s"}
+    return Metric(
+        name=name,
+        source=Source.model_validate({**declared, "columns": {"state": "string"}, **source}),
+        expression=expression,
+        output=Output(topic=output) if output else None,
+    )
+
+
+class Topic:
+    """Everything in a changelog topic so far."""
+
+    def __init__(self, stack: Stack, topic: str) -> None:
+        self._client = connect_pulsar(stack.addresses.pulsar)
+        self._reader = self._client.create_reader(topic, pulsar.MessageId.earliest)
+        self.bodies: list[bytes] = []
+
+    def read(self) -> list[Change | Mark]:
+        # The embedded broker does not say where a topic ends.
+        with contextlib.suppress(pulsar.Timeout):
+            while True:
+                self.bodies.append(self._reader.read_next(200).data())
+        return [read_message(body, "s") for body in self.bodies]
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def pieces(topic: Topic, key: str) -> list[tuple[float, Any]]:
+    """The pieces of a key in seconds, as a reader has them."""
+    return [(at / 1_000_000, value[0]) for at, value in folded(topic.read()).get(key, [])]
+
+
+async def test_a_topic_has_the_change_points_of_the_result(stack: Stack) -> None:
+    """Late events correct it, a killed worker process loses and doubles nothing, deleting ends the writer."""
+    told = metric("told", "latest_event_to_state(state)", output="told-changes", partitions=2)
+    applied = await stack.apply(told)
+    assert applied.outcome == "new"
+    stack.send(
+        "told-events", [event("a", 10, state="x"), event("a", 30, state="y"), event("b", 12, state="z")]
+    )
+    topic = Topic(stack, "told-changes")
+    await eventually_async(lambda: len(pieces(topic, "a")) == 2 and len(pieces(topic, "b")) == 1)
+    stack.stop("worker", signal.SIGKILL)
+    stack.send("told-events", [event("a", 25, state="late")])
+    stack.start_worker()
+    expected = [(10, "x"), (25, "late"), (30, "y")]
+    await eventually_async(lambda: pieces(topic, "a") == expected)
+    read = topic.read()
+    correction = [one for one in read if isinstance(one, Change) and one.value == "late"][-1]
+    assert (correction.since, correction.until) == (25_000_000, 30_000_000)
+    await eventually_async(lambda: any(isinstance(one, Mark) for one in topic.read()))
+    assert max(one.watermark for one in topic.read() if isinstance(one, Mark)) == 20_000_000
+    revisions: dict[Any, list[int]] = {}
+    for one in topic.read():
+        if isinstance(one, Change):
+            revisions.setdefault(one.key, []).append(one.revision)
+    assert all(found == sorted(found) for found in revisions.values())
+    client = await stack.temporal()
+    outputs = [spec.worker_id for spec in output_workers(plan(told))]
+    assert [health.state for health in await examine(client, outputs)] == ["ok", "ok"]
+    removed = await remove_metric(client, "told")
+    assert set(outputs) <= set(removed.stopped)
+    assert [health.state for health in await examine(client, outputs)] == ["down", "down"]
+    topic.close()
+
+
+async def eventually_async(check: Any) -> None:
+    async def ask() -> bool:
+        return bool(check())
+
+    await eventually(ask)
