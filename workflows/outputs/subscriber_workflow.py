@@ -48,6 +48,19 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 _BATCHES = msgspec.msgpack.Decoder(Batch)
 
 
+def pack_batch(batch: Batch) -> bytes:
+    """Encode; ``unpack_batch`` reads it."""
+    return msgspec.msgpack.encode(batch)
+
+
+def unpack_batch(packed: bytes) -> Batch:
+    """Reverse ``pack_batch``. Raises StateError for other bytes."""
+    try:
+        return _BATCHES.decode(packed)
+    except msgspec.MsgspecError as error:
+        raise StateError(f"{len(packed)} bytes are no batch of an output: {error}") from error
+
+
 class SubscriberWorkflow:
     """Signals, queries and the run of a subscriber. ``_subscriber`` is None until its state was fetched."""
 
@@ -242,7 +255,7 @@ class SubscriberWorkflow:
         )
         for kind, body in entries:
             if kind == "telling":
-                self._batch = _BATCHES.decode(body)
+                self._batch = unpack_batch(body)
             elif kind != "state":
                 self._inbox.put(kind, body)
 
@@ -284,7 +297,7 @@ class SubscriberWorkflow:
         subscriber.compact()
         entries: list[Entry] = [("state", subscriber.snapshot())]
         if self._batch is not None:
-            entries.append(("telling", msgspec.msgpack.encode(self._batch)))
+            entries.append(("telling", pack_batch(self._batch)))
         carried: CarriedState | None = None
         while sum(len(body) for _, body in entries) + self._inbox.size > carry.INLINE_STATE_BYTES:
             carried = await carry.keep([*entries, *self._inbox.take_all()], carried)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
+from collections.abc import Iterator
 
 from temporalio import activity
 
@@ -11,31 +11,31 @@ from timeline_workers.plan.outputs import OutputSpec
 from timeline_workers.wire.changelog import ToPublish, Writer, messages, unpack_news
 from workflows.durable.activities import heartbeats
 
+from .subscriber_workflow import Batch, unpack_batch
 from .topic_output import PUBLISH
 
 
 @activity.defn(name=PUBLISH)
-async def publish_news(spec: OutputSpec, first: int, news: list[bytes]) -> int:
-    """Publish ``news``, packed, with the revisions from ``first`` on; returns how many messages that were."""
+async def publish_news(spec: OutputSpec, batch: bytes) -> int:
+    """Publish a batch, packed; returns how many messages that were."""
     async with heartbeats():
-        return await asyncio.to_thread(_publish, spec, first, news)
+        return await asyncio.to_thread(_publish, spec, unpack_batch(batch))
 
 
-def _publish(spec: OutputSpec, first: int, news: list[bytes]) -> int:
+def _publish(spec: OutputSpec, batch: Batch) -> int:
     # Not with the module: it needs the broker's client library, which other workers do without.
     from timeline_workers.servers.pulsar import changelog_topic
 
-    return changelog_topic.publish(spec.topic, spec.worker_id, rendered(spec, first, news))
+    return changelog_topic.publish(spec.topic, spec.worker_id, rendered(spec, batch))
 
 
-def rendered(spec: OutputSpec, first: int, news: list[bytes]) -> chain[ToPublish]:
-    """The messages that say ``news``, with the revisions from ``first`` on."""
+def rendered(spec: OutputSpec, batch: Batch) -> Iterator[ToPublish]:
+    """The messages that say what is in ``batch``."""
     writer = Writer(spec.metric, spec.partition, spec.partitions, spec.unit, spec.kind == "numeric")
-    parts = []
-    for one in map(unpack_news, news):
-        parts.append(messages(one, writer, first))
-        first += one.count()
-    return chain.from_iterable(parts)
+    first = batch.first
+    for news in map(unpack_news, batch.news):
+        yield from messages(news, writer, first)
+        first += news.count()
 
 
 OUTPUT_ACTIVITIES = (publish_news,)

@@ -10,7 +10,7 @@ from temporalio.common import RetryPolicy
 with workflow.unsafe.imports_passed_through():
     from workflows.messages import OutputInput, ProcessorResult
 
-    from .subscriber_workflow import Batch, SubscriberWorkflow
+    from .subscriber_workflow import Batch, SubscriberWorkflow, pack_batch
 
 # By name: the activity needs the broker's client library, which workflows do not know.
 PUBLISH = "publish_news"
@@ -33,7 +33,7 @@ class TopicOutput(SubscriberWorkflow):
     async def _tell(self, batch: Batch) -> None:
         await workflow.execute_activity(
             PUBLISH,
-            args=[self._spec, batch.first, batch.news],
+            args=[self._spec, pack_batch(batch)],
             result_type=int,
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT_TIMEOUT,

@@ -1,0 +1,44 @@
+"""The registry of workflow kinds says what the workflows are."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio import workflow
+
+from workflows.processor import pinned
+from workflows.registry import BY_TYPE, KINDS, LEAF, NODE, TOPIC_OUTPUT, WorkflowKind, kind_of
+from workflows.worker import WORKFLOWS
+
+
+def definition(kind: WorkflowKind) -> workflow._Definition:
+    [of_type] = [d for w in WORKFLOWS if (d := workflow._Definition.must_from_class(w)).name == kind.type]
+    return of_type
+
+
+def test_every_workflow_has_a_row() -> None:
+    assert {workflow._Definition.must_from_class(w).name for w in WORKFLOWS} == set(BY_TYPE)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
+def test_a_row_names_the_queries_and_signals_of_its_workflow(kind: WorkflowKind) -> None:
+    found = definition(kind)
+    assert set(found.queries) == set(kind.queries)
+    assert set(found.signals) == set(kind.signals)
+    assert (getattr(pinned, kind.type, None) is not None) == kind.pinned
+
+
+@pytest.mark.parametrize(
+    ("workflow_id", "kinds"),
+    [
+        ("tl-has-existed-32e8f821cc.p0", (LEAF, NODE)),
+        ("and-1b972dc91e-fused.p11", (LEAF, NODE)),
+        ("aggregate-1b972dc91e.all", (LEAF, NODE)),
+        ("output-cirr-1b972dc91e.p0", (TOPIC_OUTPUT,)),
+        ("timeline-catalog", (BY_TYPE["MetricCatalog"],)),
+        ("timeline-driver-cirr", (BY_TYPE["TimelineDriver"],)),
+        ("and-1b972dc91e.p1.archive-3", (BY_TYPE["KeyArchive"],)),
+        ("something else", ()),
+    ],
+)
+def test_an_id_tells_the_kind(workflow_id: str, kinds: tuple[WorkflowKind, ...]) -> None:
+    assert kind_of(workflow_id) == kinds
