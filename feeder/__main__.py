@@ -192,7 +192,7 @@ async def _run(
             looking.cancel()
             await asyncio.wait([telling, looking])
     totals = summary(counts.values(), leaves.signals, 0.0)
-    log.info("feeder stopped", **totals, reasons=reasons(counts.values()))
+    log.info("feeder stopped", **totals, **reasons(counts.values()))
     return ExitCode.FAILED if failed else ExitCode.OK
 
 

@@ -105,7 +105,7 @@ class Catalog:
                 log.error(
                     "catalog workflow has ended and cannot be restarted now; feeding the last known metrics",
                     catalog=CATALOG_ID,
-                    how=how,
+                    status=how,
                     error=str(error),
                 )
             self._ended = ended.run_id
@@ -114,7 +114,7 @@ class Catalog:
             log.warning(
                 "catalog workflow had ended; restarted with the metrics that it had",
                 catalog=CATALOG_ID,
-                how=how,
+                status=how,
                 metrics=[entry.metric.name for entry in state.entries],
             )
 
@@ -183,5 +183,5 @@ class Catalog:
         self.topics = groups_of(fed.values())
         self.metrics = tuple(sorted(fed))
         self._tell_missing()
-        log.info("registered metrics", names=list(self.metrics), topics=sorted(self.topics))
+        log.info("registered metrics", metrics=list(self.metrics), topics=sorted(self.topics))
         return True

@@ -72,12 +72,14 @@ def summary(counts: Iterable[Counts], signals: int, rate: float) -> dict[str, in
     }
 
 
-def reasons(counts: Iterable[Counts]) -> dict[str, int]:
-    """How many events have become dead letters, by reason."""
+def reasons(counts: Iterable[Counts]) -> dict[str, dict[str, int]]:
+    """The field ``reasons`` of a log line, where it has any: how many events have become dead letters, by
+    reason.
+    """
     total: Counter[str] = Counter()
     for one in counts:
         total.update(one.reasons)
-    return dict(total.most_common())
+    return {"reasons": dict(total.most_common())} if total else {}
 
 
 async def report(counts: Mapping[str, Counts], leaves: Leaves, stop: asyncio.Event) -> None:
@@ -100,5 +102,5 @@ async def report(counts: Mapping[str, Counts], leaves: Leaves, stop: asyncio.Eve
                     Text("  ".join(f"{k} {v:,}" for k, v in numbers.items()), style="dim"), refresh=True
                 )
             elif total != before:
-                log.info("fed", **numbers, reasons=reasons(counts.values()))
+                log.info("fed", **numbers, **reasons(counts.values()))
             before, since = total, now

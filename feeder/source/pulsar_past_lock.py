@@ -64,7 +64,7 @@ class PulsarPastLock:
             return False
         except pulsar.PulsarException as error:
             log.info(
-                "cannot elect one feeder for the backfill; several may run it, which repeats no event",
+                "cannot elect one feeder for the backfill; several may run it, which only costs time",
                 topic=self._topic,
                 error=str(error),
             )
