@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from timeline_workers.capacity import limits
+from timeline_workers.capacity.capacity_model import PULSAR_PARTITIONS_PER_FEEDER, choose, need
 from timeline_workers.capacity.costs import Costs, measured
-from timeline_workers.capacity.model import PULSAR_PARTITIONS_PER_FEEDER, choose, need
 from timeline_workers.capacity.shape import Shape
 from timeline_workers.capacity.terms import Layout, Load, Need
 from timeline_workers.metric.load import load_metric

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.servers.embedded.servers import guarded
+from timeline_workers.servers.embedded.embedded_servers import guarded
 
 from . import workloads
 from .peers import PEERS, PeerUnavailableError

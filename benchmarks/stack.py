@@ -21,7 +21,7 @@ from producer.send import Stored, to_pulsar
 from timeline_workers.cli.dev import environment_of
 from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import Plan, partition_labels, plan, worker_id, worker_name
-from timeline_workers.servers.embedded.servers import Addresses, embedded, guarded
+from timeline_workers.servers.embedded.embedded_servers import Addresses, embedded, guarded
 from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.client.ask import apply, ask
 

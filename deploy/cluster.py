@@ -36,7 +36,7 @@ from deploy.cluster_postgres import USER, Postgres
 from deploy.cluster_server import Binaries, ClusterUnavailableError, binaries
 from timeline_workers.errors import TimelineError
 from timeline_workers.process.supervisor import Job, Supervisor
-from timeline_workers.servers.embedded.servers import HOST, _accepts, _temporal_binary
+from timeline_workers.servers.embedded.embedded_servers import HOST, _accepts, _temporal_binary
 
 # In the order to start them. The history service goes first, and alone: it writes what a new cluster is.
 SERVICES = ("history", "matching", "frontend", "worker")

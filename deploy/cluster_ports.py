@@ -6,7 +6,7 @@ import random
 import socket
 from contextlib import ExitStack
 
-from timeline_workers.servers.embedded.servers import HOST
+from timeline_workers.servers.embedded.embedded_servers import HOST
 
 # Below those that the kernel gives to outgoing connections, one of which could else take the port of a server
 # that is away. (And a port of Temporal's membership must fit a signed 16-bit column of PostgreSQL.)

@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 
 from deploy.cluster_server import ClusterUnavailableError
-from timeline_workers.servers.embedded.servers import HOST
+from timeline_workers.servers.embedded.embedded_servers import HOST
 
 USER = "temporal"
 _ACCOUNTS = ("postgres", "nobody")

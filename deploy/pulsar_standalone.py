@@ -40,7 +40,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from deploy.pulsar_archive import PulsarUnavailableError, distribution, java
 from timeline_workers.errors import TimelineError
-from timeline_workers.servers.embedded.servers import guarded
+from timeline_workers.servers.embedded.embedded_servers import guarded
 
 HOST = "127.0.0.1"
 PORT, ADMIN_PORT = 6650, 8080

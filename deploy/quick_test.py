@@ -31,7 +31,7 @@ from timeline_workers.metric.load import load_metric
 from timeline_workers.plan.physical import partition_of, plan, worker_id
 from timeline_workers.process.exit import leave
 from timeline_workers.process.supervisor import Supervisor
-from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.embedded.embedded_servers import embedded
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
 from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.messages import DRIVER_ID, DriverResult

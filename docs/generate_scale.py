@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from timeline_workers.capacity import limits
+from timeline_workers.capacity.capacity_model import (
+    BUSY,
+    PULSAR_PARTITIONS_PER_FEEDER,
+    REPLICAS,
+    choose,
+    need,
+)
 from timeline_workers.capacity.costs import Costs, Engine, measured
-from timeline_workers.capacity.model import BUSY, PULSAR_PARTITIONS_PER_FEEDER, REPLICAS, choose, need
 from timeline_workers.capacity.show import limit_rows, money, number, size
 from timeline_workers.capacity.terms import Layout, Load, Need
 from timeline_workers.metric.load import load_metric

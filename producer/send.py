@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.servers.embedded.servers import running_addresses
+from timeline_workers.servers.embedded.embedded_servers import running_addresses
 from timeline_workers.servers.embedded.watch import room_problem
 from timeline_workers.servers.pulsar.pulsar_client import check_broker, connect, explained, pulsar_url
 from timeline_workers.settings.timeline import Settings

@@ -17,7 +17,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from deploy.cluster_ports import free_ports
 from deploy.cluster_postgres import USER, Postgres
-from timeline_workers.servers.embedded.servers import guarded
+from timeline_workers.servers.embedded.embedded_servers import guarded
 
 from .job import AT_END, Collect, Job, Run, main
 from .sql import query

@@ -17,7 +17,7 @@ from typing import IO
 
 import structlog
 
-from timeline_workers.servers.embedded.servers import running_addresses
+from timeline_workers.servers.embedded.embedded_servers import running_addresses
 
 log = structlog.get_logger("feeder")
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings, strategies as st
 from benchmarks.capacity import java_hash, simulate, spread
 from benchmarks.simulated_worker import Tally, Worker
 from timeline_workers.capacity import limits
+from timeline_workers.capacity.capacity_model import choose, need
 from timeline_workers.capacity.costs import measured
-from timeline_workers.capacity.model import choose, need
 from timeline_workers.capacity.terms import Layout, Load
 from timeline_workers.capacity.traffic import Flow, run_of
 from timeline_workers.metric.load import load_metric

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from timeline_workers.capacity import limits, model
+from timeline_workers.capacity import capacity_model, limits
+from timeline_workers.capacity.capacity_model import choose, fullest, need
 from timeline_workers.capacity.costs import measured, read
-from timeline_workers.capacity.model import choose, fullest, need
 from timeline_workers.capacity.terms import CLOUD, Layout, Load
 from timeline_workers.metric.load import load_metric
 from timeline_workers.plan.physical import MAX_WORKERS, Plan, plan
@@ -157,4 +157,4 @@ def test_the_costs_of_the_release_are_read() -> None:
     assert found.fused.edges == 3
     with pytest.raises(ValueError, match="missing required field"):
         read(b"{}")
-    assert model.BUSY < 1
+    assert capacity_model.BUSY < 1

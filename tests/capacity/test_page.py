@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from timeline_workers.capacity.model import need
+from timeline_workers.capacity.capacity_model import need
 from timeline_workers.capacity.terms import Layout, Load
 
 TOP = Path(__file__).parents[2]

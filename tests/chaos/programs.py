@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from timeline_workers.servers.embedded.servers import guarded
+from timeline_workers.servers.embedded.embedded_servers import guarded
 
 READY_SECONDS = 120.0
 GRACE_SECONDS = 10.0

@@ -43,7 +43,7 @@ from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import Plan, WorkerSpec, partition_of, plan
 from timeline_workers.process.exit import leave, stop_signals
-from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.embedded.embedded_servers import embedded
 from timeline_workers.servers.temporal.temporal_client import connect
 from timeline_workers.wire.leaf_batch import encode_leaf_batch
 from workflows.client import ask

@@ -15,8 +15,8 @@ from deploy.cluster import Cluster, prepare
 from deploy.cluster_ports import free_ports
 from deploy.pulsar_standalone import Broker, standalone
 from tests.chaos.programs import Program, module
-from timeline_workers.servers.embedded import servers as embedded
-from timeline_workers.servers.embedded.servers import HOST, Addresses
+from timeline_workers.servers.embedded import embedded_servers as embedded
+from timeline_workers.servers.embedded.embedded_servers import HOST, Addresses
 
 TOPIC = "chaos"
 TOPIC_PARTITIONS = 4

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from deploy import cluster_server, pulsar_archive
 from tests.containers.podman import Podman, cache
-from timeline_workers.servers.embedded.servers import _temporal_binary
+from timeline_workers.servers.embedded.embedded_servers import _temporal_binary
 
 BASE = "localhost/timeline-base:1"
 UI_MODULE, UI_VERSION = "github.com/temporalio/ui-server/v2", "2.54.1"

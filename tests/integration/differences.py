@@ -22,7 +22,7 @@ from time import monotonic
 import pulsar
 
 from deploy.pulsar_standalone import standalone
-from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.embedded.embedded_servers import embedded
 from timeline_workers.servers.pulsar.pulsar_client import connect
 
 FAILOVER, SHARED = pulsar.ConsumerType.Failover, pulsar.ConsumerType.Shared

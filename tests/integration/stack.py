@@ -24,7 +24,7 @@ from timeline_workers.cli.dev import environment_of
 from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import partition_labels, plan, worker_id
 from timeline_workers.process.supervisor import Supervisor
-from timeline_workers.servers.embedded.servers import PATIENCE_SECONDS, Addresses, embedded
+from timeline_workers.servers.embedded.embedded_servers import PATIENCE_SECONDS, Addresses, embedded
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
 from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.messages import DRIVER_ID, DriverInput, DriverResult

@@ -20,7 +20,13 @@ from tests.integration.stack import DEADLINE, event, eventually
 from tests.integration.test_pulsar_dev import PORTS, environment, gone_in_the_end, run
 from timeline_workers.errors import ConnectionFailedError, TimelineError
 from timeline_workers.process.supervisor import Supervisor
-from timeline_workers.servers.embedded.servers import BROKER, PROCESSES, TEMPORAL, EmbeddedError, embedded
+from timeline_workers.servers.embedded.embedded_servers import (
+    BROKER,
+    PROCESSES,
+    TEMPORAL,
+    EmbeddedError,
+    embedded,
+)
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
 from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
 

@@ -14,7 +14,7 @@ from tests.integration.stack import DEADLINE, Stack, event, eventually, running_
 from timeline_workers.cli.overview import overview
 from timeline_workers.events.incarnation import Mark
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.servers.embedded.servers import BROKER
+from timeline_workers.servers.embedded.embedded_servers import BROKER
 from timeline_workers.servers.pulsar.backlog import first_waiting
 from workflows.client.conditions import metric_health
 

@@ -17,8 +17,8 @@ from producer.send import to_pulsar
 from tests.integration.listening import LOOPBACK, listening
 from tests.integration.stack import event
 from timeline_workers.errors import ConnectionFailedError
-from timeline_workers.servers.embedded import servers as embedded_module
-from timeline_workers.servers.embedded.servers import (
+from timeline_workers.servers.embedded import embedded_servers as embedded_module
+from timeline_workers.servers.embedded.embedded_servers import (
     EmbeddedError,
     embedded,
     require_running,
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
 HOLD = """
 import sys
 from pathlib import Path
-from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.embedded.embedded_servers import embedded
 with embedded(Path(sys.argv[1]), temporal_port=0, ui_port=0, pulsar_port=0) as found:
     print(found.model_dump_json(), flush=True)
     sys.stdin.read()

@@ -29,7 +29,7 @@ from timeline_workers.cli.dev import environment_of
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import partition_labels, partition_of, plan, worker_id
-from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.embedded.embedded_servers import embedded
 from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.client.ask import apply, ask_worker, gather, worker_status
 

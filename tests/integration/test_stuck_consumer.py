@@ -11,7 +11,7 @@ from pathlib import Path
 import pulsar
 import pytest
 
-from timeline_workers.servers.embedded.servers import embedded
+from timeline_workers.servers.embedded.embedded_servers import embedded
 
 pytestmark = pytest.mark.integration
 

@@ -24,7 +24,7 @@ from tests.integration.test_every_event import Place, counting, counts, publish
 from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import plan, worker_id
 from timeline_workers.process.guard import guarded
-from timeline_workers.servers.embedded.servers import _accepts, _choose_ports, _pulsar_command
+from timeline_workers.servers.embedded.embedded_servers import _accepts, _choose_ports, _pulsar_command
 from workflows.client.conditions import metric_health
 
 pytestmark = pytest.mark.integration

@@ -66,8 +66,8 @@ def capacity(
 
     Costs were measured on a small machine; docs/scale.md says how, and what the figures leave out.
     """
+    from timeline_workers.capacity.capacity_model import choose, need
     from timeline_workers.capacity.costs import measured
-    from timeline_workers.capacity.model import choose, need
     from timeline_workers.capacity.terms import Load
     from timeline_workers.plan.physical import plan
 

@@ -19,7 +19,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from timeline_workers.process.logging import configure_logging
 from timeline_workers.process.supervisor import Job, Supervisor, described
-from timeline_workers.servers.embedded.servers import (
+from timeline_workers.servers.embedded.embedded_servers import (
     DEFAULT_TOPIC_PARTITIONS,
     PATIENCE_SECONDS,
     Addresses,

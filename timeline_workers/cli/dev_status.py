@@ -14,7 +14,7 @@ import pulsar
 from temporalio.service import RPCError
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.servers.embedded.servers import BROKER, PROCESSES, TEMPORAL, Addresses
+from timeline_workers.servers.embedded.embedded_servers import BROKER, PROCESSES, TEMPORAL, Addresses
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
 from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
 from workflows.client.queues import queue_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.chaos.scene import Act, Course, Scene
-from timeline_workers.servers.embedded import servers
+from timeline_workers.servers.embedded import embedded_servers
 from workflows.client.start import all_workers
 
 PAUSE = 0.2
@@ -23,7 +23,7 @@ async def kills(course: Course) -> None:
 
 
 async def _ask_all(course: Course) -> None:
-    binary = servers._temporal_binary()
+    binary = embedded_servers._temporal_binary()
     workers = sorted({spec.worker_id for planned in course.plans for spec in all_workers(planned)})
     address = course.stack.environment["TEMPORAL_ADDRESS"]
     while True:

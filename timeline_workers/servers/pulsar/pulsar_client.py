@@ -17,7 +17,7 @@ import pulsar
 
 from timeline_workers.errors import ConnectionFailedError, TimelineError
 from timeline_workers.metric.topics import topic_problem
-from timeline_workers.servers.embedded.servers import require_running, what_happened
+from timeline_workers.servers.embedded.embedded_servers import require_running, what_happened
 from timeline_workers.settings.credentials import PulsarAccess
 
 from .broker_errors import no_answer

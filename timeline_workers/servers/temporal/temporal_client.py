@@ -68,7 +68,7 @@ def temporal_target(address: str | None = None, namespace: str | None = None) ->
 
 
 def _embedded_address() -> str | None:
-    from timeline_workers.servers.embedded.servers import running_addresses
+    from timeline_workers.servers.embedded.embedded_servers import running_addresses
 
     running = running_addresses()
     return None if running is None else running.temporal
@@ -108,7 +108,7 @@ async def connect(
                 f"{target.namespace!r}; create it with `temporal operator namespace create -n "
                 f"{target.namespace}`, or set TEMPORAL_NAMESPACE to one that exists"
             ) from error
-        from timeline_workers.servers.embedded.servers import what_happened
+        from timeline_workers.servers.embedded.embedded_servers import what_happened
 
         problem = await explain(error, target.address, target.options)
         raise ConnectionFailedError(
