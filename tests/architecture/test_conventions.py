@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ TOP = Path(__file__).parents[2]
 PACKAGES = ("timeline_workers", "workflows", "feeder", "producer", "benchmarks", "deploy", "docs", "tests")
 QUESTIONS = {"What", "How", "Why", "Where", "Whether", "When", "Who", "Which"}
 # Folders of tests whose names are not held to their length yet.
-LONG_NAMES = {"chaos", "cli", "feeder", "integration", "runtime", "upgrade", "workflows"}
+LONG_NAMES = {"chaos", "cli", "feeder", "integration", "outputs", "runtime", "upgrade", "workflows"}
 WORDS = 9
 
 
@@ -32,6 +33,16 @@ def test_module_docstrings_name_the_thing(package: str) -> None:
         if not first or first.split()[0].strip(",:") in QUESTIONS:
             wrong.append(f"{module.relative_to(TOP)}: {first or 'no docstring'}")
     assert not wrong
+
+
+def test_the_room_map_names_every_room() -> None:
+    """docs/architecture.md lists every package of the library, the workflows and the feeder."""
+    text = (TOP / "docs/architecture.md").read_text(encoding="utf-8")
+    section = text.split("## The rooms of the tree")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(?:[\w]+/)?(\w+)`", section))
+    for top in ("timeline_workers", "workflows", "feeder"):
+        rooms = {package.parent.name for package in (TOP / top).glob("*/__init__.py")}
+        assert rooms <= named, rooms - named
 
 
 def test_names_of_tests_are_short() -> None:
