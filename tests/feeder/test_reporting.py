@@ -1,4 +1,4 @@
-"""What the feeder reports in its log."""
+"""Reports of the feeder in its log."""
 
 from __future__ import annotations
 
