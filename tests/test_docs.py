@@ -27,7 +27,9 @@ from timeline_workers.settings.credentials import CodecAccess, PulsarAccess
 from timeline_workers.settings.timeline import Settings
 
 TOP = Path(__file__).parents[1]
-DOCUMENTS = [TOP / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/notes.md")]
+DOCUMENTS = [
+    TOP / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "benchmarks/notes.md")
+]
 DOCUMENTS += sorted(TOP.glob("docs/**/*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Without a server only these can run; the others are shown with what they printed on the day.
