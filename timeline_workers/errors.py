@@ -11,16 +11,57 @@
     ├── ConnectionFailedError  a server cannot be reached: says which address and how to start one
     └── StateError           carried state or a wire message cannot be decoded
 
-Each message names the value, the rule it breaks and the fix.
+Each message names the value, the rule it breaks and the fix. Words may change between releases; the ``code``
+of an error does not (``Code``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Code(StrEnum):
+    """What an error is, for programs: every error has one, and no code ever changes its meaning.
+
+    Workers and the catalog send it with what they refuse. A later release may add codes.
+    """
+
+    FAILED = "failed"
+    WRONG_EXPRESSION = "wrong-expression"
+    WRONG_METRIC = "wrong-metric"
+    WRONG_SETTING = "wrong-setting"
+    WRONG_KEY_OF_PAYLOADS = "wrong-key-of-payloads"
+    BAD_EVENT = "bad-event"
+    WRONG_QUESTION = "wrong-question"
+    TOO_LARGE = "too-large"  # more answers than one reply holds: ask for less at once
+    NOT_KEPT = "not-kept"  # of that instant nothing is kept any more
+    AMBIGUOUS_NODE = "ambiguous-node"
+    UNKNOWN_NAME = "unknown-name"
+    UNKNOWN_KEY = "unknown-key"
+    UNKNOWN_NODE = "unknown-node"
+    UNKNOWN_METRIC = "unknown-metric"
+    UNKNOWN_SOURCE = "unknown-source"
+    KEY_MAY_HAVE_LEFT = "key-may-have-left"  # the worker does not hold it, and one of its archives may
+    KEY_NOT_IN_ARCHIVE = "key-not-in-archive"
+    SOURCE_IN_USE = "source-in-use"
+    NOT_RUNNING = "not-running"  # a worker that was never started, or has ended
+    NOT_READY = "not-ready"  # a worker that fetches its state: ask again in a moment
+    CANNOT_ANSWER = "cannot-answer"  # a worker that fails again and again
+    SUPERSEDED = "superseded"  # somebody else has changed the metric meanwhile
+    UNREACHABLE = "unreachable"
+    UNREADABLE_STATE = "unreadable-state"
 
 
 class TimelineError(Exception):
-    """Base of all errors that the library raises on purpose."""
+    """Base of all errors that the library raises on purpose. ``code``: what it is, for programs."""
+
+    usual_code: ClassVar[Code] = Code.FAILED
+
+    def __init__(self, message: str = "", *, code: Code | None = None) -> None:
+        self.code = self.usual_code if code is None else code
+        super().__init__(message)
 
 
 class ExpressionError(TimelineError):
@@ -32,6 +73,8 @@ class ExpressionError(TimelineError):
     ``begins``: the line and column of that file, from 1, at which each line of the text begins, where these
     can be told.
     """
+
+    usual_code = Code.WRONG_EXPRESSION
 
     def __init__(
         self,
@@ -90,6 +133,8 @@ class ExpressionError(TimelineError):
 class MetricError(TimelineError):
     """A metric file or a source declaration breaks a rule; the message names the field, value and rule."""
 
+    usual_code = Code.WRONG_METRIC
+
 
 class EventError(TimelineError):
     """One event cannot be applied.
@@ -99,6 +144,8 @@ class EventError(TimelineError):
     ``int-out-of-range``, ``not-finite``, ``too-large``.
     """
 
+    usual_code = Code.BAD_EVENT
+
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         super().__init__(message)
@@ -106,6 +153,8 @@ class EventError(TimelineError):
 
 class QuestionError(TimelineError):
     """A question that has no answer as it was put: a range that ends before it starts, an unknown unit."""
+
+    usual_code = Code.WRONG_QUESTION
 
 
 class UnknownNameError(QuestionError):
@@ -115,17 +164,25 @@ class UnknownNameError(QuestionError):
     broken or behind, so that the name may be known all the same; None: nothing is known against them.
     """
 
-    def __init__(self, message: str, doubt: tuple[str, str] | None = None) -> None:
-        super().__init__(message)
+    usual_code = Code.UNKNOWN_NAME
+
+    def __init__(
+        self, message: str, doubt: tuple[str, str] | None = None, *, code: Code | None = None
+    ) -> None:
+        super().__init__(message, code=code)
         self.doubt = doubt
 
 
 class SettingsError(TimelineError):
     """A setting, an environment variable, breaks a rule; secrets are not repeated in the message."""
 
+    usual_code = Code.WRONG_SETTING
+
 
 class CodecError(TimelineError):
     """A payload is encrypted with a key that is not here, or has been changed since it was encrypted."""
+
+    usual_code = Code.WRONG_KEY_OF_PAYLOADS
 
 
 class ConnectionFailedError(TimelineError):
@@ -134,6 +191,8 @@ class ConnectionFailedError(TimelineError):
     ``may_pass``: it may be on its way up, so that trying again can help; settings need not be wrong.
     """
 
+    usual_code = Code.UNREACHABLE
+
     def __init__(self, message: str, *, may_pass: bool = False) -> None:
         self.may_pass = may_pass
         super().__init__(message)
@@ -141,6 +200,8 @@ class ConnectionFailedError(TimelineError):
 
 class StateError(TimelineError):
     """Carried state or a message between workers cannot be decoded."""
+
+    usual_code = Code.UNREADABLE_STATE
 
 
 class EventOrderWarning(UserWarning):

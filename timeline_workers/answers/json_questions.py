@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from timeline_workers.errors import QuestionError
+from timeline_workers.errors import Code, QuestionError
 
 from .reader import Reader
 
@@ -72,7 +72,9 @@ def ask(
         one = answer(source, key, question)
         found.extend(one if isinstance(one, list) else [one])
         if len(found) > MAX_ANSWERS:
-            raise QuestionError(f"this asks for over {MAX_ANSWERS:,} answers at once; ask for fewer keys")
+            raise QuestionError(
+                f"this asks for over {MAX_ANSWERS:,} answers at once; ask for fewer keys", code=Code.TOO_LARGE
+            )
     return found
 
 

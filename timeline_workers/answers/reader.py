@@ -20,7 +20,7 @@ from timeline_workers.algebra.timeline.timeline_store import TimelineStore
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.key_table import KeyTable
 from timeline_workers.columns.values import Int64
-from timeline_workers.errors import MetricError, QuestionError, UnknownNameError
+from timeline_workers.errors import Code, MetricError, QuestionError, UnknownNameError
 from timeline_workers.events.times import check_unit, from_microseconds, question_time
 from timeline_workers.language.durations import format_duration, parse_duration
 from timeline_workers.language.suggestions import nearest
@@ -159,7 +159,8 @@ class Reader:
         what = "group" if self._aggregate else "key"
         raise QuestionError(
             f"what {what} {key!r} was at {asked!r} is no longer kept: everything is from {edge!r} on, and of "
-            f"this {what} from {kept!r}; {why}"
+            f"this {what} from {kept!r}; {why}",
+            code=Code.NOT_KEPT,
         )
 
     def _change(self, key: Group, pieces: Pieces, low: int, high: int) -> Change:
@@ -189,7 +190,7 @@ class Reader:
 
     def refuse(self, key: Group) -> NoReturn:
         """Raise UnknownNameError for a key that is not known, with the nearest that is."""
-        raise UnknownNameError(self._unknown(key))
+        raise UnknownNameError(self._unknown(key), code=Code.UNKNOWN_KEY)
 
     def _row(self, key: Group) -> int | None:
         if not isinstance(key, str | int | float | None):

@@ -15,7 +15,7 @@ from timeline_workers.algebra.nodes.protocol import Part
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.answers.model import KindName
 from timeline_workers.answers.reader import Reader
-from timeline_workers.errors import QuestionError, StateError
+from timeline_workers.errors import Code, QuestionError, StateError
 from timeline_workers.language.canonical import to_text
 from timeline_workers.language.parser import parse
 from timeline_workers.language.suggestions import nearest
@@ -48,7 +48,7 @@ def check_name(spec: WorkerSpec, question: Mapping[str, Any]) -> None:
         return
     near = nearest(str(name), known)
     hint = f"did you mean {near!r}?" if near else f"it computes {', '.join(known[-10:])}"
-    raise QuestionError(f"worker {spec.worker_id} has no node {name!r}; {hint}")
+    raise QuestionError(f"worker {spec.worker_id} has no node {name!r}; {hint}", code=Code.UNKNOWN_NODE)
 
 
 def reader(worker: NodeWorker, name: str | None, unit: str, function: object = None) -> Reader:

@@ -21,7 +21,7 @@ from timeline_workers.answers import json_questions
 from timeline_workers.answers.json_questions import MAX_ANSWERS, Answers, Readers
 from timeline_workers.answers.reader import Reader
 from timeline_workers.columns.key_table import Key, KeyTable
-from timeline_workers.errors import QuestionError, StateError, UnknownNameError
+from timeline_workers.errors import Code, QuestionError, StateError, UnknownNameError
 from timeline_workers.plan.physical import WorkerSpec
 
 from . import fused_nodes
@@ -180,14 +180,20 @@ class Archive:
             one = answer(readers, {**asked, "key": key})
             found.extend(one if isinstance(one, list) else [one])
             if len(found) > MAX_ANSWERS:
-                raise QuestionError(f"this asks for over {MAX_ANSWERS:,} answers at once; ask for fewer keys")
+                raise QuestionError(
+                    f"this asks for over {MAX_ANSWERS:,} answers at once; ask for fewer keys",
+                    code=Code.TOO_LARGE,
+                )
         return found
 
     def _reader(self, mark: int | None, question: Mapping[str, Any]) -> Reader:
         key = question["key"]
         place = self._place.get(key) if type(key) in (str, int) else None
         if place is None:
-            raise UnknownNameError(f"{key!r} is not among the keys that left {self.spec.worker_id} for here")
+            raise UnknownNameError(
+                f"{key!r} is not among the keys that left {self.spec.worker_id} for here",
+                code=Code.KEY_NOT_IN_ARCHIVE,
+            )
         segment = self._opened(place[1])
         marks = [m for m in (mark, segment.watermark) if m is not None]
         output, kind, expression, since = fused_nodes.archived(self.spec, segment, question)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from timeline_workers.errors import QuestionError, StateError
@@ -18,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.durable import carry
     from workflows.durable.inbox import Entry, pack, unpack
     from workflows.durable.question_bounds import check_question, check_reply
-    from workflows.durable.refusal_codes import not_ready
+    from workflows.durable.refusal_codes import not_ready, refused_question
     from workflows.messages import ArchiveInput, ProcessorResult, Question
 
     from .archive_activities import Recalled, pack_recalled
@@ -133,7 +132,7 @@ class KeyArchive:
             asked = check_question(details, self._input.spec.source.time_unit)
             return check_reply(getattr(archive, question)(asked))
         except QuestionError as error:
-            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+            raise refused_question(error) from None
 
     def _open(self, kept: list[Entry]) -> None:
         pieces = [body for kind, body in [*kept, *self._tail] if kind == "state"]

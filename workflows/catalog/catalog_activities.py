@@ -10,7 +10,6 @@ from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from timeline_workers.errors import TimelineError
@@ -24,6 +23,7 @@ from workflows.client.edge_repair import inputs_of, mend_edges
 from workflows.client.running import Run, runs_of
 from workflows.client.start import all_workers, ensure_workers, wait_until_ready
 from workflows.durable.activities import signal_worker, wait_until_ended
+from workflows.durable.refusal_codes import refusal
 from workflows.messages import (
     CATALOG_ID,
     CatalogEntry,
@@ -60,7 +60,7 @@ async def register_metric(metric: Metric) -> RegisterResult:
             refuse_oversized(metric)
             specs = all_workers(await asyncio.to_thread(plan, metric))
         except TimelineError as error:
-            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+            raise refusal(error) from error
         # A feeder that hears of the metric may start some of them before the driver does.
         runs = await runs_of(client, [spec.worker_id for spec in specs])
         result: RegisterResult = await call_catalog(client, "register", metric, RegisterResult)

@@ -21,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.metric.model import StoredSource
 from timeline_workers.settings.timeline import Settings
+from workflows.durable.refusal_codes import passed_on
 from workflows.messages import CATALOG_ID, CatalogState
 from workflows.registry import CATALOG
 
@@ -52,7 +53,7 @@ async def call_catalog(client: Client, update: str, argument: Any, result_type: 
     except WorkflowUpdateFailedError as error:
         cause = error.cause.cause if isinstance(error.cause, ActivityError) else error.cause
         if isinstance(cause, ApplicationError):
-            raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
+            raise passed_on(cause) from error
         raise
 
 

@@ -13,14 +13,14 @@ from datetime import timedelta
 from typing import Literal
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from timeline_workers.errors import TimelineError
+    from timeline_workers.errors import Code, MetricError, TimelineError, UnknownNameError
     from timeline_workers.language.suggestions import nearest
     from timeline_workers.metric.model import Metric, NamedSource, StoredSource
     from timeline_workers.metric.size_limits import refuse_oversized
     from timeline_workers.plan.physical import plan
+    from workflows.durable.refusal_codes import refusal
     from workflows.messages import (
         CatalogEntry,
         CatalogState,
@@ -100,7 +100,7 @@ class MetricCatalog:
             refuse_oversized(metric)
             plan(metric)
         except TimelineError as error:
-            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+            raise refusal(error) from error
 
     @workflow.update
     async def remove(self, name: str) -> RemoveResult:
@@ -108,9 +108,7 @@ class MetricCatalog:
         async with self._lock:
             entry = self._entries.get(name)
             if entry is None:
-                raise ApplicationError(
-                    unknown_metric(name, self._entries), type="UnknownNameError", non_retryable=True
-                )
+                raise refusal(unknown_metric(name, self._entries))
             # First the definition: a feeder that finds a leaf missing must not start it again.
             del self._entries[name]
             self._version += 1
@@ -137,16 +135,13 @@ class MetricCatalog:
         """Remove a stored source that no registered metric names."""
         async with self._lock:
             if name not in self._sources:
-                raise ApplicationError(
-                    unknown_source(name, self._sources), type="UnknownNameError", non_retryable=True
-                )
+                raise refusal(unknown_source(name, self._sources))
             if metrics := sorted(self._naming(name)):
-                raise ApplicationError(
+                said = (
                     f"source {name!r} is named by the metrics {', '.join(metrics)}; delete them first, or "
-                    "apply them with the source written out",
-                    type="MetricError",
-                    non_retryable=True,
+                    "apply them with the source written out"
                 )
+                raise refusal(MetricError(said, code=Code.SOURCE_IN_USE))
             del self._sources[name]
 
     def _naming(self, source: str) -> dict[str, int]:
@@ -179,21 +174,27 @@ class MetricCatalog:
         )
 
 
-def unknown_source(name: str, known: Iterable[str]) -> str:
-    """The message for a source that is not stored."""
+def unknown_source(name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error about a source that is not stored."""
     names = sorted(known)
     near = nearest(name, names)
     if near:
-        return f"there is no source {name!r}; did you mean {near!r}?"
+        return UnknownNameError(
+            f"there is no source {name!r}; did you mean {near!r}?", code=Code.UNKNOWN_SOURCE
+        )
     listed = ", ".join(names) or "none; store one with `timeline apply SOURCE.yaml`"
-    return f"there is no source {name!r}; stored: {listed}"
+    said = f"there is no source {name!r}; stored: {listed}"
+    return UnknownNameError(said, code=Code.UNKNOWN_SOURCE)
 
 
-def unknown_metric(name: str, known: Iterable[str]) -> str:
-    """The message for a metric that is not registered."""
+def unknown_metric(name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error about a metric that is not registered."""
     names = sorted(known)
     near = nearest(name, names)
     if near:
-        return f"there is no metric {name!r}; did you mean {near!r}?"
+        return UnknownNameError(
+            f"there is no metric {name!r}; did you mean {near!r}?", code=Code.UNKNOWN_METRIC
+        )
     listed = ", ".join(names) or "none; register one with `timeline apply`"
-    return f"there is no metric {name!r}; registered: {listed}"
+    said = f"there is no metric {name!r}; registered: {listed}"
+    return UnknownNameError(said, code=Code.UNKNOWN_METRIC)

@@ -15,6 +15,8 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from timeline_workers.errors import Code
+    from workflows.durable.refusal_codes import passed_on
     from workflows.messages import ConfirmInput, DriverInput, DriverResult, EnsureInput, WorkerName
 
     from . import catalog_activities
@@ -72,12 +74,13 @@ class TimelineDriver:
         except ActivityError as error:
             cause = error.cause
             if isinstance(cause, ApplicationError):
-                raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
+                raise passed_on(cause) from error
             raise
         if not confirmed.current:
             raise ApplicationError(
                 f"metric {metric.name!r} was removed or replaced while its workers were being started; "
                 f"{len(confirmed.stopped)} workers that no metric needs were stopped again",
+                {"code": str(Code.SUPERSEDED)},
                 type="Superseded",
                 non_retryable=True,
             )

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.errors import ConnectionFailedError, UnknownNameError
+from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.metric.model import NamedSource, StoredSource
 from workflows.client.ask_worker import QUERY_TIMEOUT
 from workflows.client.client_errors import clear_errors, refuse, while_somebody_works
@@ -53,7 +53,7 @@ def known_source(sources: Iterable[StoredSource], name: str) -> StoredSource:
     """The source ``name`` of ``sources``; raises UnknownNameError with the nearest name."""
     found = {one.definition.name: one for one in sources}
     if name not in found:
-        raise UnknownNameError(unknown_source(name, found))
+        raise unknown_source(name, found)
     return found[name]
 
 

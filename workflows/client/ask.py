@@ -19,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from timeline_workers.answers.reader import in_order
 from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import (
+    Code,
     ConnectionFailedError,
     MetricError,
     QuestionError,
@@ -105,7 +106,7 @@ def known_metric(entries: Iterable[CatalogEntry], name: str) -> Metric:
     """The metric ``name`` of ``entries``; raises UnknownNameError with the nearest name."""
     found = {entry.metric.name: entry.metric for entry in entries}
     if name not in found:
-        raise UnknownNameError(unknown_metric(name, found))
+        raise unknown_metric(name, found)
     return found[name]
 
 
@@ -225,7 +226,7 @@ async def worker_status(client: Client, worker: str) -> dict[str, Any]:
             }
         return {**found, "up": True, "status": await ask_worker(client, worker, "status")}
     except TimelineError as error:
-        return {**found, "error": "not started" if "not found" in str(error) else str(error)}
+        return {**found, "error": "not started" if error.code is Code.NOT_RUNNING else str(error)}
 
 
 async def running_workers(client: Client, planned: Plan) -> list[str]:
@@ -258,12 +259,15 @@ def find_node(planned: Plan, name: str | None) -> NodeSpec:
             return fits[0]
         if fits:
             raise QuestionError(
-                f"several nodes fit {name!r}: {', '.join(n.name for n in fits)}; write more of the name"
+                f"several nodes fit {name!r}: {', '.join(n.name for n in fits)}; write more of the name",
+                code=Code.AMBIGUOUS_NODE,
             )
     names = [n.name for n in planned.nodes]
     near = nearest(wanted, [*names, *(n.operator for n in planned.nodes)])
     hint = f"did you mean {near!r}?" if near else f"its nodes are {', '.join(names)}"
-    raise UnknownNameError(f"metric {planned.metric.name!r} has no node {name!r}; {hint}")
+    raise UnknownNameError(
+        f"metric {planned.metric.name!r} has no node {name!r}; {hint}", code=Code.UNKNOWN_NODE
+    )
 
 
 def _spaceless(text: str) -> str:
@@ -362,7 +366,7 @@ async def _ask_key(
         if known or refusal is None:
             return found, await looking
         if isinstance(refusal, UnknownNameError) and (doubt := await looking) is not None:
-            raise UnknownNameError(str(refusal), (doubt.state, str(doubt))) from refusal
+            raise UnknownNameError(str(refusal), (doubt.state, str(doubt)), code=refusal.code) from refusal
         raise refusal
     finally:
         looking.cancel()

@@ -13,9 +13,8 @@ from typing import Any
 from temporalio.client import Client
 
 from timeline_workers.columns.key_table import Key
-from timeline_workers.errors import QuestionError, UnknownNameError
+from timeline_workers.errors import UnknownNameError
 from workflows.archive.archive_activities import archive_id
-from workflows.durable.refusal_codes import NOT_HERE
 
 from .ask_worker import LeftError, TooLargeError, ask_worker
 
@@ -40,10 +39,7 @@ async def ask_key(client: Client, worker: str, query: str, question: dict[str, A
         try:
             return await ask_worker(client, archive, query, {**question, **mark})
         except UnknownNameError:
-            continue  # it was ended by others; the worker's status says so
-        except QuestionError as error:
-            if NOT_HERE not in str(error):
-                raise
+            continue  # not in there, or ended by others; the worker's status says so
     raise refusal
 
 

@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
-from workflows.durable.question_bounds import TOO_LARGE
-from workflows.durable.refusal_codes import FETCHING_STATE, LEFT, UNKNOWN
+from timeline_workers.errors import Code, QuestionError, TimelineError, UnknownNameError
+from workflows.durable.refusal_codes import code_and_words
 
 from . import worker_health
 from .client_errors import clear_errors, refuse_unserved, while_somebody_works
@@ -35,6 +34,15 @@ class TooLargeError(QuestionError):
 
 class LeftError(UnknownNameError):
     """A worker does not know a key, and keys have left it: one of its archives may."""
+
+
+# Of other codes it is the question that is refused.
+_ERRORS: dict[Code, type[QuestionError]] = {
+    Code.TOO_LARGE: TooLargeError,
+    Code.KEY_MAY_HAVE_LEFT: LeftError,
+    Code.UNKNOWN_KEY: UnknownNameError,
+    Code.KEY_NOT_IN_ARCHIVE: UnknownNameError,
+}
 
 
 async def gather(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int = _CONCURRENCY) -> list[T]:
@@ -67,25 +75,20 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
                     partial(worker_health.build_of, client, worker),
                 )
             except WorkflowQueryFailedError as error:
-                if TOO_LARGE in str(error):
-                    raise TooLargeError(str(error)) from error
-                if LEFT in str(error):
-                    raise LeftError(str(error)) from error
-                if str(error).startswith(UNKNOWN):
-                    raise UnknownNameError(str(error)) from error
-                if FETCHING_STATE not in str(error):
-                    raise QuestionError(str(error)) from error
+                code, said = code_and_words(str(error))
+                if code is not Code.NOT_READY:
+                    raise _ERRORS.get(code, QuestionError)(said, code=code) from error
                 if monotonic() > give_up:
-                    said = f"{error}; it has not become ready for {_PATIENCE_SECONDS:.0f} s"
-                    raise TimelineError(said) from error
+                    said = f"{said}; it has not become ready for {_PATIENCE_SECONDS:.0f} s"
+                    raise TimelineError(said, code=code) from error
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     said = f"worker {worker} does not run; start it with `timeline apply`"
-                    raise UnknownNameError(said) from error
+                    raise UnknownNameError(said, code=Code.NOT_RUNNING) from error
                 if error.status is RPCStatusCode.FAILED_PRECONDITION:
                     # The server does not even ask: the workflow task fails, or it has seen no process lately.
                     if cause := await worker_health.cause_of(client, worker):
-                        raise TimelineError(f"worker {worker} cannot answer: {cause}") from error
+                        raise _cannot_answer(worker, cause) from error
                     await refuse_unserved(client, await worker_health.build_of(client, worker))
                 elif error.status not in _BUSY:
                     raise
@@ -95,13 +98,17 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
     raise AssertionError("unreachable")
 
 
+def _cannot_answer(worker: str, cause: str) -> TimelineError:
+    return TimelineError(f"worker {worker} cannot answer: {cause}", code=Code.CANNOT_ANSWER)
+
+
 async def _while_it_can(client: Client, worker: str, call: Awaitable[T]) -> T:
     """Await ``call``; TimelineError with the cause as soon as the worker is seen to fail again and again."""
     asking = asyncio.ensure_future(call)
     try:
         while not (await asyncio.wait([asking], timeout=_LOOK_SECONDS))[0]:
             if cause := await worker_health.cause_of(client, worker):
-                raise TimelineError(f"worker {worker} cannot answer: {cause}")
+                raise _cannot_answer(worker, cause)
         return await asking
     finally:
         asking.cancel()

@@ -18,7 +18,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers import errors
-from timeline_workers.errors import ConnectionFailedError, MetricError, TimelineError
+from timeline_workers.errors import Code, ConnectionFailedError, MetricError, TimelineError
+from workflows.durable.refusal_codes import code_of
 from workflows.messages import CATALOG_ID
 
 from .queues import NO_WORKER, Queue, queue_of
@@ -32,11 +33,11 @@ _TRIAL = timedelta(seconds=2)
 
 
 def refuse(error: ApplicationError) -> NoReturn:
-    """Raise what a workflow refused as the library's own error of the same name."""
+    """Raise what a workflow refused as the library's own error of the same name, with its code."""
     kind = getattr(errors, error.type or "", TimelineError)
     if kind is errors.ExpressionError or not (isinstance(kind, type) and issubclass(kind, TimelineError)):
         kind = MetricError
-    raise kind(error.message) from error
+    raise kind(error.message, code=code_of(error)) from error
 
 
 @asynccontextmanager
@@ -63,7 +64,8 @@ async def clear_errors(client: Client) -> AsyncIterator[None]:
             raise ConnectionFailedError(
                 said or f"no worker process has been seen at {place}; {NO_WORKER}"
             ) from error
-        raise TimelineError(f"Temporal at {place} refuses: {error.message}") from error
+        code = Code.NOT_RUNNING if error.status is RPCStatusCode.NOT_FOUND else None
+        raise TimelineError(f"Temporal at {place} refuses: {error.message}", code=code) from error
     except WorkflowQueryFailedError as error:
         raise TimelineError(f"the workflow could not answer: {error}; its worker's log says more") from error
     except ApplicationError as error:

@@ -28,7 +28,8 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows.processor.processor_workflow import FETCHING_STATE
+from timeline_workers.errors import Code
+from workflows.durable.refusal_codes import code_and_words
 
 from .queues import Queue, of_build, queue_of
 
@@ -135,7 +136,8 @@ async def examine_one(client: Client, worker: str, queue: Queue, patience: timed
     if status is not None:
         return health(*judge(status))
     if refusal is not None:
-        return health("fetching" if FETCHING_STATE in refusal else "failing", refusal)
+        code, said = refusal
+        return health("fetching" if code is Code.NOT_READY else "failing", f"cannot answer: {_short(said)}")
     of = queue.current if build is None else of_build(build)
     if not any(p.build == of for p in queue.pollers):
         return health("down", queue.nobody(of_build(build)))
@@ -144,18 +146,20 @@ async def examine_one(client: Client, worker: str, queue: Queue, patience: timed
 
 async def _status(
     client: Client, worker: str, patience: timedelta
-) -> tuple[dict[str, Any] | None, str | None]:
-    """The worker's own status, or why it refuses to give one; neither when it does not answer in time."""
+) -> tuple[dict[str, Any] | None, tuple[Code, str] | None]:
+    """The worker's own status, or why it refuses to give one (``code_and_words``); neither when it does not
+    answer in time.
+    """
     if not patience:
         return None, None
     try:
         async with asyncio.timeout(patience.total_seconds()):
             return await client.get_workflow_handle(worker).query("status", rpc_timeout=patience), None
     except WorkflowQueryFailedError as error:
-        return None, f"cannot answer: {_short(str(error))}"
+        return None, code_and_words(str(error))
     except (RPCError, TimeoutError) as error:
         if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
-            return None, f"cannot answer: {_short(error.message)}"
+            return None, (Code.FAILED, error.message)
         return None, None
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from timeline_workers.answers.json_questions import MAX_ANSWERS
 from timeline_workers.answers.reader import duration
-from timeline_workers.errors import QuestionError
+from timeline_workers.errors import Code, QuestionError
 from timeline_workers.events.times import question_time
 
 MAX_REPLY_BYTES = 1_900_000
@@ -45,7 +45,8 @@ def check_question(question: Any, unit: str) -> dict[str, Any]:
     if answers > MAX_ANSWERS:
         raise QuestionError(
             f"this asks for {answers:,} answers, {TOO_LARGE} ({MAX_ANSWERS:,}); ask for fewer keys, instants "
-            "or intervals at once"
+            "or intervals at once",
+            code=Code.TOO_LARGE,
         )
     return question
 
@@ -56,6 +57,7 @@ def check_reply(reply: Any) -> Any:
     if size > MAX_REPLY_BYTES:
         raise QuestionError(
             f"the answer has {size:,} bytes, {TOO_LARGE} ({MAX_REPLY_BYTES:,}); ask over a shorter range, or "
-            "for fewer keys at once"
+            "for fewer keys at once",
+            code=Code.TOO_LARGE,
         )
     return reply

@@ -32,7 +32,6 @@ with workflow.unsafe.imports_passed_through():
     from timeline_workers.wire.edge_messages import sender_of
     from workflows.durable import carry
     from workflows.durable.inbox import PAYLOADS, Entry, Kind, pack, unpack
-    from workflows.durable.refusal_codes import FETCHING_STATE as FETCHING_STATE
     from workflows.messages import CarriedState, HoldInput, ProcessorInput, ProcessorResult, SubscribeInput
 
     from .outgoing_edges import Edges

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from timeline_workers.errors import QuestionError, UnknownNameError
+    from timeline_workers.errors import Code, QuestionError, UnknownNameError
     from timeline_workers.runtime.node_worker import NodeWorker
     from workflows.durable.inbox import Inbox
     from workflows.durable.question_bounds import check_question, check_reply
-    from workflows.durable.refusal_codes import LEFT, not_ready
+    from workflows.durable.refusal_codes import LEFT, not_ready, refused_question
     from workflows.messages import ProcessorInput, Question
 
     from .doubts import in_doubt
@@ -144,8 +143,10 @@ class Questions:
             return check_reply(getattr(self._node, question)(asked))
         except UnknownNameError as error:
             archives = self._state_bounds.archives
-            hint = f"; {LEFT} for {archives[0]} to {archives[-1]}" if archives else ""
-            raise ApplicationError(f"{error}{hint}", type="UnknownNameError", non_retryable=True) from None
+            if not archives:
+                raise refused_question(error) from None
+            said = f"{error}; {LEFT} for {archives[0]} to {archives[-1]}"
+            raise refused_question(error, said=said, code=Code.KEY_MAY_HAVE_LEFT) from None
         except QuestionError as error:
             # Without a cause: it would be sent along with its stack, which says nothing to who asked.
-            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None
+            raise refused_question(error) from None

@@ -10,7 +10,7 @@ from itertools import chain
 
 from temporalio.client import Client
 
-from timeline_workers.errors import MetricError, TimelineError, UnknownNameError
+from timeline_workers.errors import MetricError, TimelineError
 from timeline_workers.events.incarnation import Mark
 from timeline_workers.metric.model import Metric
 from timeline_workers.plan.outputs import output_workers
@@ -110,7 +110,7 @@ async def look_at(
     listed = [*chosen, *(one.name for one in unusable)]
     for name in names:
         if name not in listed:
-            raise UnknownNameError(unknown_metric(name, listed))
+            raise unknown_metric(name, listed)
     names = names or listed
     plans: list[Plan] = []
     unplanned = {one.name: one for one in unusable}
