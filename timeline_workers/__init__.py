@@ -1,7 +1,8 @@
 """Time-state analytics: timeline expressions over streams of events.
 
 ``evaluate`` answers questions about a list or table of events, with no server; ``load_metric`` reads a
-metric file. The durable side, one Temporal workflow per node, is in ``workflows`` and ``feeder``.
+metric file. The durable side, one Temporal workflow per node, is in ``workflows`` and ``feeder``;
+``TimelineClient`` (or ``SyncTimelineClient``, without ``await``) applies metrics there and asks them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    Code,
     ConnectionFailedError,
     EventError,
     EventOrderWarning,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from timeline_workers.metric.load import load_metric
     from timeline_workers.metric.model import Metric, Source
 
+    from .client import SyncTimelineClient, TimelineClient
     from .evaluation import Result, evaluate
 
 try:
@@ -37,11 +40,14 @@ _LAZY = {
     "Metric": "metric",
     "Result": "evaluation",
     "Source": "metric",
+    "SyncTimelineClient": "client",
+    "TimelineClient": "client",
     "evaluate": "evaluation",
     "load_metric": "metric",
 }
 
 __all__ = [
+    "Code",
     "ConnectionFailedError",
     "EventError",
     "EventOrderWarning",
@@ -52,6 +58,8 @@ __all__ = [
     "Result",
     "Source",
     "StateError",
+    "SyncTimelineClient",
+    "TimelineClient",
     "TimelineError",
     "UnknownNameError",
     "evaluate",

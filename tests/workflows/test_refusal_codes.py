@@ -1,4 +1,4 @@
-"""What workflows refuse reaches who asked with its code, whoever sends only words is understood."""
+"""Refusals of workflows reach who asked with their codes; whoever sends only words is understood."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from temporalio.client import Client
 
+from timeline_workers.answers.model import Change, Spans, ValueAt
+from timeline_workers.client import TimelineClient, Written
+from timeline_workers.client.models import QuestionKind, find_node, question
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
 from timeline_workers.events.times import read_time
 from timeline_workers.metric.load import is_source_file, load_source
 from timeline_workers.metric.model import NamedSource, TimeUnit
 from timeline_workers.plan.physical import Plan, is_global, plan
-from timeline_workers.servers.temporal.temporal_client import connect
-from workflows.catalog.stored_sources import apply_source
-from workflows.client import ask
-from workflows.client.beneath import notices_of
-from workflows.client.conditions import Notice, metric_health
+from workflows.client.conditions import Notice
 from workflows.client.start import all_workers
 from workflows.messages import DriverResult, RemoveResult, SourceResult
 
@@ -51,11 +49,13 @@ def register(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
-def with_client(address: str | None, namespace: str | None, work: Callable[[Client], Awaitable[Any]]) -> Any:
+def with_client(
+    address: str | None, namespace: str | None, work: Callable[[TimelineClient], Awaitable[Any]]
+) -> Any:
     """Run ``work`` with a client that is connected."""
 
     async def run() -> Any:
-        return await work(await connect(address, namespace))
+        return await work(await TimelineClient.connect(address, namespace))
 
     return asyncio.run(run())
 
@@ -94,8 +94,8 @@ def apply(
         _list_workers(planned, output or Output.table)
         return
 
-    async def work(client: Client) -> DriverResult:
-        return await ask.apply(client, loaded, timeout=timedelta(seconds=wait), tell=complain)
+    async def work(client: TimelineClient) -> DriverResult:
+        return await client.apply(loaded, timeout=timedelta(seconds=wait), tell=complain)
 
     with naming(metric):
         result: DriverResult = with_client(address, namespace, work)
@@ -146,10 +146,7 @@ def _store(
         complain(f"source {source.name} is valid")
         return
 
-    async def work(client: Client) -> SourceResult:
-        return await apply_source(client, source)
-
-    result: SourceResult = with_client(address, namespace, work)
+    result: SourceResult = with_client(address, namespace, lambda client: client.apply_source(source))
     if output is not None:
         emit([result.model_dump(mode="json")], output)
     said = {"new": "is new", "unchanged": "is unchanged", "replaced": "replaces an earlier definition"}[
@@ -205,8 +202,8 @@ def delete(
 ) -> None:
     """Remove a metric, and end the workers that no other metric needs."""
 
-    async def work(client: Client) -> RemoveResult:
-        return await ask.delete(client, name, timeout=timedelta(seconds=wait))
+    async def work(client: TimelineClient) -> RemoveResult:
+        return await client.delete(name, timeout=timedelta(seconds=wait))
 
     result: RemoveResult = with_client(address, namespace, work)
     if output is Output.json:
@@ -262,40 +259,36 @@ def query(
     if key and every_key:
         raise QuestionError("--key names keys and --all means every key; give one of them")
 
-    async def work(client: Client) -> _Heard:
-        planned = plan(await ask.find_metric(client, metric))
-        asked = ask.find_node(planned, node)
-        if not key and not every_key and not is_global(asked):
+    async def work(client: TimelineClient) -> _Heard:
+        planned = plan(await client.metric(metric))
+        if not key and not every_key and not is_global(find_node(planned, node)):
             raise QuestionError("name a key with --key, or ask for every key with --all")
         used = unit or planned.metric.source.time_unit
         times = [read_time(text, used) for text in at or spans or change or ()]
-        questions: list[dict[str, Any]]
         if at:
-            questions = [{"at": times if len(times) > 1 else times[0]}]
+            asked = question(
+                "value_at", at=tuple(times) if len(times) > 1 else times[0], node=node, unit=used
+            )
         else:
-            questions = [{"start": times[0], "end": times[1]} | ({"every": every} if every else {})]
-        questions = [
-            {**q, "unit": used} | ({"aggregate": function} if function else {})
-            for function in ask.functions_of(asked)
-            for q in questions
-        ]
-        kind = "value_at" if at else "spans" if spans else "change"
-        found: AsyncIterator[dict[str, Any]] = ask.ask(client, planned, asked, kind, questions, keys=key)
-        given: list[dict[str, Any]] = []
+            kind: QuestionKind = "spans" if spans else "change"
+            asked = question(kind, start=times[0], end=times[1], every=every, node=node, unit=used)
+        keys = None if not key else [Written(text) for text in key]
+        given: list[ValueAt | Spans | Change] = []
         refusal: UnknownNameError | None = None
         try:
-            async with aclosing(found) as answers:  # type: ignore[type-var]
+            async with aclosing(client.ask_planned(planned, asked, keys)) as answers:
                 async for answer in answers:
                     given.append(answer)
         except UnknownNameError as error:
             refusal = error
-        doubts = {(one["health"]["state"], one["health"]["cause"]) for one in given if "health" in one}
+        found = (one.health for one in given if one.health is not None)
+        doubts = {(doubt.state, doubt.cause) for doubt in found}
         if refusal is not None and refusal.doubt is not None:
             doubts.add(refusal.doubt)
         if not doubts and (refusal is not None or not given):
             # Before that a key is unknown is taken for the whole truth, the broker is asked, too.
             doubts = await _what_ails(client, metric)
-        return _Heard(given, refusal, notices_of(client), sorted(doubts))
+        return _Heard(given, refusal, client.notices(), sorted(doubts))
 
     heard: _Heard = with_client(address, namespace, work)
     if heard.refusal is not None and not heard.doubts:
@@ -315,16 +308,16 @@ def query(
 class _Heard:
     """What came of a question. ``refusal``: that a key is unknown; ``doubts``: states and causes."""
 
-    answers: list[dict[str, Any]]
+    answers: list[ValueAt | Spans | Change]
     refusal: UnknownNameError | None
     notices: list[Notice]
     doubts: list[tuple[str, str]]
 
 
-async def _what_ails(client: Client, metric: str) -> set[tuple[str, str]]:
+async def _what_ails(client: TimelineClient, metric: str) -> set[tuple[str, str]]:
     """The worst that is wrong with a metric, the broker and what waits in it included (`timeline get`)."""
     try:
-        (health,) = await metric_health(client, [metric])
+        (health,) = await client.health(metric)
     except TimelineError:
         return set()  # the question had an answer, so whatever this is has come since
     return set() if health.is_well else {(health.state, health.cause or "no cause is known")}

@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import pulsar
 import typer
 
+from timeline_workers.client import DeadLetter, Replayed, TimelineClient
+from timeline_workers.client.dead_letters import (
+    Chosen,
+    counts_of,
+    letters_of,
+    replay as client_replay,
+    topics_of,
+)
+from timeline_workers.client.forecast import forecast
 from timeline_workers.errors import EventError, MetricError, QuestionError
-from timeline_workers.events.times import from_microseconds, to_microseconds
+from timeline_workers.events.times import to_microseconds
 from timeline_workers.language.durations import parse_duration
-from timeline_workers.servers.pulsar.dead_letters import Letter, read_letters, read_replayed, replaying
-from timeline_workers.servers.pulsar.pulsar_client import connect, pulsar_url
+from timeline_workers.servers.pulsar.dead_letters import Letter
 
 from .output import Output, OutputOption, complain, emit
 
@@ -69,27 +75,8 @@ def list_letters(
 
     A letter that several metrics refused counts for each of them.
     """
-    rows: list[dict[str, Any]] = []
-    with _reading(topics, metric) as (client, url, names):
-        for topic in names:
-            replayed = read_replayed(client, url, topic)
-            groups: dict[tuple[str, str], list[Letter]] = defaultdict(list)
-            for letter in _chosen(read_letters(client, url, topic), reason, metric, since):
-                for refuser in letter.metrics:
-                    if metric in (None, refuser):
-                        groups[letter.reason, refuser].append(letter)
-            rows += [
-                {
-                    "topic": topic,
-                    "reason": why,
-                    "metric": refuser,
-                    "letters": len(found),
-                    "replayed": sum(letter.place in replayed for letter in found),
-                    "first": _iso(min(letter.published for letter in found)),
-                    "last": _iso(max(letter.published for letter in found)),
-                }
-                for (why, refuser), found in sorted(groups.items())
-            ]
+    names = _topics(topics, metric)
+    rows = counts_of(names, _chosen(reason, metric, since))
     if not rows:
         complain(f"no dead letters of {', '.join(names)}" + _narrowed(reason, metric, since))
     if rows or output is Output.json:
@@ -109,14 +96,14 @@ def show(
     output: OutputOption = Output.json,
 ) -> None:
     """Show dead letters: the event as it was sent, where it was, why it was refused and by which metrics."""
+    names = _topics(topics, metric)
     rows: list[dict[str, Any]] = []
     left_out = 0
-    with _reading(topics, metric) as (client, url, names):
-        for topic in names:
-            replayed = read_replayed(client, url, topic)
-            found = _chosen(read_letters(client, url, topic), reason, metric, since, position)
-            left_out += max(0, len(found) - limit)
-            rows += [_shown(letter, replayed.get(letter.place)) for letter in found[:limit]]
+    found = letters_of(names, _chosen(reason, metric, since, position))
+    for topic in names:
+        of_topic = [letter for letter in found if letter.topic == topic]
+        left_out += max(0, len(of_topic) - limit)
+        rows += map(_shown, of_topic[:limit])
     if not rows:
         complain(f"no dead letters of {', '.join(names)}" + _narrowed(reason, metric, since, position))
     if rows or output is Output.json:
@@ -152,121 +139,81 @@ def replay(
     """
     if not (reason or metric or since or position or all_letters):
         raise QuestionError("say which letters: --position, --reason, --metric, --since, or --all")
-    with _reading(topics, metric) as (client, url, names):
-        if len(names) > 1:
-            raise QuestionError(f"name one topic; there are {', '.join(names)}")
-        topic = names[0]
-        chosen = _chosen(read_letters(client, url, topic), reason, metric, since, position)
-        payload = None if file is None else _content(file, chosen)
-        if dry_run:
-            done = {} if again else read_replayed(client, url, topic)
-            left = [letter for letter in chosen if letter.place not in done]
-            if left:
-                _warn(topic, left, payload)
-            _say_replay(topic, left, {}, len(chosen), output, dry_run=True)
-            return
-        with replaying(client, url, topic) as under_way:
-            left = [letter for letter in chosen if again or letter.place not in under_way.done]
-            if left:
-                _warn(topic, left, payload)
-                _confirm(len(left), topic, yes)
-            sent = under_way.send(left, payload)
-    _say_replay(topic, left, sent, len(chosen), output)
+    names = _topics(topics, metric)
+    if len(names) > 1:
+        raise QuestionError(f"name one topic; there are {', '.join(names)}")
+    topic = names[0]
+    done = client_replay(
+        topic,
+        _chosen(reason, metric, since, position),
+        warn=partial(_warn, topic),
+        payload_for=lambda letters: None if file is None else _content(file, letters),
+        confirm=lambda count: _confirm(count, topic, yes),
+        again=again,
+        dry_run=dry_run,
+    )
+    _say_replay(done, output, dry_run=dry_run)
 
 
-@contextmanager
-def _reading(
-    topics: Sequence[str] | None, metric: str | None
-) -> Iterator[tuple[pulsar.Client, str, list[str]]]:
-    """A client, its broker's URL, and the topics that are meant."""
-    names = list(dict.fromkeys(topics or asyncio.run(_topics(metric))))
-    url = pulsar_url()
-    with closing(connect(url, quiet=True)) as client:
-        yield client, url, names
+def _topics(topics: Sequence[str] | None, metric: str | None) -> list[str]:
+    """The topics that are meant: those named, or those of the applied metrics."""
+    if topics:
+        return list(dict.fromkeys(topics))
 
+    async def ask() -> list[str]:
+        return await topics_of((await TimelineClient.connect()).temporal, metric)
 
-async def _topics(metric: str | None) -> list[str]:
-    """The topics of the applied metrics, or of ``metric``."""
-    from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
-    from workflows.client import ask
-
-    client = await connect_temporal()
-    if metric is not None:
-        return [(await ask.find_metric(client, metric)).source.topic]
-    found = [entry.metric.source.topic for entry in await ask.registered(client)]
-    if not found:
-        raise QuestionError("no metric is applied; name a topic")
-    return found
+    return asyncio.run(ask())
 
 
 def _chosen(
-    letters: Sequence[Letter],
     reasons: Sequence[str] | None,
     metric: str | None,
     since: str | None,
     positions: Sequence[str] | None = None,
-) -> list[Letter]:
-    """Those that fit every filter; raises QuestionError when there is none at a given position."""
-    start = None if since is None else _since(since)
-    if unknown := set(positions or ()) - {letter.place for letter in letters}:
-        raise QuestionError(
-            f"there is no dead letter of position {min(unknown)}; a position is "
-            "partition:ledger:entry:index, as `timeline deadletter show` prints it"
-        )
-    return [
-        letter
-        for letter in letters
-        if (not reasons or letter.reason in reasons)
-        and (metric is None or metric in letter.metrics)
-        and (start is None or letter.published >= start)
-        and (not positions or letter.place in positions)
-    ]
+) -> Chosen:
+    return Chosen(
+        reasons=tuple(reasons or ()),
+        metric=metric,
+        since=None if since is None else _since(since),
+        positions=tuple(positions or ()),
+    )
 
 
-def _since(text: str) -> float:
-    """A publish time in milliseconds, from ISO 8601, seconds since the epoch, or how long ago it was."""
+def _since(text: str) -> datetime:
+    """An instant, from ISO 8601, seconds since the epoch, or how long ago it was."""
     try:
-        return (datetime.now(UTC) - timedelta(microseconds=parse_duration(text))).timestamp() * 1000
+        return datetime.now(UTC) - timedelta(microseconds=parse_duration(text))
     except (MetricError, OverflowError):
         pass
     try:
-        return to_microseconds(float(text), "s") / 1000
+        return _instant(to_microseconds(float(text), "s"))
     except ValueError:
         pass
     except EventError as error:
         raise QuestionError(f"--since {text}: {error}") from None
     try:
-        return to_microseconds(text, "iso") / 1000
+        return _instant(to_microseconds(text, "iso"))
     except EventError:
         raise QuestionError(
             f"--since {text}: write ISO 8601, seconds since the epoch, or how long ago, such as 2h"
         ) from None
 
 
+def _instant(micros: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
 def _narrowed(reasons: Sequence[str] | None, *filters: object) -> str:
     return " that fit the filters" if reasons or any(filters) else ""
 
 
-def _iso(published: int) -> str:
-    return str(from_microseconds(published * 1000, "iso"))
-
-
-def _shown(letter: Letter, replayed: str | None) -> dict[str, Any]:
+def _shown(letter: DeadLetter) -> dict[str, Any]:
+    shown = letter.model_dump(exclude={"payload"}) | {"metrics": ", ".join(letter.metrics)}
     try:
-        payload = {"payload": letter.payload.decode()}
+        return {**shown, "payload": letter.payload.decode()}
     except UnicodeDecodeError:
-        payload = {"payload_base64": base64.b64encode(letter.payload).decode()}
-    return {
-        "topic": letter.topic,
-        "position": letter.place,
-        "key": letter.key,
-        "reason": letter.reason,
-        "message": letter.message,
-        "metrics": ", ".join(letter.metrics),
-        "written": _iso(letter.published),
-        "replayed": replayed,
-        **payload,
-    }
+        return {**shown, "payload_base64": base64.b64encode(letter.payload).decode()}
 
 
 def _content(file: Path, letters: Sequence[Letter]) -> bytes:
@@ -277,11 +224,15 @@ def _content(file: Path, letters: Sequence[Letter]) -> bytes:
     return file.read_bytes()
 
 
-def _warn(topic: str, letters: Sequence[Letter], payload: bytes | None) -> None:
-    from .forecast import forecast
+def _warn(topic: str, letters: Sequence[Letter], payload: bytes | None) -> Sequence[str]:
+    async def ask() -> list[str]:
+        client = await TimelineClient.connect()
+        return (await forecast(client.temporal, topic, letters, payload)).lines(topic)
 
-    for line in asyncio.run(forecast(topic, letters, payload)).lines(topic):
+    lines = asyncio.run(ask())
+    for line in lines:
         complain(line)
+    return lines
 
 
 def _confirm(count: int, topic: str, yes: bool) -> None:
@@ -294,30 +245,26 @@ def _confirm(count: int, topic: str, yes: bool) -> None:
     typer.confirm(f"Send {count} letters to {topic} again?", abort=True, err=True)
 
 
-def _say_replay(
-    topic: str,
-    letters: Sequence[Letter],
-    sent: Mapping[str, str],
-    chosen: int,
-    output: Output,
-    dry_run: bool = False,
-) -> None:
+def _say_replay(done: Replayed, output: Output, dry_run: bool) -> None:
     """One row for each letter, and a line about all of them."""
-    if letters:
+    if done.letters:
         emit(
             (
                 {
-                    "topic": topic,
-                    "position": x.place,
-                    "key": x.key,
-                    "reason": x.reason,
-                    "sent": sent.get(x.place),
+                    "topic": done.topic,
+                    "position": letter.position,
+                    "key": letter.key,
+                    "reason": letter.reason,
+                    "sent": done.sent.get(letter.position),
                 }
-                for x in letters
+                for letter in done.letters
             ),
             output,
         )
-    before = chosen - len(letters)
-    what = f"{len(letters)} letters would be sent" if dry_run else f"{len(sent)} letters are sent"
-    kept = f"; {before} were replayed before and are left out, --again takes them, too" if before else ""
-    complain(f"{what} to {topic} again{kept}")
+    what = f"{len(done.letters)} letters would be sent" if dry_run else f"{len(done.sent)} letters are sent"
+    kept = (
+        f"; {done.left_out} were replayed before and are left out, --again takes them, too"
+        if done.left_out
+        else ""
+    )
+    complain(f"{what} to {done.topic} again{kept}")

@@ -60,11 +60,10 @@ def _from_files(files: list[Path]) -> Callable[[str], StoredSource]:
 def _from_catalog(address: str | None, namespace: str | None) -> Callable[[str], StoredSource]:
     def find(name: str) -> StoredSource:
         # The libraries of servers are loaded only for a metric that needs them.
-        from timeline_workers.servers.temporal.temporal_client import connect
-        from workflows.catalog.stored_sources import find_source
+        from timeline_workers.client import TimelineClient
 
         async def ask() -> StoredSource:
-            return await find_source(await connect(address, namespace), name)
+            return await (await TimelineClient.connect(address, namespace)).source(name)
 
         try:
             return asyncio.run(ask())

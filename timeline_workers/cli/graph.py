@@ -81,15 +81,14 @@ def _draw(console: Console, plans: Sequence[Plan], applied: bool) -> None:
 def _applied(metric: Metric) -> list[Plan]:
     """The plans of the other applied metrics on its topic; none where the catalog cannot be asked."""
     # The libraries of servers are loaded for this only.
-    from timeline_workers.servers.temporal.temporal_client import connect
+    from timeline_workers.client import TimelineClient
     from workflows.catalog.entries import plan_of
-    from workflows.client import ask
 
     async def look() -> list[Plan]:
         async with asyncio.timeout(_CATALOG_SECONDS):
-            entries = await ask.registered(await connect())
+            applied = await (await TimelineClient.connect()).metrics()
         found = []
-        for other in (entry.metric for entry in entries):
+        for other in applied:
             if other.name != metric.name and other.source.topic == metric.source.topic:
                 try:
                     found.append(plan_of(other))

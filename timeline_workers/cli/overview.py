@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from temporalio.client import Client
-from temporalio.service import RPCError
 
-from timeline_workers.errors import ConnectionFailedError
-from timeline_workers.events.times import from_microseconds
-from timeline_workers.plan.physical import Plan, plan
-from workflows.client import ask, worker_health as health
-from workflows.client.client_errors import clear_errors
-from workflows.client.conditions import (
-    WELL,
-    Applied,
-    Condition,
-    Look,
-    MetricHealth,
-    health_of,
-    look_at,
-    together,
-)
-from workflows.client.conditions.clocks import ahead_of
-from workflows.client.conditions.feeding import lag_of, least
-from workflows.client.conditions.refusals import latest_noted
-from workflows.client.conditions.statuses import progress_of, state_of
-from workflows.client.queues import Queue, queue_of
+from timeline_workers.client import MetricDescription, TimelineClient
+from timeline_workers.client.overview import archived, iso, look_over, points
+from timeline_workers.plan.physical import Plan
+from workflows.client.conditions import WELL, Condition, together
+from workflows.client.conditions.statuses import state_of
 from workflows.client.worker_health import Health
-from workflows.messages import CATALOG_ID
-from workflows.search_attributes import METRIC
 
 from .cluster import AddressOption, MetricArgument, NamespaceOption, with_client
 from .get_table import table
 from .output import ExitCode, Output, OutputOption, complain, emit
-
-_CATALOG_SECONDS = 2.5
 
 
 class GetOutput(StrEnum):
@@ -80,8 +58,8 @@ def get(
     with a metric that is listed, and 4 when nothing answers.
     """
 
-    async def work(client: Client) -> tuple[list[dict[str, Any]], str | None]:
-        return await overview(client, metrics or [])
+    async def work(client: TimelineClient) -> tuple[list[dict[str, Any]], str | None]:
+        return await overview(client.temporal, metrics or [])
 
     rows, nobody = with_client(address, namespace, work)
     if output is GetOutput.json:
@@ -102,109 +80,10 @@ async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict
 
     Takes some seconds at most, whatever is wrong.
     """
-    async with clear_errors(client):
-        queue = await queue_of(client)
-        try:
-            async with asyncio.timeout(_CATALOG_SECONDS):
-                entries, unusable = await ask.catalog(client)
-        except (TimeoutError, ConnectionFailedError):
-            return await _without_catalog(client, names, queue)
-    look = await look_at(client, queue, entries, unusable, names)
-    found = health_of(look)
-    for one in found:
-        for notice in one.notices:
-            complain(f"warning: {one.metric}: {notice}")
-    rows = [_row(look, *pair) for pair in zip(look.applied, found, strict=False)]
-    rows += [
-        {"metric": one.metric, "state": one.state, "cause": one.cause, "causes": one.causes}
-        for one in found[len(look.applied) :]
-    ]
-    return rows, None
-
-
-async def _without_catalog(
-    client: Client, names: Sequence[str], before: Queue
-) -> tuple[list[dict[str, Any]], str]:
-    """What can be said when the catalog's workflow does not answer: by the workers' search attributes.
-    ``before``: the task queue as it was when the catalog was asked.
-    """
-    queue = await queue_of(client)
-    state, cause = "down", queue.nobody(None)
-    if failing := await health.cause_of(client, CATALOG_ID):
-        state, cause = "failing", f"{CATALOG_ID}: {failing}"
-    elif queue.is_polled_since(before, None):
-        state = "busy"
-        cause = f"{CATALOG_ID} did not answer in {_CATALOG_SECONDS:g} s, though worker processes are there"
-    by_metric: dict[str, int] = defaultdict(int)
-    try:
-        async for found in client.list_workflows(
-            "WorkflowType IN ('EventProcessor', 'TimelineProcessor') AND ExecutionStatus = 'Running'"
-        ):
-            for metric in found.typed_search_attributes.get(METRIC) or ():
-                by_metric[metric] += 1
-    except RPCError as error:
-        complain(f"the workers cannot be listed either: {error.message}")
-    rows = [
-        {
-            "metric": metric,
-            "state": state,
-            "cause": cause,
-            "causes": [f"{state}: {cause}"],
-            "workers": f"0/{count}",
-        }
-        for metric, count in sorted(by_metric.items())
-        if not names or metric in names
-    ]
-    return rows, cause
-
-
-def _row(look: Look, applied: Applied, found: MetricHealth) -> dict[str, Any]:
-    metric, workers, results = applied.metric, applied.workers, applied.results
-    answered = all(h.status is not None for h in results)
-    return {
-        "metric": metric.name,
-        "state": found.state,
-        "workers": f"{sum(h.status is not None for h in workers)}/{len(workers)}",
-        "watermark": _iso(least([state_of(h).get("watermark") for h in results])),
-        "lag": lag_of(look, applied),
-        "keys": sum(state_of(h).get("keys", 0) for h in results) if answered else None,
-        "archived": sum(_archived(h) for h in results),
-        "change_points": sum(_points(h) for h in workers),
-        "bytes": sum(state_of(h).get("bytes") or 0 for h in workers),
-        "late": _counted(workers, "late"),
-        "refused": _counted(workers, "refused"),
-        "ahead": sum(ahead_of(one)[0] for one in latest_noted(applied.plan, workers).values()),
-        "answerable_from": _iso(_greatest([state_of(h).get("answerable_from") for h in results])),
-        "partitions": metric.source.partitions,
-        "topic": metric.source.topic,
-        "cause": found.cause,
-        "causes": found.causes,
-    }
-
-
-def _counted(workers: Iterable[Health], field: str) -> int:
-    """A count of the source: every worker hears of it, some later than others."""
-    most: dict[int, int] = defaultdict(int)
-    for p in (p for one in workers for p in progress_of(one)):
-        most[p["partition"]] = max(most[p["partition"]], int(p.get(field) or 0))
-    return sum(most.values())
-
-
-def _points(health: Health) -> int:
-    state = state_of(health)
-    return int(state.get("change_points") or 0) + int(state.get("input_change_points") or 0)
-
-
-def _archived(health: Health) -> int:
-    return int((health.status or {}).get("archived_keys") or 0)
-
-
-def _iso(micros: int | None) -> str | None:
-    return None if micros is None else str(from_microseconds(micros, "iso"))
-
-
-def _greatest(numbers: Iterable[int | None]) -> int | None:
-    return max((n for n in numbers if n is not None), default=None)
+    found = await look_over(client, names)
+    for warning in found.warnings:
+        complain(f"warning: {warning}")
+    return [row.model_dump() for row in found.metrics], found.unanswered
 
 
 def describe(
@@ -215,13 +94,8 @@ def describe(
 ) -> None:
     """Show a metric's graph, and how every one of its workers is."""
 
-    async def work(client: Client) -> tuple[Plan, list[Health]]:
-        planned = plan(await ask.find_metric(client, name))
-        workers = await ask.running_workers(client, planned)
-        async with clear_errors(client):
-            return planned, await health.examine(client, workers)
-
-    planned, found = with_client(address, namespace, work)
+    described: MetricDescription = with_client(address, namespace, lambda client: client.describe(name))
+    planned, found = described.plan, described.workers
     if output is Output.json:
         emit([{**planned.model_dump(mode="json"), "workers": [h.model_dump(mode="json") for h in found]}])
         return
@@ -239,11 +113,11 @@ def _worker_row(health: Health) -> dict[str, Any]:
         "worker": health.worker_id,
         "state": health.state,
         **({"build": health.build.partition(".")[2]} if health.build else {}),
-        "watermark": _iso(state.get("watermark")),
+        "watermark": iso(state.get("watermark")),
         "keys": state.get("keys"),
-        "archived": _archived(health),
+        "archived": archived(health),
         "events": state.get("events"),
-        "change_points": _points(health),
+        "change_points": points(health),
         "bytes": state.get("bytes"),
         "inbox": status.get("inbox"),
         "runs": status.get("runs"),
@@ -258,7 +132,7 @@ def _inner_rows(health: Health) -> list[dict[str, Any]]:
         {
             "worker": f"  {name}",
             "state": health.state,
-            "watermark": _iso(node["watermark"]),
+            "watermark": iso(node["watermark"]),
             "change_points": node["change_points"],
         }
         for name, node in list(nodes.items())[:-1]

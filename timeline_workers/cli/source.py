@@ -6,13 +6,10 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from temporalio.client import Client
 
+from timeline_workers.client import TimelineClient
 from timeline_workers.language.durations import format_duration
-from timeline_workers.metric.model import StoredSource
-from workflows.catalog.stored_sources import delete_source, find_source, stored_sources
-from workflows.client import ask
-from workflows.messages import CatalogEntry
+from timeline_workers.metric.model import Metric, StoredSource
 
 from .cluster import AddressOption, NamespaceOption, with_client
 from .output import Output, OutputOption, complain, emit
@@ -39,19 +36,19 @@ def list_sources(
     A metric keeps the version that its source had when it was applied; one that is not the latest is shown.
     """
 
-    async def work(client: Client) -> tuple[list[StoredSource], list[CatalogEntry]]:
-        return await stored_sources(client), await ask.registered(client)
+    async def work(client: TimelineClient) -> tuple[list[StoredSource], list[Metric]]:
+        return await client.sources(), await client.metrics()
 
-    stored, entries = with_client(address, namespace, work)
+    stored, metrics = with_client(address, namespace, work)
     if not stored and output is Output.table:
         complain("no source is stored; store one with `timeline apply SOURCE.yaml`")
         return
-    emit([_row(one, entries) for one in stored], output)
+    emit([_row(one, metrics) for one in stored], output)
 
 
-def _row(stored: StoredSource, entries: list[CatalogEntry]) -> dict[str, Any]:
+def _row(stored: StoredSource, applied: list[Metric]) -> dict[str, Any]:
     source, name = stored.definition.source, stored.definition.name
-    used = {e.metric.name: e.metric.named_source for e in entries if e.metric.named_source is not None}
+    used = {metric.name: metric.named_source for metric in applied if metric.named_source is not None}
     metrics = [
         metric if of.version == stored.version else f"{metric} (version {of.version})"
         for metric, of in sorted(used.items())
@@ -79,11 +76,7 @@ def describe(
     namespace: NamespaceOption = None,
 ) -> None:
     """Print the definition of a stored source, as its file reads."""
-
-    async def work(client: Client) -> StoredSource:
-        return await find_source(client, name)
-
-    stored: StoredSource = with_client(address, namespace, work)
+    stored: StoredSource = with_client(address, namespace, lambda client: client.source(name))
     definition = stored.definition.model_dump(mode="json", exclude_defaults=True)
     if output is None:
         file = {"kind": "source", **definition, "source": _written(definition["source"])}
@@ -101,9 +94,5 @@ def _written(source: dict[str, Any]) -> dict[str, Any]:
 
 def delete(name: SourceArgument, address: AddressOption = None, namespace: NamespaceOption = None) -> None:
     """Remove a stored source that no applied metric names."""
-
-    async def work(client: Client) -> None:
-        await delete_source(client, name)
-
-    with_client(address, namespace, work)
+    with_client(address, namespace, lambda client: client.delete_source(name))
     typer.echo(f"source {name} is removed")

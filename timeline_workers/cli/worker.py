@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import structlog
 import typer
 from temporalio import workflow
-from temporalio.client import Client
 
+from timeline_workers.client import TimelineClient
 from timeline_workers.errors import QuestionError
 from timeline_workers.process.exit import collect_seldom, run_children, stop_signals, unless_stopped
 from timeline_workers.process.logging import configure_logging
@@ -142,8 +142,8 @@ def rollout(
             "TIMELINE_BUILD_ID"
         )
 
-    async def work(client: Client) -> Moved:
-        return await roll_out(client, settings, timeout=timedelta(seconds=wait), tell=complain)
+    async def work(client: TimelineClient) -> Moved:
+        return await roll_out(client.temporal, settings, timeout=timedelta(seconds=wait), tell=complain)
 
     moved: Moved = with_client(address, namespace, work)
     if output is not None:
@@ -167,8 +167,10 @@ def _roll_back(
         raise QuestionError("--unversioned names no build: leave out --deployment-name and --build-id")
     settings = _settings()
 
-    async def work(client: Client) -> int:
-        return await roll_back(client, settings.task_queue, timeout=timedelta(seconds=wait), tell=complain)
+    async def work(client: TimelineClient) -> int:
+        return await roll_back(
+            client.temporal, settings.task_queue, timeout=timedelta(seconds=wait), tell=complain
+        )
 
     moved: int = with_client(address, namespace, work)
     if output is not None:

@@ -16,8 +16,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.answers.reader import in_order
-from timeline_workers.columns.key_table import Key
+from timeline_workers.answers.reader import Group, in_order
 from timeline_workers.errors import (
     Code,
     ConnectionFailedError,
@@ -274,11 +273,20 @@ def _spaceless(text: str) -> str:
     return "".join(text.split())
 
 
-def keys_written(text: str, *, group: bool) -> list[Any]:
-    """The keys that ``text`` may mean: the string itself, and an int; for the group of an aggregate any
-    JSON scalar.
+class Written(str):
+    """A key as people write it: ``Written("7")`` means the text and the number, whichever is known."""
+
+    __slots__ = ()
+
+
+def keys_meant(key: Group, *, group: bool) -> list[Group]:
+    """The keys that ``key`` may mean: itself; of a Written one the string, and an int; for the group of an
+    aggregate any JSON scalar.
     """
-    keys: list[Any] = [text]
+    if not isinstance(key, Written):
+        return [key]
+    text = str(key)
+    keys: list[Group] = [text]
     try:
         scalar = json.loads(text)
     except ValueError:
@@ -290,10 +298,12 @@ def keys_written(text: str, *, group: bool) -> list[Any]:
     return keys
 
 
-def worker_of(planned: Plan, node: NodeSpec, key: Key) -> str:
+def worker_of(planned: Plan, node: NodeSpec, key: Group) -> str:
     """The worker that computes ``node`` and knows ``key``; a question to it says which node (``about``)."""
     if is_global(node):
         return global_workers(planned)[0].worker_id
+    if not isinstance(key, str | int) or isinstance(key, bool):
+        raise UnknownNameError(f"no key {key!r}: a key is a string or a whole number", code=Code.UNKNOWN_KEY)
     return worker_id(worker_name(planned, node), partition_of(key, planned.metric.source))
 
 
@@ -310,14 +320,14 @@ async def ask(
     query: str,
     questions: Sequence[dict[str, Any]],
     *,
-    keys: Sequence[str] | None = None,
+    keys: Sequence[Group] | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
-    """Answers to ``questions`` (without their key) for ``keys`` as people write them, or for every key, in
-    the order of keys. Those that rest on a worker that is not well say so, and are not final (``health``).
+    """Answers to ``questions`` (without their key) for ``keys``, or for every key, in the order of keys.
+
+    Those that rest on a worker that is not well say so, and are not final (``health``).
 
     Raises UnknownNameError for a key that the node does not know, with what is wrong if something is,
-    TooLargeError for a question whose answers
-    for one key are more than a worker gives at once.
+    TooLargeError for a question whose answers for one key are more than a worker gives at once.
     """
     questions = [{**question, **about(planned, node)} for question in questions]
     if keys is None:
@@ -330,8 +340,8 @@ async def ask(
         finally:
             looking.cancel()
         return
-    for text in keys:
-        found, doubt = await _ask_key(client, planned, node, query, questions, text)
+    for key in keys:
+        found, doubt = await _ask_key(client, planned, node, query, questions, key)
         for answer in found:
             yield doubted(answer, doubt)
 
@@ -342,10 +352,10 @@ async def _ask_key(
     node: NodeSpec,
     query: str,
     questions: Sequence[dict[str, Any]],
-    text: str,
+    written: Group,
 ) -> tuple[list[dict[str, Any]], Condition | None]:
-    """The answers about one key as people write it, and what is wrong with what they rest on."""
-    keys = keys_written(text, group=is_global(node))
+    """The answers about one key, or the keys that it may mean, and what is wrong with what they rest on."""
+    keys = keys_meant(written, group=is_global(node))
     workers = list(dict.fromkeys(worker_of(planned, node, key) for key in keys))
     looking = asyncio.create_task(doubt_about(client, planned, workers))
     known = 0

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from temporalio.client import Client
 
 from feeder.routing.router import MetricGroup, groups_of
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import MetricError
 from timeline_workers.events.times import from_microseconds
 from timeline_workers.servers.pulsar.dead_letters import Letter
-from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.catalog.entries import plan_of
 from workflows.client import ask
 
@@ -60,12 +60,13 @@ class Forecast:
         return found
 
 
-async def forecast(topic: str, letters: Sequence[Letter], payload: bytes | None = None) -> Forecast:
+async def forecast(
+    client: Client, topic: str, letters: Sequence[Letter], payload: bytes | None = None
+) -> Forecast:
     """Ask the catalog which metrics read ``topic``, their workers how far they are, and judge ``letters``.
 
     ``payload`` stands in the place of that of a single letter. Raises ConnectionFailedError.
     """
-    client = await connect()
     entries, unusable = await ask.catalog(client)
     plans, unknown = [], {one.name: one.reason for one in unusable}
     for metric in (entry.metric for entry in entries if entry.metric.source.topic == topic):
