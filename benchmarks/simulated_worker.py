@@ -1,4 +1,5 @@
-"""A timeline worker in simulated time: what it hears, how long its tasks take, and when it continues as new.
+"""A timeline worker in simulated time: the messages it receives, how long its tasks take, and when it
+continues as new.
 
 The rules are those of ``workflows.processor`` and ``workflows.durable.carry``; what messages
 weigh is measured.

@@ -1,4 +1,4 @@
-"""Counting, and telling how the feeding goes: one live line on a terminal, log lines otherwise."""
+"""Reports on the feeding: counts, one live line on a terminal, log lines otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One topic: receive a batch, route it, publish its dead letters, deliver it to the leaves, acknowledge it.
+"""The feeder of one topic: receives a batch, routes it, publishes dead letters, delivers to leaves,
+acknowledges.
 
 Every partition has one feeder at a time and its messages come in order; the acknowledgement is cumulative per
 partition. While one batch is delivered the next gathers; how large they get goes by how busy Temporal and the

@@ -1,4 +1,4 @@
-"""One group of metrics as it is being fed: how far, which of its leaves live, and which catch up by a replay.
+"""The feed of one metric group: its position, which of its leaves are fed live, and which are backfilled.
 
 What is here belongs to one group. That a partition's messages are skipped up to a place means that its leaves
 have had them; that leaves are *level* in a partition, that they are known to have there what the others have.

@@ -1,4 +1,4 @@
-"""Events that are not applied: stored as dead letters, counted, and told once per reason."""
+"""Refused events: stored as dead letters, counted, and logged once per reason."""
 
 from __future__ import annotations
 

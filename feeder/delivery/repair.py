@@ -1,5 +1,5 @@
-"""Looking after the workers of all registered metrics: starting again those that were ended by hand, and
-mending edges on which a worker waits for what will not come.
+"""Repair of the workers of all registered metrics: restarting those that were ended by hand, and mending
+edges on which a worker waits for what will not come.
 
 A leaf is missed at its next event (``leaves``). Nobody sends a derived worker anything but its inputs, which
 set its edge aside; and whoever started a worker afresh may have been killed before it told those who hear it.

@@ -1,4 +1,4 @@
-"""Replays of the past beside the live feeding (``replay``): who gets one, and how it joins the live feeding.
+"""Backfills beside the live feed (``replay``): which leaves get one, and how they join the live feed.
 
 One feeder of a Failover group at a time reads the past (``turn``); with the others, leaves that lack it wait.
 While any leaf is not fed live nothing of the topic is acknowledged: what it misses must stay in the broker.

@@ -1,4 +1,4 @@
-"""Feeding leaves what has gone by: the past of a topic, read again, up to where the live feeding is.
+"""The loop of a backfill: the past of a topic, read again for some leaves, up to where the live feed is.
 
 Two cases. A *whole* group has not had what the subscription is past: its metric is new on a topic that has
 been fed for others, or the broker has left messages out. Then its own router takes it through the past. Or

@@ -1,4 +1,5 @@
-"""Taking up a partition that is new to this feeder, or that another has fed: where the leaves of a group are.
+"""Takeover of a partition that is new to this feeder, or that another has fed: from which position to feed
+it.
 
 What the broker holds between there and what it delivers is read from the past first (``backfill``).
 """

@@ -1,4 +1,4 @@
-"""The shape of a metric's graph in one partition: which workers there are and who hears whom."""
+"""The shape of a metric's graph in one partition: its workers and their subscribers."""
 
 from __future__ import annotations
 

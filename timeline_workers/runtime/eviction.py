@@ -1,4 +1,4 @@
-"""Keys that leave a worker, and come back: the worker's side. Pure, as the worker is.
+"""Eviction of idle keys and restoring them: the worker's side. Pure, as the worker is.
 
 A key may leave when nothing has happened to it for long, and nobody is waiting for news of it:
 

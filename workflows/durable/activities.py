@@ -1,4 +1,4 @@
-"""Activities of timeline workers: telling another worker something, and keeping state that a run's input
+"""Activities of timeline workers: sending another worker a message, and keeping state that a run's input
 cannot hold.
 
 A message to another worker is a signal sent by a local activity: it costs the sender one history event.

@@ -1,4 +1,4 @@
-"""Refusals of workflows: they reach who asked with the ``code`` of the error, and are read by it.
+"""Codes in workers' refusals, for those who ask: a question came too early, or to the wrong place.
 
 An update, or a driver, that refuses sends a failure: its type is the class of the error, its first detail
 ``{"code": …}``. Of a refused question nothing but the message gets to the client: Temporal's workers send no

@@ -1,4 +1,4 @@
-"""The state of one node and how it takes in what is new.
+"""The state of one node, and how it applies revisions.
 
 A node holds what it was told (a leaf its events, a derived node its children's timelines) and its own
 timeline, for all its keys. What is new touches some keys from some instant on; the node computes those

@@ -1,4 +1,4 @@
-"""Looking into a topic for events that nobody has fed to the workers yet.
+"""The backlog of a topic: events that no feeder has fed to the workers yet.
 
 Pulsar keeps what the workers have not said to have applied, so the question "is the feeder behind" is put to
 the topic itself: the first message after the place that the workers know. It is read with a Reader, which

@@ -1,4 +1,4 @@
-"""Health: what is wrong with a metric's answers, gathered in one place for everybody who tells it.
+"""Health: what is wrong with a metric's answers, gathered in one place for everybody who shows it.
 
 ``look`` gathers what can be seen of metrics, workers and topics, once and within seconds; each module beside
 it is one kind of check and looks at that only; ``health`` puts the checks together. `timeline get`, the

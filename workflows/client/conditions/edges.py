@@ -1,4 +1,4 @@
-"""Edges on which a worker waits for what will not come."""
+"""Conditions of edges on which a worker waits for messages that will not come."""
 
 from __future__ import annotations
 

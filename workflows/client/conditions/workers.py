@@ -1,4 +1,4 @@
-"""Workers that are ill."""
+"""Conditions of workers that do not run or fail."""
 
 from __future__ import annotations
 
