@@ -15,6 +15,7 @@ import typer
 from temporalio.service import RPCError
 
 from feeder.delivery.leaf_delivery import LeafLostError, Leaves
+from feeder.delivery.leaf_workers import TemporalLeafWorkers
 from feeder.delivery.repair import Repair
 from feeder.delivery.retry import persist
 from feeder.recovery.continuity import OnReset, StoppedError, TopicResetError
@@ -160,7 +161,7 @@ async def _run(
     await asyncio.to_thread(lambda: connect_pulsar(url).close())  # a wrong address ends the program
     temporal = await connect_temporal()
     catalog = Catalog(temporal, only)
-    leaves = Leaves(temporal, catalog.needs, catalog.workers)
+    leaves = Leaves(TemporalLeafWorkers(temporal), catalog.needs, catalog.workers)
     counts: dict[str, Counts] = {}
     gaps: dict[str, Gaps] = {}
     async with stop_signals() as stop, turn(url, subscription, stop) as mine:

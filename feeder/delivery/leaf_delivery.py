@@ -16,22 +16,19 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import structlog
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from feeder.positions import Offset, Reached, read_progress
 from feeder.routing.router import COMMIT_LABEL, Leaf, MetricGroup, Parcel, Routed, progress_parcel
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.errors import TimelineError
 from timeline_workers.plan.physical import KEY_LABEL, WorkerSpec, worker_id, workers
-from workflows.client.running import NotRunningError, Run, query_running, run_of
-from workflows.client.start import ensure_workers
+from workflows.client.running import NotRunningError, Run
 
+from .leaf_workers import LeafWorkers
 from .retry import NotYet, persist
 
 log = structlog.get_logger("feeder")
@@ -41,7 +38,6 @@ CONCURRENT_SIGNALS = 32
 # An idle leaf's progress is sent with its next events, when the topic is quiet, or at the latest after so
 # many batches.
 OWED_BATCHES = 16
-_QUERY_TIMEOUT = timedelta(seconds=10)
 
 
 class LeafLostError(TimelineError):
@@ -75,11 +71,11 @@ class Leaves:
 
     def __init__(
         self,
-        client: Client,
+        workers: LeafWorkers,
         needed: Callable[[str], Awaitable[bool]],
         readers: Callable[[str], Awaitable[Sequence[WorkerSpec]]],
     ) -> None:
-        self._client = client
+        self._workers = workers
         self._needed, self._readers = needed, readers
         self._lines: dict[str, _Line] = {}
         self._slots = asyncio.Semaphore(CONCURRENT_SIGNALS)
@@ -219,23 +215,16 @@ class Leaves:
 
     async def _signal(self, worker: str, run: Run | None, signal: str, *args: object) -> bool:
         """Signal ``worker``; False when that run (None: any) does not go on."""
-        handle = self._client.get_workflow_handle(worker, run_id=None if run is None else run.run_id)
-        try:
-            async with self._slots:
-                await handle.signal(signal, args=args)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            return False
-        return True
+        async with self._slots:
+            return await self._workers.signal(worker, None if run is None else run.run_id, signal, *args)
 
     async def _look_up(self, worker: str) -> Run | None:
         """The present run of ``worker``, from now on known; None when it does not run.
 
         Raises LeafLostError when it is another one than was known: then that is known from now on.
         """
-        run = await run_of(self._client, worker)
-        if not isinstance(run, Run):
+        run = await self._workers.run_of(worker)
+        if run is None:
             return None
         before = self._runs.get(worker)
         self._runs[worker] = run
@@ -254,11 +243,11 @@ class Leaves:
         async with self._starting.setdefault(label, asyncio.Lock()):
             others = await self._readers(label)
             metrics = [leaf.plan.metric.name]
-            result = await ensure_workers(self._client, specs, metrics=metrics, others=others)
-        if result.started:
+            started = await self._workers.start(specs, metrics, others)
+        if started:
             self._lines.pop(worker, None)
             if group.labels:
-                log.warning("missing workers started", workers=list(result.started))
+                log.warning("missing workers started", workers=list(started))
 
     async def _drained(self, worker: str, line: _Line) -> None:
         line.applied(await self._ask(worker))
@@ -278,13 +267,7 @@ class Leaves:
                     self.incomplete.add(worker)
                     return {}
             try:
-                status: dict[str, Any] = await query_running(
-                    self._client,
-                    worker,
-                    "status",
-                    run_id=None if run is None else run.run_id,
-                    timeout=_QUERY_TIMEOUT,
-                )
+                status = await self._workers.status(worker, None if run is None else run.run_id)
             except NotRunningError as error:
                 if run is None:
                     return {}
