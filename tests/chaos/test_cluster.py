@@ -44,7 +44,7 @@ def pid_of(word: str, directory: Path) -> int:
     raise AssertionError(f"no process of {directory} has {word!r} in its command line")
 
 
-async def test_what_the_cluster_has_taken_survives_the_kill_of_any_part_and_of_all(directory: Path) -> None:
+async def test_what_the_cluster_has_taken_survives_any_kill(directory: Path) -> None:
     """A workflow that was started is there after kill -9 of PostgreSQL and each service in turn, all of which
     come back by themselves, and when the whole cluster was stopped and is started again in its directory.
     """
@@ -78,7 +78,7 @@ async def described(client: Client) -> None:
             assert (await client.get_workflow_handle("kept").describe()).id == "kept"
 
 
-def test_free_ports_differ_and_lie_below_those_of_outgoing_connections() -> None:
+def test_free_ports_lie_below_those_of_outgoing_connections() -> None:
     """A server that was killed must find its port free when it comes back."""
     ports = free_ports(20)
     assert len(set(ports)) == 20

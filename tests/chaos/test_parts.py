@@ -52,7 +52,7 @@ def test_one_seed_draws_one_schedule_and_another_another() -> None:
     assert list(traffic(5, 500)) != list(traffic(6, 500))
 
 
-def test_faults_of_all_kinds_are_drawn_and_those_on_workflows_fall_on_workflows() -> None:
+def test_faults_of_all_kinds_are_drawn() -> None:
     """Kills alone are drawn as ever, whatever else there is; the same arguments give the same schedule."""
     workflows = ["leaf.p0", "and.p0"]
     faults = draw(5, 60, 200, TARGETS, KINDS, workflows)
@@ -65,7 +65,7 @@ def test_faults_of_all_kinds_are_drawn_and_those_on_workflows_fall_on_workflows(
     ]
 
 
-def test_rounds_follow_one_another_in_event_time_and_know_all_that_was_sent(tmp_path: Path) -> None:
+def test_rounds_follow_one_another_in_event_time(tmp_path: Path) -> None:
     """An event of a later round is late for no metric because of an earlier one, nor the other way round."""
     rounds = Rounds(Options(3, 10.0, 400, 0), Stack(tmp_path, [], [], {}, ""))
     first, second = rounds.next(), rounds.next()
@@ -87,7 +87,7 @@ def test_events_that_stand_still_are_fine_and_hardly_apart() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_target_is_killed_and_every_event_is_due_by_the_end(seed: int) -> None:
+def test_every_target_is_killed_and_every_event_due(seed: int) -> None:
     """With kills enough nothing is spared, they lie within the run in order, and the load adds up."""
     kills = draw(seed, 60, 12, TARGETS)
     assert {kill.target for kill in kills} == set(TARGETS)
@@ -179,7 +179,7 @@ def test_times_are_read_exactly(time: str, micros: int) -> None:
     [(CIRR.expression, "numeric"), (COUNTS.expression, "numeric"),
      ('has_existed_within(userAction == "seek", 5s)', "boolean")],
 )  # fmt: skip
-def test_what_is_expected_is_what_an_evaluation_in_process_says(expression: str, kind: str) -> None:
+def test_the_expected_is_what_in_process_evaluation_says(expression: str, kind: str) -> None:
     """Values, spans and changes from the oracle have the form and the content of the library's answers."""
     rng = random.Random(3)
     source = Source.model_validate({**COUNTS.source.model_dump(), "time_unit": "us"})
@@ -234,7 +234,7 @@ def account(letters: list[Letter]) -> tuple[int, dict[str, int]]:
     return account_for(letters, judged, messages, found), dict(found.count)
 
 
-def test_right_letters_are_accepted_also_when_they_are_told_twice_or_in_parts() -> None:
+def test_right_letters_are_accepted_repeated_or_in_parts() -> None:
     """A letter may be there again, and two metrics may each have one of their own for the same event."""
     judged, _, letters = judged_once()
     assert account(letters) == (0, {})

@@ -29,7 +29,8 @@ class Broker(Sender):
         self.stored = self.sent
 
 
-def test_a_producer_that_pauses_has_stored_all_and_sends_the_rest_when_it_resumes(tmp_path: Path) -> None:
+def test_a_paused_producer_has_stored_all_it_sent(tmp_path: Path) -> None:
+    """A producer that pauses has stored all and sends the rest when it resumes."""
     file = paused_file(tmp_path / "places-0")
     pause = Pause(file)
     sender, stopping = Broker(pause, asks_at=10), threading.Event()

@@ -24,14 +24,16 @@ def facts(old: range, upto: int) -> list[Fact]:
     ]
 
 
-def test_an_answer_that_is_old_for_a_moment_is_no_spell() -> None:
+def test_an_answer_old_for_a_moment_is_no_spell() -> None:
+    """An answer that is old for a moment is no spell."""
     found = verdict(shown("o" * 20), facts(range(5, 8), 20))
     assert found.true
     assert found.spells == []
     assert found.noticed is found.again is None
 
 
-def test_ok_for_ten_seconds_of_old_answers_is_allowed_and_then_it_is_a_lie() -> None:
+def test_ok_over_old_answers_becomes_a_lie() -> None:
+    """Ok for ten seconds of old answers is allowed and then it is a lie."""
     old = facts(range(5, 30), 40)
     assert verdict(shown("o" * 15 + "d" * 15 + "o" * 10), old).true
     late = verdict(shown("o" * 18 + "d" * 12 + "o" * 10), old)

@@ -87,9 +87,7 @@ async def told_alike(stack: Stack, metric: Metric, other: Metric) -> None:
 
 
 @pytest.mark.parametrize("new", ["leaves", "group"])
-async def test_a_metric_that_comes_later_answers_like_one_that_was_there_from_the_start(
-    stack: Stack, new: str
-) -> None:
+async def test_a_later_metric_answers_like_an_earlier_one(stack: Stack, new: str) -> None:
     """Applied in the middle of a stream of events, some of them late; new leaves beside those that are fed,
     or a source that is read in another way. The feeder is killed while it reads the past.
     """
@@ -122,7 +120,7 @@ async def test_a_metric_that_comes_later_answers_like_one_that_was_there_from_th
     assert all(late > 100 and refused > 50 for _, late, refused in await counted(stack, later))
 
 
-async def test_a_metric_gets_the_past_of_a_topic_on_which_nothing_happens_any_more(stack: Stack) -> None:
+async def test_a_metric_gets_the_past_of_a_quiet_topic(stack: Stack) -> None:
     """After a restart of the feeder, too; and then hears what is published next."""
     topic = "over"
     running = metric("running", topic, OLD)
@@ -147,7 +145,7 @@ async def test_a_metric_gets_the_past_of_a_topic_on_which_nothing_happens_any_mo
     assert await answers(stack, beside) == await answers(stack, apart) != expected
 
 
-async def test_a_metric_that_is_deleted_and_applied_again_is_rebuilt(stack: Stack) -> None:
+async def test_a_metric_applied_again_is_rebuilt(stack: Stack) -> None:
     """The feeder that runs reads the past for it, though its subscription is past those events."""
     topic = "rebuilt"
     made = metric("rebuilt", topic, NEW)

@@ -98,7 +98,8 @@ async def replayed(stack: Stack, asked: Metric, at: int, value: float) -> None:
     await eventually(says)
 
 
-async def test_letters_are_counted_and_shown_with_what_was_sent_and_why_it_was_refused(stack: Stack) -> None:
+async def test_letters_show_what_was_sent_and_why_refused(stack: Stack) -> None:
+    """Letters are counted and shown with what was sent and why it was refused."""
     one = metric("shown", "shown-topic")
     await refused(stack, one)
     counted, _ = deadletter(stack, "list", "shown-topic")
@@ -134,7 +135,7 @@ async def test_letters_are_counted_and_shown_with_what_was_sent_and_why_it_was_r
     assert said.startswith("3 more; --limit 4 shows all")
 
 
-async def test_a_mended_letter_is_applied_and_no_letter_is_sent_twice(stack: Stack, tmp_path: Path) -> None:
+async def test_no_letter_is_sent_twice(stack: Stack, tmp_path: Path) -> None:
     """`--file` sends what was mended; a second replay sends nothing, with --again it does."""
     mended = metric("mended", "mended-topic")
     await refused(stack, mended)
@@ -164,7 +165,7 @@ async def test_a_mended_letter_is_applied_and_no_letter_is_sent_twice(stack: Sta
     assert row["replayed"] == 2
 
 
-async def test_a_replay_says_what_would_be_refused_again_and_asks(stack: Stack) -> None:
+async def test_a_replay_says_what_would_be_refused(stack: Stack) -> None:
     """Late events are late again until the metric has a source with more allowed lateness."""
     strict = metric("lateness", "late-again-topic")
     await refused(stack, strict)
@@ -201,7 +202,8 @@ async def test_what_an_interrupted_replay_has_sent_is_found_out(stack: Stack) ->
     assert [r["position"] for r in rest] == [lost.place]
 
 
-def test_two_replays_at_once_are_refused_by_a_real_broker(stack: Stack) -> None:
+def test_a_real_broker_refuses_two_replays_at_once(stack: Stack) -> None:
+    """Two replays at once are refused by a real broker."""
     if stack.broker is None:
         pytest.skip("the embedded broker knows no exclusive producer")
     url = stack.addresses.pulsar

@@ -117,9 +117,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_nothing_that_is_confirmed_is_lost_when_the_disk_fills(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_confirmed_is_lost_on_a_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker is stopped while there is room for what it is writing, so producers hear of no success any
     more; when there is more room it is started again, and has every message that it has confirmed.
     """
@@ -181,13 +179,14 @@ def read_back(url: str, topic: str, wanted: int) -> set[int]:
     return found
 
 
-def test_a_disk_that_is_full_at_the_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full at the start is refused."""
     monkeypatch.setenv("TIMELINE_MIN_FREE_BYTES", str(2**60))
     with pytest.raises(EmbeddedError, match="TIMELINE_MIN_FREE_BYTES"), embedded(tmp_path, **ANY_PORTS):
         pytest.fail("it started")
 
 
-def test_dev_starts_its_servers_again_and_its_status_says_how_they_are(tmp_path: Path) -> None:
+def test_dev_restarts_its_servers_and_says_their_status(tmp_path: Path) -> None:
     """While the broker or Temporal does not run or answer, `timeline dev --status` names it and ends with
     exit code 4; killed, each comes back by itself; stopped by hand (SIGSTOP), it runs and does not answer.
     """

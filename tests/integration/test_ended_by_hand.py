@@ -146,7 +146,7 @@ def kinds(chosen: list[Metric]) -> dict[str, str]:
 @pytest.mark.parametrize(
     "how", ["terminate", *(pytest.param(how, marks=pytest.mark.long) for how in ("cancel", "replace"))]
 )
-async def test_a_worker_that_is_ended_by_hand_harms_no_metric(stack: Stack, how: str) -> None:
+async def test_a_worker_ended_by_hand_harms_no_metric(stack: Stack, how: str) -> None:
     """Each kind in turn under events: `apply` of one metric that has it, or the feeder where it is a leaf,
     brings it back with its past, and every metric that hears it hears it again. So it is where somebody has
     started another in its place at once, and told nobody.
@@ -181,7 +181,7 @@ async def test_a_worker_that_is_ended_by_hand_harms_no_metric(stack: Stack, how:
             raise AssertionError(f"after the {kind} {worker} was ended: {error}") from error
 
 
-async def test_a_question_says_what_has_ended_and_the_feeder_starts_it_again(stack: Stack) -> None:
+async def test_a_question_says_what_has_ended(stack: Stack) -> None:
     """`timeline query` ends with its own exit code while a derived worker is gone, and the catalog; nobody
     applies anything.
     """

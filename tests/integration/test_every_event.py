@@ -141,7 +141,7 @@ def last_of(places: Sequence[Place]) -> list[Place]:
     ]
 
 
-async def test_good_bad_and_late_events_are_each_accounted_for_once(stack: Stack) -> None:
+async def test_good_bad_and_late_events_count_once(stack: Stack) -> None:
     """A mix of good and every kind of bad event, then late ones: each is counted by its key's worker, or is
     in the dead-letter topic with its reason, a message with the value, and the position it had; and the
     feeder counts the same.
@@ -205,7 +205,7 @@ async def test_good_bad_and_late_events_are_each_accounted_for_once(stack: Stack
     assert told["reasons"] == dict(Counter(refused[place][2] for place in refused))
 
 
-async def test_a_feeder_killed_again_and_again_loses_and_doubles_nothing(stack: Stack) -> None:
+async def test_a_feeder_killed_repeatedly_loses_nothing(stack: Stack) -> None:
     """kill -9 at three random points of the feeding of two partitions: every event is counted once, and
     every bad event is in the dead-letter topic (perhaps twice, with the same position).
     """

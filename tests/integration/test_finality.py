@@ -96,7 +96,7 @@ async def finals(stack: Stack, metric: Metric, key: str, mark: int) -> list[bool
     ]
 
 
-async def test_an_event_is_late_strictly_below_the_watermark_and_answers_are_final_below_the_least(
+async def test_lateness_and_finality_are_strict(
     stack: Stack,
 ) -> None:
     """Two source partitions with watermarks of 90 s and 40 s: an event a microsecond below 90 s is in the
@@ -145,7 +145,7 @@ async def test_an_event_is_late_strictly_below_the_watermark_and_answers_are_fin
     assert await stack.ask(final, fast, "spans", {"start": 0, "end": 40 * SECOND}) == before
 
 
-async def test_while_a_partition_has_brought_nothing_no_answer_is_final(stack: Stack) -> None:
+async def test_without_events_of_a_partition_nothing_is_final(stack: Stack) -> None:
     """Unless the source has an idle timeout; see test_idle."""
     topic = "half"
     half = metric("half", topic)

@@ -58,7 +58,7 @@ async def seen(stack: Stack, fits: Callable[[Row], bool], name: str = ON.name) -
     return row
 
 
-async def test_a_broker_that_is_away_and_events_that_are_refused_are_seen(stack: Stack) -> None:
+async def test_an_absent_broker_and_refused_events_are_seen(stack: Stack) -> None:
     """The state of a metric is `unreachable` while its broker is away, the lag not known; `refusing` while
     events are refused, also to those leaves that got none; and `ok` as soon as all is well again.
     """

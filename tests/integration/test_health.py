@@ -77,7 +77,7 @@ async def start_in_place_of(client: Client, spec: WorkerSpec, input: ProcessorIn
     await client.start_workflow(workflow, args=[input, carried], id=spec.worker_id, task_queue=TASK_QUEUE)
 
 
-async def test_state_that_cannot_be_read_is_seen_with_its_cause(stack: Stack) -> None:
+async def test_unreadable_state_is_seen_with_its_cause(stack: Stack) -> None:
     """A worker whose carried state is of a later release fails its workflow task again and again: `timeline
     get` says which worker and why, and so does a question.
     """
@@ -95,7 +95,7 @@ async def test_state_that_cannot_be_read_is_seen_with_its_cause(stack: Stack) ->
         await ask.ask_worker(client, result.worker_id, "value_at", {"key": "s1", "at": 1})
 
 
-async def test_state_that_cannot_be_fetched_is_seen_with_its_cause(stack: Stack) -> None:
+async def test_missing_state_is_seen_with_its_cause(stack: Stack) -> None:
     """An activity that fails again and again is named with its error."""
     client = await stack.temporal()
     stack.start_worker()
@@ -107,7 +107,7 @@ async def test_state_that_cannot_be_fetched_is_seen_with_its_cause(stack: Stack)
     assert f"{leaf.worker_id}: its activity kept_state fails" in row["cause"]
 
 
-async def test_a_worker_that_has_ended_and_an_edge_to_it_are_seen() -> None:
+async def test_an_ended_worker_and_its_edge_are_seen() -> None:
     """A worker terminated by hand is down with the reason; when its child has something to tell it, the edge
     is gone, and `timeline apply` mends both.
     """
@@ -165,7 +165,7 @@ ON = Metric(
 )
 
 
-async def test_a_killed_worker_process_and_a_missing_feeder_are_seen(
+async def test_a_killed_process_and_missing_feeder_are_seen(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Events that wait because no feeder runs make a metric lag, and stall in the end; a worker process that

@@ -41,7 +41,7 @@ async def until_beyond(stack: Stack, metric: Metric, mark: int) -> None:
     await eventually(beyond)
 
 
-async def test_time_goes_on_in_silence_and_what_it_made_final_stays_so_when_the_feeder_is_killed(
+async def test_time_goes_on_in_silence(
     stack: Stack,
 ) -> None:
     """One partition has had an event, the other none: after the timeout the watermark goes on with the clock,

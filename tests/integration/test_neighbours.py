@@ -94,7 +94,7 @@ async def _all(stack: Stack) -> list[Any]:
     return await ask.registered(await stack.temporal())
 
 
-async def test_metrics_that_name_a_source_share_and_keep_its_version(stack: Stack, tmp_path: Path) -> None:
+async def test_metrics_that_name_a_source_share(stack: Stack, tmp_path: Path) -> None:
     """A source is stored by `timeline apply`, named by metrics, and replaced without touching those that run;
     one that is named cannot be removed.
     """

@@ -49,7 +49,7 @@ def check_stopped(stack: Stack) -> None:
     assert "resubscribing" not in {line["event"] for line in lines}
 
 
-async def test_chunks_are_no_gap_live_in_the_past_and_after_a_restart(stack: Stack) -> None:
+async def test_chunks_are_no_gap(stack: Stack) -> None:
     """Chunked messages between others and as the last: the feeder goes on after each, reads the past from and
     up to each, and finds nothing missing. They are refused as too large, each with its one letter.
     """

@@ -99,7 +99,8 @@ def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> N
     assert "timeline dev" in gone.stderr
 
 
-def test_a_feeder_or_producer_without_servers_says_how_to_start_them(tmp_path: Path) -> None:
+def test_programs_without_servers_say_how_to_start_them(tmp_path: Path) -> None:
+    """A feeder or producer without servers says how to start them."""
     for arguments in (["feeder"], ["producer", "worked-example"]):
         failed = run(tmp_path, *arguments)
         assert failed.returncode == 4
@@ -107,7 +108,7 @@ def test_a_feeder_or_producer_without_servers_says_how_to_start_them(tmp_path: P
         assert "Traceback" not in failed.stderr
 
 
-def test_the_quick_test_fails_with_a_clear_last_line_when_an_answer_is_off(tmp_path: Path) -> None:
+def test_the_quick_test_fails_with_a_clear_line(tmp_path: Path) -> None:
     """Run on a copy whose metric measures something else."""
     copy = tmp_path / "copy"
     for name in ("deploy", "examples"):

@@ -55,7 +55,8 @@ def refuses(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_both_servers_run_on_loopback_and_are_found_while_they_do(tmp_path: Path) -> None:
+def test_both_servers_run_on_loopback(tmp_path: Path) -> None:
+    """Both servers run on loopback and are found while they do."""
     with embedded(tmp_path, temporal_port=0, ui_port=0, pulsar_port=0) as found:
         assert running_addresses(tmp_path) == found
         assert not refuses(port_of(found.temporal))
@@ -72,7 +73,8 @@ def test_no_port_of_theirs_takes_connections_from_elsewhere(tmp_path: Path) -> N
         assert listening(guards) == {LOOPBACK}
 
 
-def test_a_second_start_in_the_same_directory_is_refused_and_names_the_first(tmp_path: Path) -> None:
+def test_a_second_start_names_the_first(tmp_path: Path) -> None:
+    """A second start in the same directory is refused and names the first."""
     with (
         embedded(tmp_path, temporal_port=0, ui_port=0, pulsar_port=0) as found,
         pytest.raises(EmbeddedError, match=f"process {os.getpid()}, Temporal at {found.temporal}"),
@@ -94,7 +96,7 @@ def test_a_port_in_use_is_refused_by_its_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("server", ["temporal", "ui", "pulsar"])
-def test_a_port_that_is_taken_just_before_a_server_listens_is_not_missed(
+def test_a_port_taken_at_the_last_moment_is_noticed(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else's connection may have any port that was free a moment ago: another is chosen."""
@@ -141,7 +143,8 @@ def test_servers_end_when_their_owner_is_killed(tmp_path: Path) -> None:
     assert refuses(port_of(first["temporal"]))
 
 
-def test_a_wrong_address_is_named_with_the_way_to_start_a_broker() -> None:
+def test_a_wrong_address_names_how_to_start_a_broker() -> None:
+    """A wrong address is named with the way to start a broker."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -155,9 +158,8 @@ def test_what_is_no_pulsar_url_is_refused_as_such(url: str) -> None:
         connect(url)
 
 
-def test_without_any_address_the_error_says_how_to_get_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_address_the_error_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any address the error says how to get one."""
     monkeypatch.setenv("TIMELINE_DATA_DIR", str(tmp_path / "none"))
     with pytest.raises(ConnectionFailedError, match="timeline dev"):
         require_running("Pulsar")

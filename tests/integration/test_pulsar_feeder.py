@@ -51,7 +51,8 @@ async def test_the_worked_example_comes_out_as_written(stack: Stack) -> None:
     assert answers == [0, 4, 4, 7, 7]
 
 
-async def test_late_and_bad_events_are_dead_letters_and_the_others_count(stack: Stack) -> None:
+async def test_late_and_bad_events_are_dead_letters(stack: Stack) -> None:
+    """Late and bad events are dead letters and the others count."""
     late = metric("late", "late-topic", allowed_lateness="10s")
     await stack.apply(late)
     one_key = [event("a", 0, state="on"), event("a", 100, state="off"), event("a", 50, state="on")]
@@ -93,7 +94,8 @@ async def test_events_published_after_a_metric_is_applied_reach_it(stack: Stack)
     assert (await stack.ask(second, "a", "value_at", {"at": 30}))["value"] == 20
 
 
-async def test_per_key_sources_get_a_tree_of_workers_at_the_first_event_of_a_key(stack: Stack) -> None:
+async def test_a_key_gets_workers_at_its_first_event(stack: Stack) -> None:
+    """Per key sources get a tree of workers at the first event of a key."""
     own = metric("own", "own-topic", partitions="per-key")
     await stack.apply(own)
     stack.send(
@@ -111,7 +113,7 @@ async def test_per_key_sources_get_a_tree_of_workers_at_the_first_event_of_a_key
 
 
 @pytest.mark.long_on_pulsar
-async def test_nothing_is_lost_or_applied_twice_when_feeder_and_worker_are_killed(stack: Stack) -> None:
+async def test_killing_feeder_and_worker_loses_and_doubles_nothing(stack: Stack) -> None:
     """Shuffled and partly duplicated sessions, kill -9 in the middle: the answers are those of evaluation
     in process.
     """
@@ -151,7 +153,8 @@ async def test_nothing_is_lost_or_applied_twice_when_feeder_and_worker_are_kille
             assert {**answer, "final": False} == {**wanted, "final": False}
 
 
-async def test_the_same_events_are_late_after_a_restart_as_without_one(stack: Stack) -> None:
+async def test_the_same_events_are_late_after_a_restart(stack: Stack) -> None:
+    """The same events are late after a restart as without one."""
     metric_ = metric("again", "again-topic", allowed_lateness="10s")
     await stack.apply(metric_)
     await stack.applied(metric_, stack.send("again-topic", [event("a", 0, state="on"), event("a", 100)]))
@@ -165,7 +168,8 @@ async def test_the_same_events_are_late_after_a_restart_as_without_one(stack: St
     assert json.loads(letter.data())["t"] == 50
 
 
-async def test_a_deleted_metric_is_fed_no_more_and_its_workers_stay_away(stack: Stack) -> None:
+async def test_a_deleted_metric_is_fed_no_more(stack: Stack) -> None:
+    """A deleted metric is fed no more and its workers stay away."""
     from workflows.client import ask
 
     gone = metric("gone", "gone-topic")

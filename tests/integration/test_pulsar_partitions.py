@@ -29,9 +29,7 @@ def send(stack: Stack, topic: str, time: float) -> list[Place]:
 
 
 @pytest.mark.parametrize("feeders", [["one"], ["one", "other"]], ids=["alone", "two"])
-async def test_partitions_that_are_added_are_fed_and_what_they_bring_below_the_watermark_is_late(
-    stack: Stack, pulsar_broker: Broker, feeders: list[str]
-) -> None:
+async def test_added_partitions_are_fed(stack: Stack, pulsar_broker: Broker, feeders: list[str]) -> None:
     """Two more partitions while feeders run: their events are fed without anybody's help. Those below the
     watermark that the topic had are dead letters, those above count, and what was final stays so.
     """

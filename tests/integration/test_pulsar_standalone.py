@@ -36,9 +36,7 @@ def program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_the_command_runs_a_broker_until_it_is_interrupted_and_finds_its_data_again(
-    tmp_path: Path, pulsar_broker: Broker
-) -> None:
+def test_the_command_finds_its_data_again(tmp_path: Path, pulsar_broker: Broker) -> None:
     """A message is there after a restart on the same ports; nothing listens after the end."""
     for first in (True, False):
         with command(tmp_path / "data", "--admin-port", "0") as running:
@@ -95,7 +93,8 @@ def test_mistakes_are_one_line(tmp_path: Path, pulsar_broker: Broker) -> None:
     pulsar_broker.delete_topics()
 
 
-def test_without_java_or_with_an_old_one_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_java_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without java or with an old one it says so."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(PulsarUnavailableError, match=r"^no Java was found; [^\n]*17 or newer$"):
@@ -105,9 +104,7 @@ def test_without_java_or_with_an_old_one_it_says_so(tmp_path: Path, monkeypatch:
         java()
 
 
-def test_without_the_archive_it_says_why_it_cannot_be_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_archive_it_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No Maven; a Maven that fails; an archive that is not the published one; a directory that is none."""
     monkeypatch.delenv("TIMELINE_PULSAR_HOME", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

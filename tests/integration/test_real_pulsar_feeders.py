@@ -60,9 +60,7 @@ def active(broker: Broker, topic: str, partitions: int = PARTITIONS) -> list[str
     return found
 
 
-async def test_feeders_share_the_partitions_and_one_takes_over_when_the_other_is_killed(
-    stack: Stack, pulsar_broker: Broker
-) -> None:
+async def test_feeders_share_partitions_and_one_takes_over(stack: Stack, pulsar_broker: Broker) -> None:
     """A topic of six partitions, two feeders in one Failover group: both read; kill -9 of one in the middle,
     twice: every event is counted once, every bad one is a dead letter of its place.
     """
@@ -97,9 +95,7 @@ async def test_feeders_share_the_partitions_and_one_takes_over_when_the_other_is
     check_letters(stack, topic, places, sent)
 
 
-async def test_the_watermark_is_that_of_all_partitions_whoever_reads_them(
-    stack: Stack, pulsar_broker: Broker
-) -> None:
+async def test_the_watermark_is_that_of_all_partitions(stack: Stack, pulsar_broker: Broker) -> None:
     """Two feeders know only their own partitions; answers become final, and late events are found, in all."""
     topic = "watermarks"
     pulsar_broker.create_topic(topic, PARTITIONS)
@@ -133,9 +129,7 @@ async def test_the_watermark_is_that_of_all_partitions_whoever_reads_them(
     assert sorted(places) == sorted(late)
 
 
-async def test_a_broker_that_is_killed_and_started_again_loses_and_doubles_nothing(
-    stack: Stack, pulsar_broker: Broker
-) -> None:
+async def test_a_restarted_broker_loses_and_doubles_nothing(stack: Stack, pulsar_broker: Broker) -> None:
     """kill -9 of the broker while two feeders read: they go on by themselves when it is back."""
     topic = "killed-broker"
     pulsar_broker.create_topic(topic, PARTITIONS)
@@ -174,9 +168,7 @@ async def test_a_broker_that_is_killed_and_started_again_loses_and_doubles_nothi
     check_letters(stack, topic, places, sent)
 
 
-async def test_a_backlog_from_before_the_first_feeder_is_fed_whole(
-    stack: Stack, pulsar_broker: Broker
-) -> None:
+async def test_a_backlog_before_the_first_feeder_is_fed(stack: Stack, pulsar_broker: Broker) -> None:
     """Events that were published when no feeder had ever read the topic, and no metric was applied, count."""
     topic = "backlog"
     pulsar_broker.create_topic(topic, PARTITIONS)

@@ -80,7 +80,7 @@ def digest(found: Sequence[dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("name", ["cirr", pytest.param("busy", marks=pytest.mark.long), "by-cdn"])
-async def test_any_order_and_any_batches_give_the_same_answers_hash_for_hash(name: str) -> None:
+async def test_any_order_and_batches_give_the_same_answers(name: str) -> None:
     """Two shuffles of 5,000 events with duplicates, redeliveries and other batch cuts: every answer about
     every key is the same from both graphs, and the one of evaluation in process.
     """

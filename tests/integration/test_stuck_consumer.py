@@ -27,7 +27,7 @@ while True:
 QUIET = pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
 
 
-def test_the_next_consumer_gets_everything_after_a_kill_in_the_middle_of_a_transfer(tmp_path: Path) -> None:
+def test_the_next_consumer_gets_everything_after_a_kill(tmp_path: Path) -> None:
     """A consumer is stopped, so that what is sent to it stays in its connection, and killed: the connection
     is reset rather than closed, and yet the next consumer of the subscription receives every message.
     """

@@ -61,9 +61,7 @@ def later_metrics(topic: str, first: Metric) -> list[Metric]:
     ]
 
 
-async def test_of_two_feeders_that_miss_the_same_past_one_reads_it(
-    stack: Stack, pulsar_broker: Broker
-) -> None:
+async def test_one_of_two_feeders_reads_the_missed_past(stack: Stack, pulsar_broker: Broker) -> None:
     """Metrics are applied to a topic on which nothing happens any more: every message is replayed once for
     each, and every bad one has one letter for the metric that judges for itself. A partition that a feeder
     takes up meanwhile may have letters twice.
@@ -113,9 +111,7 @@ async def test_of_two_feeders_that_miss_the_same_past_one_reads_it(
 
 
 @pytest.mark.parametrize("new", ["apart", "beside"])
-async def test_when_the_feeder_that_reads_the_past_is_killed_the_other_reads_on(
-    stack: Stack, pulsar_broker: Broker, new: str
-) -> None:
+async def test_the_other_feeder_reads_on_after_a_kill(stack: Stack, pulsar_broker: Broker, new: str) -> None:
     """kill -9 of the one that reads, while events keep coming: every event counts once in the end, for every
     metric, though the one that is left has waited.
     """

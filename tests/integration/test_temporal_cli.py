@@ -192,7 +192,7 @@ async def test_a_metric_is_applied_asked_described_and_deleted(shell: Shell) -> 
         assert "there is no metric 'cirr'" in gone.err
 
 
-async def test_the_nodes_of_a_fused_worker_are_asked_shown_and_removed(shell: Shell) -> None:
+async def test_the_nodes_of_a_fused_worker_are_asked(shell: Shell) -> None:
     """`query --node`, `get`, `describe` and `delete` of a metric whose derived nodes share a worker."""
     cirr = metric().model_copy(update={"fuse": True})
     file = shell.write_metric("cirr", cirr.expression)

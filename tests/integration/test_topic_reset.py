@@ -148,9 +148,10 @@ async def has_gap(stack: Stack, metric: Metric, many: int = 1, feeder: str = "fe
         "down-fewer-parts",
     ],
 )
-async def test_an_embedded_broker_that_is_wiped_is_fed_from_its_new_beginning(
+async def test_a_wiped_embedded_broker_is_fed_anew(
     tmp_path: Path, down: bool, after: int, partitions: int
 ) -> None:
+    """An embedded broker that is wiped is fed from its new beginning."""
     with lite_stack(tmp_path, partitions) as (stack, broker):
         metric = counting("wiped", "wiped", allowed_lateness="1h")
         await stack.apply(metric)
@@ -201,9 +202,7 @@ async def state(stack: Stack, metric: Metric) -> tuple[str, str]:
     "new", [0, 1, pytest.param(2, marks=pytest.mark.long), 3], ids=["plain", "one", "same", "more"]
 )
 @pytest.mark.parametrize("down", [False, pytest.param(True, marks=pytest.mark.long)], ids=["running", "down"])
-async def test_a_topic_that_is_deleted_and_made_again_is_fed(
-    real: Stack, pulsar_broker: Broker, down: bool, new: int
-) -> None:
+async def test_a_recreated_topic_is_fed(real: Stack, pulsar_broker: Broker, down: bool, new: int) -> None:
     """Also with events that were not fed when it was deleted, and with other partitions."""
     topic, old = f"again-{new}-{down}", 2 if new else 0
     pulsar_broker.create_topic(topic, old)
@@ -293,9 +292,7 @@ async def expired(broker: Broker, topic: str, subscription: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["skipped", "expired", "unsubscribed"])
-async def test_events_that_are_deleted_before_they_are_fed_are_a_gap(
-    real: Stack, trimming: Broker, how: str
-) -> None:
+async def test_events_deleted_before_they_are_fed_are_a_gap(real: Stack, trimming: Broker, how: str) -> None:
     """40 events of four keys go by a message TTL, an administrator or with the subscription."""
     topic = f"trimmed-{how}"
     trimming.create_topic(topic)
@@ -353,7 +350,7 @@ async def test_a_backlog_quota_that_evicts_is_a_gap(real: Stack, trimming: Broke
         await has_gap(real, metric)
 
 
-async def test_the_operator_may_have_the_feeder_stop_at_a_gap(tmp_path: Path) -> None:
+async def test_the_feeder_may_stop_at_a_gap(tmp_path: Path) -> None:
     """`--on-reset stop`: nothing is fed after the gap, and everything says so; `continue` goes on, once."""
     with lite_stack(tmp_path) as (stack, broker):
         metric = counting("stopped", "stopped", allowed_lateness="1h")
@@ -378,7 +375,8 @@ async def test_the_operator_may_have_the_feeder_stop_at_a_gap(tmp_path: Path) ->
         assert stack.stop("feeder") == 0
 
 
-async def test_get_sees_what_waits_in_a_recreated_topic_with_no_feeder(tmp_path: Path) -> None:
+async def test_get_sees_what_waits_in_a_recreated_topic(tmp_path: Path) -> None:
+    """Get sees what waits in a recreated topic with no feeder."""
     with lite_stack(tmp_path) as (stack, broker):
         metric = counting("unseen", "unseen", allowed_lateness="1h")
         await stack.apply(metric)
@@ -397,7 +395,7 @@ async def test_get_sees_what_waits_in_a_recreated_topic_with_no_feeder(tmp_path:
 
 @pytest.mark.long_on_pulsar
 @pytest.mark.parametrize("broker", [PULSAR])
-async def test_two_feeders_agree_on_a_real_broker_that_has_lost_its_data(
+async def test_two_feeders_agree_on_a_wiped_broker(
     tmp_path: Path, broker: str, pulsar_broker: Broker
 ) -> None:
     """Twice, once while they run and once while they do not: each event that is there is counted once, and

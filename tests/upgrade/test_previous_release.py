@@ -192,7 +192,7 @@ def parts(count: int) -> list[list[Event]]:
 @pytest.mark.parametrize(
     "previous", [pytest.param(one, marks=pytest.mark.long) for one in EARLIER] + [PREVIOUS], indirect=True
 )
-async def test_a_graph_of_the_previous_release_is_finished_on_this_one(
+async def test_a_graph_of_the_previous_release_is_finished(
     stack: Stack, previous: Path, metrics: list[Metric]
 ) -> None:
     """Its workers, fed half of the events and carried to new runs by the previous release, go on with this
@@ -223,7 +223,7 @@ async def test_a_graph_of_the_previous_release_is_finished_on_this_one(
     await assert_well(stack, metrics)
 
 
-async def test_a_build_of_this_release_takes_over_while_the_previous_one_runs(
+async def test_a_build_takes_over_from_the_previous_release(
     stack: Stack, previous: Path, metrics: list[Metric]
 ) -> None:
     """With versioned processes nothing stops: this release's build becomes current while the previous
@@ -281,9 +281,7 @@ async def test_unversioned_workers_of_both_releases_at_once_lose_nothing(
 
 
 @pytest.mark.parametrize("previous", NAMED_BY_RULES_1[-1:], indirect=True)
-async def test_metrics_of_the_previous_release_that_decide_for_each_other_are_named_and_healed(
-    stack: Stack, previous: Path
-) -> None:
+async def test_metrics_that_decide_for_each_other_are_named(stack: Stack, previous: Path) -> None:
     """Under the names of the previous release two metrics share a leaf though one refuses what the other
     accepts. They go on so on this release, which names both; applied again, each answers as it would alone.
     """

@@ -51,7 +51,7 @@ async def worker_of(client: Client, settings: Settings) -> AsyncIterator[None]:
         yield
 
 
-async def test_workers_move_to_another_build_and_back_and_answer_right_throughout() -> None:
+async def test_workers_move_to_another_build_and_back() -> None:
     """Unversioned, build A, build B, and A again: everything moves, idle workers included, the build that was
     left can be stopped, and every answer is that of evaluation in process.
     """
@@ -197,7 +197,8 @@ async def test_unversioned_processes_get_the_work_back(build_runs: bool) -> None
                 assert not info.HasField("versioning_override"), info
 
 
-async def test_an_unversioned_process_says_that_a_build_took_its_work() -> None:
+async def test_an_unversioned_process_says_it_has_no_work() -> None:
+    """An unversioned process says that a build took its work."""
     said: list[str] = []
     async with dev_server() as client, worker_of(client, build("A")):
         await rollout(client, build("A"))

@@ -231,7 +231,7 @@ async def test_an_archive_carries_its_keys_from_run_to_run(monkeypatch: pytest.M
             await replayer().replay_workflow(history)
 
 
-async def test_an_archive_ended_by_hand_is_missed_and_does_not_stop_the_worker() -> None:
+async def test_a_lost_archive_does_not_stop_the_worker() -> None:
     """While the server keeps its history, its keys come back all the same; when that is gone they begin anew.
     Keys that leave later have another archive, and the status names the one that was lost."""
     metric = bounded(LEAF)

@@ -17,9 +17,8 @@ GRPC_BYTES = 4 * 1024 * 1024
 
 
 @given(st.lists(st.binary(max_size=30)), st.integers(0, 40))
-def test_parts_go_together_in_order_and_never_beyond_the_bound_unless_one_is(
-    parts: list[bytes], most: int
-) -> None:
+def test_parts_go_together_within_the_bound(parts: list[bytes], most: int) -> None:
+    """Parts go together in order and never beyond the bound unless one is."""
     runs = list(together(parts, most))
     assert [part for run in runs for part in run] == parts
     for run in runs:
@@ -29,7 +28,8 @@ def test_parts_go_together_in_order_and_never_beyond_the_bound_unless_one_is(
         assert sum(map(len, run)) + len(after[0]) > most, "they would have gone together"
 
 
-def test_large_entries_of_an_archive_do_not_pass_what_a_task_may_send() -> None:
+def test_large_archive_entries_fit_a_task() -> None:
+    """Large entries of an archive do not pass what a task may send."""
     runs = list(together([bytes(1024 * 1024)] * 5, AT_ONCE_BYTES))
     assert max(sum(map(len, run)) for run in runs) < GRPC_BYTES * 3 // 4
     assert len(runs) == 3
@@ -46,7 +46,8 @@ class Judged:
 
 
 @pytest.mark.integration
-async def test_a_run_with_large_state_ends_before_temporal_takes_no_more_signals() -> None:
+async def test_a_run_ends_before_the_signal_limit() -> None:
+    """A run with large state ends before temporal takes no more signals."""
     runner = UnsandboxedWorkflowRunner()
     async with (
         dev_server() as client,

@@ -151,7 +151,8 @@ async def test_an_entry_that_cannot_be_used_hides_no_other() -> None:
         assert [row["metric"] for row in (await overview(client))[0]] == ["good", "other"]
 
 
-def test_an_entry_of_a_later_release_is_named_with_the_reason() -> None:
+def test_an_entry_of_a_later_release_is_named() -> None:
+    """An entry of a later release is named with the reason."""
     good = CatalogEntry(metric=metric("good", BUFFERING), generation=1).model_dump(mode="json")
     later = CatalogEntry(metric=metric("later", BUFFERING), generation=2).model_dump(mode="json")
     later["metric"]["flux"] = 1
@@ -183,7 +184,7 @@ async def test_a_metric_removed_and_applied_again_starts_afresh() -> None:
         assert (again.outcome, again.started) == ("new", len(ids(BUFFERING)))
 
 
-async def test_per_key_metrics_run_a_tree_per_key_until_removed() -> None:
+async def test_per_key_metrics_run_until_removed() -> None:
     """The driver starts nothing, the feeder's call starts a key's tree once, and removing the metric ends
     it.
     """

@@ -28,7 +28,8 @@ FOUND = st.lists(
 
 
 @given(FOUND)
-def test_the_state_is_that_of_the_worst_and_nothing_is_said_twice(found: list[Condition | Notice]) -> None:
+def test_the_worst_condition_is_the_state(found: list[Condition | Notice]) -> None:
+    """The state is that of the worst and nothing is said twice."""
     health = MetricHealth.of("m", found)
     conditions = {one for one in found if isinstance(one, Condition)}
     ranks = [WORST_FIRST.index(one.state) for one in health.conditions]
@@ -80,7 +81,8 @@ def ahead(worker: Health, *, published: float | None = None, partition: int = 0)
     return [str(one) for one in clocks.check(*look_at(worker, now=1_000.0))]
 
 
-def test_clocks_that_are_ahead_are_named_by_partition_and_by_the_furthest() -> None:
+def test_clocks_ahead_are_named_by_partition() -> None:
+    """Clocks that are ahead are named by partition and by the furthest."""
     noted = {"ahead": 3, "ahead_by": 120_000_000, "recent_ahead": 2}
     [said] = ahead(leaf(partition=1, **noted), published=990.0)
     assert said.startswith(
@@ -89,7 +91,7 @@ def test_clocks_that_are_ahead_are_named_by_partition_and_by_the_furthest() -> N
     )
 
 
-def test_the_warning_of_a_clock_ends_when_no_event_of_the_last_minute_was_ahead() -> None:
+def test_the_warning_of_a_clock_ends() -> None:
     """By publish time: whether good events have come since, or none at all."""
     noted = {"ahead": 3, "ahead_by": 120_000_000}
     assert not ahead(leaf(**noted, recent_ahead=0), published=990.0)
@@ -97,7 +99,8 @@ def test_the_warning_of_a_clock_ends_when_no_event_of_the_last_minute_was_ahead(
     assert not ahead(leaf(**noted, recent_ahead=1), published=939.0)
 
 
-def test_a_worker_of_an_earlier_release_counts_its_whole_past_as_ahead() -> None:
+def test_an_earlier_release_counts_its_past_as_ahead() -> None:
+    """A worker of an earlier release counts its whole past as ahead."""
     [said] = ahead(leaf(ahead=1, ahead_by=90_000_000), published=990.0)
     assert said.startswith("topic t, partition 0: 1 event had times up to 90s after")
     assert "last minute" not in said
@@ -115,7 +118,8 @@ def test_refusing_is_at_least_half_of_the_last_minute(accepted: int, refused: in
         assert "late: too late" in str(found[0])
 
 
-def test_a_column_is_doubted_when_no_leaf_has_seen_it_and_events_came() -> None:
+def test_a_column_no_leaf_has_seen_is_doubted() -> None:
+    """A column is doubted when no leaf has seen it and events came."""
     unheard = leaf(unseen=("x",))
     assert not list(refusals.check(*look_at(unheard)))
     blind, other = leaf(unseen=("x",), accepted=7), leaf(unseen=("x",), partition=1, accepted=2)
@@ -126,7 +130,7 @@ def test_a_column_is_doubted_when_no_leaf_has_seen_it_and_events_came() -> None:
 
 
 @pytest.mark.parametrize("other", ["away", "silent", "incomplete"])
-def test_no_column_is_doubted_while_some_leaf_may_hold_its_values(other: str) -> None:
+def test_no_column_is_doubted_that_a_leaf_may_hold(other: str) -> None:
     """Of two partitions one has had events without the column; what the other has had is not known."""
     source = ON.metric.source.model_copy(update={"partitions": 2})
     planned = plan(ON.metric.model_copy(update={"source": source}))
@@ -160,13 +164,15 @@ def test_refusing_ends_a_minute_after_the_last_event() -> None:
     assert not list(refusals.check(*look_at(bad, now=1_061.0)))
 
 
-def test_the_lag_behind_a_result_that_does_not_answer_is_not_known() -> None:
+def test_the_lag_of_a_silent_result_is_unknown() -> None:
+    """The lag behind a result that does not answer is not known."""
     result = next(node.name for node in ON.nodes if not node.is_leaf)
     silent = Health(worker_id=f"{result}.p0", state="down")
     assert feeding.lag_of(*look_at(leaf(), silent, waiting={"t": None})) is None
 
 
-def test_a_broker_that_does_not_answer_is_worse_than_what_waits_and_hides_the_lag() -> None:
+def test_a_silent_broker_hides_the_lag() -> None:
+    """A broker that does not answer is worse than what waits and hides the lag."""
     seen = look_at(leaf(), broker_down="no Pulsar broker answers at pulsar://h:1")
     assert list(servers.check(*seen)) == [
         Condition("unreachable", "no Pulsar broker answers at pulsar://h:1")
@@ -199,9 +205,7 @@ def at(worker: str, *places: tuple[int, float]) -> Health:
         ([(3, 90.0), (3, 94.0)], True),
     ],
 )
-def test_without_the_broker_a_result_is_behind_by_publish_times(
-    places: list[tuple[int, float]], lagging: bool
-) -> None:
+def test_without_the_broker_publish_times_count(places: list[tuple[int, float]], lagging: bool) -> None:
     """By more than five seconds in any partition; the topic may have been silent, so it is "up to" that."""
     seen = look_at(at(f"{LEAF}.p0", (9, 100.0), (9, 100.0)), at(f"{RESULT}.p0", *places), now=1e6)
     found = list(behind.check(*seen))
@@ -219,7 +223,7 @@ def test_without_the_broker_a_result_is_behind_by_publish_times(
         ({}, 0.3, False),  # the broker did not say; what the leaf came to last lacks for certain
     ],
 )
-def test_a_result_is_behind_by_the_age_of_what_it_lacks(
+def test_the_lag_is_the_age_of_what_lacks(
     lacking: dict[str, float | None], lag: float, lagging: bool
 ) -> None:
     """Not by the time that lies between what it has and what the leaf has."""
@@ -236,7 +240,7 @@ def test_a_result_is_behind_by_the_age_of_what_it_lacks(
     assert not list(feeding.check(*seen))
 
 
-def test_the_lag_counts_from_the_oldest_event_that_is_lacking_anywhere() -> None:
+def test_the_lag_counts_from_the_oldest_lacking_event() -> None:
     """In the topic, or between the workers; a result that has everything lacks nothing, however old it is."""
     ahead, result = at(f"{LEAF}.p0", (9, 100.0)), at(f"{RESULT}.p0", (8, 98.0))
     assert feeding.lag_of(*look_at(ahead, result, waiting={"t": None}, now=101.0)) == 3.0
@@ -252,7 +256,8 @@ def test_the_lag_counts_from_the_oldest_event_that_is_lacking_anywhere() -> None
     assert not list(behind.check(*unfed))
 
 
-def test_a_tree_of_workers_is_held_against_the_events_of_its_key_only() -> None:
+def test_a_keys_workers_answer_for_its_events_only() -> None:
+    """A tree of workers is held against the events of its key only."""
     source = ON.metric.source.model_copy(update={"partitions": "per-key"})
     planned = plan(ON.metric.model_copy(update={"source": source}))
     leaf_name, result = (node.name for node in planned.nodes)
@@ -268,7 +273,7 @@ def test_a_tree_of_workers_is_held_against_the_events_of_its_key_only() -> None:
     assert lag(busy[0], at(f"{result}.key-a", (1, 4.0)), *idle) == 0.5
 
 
-def test_the_broker_is_asked_only_about_a_result_that_may_be_behind_for_long() -> None:
+def test_the_broker_is_asked_about_long_lags_only() -> None:
     """From where the result is in the partitions in which it is behind, and where all are in the others."""
     ahead = at(f"{LEAF}.p0", (9, 100.0), (7, 100.0), (4, 100.0))
 
@@ -305,7 +310,7 @@ def fed(worker: str, last_ingest: float | None, **status: object) -> Health:
         pytest.param(None, [fed(f"{LEAF}.p0", 1.0)], None, id="nothing waits"),
     ],
 )
-def test_a_metric_is_stalled_when_events_wait_and_no_leaf_is_sent_any(
+def test_a_metric_is_stalled_without_batches(
     waits_since: float | None, leaves: list[Health], state: str | None
 ) -> None:
     """A thousand seconds after the epoch; while something is fed, it only lags."""
@@ -314,7 +319,7 @@ def test_a_metric_is_stalled_when_events_wait_and_no_leaf_is_sent_any(
     assert [one.state for one in found] == ([] if state is None else [state])
 
 
-def test_a_leaf_is_behind_while_it_lacks_a_past_that_others_have_had() -> None:
+def test_a_leaf_without_its_past_is_behind() -> None:
     """New ones, and those that were ended by hand; not one beside which nobody knows more."""
 
     def incomplete(name: str, minor: int | None) -> Health:
@@ -329,7 +334,7 @@ def test_a_leaf_is_behind_while_it_lacks_a_past_that_others_have_had() -> None:
     assert list(feeding.being_rebuilt([incomplete("a.p0", None), incomplete("b.p0", None)])) == []
 
 
-def test_workers_of_which_the_same_is_said_have_one_line() -> None:
+def test_the_same_cause_is_one_line() -> None:
     """With how many they are and two of their names; that seconds differ does not keep them apart."""
 
     def busy(worker: str, seconds: float) -> Condition:

@@ -65,7 +65,7 @@ async def answer(client: Client, applied: Metric, node: str | None = None, key: 
 
 @pytest.mark.parametrize("how", ["terminate", "cancel"])
 @pytest.mark.parametrize("place", [0, 1, 2])
-async def test_an_answer_says_that_a_worker_it_rests_on_has_ended(how: str, place: int) -> None:
+async def test_an_answer_names_an_ended_worker(how: str, place: int) -> None:
     """Leaf, derived worker, result worker: the last value, in doubt and not final, until it runs again."""
     buffering = metric("buffering", BUFFERING, partitions=1)
     async with cluster() as client:
@@ -92,7 +92,7 @@ async def test_an_answer_says_that_a_worker_it_rests_on_has_ended(how: str, plac
         assert mended == well
 
 
-async def test_an_answer_says_that_an_input_does_not_know_its_reader_and_a_worker_what_it_lacks() -> None:
+async def test_an_answer_names_a_broken_edge() -> None:
     """The client by what both say; a worker that is rebuilt by itself, also to a plain query."""
     buffering = metric("buffering", BUFFERING, partitions=1)
     async with cluster() as client:
@@ -183,7 +183,7 @@ async def reset(client: Client, worker: str, *, first: bool) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first task", "last task"])
-async def test_a_worker_that_was_reset_answers_as_if_it_had_not_been(first: bool) -> None:
+async def test_a_reset_worker_answers_as_before(first: bool) -> None:
     """Every worker of a metric in turn, and the catalog, between batches: all answers stay right."""
     cirr = metric(partitions=1)
     specs = all_workers(plan(cirr))

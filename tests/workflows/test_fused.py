@@ -94,7 +94,7 @@ async def test_every_node_is_right_and_all_of_it_replays(cached: int, after: int
                 await replayer().replay_workflow(history)
 
 
-async def test_state_too_large_for_an_input_goes_through_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_state_goes_through_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     """As that of any worker: kept in the history of the run that ends, and found by the next."""
     monkeypatch.setattr(carry, "INLINE_STATE_BYTES", 0)
     monkeypatch.setattr(carry, "STATE_PART_BYTES", 512)
@@ -109,7 +109,7 @@ async def test_state_too_large_for_an_input_goes_through_the_history(monkeypatch
         assert (await status(client, worker))["runs"] > 0
 
 
-async def test_temporals_own_command_line_asks_an_inner_node_by_name() -> None:
+async def test_temporals_command_line_asks_an_inner_node() -> None:
     """The question to the worker names the node; one that it does not compute is refused by name."""
     cirr = fused(metric(partitions=1))
     events = worked_example()
@@ -126,7 +126,7 @@ async def test_temporals_own_command_line_asks_an_inner_node_by_name() -> None:
             await ask.ask_worker(client, worker, "value_at", {"key": "s1", "at": 1, "node": "nothing"})
 
 
-async def test_with_and_without_fuse_side_by_side_and_in_turn() -> None:
+async def test_fused_and_unfused_side_by_side() -> None:
     """Two metrics of one expression share their leaves only; a metric that gains or loses `fuse` knows the
     past; what nobody needs any more ends, and nothing else."""
     apart, together = metric("apart"), fused(metric("together"))
@@ -193,7 +193,7 @@ async def test_keys_that_left_are_answered_for_at_every_node() -> None:
         await assert_every_node_right(client, applied, fed.events)
 
 
-async def test_a_tree_per_key_is_two_levels_and_ends_with_its_metric() -> None:
+async def test_a_tree_per_key_ends_with_its_metric() -> None:
     """With `partitions: per-key` each key has a worker for all its derived nodes, found by name."""
     own = fused(metric("own", partitions="per-key"))
     async with cluster() as client:

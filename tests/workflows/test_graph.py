@@ -75,7 +75,7 @@ async def test_repeated_batches_change_nothing() -> None:
         await assert_same_as_in_process(client, cirr, events)
 
 
-async def test_state_too_large_for_an_input_goes_through_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_state_goes_through_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     """State that does not fit a run's input is left in the history of the run that ends, and found by the
     next.
     """
@@ -105,7 +105,7 @@ async def test_applying_twice_starts_nothing_new() -> None:
         assert (await handle.describe()).run_id == run
 
 
-async def test_metrics_share_workers_and_a_later_one_gets_the_whole_history() -> None:
+async def test_a_later_metric_gets_the_history_of_shared_workers() -> None:
     """A metric applied after the events runs no second worker for what is shared, and answers for all that
     was before.
     """
@@ -161,7 +161,7 @@ async def test_an_aggregate_hears_every_partition() -> None:
         assert sum(counts) == 9
 
 
-async def test_a_worker_that_was_lost_is_started_again_and_heard() -> None:
+async def test_a_lost_worker_is_restarted() -> None:
     """Terminated workers come back by applying again; their neighbours subscribe anew, and replayed events
     repair all.
     """
@@ -182,7 +182,7 @@ async def test_a_worker_that_was_lost_is_started_again_and_heard() -> None:
         await assert_same_as_in_process(client, cirr, events)
 
 
-async def test_an_edge_to_a_lost_subscriber_is_set_aside_and_shown() -> None:
+async def test_an_edge_to_a_lost_subscriber_is_closed() -> None:
     """A worker whose subscriber was terminated goes on, and its status names the edge and why."""
     cirr = metric(partitions=1)
     result = result_workers(cirr)[0]

@@ -49,7 +49,7 @@ async def _replay(client: Client, workers: list[str]) -> None:
             )
 
 
-async def test_a_leaf_at_its_limit_folds_then_pauses_then_goes_on(tiny: Callable[[int], None]) -> None:
+async def test_a_leaf_at_its_limit_compacts_then_pauses(tiny: Callable[[int], None]) -> None:
     """It first forgets the oldest of what it may forget, and says so; then it takes nothing more, and says
     why; with the limit raised it takes what has waited."""
     tiny(3_000)
@@ -98,7 +98,7 @@ async def test_a_leaf_at_its_limit_folds_then_pauses_then_goes_on(tiny: Callable
         await ask.delete(client, applied.name)
 
 
-async def test_a_derived_worker_at_its_limit_has_its_inputs_hold_back(tiny: Callable[[int], None]) -> None:
+async def test_a_derived_worker_at_its_limit_holds_inputs(tiny: Callable[[int], None]) -> None:
     """What they have to say waits with them; with the limit raised every answer is as if nothing had been;
     and a metric with paused workers can be deleted."""
     tiny(1_000_000)

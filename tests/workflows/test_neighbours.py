@@ -28,7 +28,8 @@ def metric(name: str, columns: dict[str, Any], naming: int = 1, **fields: Any) -
         (metric("b", {"status": "string"}, expression="duration_were("), []),
     ],
 )
-def test_a_neighbour_is_who_shares_a_leaf_and_refuses_other_events(other: Metric, found: list[str]) -> None:
+def test_a_neighbour_shares_a_leaf_and_refuses_others(other: Metric, found: list[str]) -> None:
+    """A neighbour is who shares a leaf and refuses other events."""
     one = metric("a", {"status": "string"})
     assert neighbours(one, [one, other]) == found
     again = one.model_copy(update={"naming": 2})

@@ -30,7 +30,7 @@ async def is_served(client: Client, build: tuple[str, str] | None) -> None:
 
 
 @pytest.mark.integration
-async def test_a_process_that_has_ended_a_moment_ago_is_missed_soon() -> None:
+async def test_a_process_just_ended_is_missed_soon() -> None:
     """Temporal lists it for minutes. The catalog and a worker are asked in vain for some seconds only."""
     result = all_workers(plan(BUFFERING))[-1].worker_id
     async with dev_server() as client:
@@ -82,7 +82,7 @@ async def test_the_build_that_is_missing_is_named() -> None:
             assert monotonic() - began < HANG
 
 
-def test_a_queue_is_served_by_whom_new_work_goes_to() -> None:
+def test_a_queue_is_served_by_new_works_receiver() -> None:
     """A process that has not asked for work for long counts no more; it asks at least once a minute."""
 
     def queue(current: tuple[str, str] | None, *pollers: tuple[tuple[str, str] | None, float]) -> Queue:

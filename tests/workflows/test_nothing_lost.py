@@ -99,7 +99,7 @@ def _name(event: HistoryEvent) -> str:
     return event.workflow_execution_signaled_event_attributes.signal_name
 
 
-async def test_a_signal_that_comes_as_a_run_ends_travels_to_the_next() -> None:
+async def test_a_signal_at_the_end_travels_on() -> None:
     """The server refuses the end of a run when a signal has come meanwhile; the next attempt, which goes
     through the history again, hands the signal over.
     """

@@ -178,9 +178,7 @@ async def ask_ahead(client: Client, handle: WorkflowHandle[Any, Any]) -> None:
 @scene
 @pytest.mark.parametrize("mended", [True, False])
 @until_met
-async def test_an_event_that_a_query_found_is_done_again_in_its_workflow_task(
-    client: Client, mended: bool
-) -> None:
+async def test_an_event_a_query_found_is_done_again(client: Client, mended: bool) -> None:
     """The process built the run for the query."""
     queue = uuid.uuid4().hex
     handle = await begin(client, queue)
@@ -222,7 +220,7 @@ async def held_and_moved(client: Client, queue: str) -> WorkflowHandle[Any, Any]
 @scene
 @pytest.mark.parametrize("mended", [True, False])
 @until_met
-async def test_a_run_that_the_process_held_already_is_given_up_as_well(client: Client, mended: bool) -> None:
+async def test_a_run_held_already_is_evicted(client: Client, mended: bool) -> None:
     """Its process did a task of the run, another one did the next and died, and then came the query."""
     queue = uuid.uuid4().hex
     async with process(client, queue, mended=mended):
@@ -235,9 +233,7 @@ async def test_a_run_that_the_process_held_already_is_given_up_as_well(client: C
 @scene
 @pytest.mark.parametrize("mended", [True, False])
 @until_met
-async def test_a_task_that_another_process_has_begun_is_not_taken_for_done(
-    client: Client, mended: bool
-) -> None:
+async def test_anothers_task_is_not_taken_for_done(client: Client, mended: bool) -> None:
     """The query finds the start of a workflow task at the history's end; its process dies over it."""
     queue = uuid.uuid4().hex
     async with process(client, queue, mended=mended):
@@ -265,9 +261,7 @@ async def test_a_task_that_another_process_has_begun_is_not_taken_for_done(
 @scene
 @pytest.mark.parametrize("mended", [True, False])
 @until_met
-async def test_what_comes_while_a_query_is_answered_travels_to_the_next_run(
-    client: Client, mended: bool
-) -> None:
+async def test_signals_during_a_query_reach_the_next_run(client: Client, mended: bool) -> None:
     """The query plays the run to its end; the task that ends it comes while the answer is on its way."""
     queue = uuid.uuid4().hex
     handle = await begin(client, queue)
@@ -286,7 +280,7 @@ async def test_what_comes_while_a_query_is_answered_travels_to_the_next_run(
 
 
 @scene
-async def test_a_run_that_no_query_plays_ahead_stays_in_memory(client: Client) -> None:
+async def test_a_run_not_played_ahead_stays_cached(client: Client) -> None:
     """Questions between a process's own tasks cost no replay."""
     queue = uuid.uuid4().hex
     handle = await begin(client, queue)

@@ -105,7 +105,7 @@ async def at(seconds: float) -> None:
 
 @mends
 @until_met
-async def test_a_batch_that_comes_while_a_query_is_answered_reaches_the_leafs_next_run(
+async def test_a_batch_during_a_query_reaches_the_leaf(
     client: Client, queue: str, mended: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The query finds the timer's end, after which the leaf's run ends."""
@@ -157,7 +157,7 @@ async def apply_on(client: Client, applied: Metric, queue: str) -> None:
 
 @mends
 @until_met
-async def test_a_segment_that_comes_while_a_query_is_answered_reaches_the_archives_next_run(
+async def test_a_segment_during_a_query_reaches_the_archive(
     client: Client, queue: str, mended: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is stored here cannot be read, so that it shows in the count of what was refused."""
@@ -208,7 +208,7 @@ async def heal(client: Client, worker: str) -> None:
 
 @mends
 @until_met
-async def test_a_leaf_that_told_its_reader_for_a_query_tells_it_again_as_its_history_says(
+async def test_a_leaf_played_ahead_sends_as_its_history(
     client: Client, queue: str, mended: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The leaf is not wedged: another process can go on from its history."""

@@ -64,7 +64,7 @@ def test_words_of_earlier_releases_are_understood(said: str, code: Code) -> None
     assert refusal_codes.code_and_words(sent.message) == (Code.NOT_KEPT, said)
 
 
-def test_a_refusal_of_an_update_keeps_its_class_and_code() -> None:
+def test_a_refused_update_keeps_its_class_and_code() -> None:
     """What the catalog refuses is raised as it was there, through the driver, too."""
     sent = refusal_codes.refusal(MetricError("source 'a' is named", code=Code.SOURCE_IN_USE))
     with pytest.raises(MetricError, match="is named") as refused:

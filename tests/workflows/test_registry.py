@@ -20,7 +20,8 @@ def test_every_workflow_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
-def test_a_row_names_the_queries_and_signals_of_its_workflow(kind: WorkflowKind) -> None:
+def test_a_row_names_its_queries_and_signals(kind: WorkflowKind) -> None:
+    """A row names the queries and signals of its workflow."""
     found = definition(kind)
     assert set(found.queries) == set(kind.queries)
     assert set(found.signals) == set(kind.signals)

@@ -98,7 +98,7 @@ def test_a_wrong_setting_is_named(variable: str, value: str) -> None:
         Settings.from_env({variable: value})
 
 
-def test_an_address_comes_from_the_arguments_then_from_temporals_settings(
+def test_arguments_come_before_temporals_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A command line's address wins; TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE are next."""
@@ -122,7 +122,7 @@ def test_without_any_address_the_message_says_what_to_do(
         temporal_target()
 
 
-def test_a_step_taken_again_with_more_in_hand_loses_nothing() -> None:
+def test_a_repeated_step_with_more_loses_nothing() -> None:
     """A child is killed after it has sent, and then sends more under the same number: its parent takes all
     of it.
     """
@@ -149,7 +149,7 @@ def test_a_step_taken_again_with_more_in_hand_loses_nothing() -> None:
     assert [(s["start"], s["end"]) for s in spans if s["value"]] == [(10, 22), (40, 45)]
 
 
-async def test_when_one_child_process_keeps_ending_the_others_are_stopped() -> None:
+async def test_one_failing_child_stops_the_others() -> None:
     """It is started again a few times; then its exit code is returned, and no child is left."""
     waiting = [sys.executable, "-c", "import signal; signal.pause()"]
     failing = [sys.executable, "-c", "raise SystemExit(7)"]

@@ -32,7 +32,7 @@ async def subscriptions(client: Client, worker: str) -> int:
     return signals.count("subscribe")
 
 
-async def test_an_unreadable_message_begins_a_new_epoch_and_not_for_ever() -> None:
+async def test_an_unreadable_message_begins_a_new_epoch() -> None:
     """The receiver refuses it, counts it, and subscribes again, three times in a run at most; its answers are
     right afterwards.
     """
@@ -56,7 +56,7 @@ async def test_an_unreadable_message_begins_a_new_epoch_and_not_for_ever() -> No
         assert worker_health.judge(last) == ("ok", None), "what was refused has been sent again"
 
 
-async def test_a_leaf_that_refused_a_batch_is_failing_until_it_can_read_one() -> None:
+async def test_a_leaf_fails_until_a_readable_batch() -> None:
     """The count stays."""
     leaf_only = metric("l", "latest_event_to_state(playerStateChange)", 1)
     [leaf] = all_workers(plan(leaf_only))

@@ -38,7 +38,8 @@ def edge(epoch: str = "run/1", state: str = "idle", error: str | None = None) ->
     return {"subscriber": READER, "state": state, "epoch": epoch, "last_error": error}
 
 
-def test_an_edge_is_broken_where_the_input_does_not_know_what_the_reader_has_subscribed_to() -> None:
+def test_an_edge_unknown_to_its_input_is_broken() -> None:
+    """An edge is broken where the input does not know what the reader has subscribed to."""
     whys = [
         broken.why
         for inputs in (known(), known(edge("run/0")), known(edge(state="gone", error="not running")))
@@ -51,7 +52,8 @@ def test_an_edge_is_broken_where_the_input_does_not_know_what_the_reader_has_sub
     ]
 
 
-def test_an_edge_is_believed_where_it_is_being_opened_or_its_input_cannot_say() -> None:
+def test_an_edge_being_opened_is_believed() -> None:
+    """An edge is believed where it is being opened or its input cannot say."""
     assert broken_edges(said(), known(edge())) == []
     assert broken_edges(said(subscribed=False), known()) == []
     assert broken_edges(said(), {}) == []
@@ -61,7 +63,8 @@ def test_an_edge_is_believed_where_it_is_being_opened_or_its_input_cannot_say() 
     assert broken_edges(said(), known(older)) == []
 
 
-def test_the_readers_of_a_worker_are_those_of_all_metrics_aggregates_and_fused_workers_too() -> None:
+def test_readers_of_a_worker_are_of_all_metrics() -> None:
+    """The readers of a worker are those of all metrics aggregates and fused workers too."""
     columns = dict.fromkeys(("playerStateChange", "cdnChange", "userAction"), "string")
     source = Source.model_validate({"topic": "playback", "key": "session", "time": "t", "columns": columns})
     on = 'latest_event_to_state(playerStateChange) == "play"'
@@ -91,7 +94,7 @@ def test_the_readers_of_a_worker_are_those_of_all_metrics_aggregates_and_fused_w
 
 
 @pytest.mark.integration
-async def test_a_metric_hears_a_leaf_again_that_another_metrics_apply_has_started() -> None:
+async def test_another_metrics_apply_mends_the_edge() -> None:
     """Whoever starts a worker tells the readers of every registered metric; where it was killed before that,
     the next look mends it.
     """

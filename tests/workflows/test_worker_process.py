@@ -75,7 +75,7 @@ async def test_a_worker_without_memory_ends_and_says_so(where: str) -> None:
                 await asyncio.gather(asking, return_exceptions=True)
 
 
-def test_an_error_that_comes_of_missing_memory_is_told_from_others() -> None:
+def test_errors_of_missing_memory_are_recognised() -> None:
     """Also when others have been raised from it."""
     decoding = RuntimeError("decoding")
     decoding.__cause__ = MemoryError()
@@ -85,7 +85,7 @@ def test_an_error_that_comes_of_missing_memory_is_told_from_others() -> None:
     assert not is_out_of_memory(None)
 
 
-async def test_a_worker_waits_for_its_temporal_and_stops_soon_when_asked() -> None:
+async def test_a_worker_waits_for_temporal_and_stops() -> None:
     """It says what it waits for; it leaves by itself, having finished what it was at."""
     port = free_port()
     address = f"127.0.0.1:{port}"
@@ -102,7 +102,7 @@ async def test_a_worker_waits_for_its_temporal_and_stops_soon_when_asked() -> No
                 assert await worker.wait() == 0
 
 
-async def test_a_worker_that_waits_for_its_temporal_stops_when_asked() -> None:
+async def test_a_waiting_worker_stops_when_asked() -> None:
     """There is nothing to finish."""
     async with process("timeline_workers", "worker", "--address", "127.0.0.1:9") as worker:
         await line(worker, "waiting for Temporal")
@@ -111,7 +111,7 @@ async def test_a_worker_that_waits_for_its_temporal_stops_when_asked() -> None:
             assert await worker.wait() == 0
 
 
-async def test_a_namespace_that_forgets_closed_runs_soon_is_warned_of(
+async def test_a_short_namespace_retention_is_warned_of(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With its name, how long it keeps them, and what to do."""
