@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import operator as op
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from timeline_workers.columns.values import INT64_MAX, INT64_MIN
 
 from . import tree as t
 from .durations import format_duration
 from .lexicon import AGGREGATE_FUNCTIONS, column_text, quote
+from .operators import Form, is_exact, name_of, row_of
 
 _FLIPPED: dict[t.CompareOperator, t.CompareOperator] = {
     "==": "==",
@@ -56,26 +57,32 @@ def canonical(expression: t.Expression) -> t.Expression:
     Idempotent. Spans are kept where a node is. The expression must have passed ``check``, or at least be no
     deeper than the parser allows.
     """
-    match expression:
-        case t.Column() | t.Literal() | t.LatestEventToState():
-            return _plain_zero(expression)
-        case t.HasExisted() | t.HasExistedWithin() | t.EventCount() | t.EventCountWithin():
-            return _with(expression, of=canonical(expression.of))
-        case t.DurationWhere() | t.DurationInCurState():
-            return _with(expression, of=canonical(expression.of))
-        case t.Not():
-            of = canonical(expression.of)
-            return of.of if isinstance(of, t.Not) else _with(expression, of=of)
-        case t.And() | t.Or():
-            left, right = _ordered(canonical(expression.left), canonical(expression.right))
-            return _with(expression, left=left, right=right)
-        case t.Compare():
-            return _compare(expression)
-        case t.Arithmetic():
-            return _arithmetic(expression)
-        case t.Aggregate():
-            functions = tuple(name for name in AGGREGATE_FUNCTIONS if name in expression.functions)
-            return _with(expression, of=canonical(expression.of), functions=functions)
+    if isinstance(expression, t.Column | t.Literal):
+        return _plain_zero(expression)
+    return _FORMS[row_of(expression).canonical](expression)
+
+
+def _operands(node: t.Expression) -> t.Expression:
+    if isinstance(node, t.Call):
+        return _with(node, operands=tuple(map(canonical, node.operands)))
+    inside = {name: getattr(node, name) for name in ("of", "left", "right") if hasattr(node, name)}
+    return _with(node, **{name: canonical(child) for name, child in inside.items()})
+
+
+def _negated(node: t.Expression) -> t.Expression:
+    of = canonical(node.children()[0])
+    return of.of if isinstance(of, t.Not) else _with(node, of=of)
+
+
+def _both_ways(node: t.Expression) -> t.Expression:
+    left, right = _ordered(*map(canonical, node.children()))
+    return _with(node, left=left, right=right)
+
+
+def _aggregated(node: t.Expression) -> t.Expression:
+    assert isinstance(node, t.Aggregate)
+    functions = tuple(name for name in AGGREGATE_FUNCTIONS if name in node.functions)
+    return _with(node, of=canonical(node.of), functions=functions)
 
 
 def _with(node: t.Expression, **changes: object) -> t.Expression:
@@ -95,14 +102,16 @@ def _ordered(left: t.Expression, right: t.Expression) -> tuple[t.Expression, t.E
     return (left, right) if key(left) <= key(right) else (right, left)
 
 
-def _compare(node: t.Compare) -> t.Expression:
+def _compare(node: t.Expression) -> t.Expression:
+    assert isinstance(node, t.Compare)
     left, right = _beside_exact(canonical(node.left), canonical(node.right))
     first, second = _ordered(left, right)
     operator = node.operator if first is left else _FLIPPED[node.operator]
     return _with(node, operator=operator, left=first, right=second)
 
 
-def _arithmetic(node: t.Arithmetic) -> t.Expression:
+def _arithmetic(node: t.Expression) -> t.Expression:
+    assert isinstance(node, t.Arithmetic)
     left, right = _beside_exact(canonical(node.left), canonical(node.right))
     if node.operator in ("+", "*"):
         left, right = _ordered(left, right)
@@ -137,11 +146,14 @@ def fold(expression: t.Expression) -> t.Expression:
     return expression
 
 
-def is_exact(expression: t.Expression) -> bool:
-    """Whether a Numeric is made from durations, and so has exact values with a slope."""
-    if isinstance(expression, t.Arithmetic):
-        return is_exact(expression.left) or is_exact(expression.right)
-    return isinstance(expression, t.DurationWhere | t.DurationInCurState)
+_FORMS: dict[Form, Callable[[t.Expression], t.Expression]] = {
+    "operands": _operands,
+    "ordered": _both_ways,
+    "negated": _negated,
+    "compared": _compare,
+    "computed": _arithmetic,
+    "aggregated": _aggregated,
+}
 
 
 def _beside_exact(left: t.Expression, right: t.Expression) -> tuple[t.Expression, t.Expression]:
@@ -180,12 +192,6 @@ def _written(node: t.Expression) -> tuple[str, int]:
             return column_text(node.name), _ATOM
         case t.Literal():
             return _literal(node.value), _ATOM
-        case t.LatestEventToState():
-            return f"{node.op}({column_text(node.column)})", _ATOM
-        case t.HasExistedWithin() | t.EventCountWithin():
-            return f"{node.op}({_text(node.of, 0)}, {format_duration(node.within)})", _ATOM
-        case t.HasExisted() | t.EventCount() | t.DurationWhere() | t.DurationInCurState():
-            return f"{node.op}({_text(node.of, 0)})", _ATOM
         case t.Or():
             return f"{_text(node.left, _OR)} || {_text(node.right, _AND)}", _OR
         case t.And():
@@ -202,6 +208,19 @@ def _written(node: t.Expression) -> tuple[str, int]:
         case t.Aggregate():
             arguments = ", ".join((f"group_by({column_text(node.group_by)})", *node.functions))
             return f"{_text(node.of, _AND)} | aggregate({arguments})", 0
+        case _:
+            return f"{name_of(node)}({', '.join(_arguments(node))})", _ATOM
+
+
+def _arguments(node: t.Expression) -> Iterator[str]:
+    operands = iter(node.children())
+    for kind in row_of(node).arguments:
+        if kind == "column":
+            yield column_text(getattr(node, "column"))  # noqa: B009 - whichever class it is
+        elif kind == "window":
+            yield format_duration(getattr(node, "within"))  # noqa: B009
+        else:
+            yield _text(next(operands), 0)
 
 
 def _literal(value: bool | int | float | str) -> str:
@@ -230,4 +249,4 @@ def slug(expression: t.Expression) -> str:
         case t.And() | t.Or() | t.Not() | t.Aggregate() | t.Literal() | t.Column():
             return expression.op
         case _:
-            return f"tl-{expression.op.replace('_', '-')}"
+            return f"tl-{name_of(expression).replace('_', '-')}"

@@ -16,6 +16,7 @@ from . import tree as t
 from .canonical import fold, to_text
 from .kinds import ColumnType, Kind, KindName, ValueType, Variable, type_of
 from .nesting import refuse_deep
+from .operators import Operator, row_of
 from .suggestions import nearest
 
 _TYPES: dict[ColumnType, ValueType] = {
@@ -24,6 +25,7 @@ _TYPES: dict[ColumnType, ValueType] = {
     "float": "number",
     "string": "string",
 }
+_GIVES: dict[KindName, ValueType] = {"boolean": "bool", "numeric": "number"}
 _A = {"bool": "a bool", "number": "a number", "string": "a string"}
 
 
@@ -194,10 +196,6 @@ class _Checker:
                 return _Found("state", Variable(type_of(node.value)), constant=True)
             case t.Column():
                 return self._visit_column(node)
-            case t.LatestEventToState():
-                return _Found("state", self._column(node.column, node))
-            case t.HasExisted() | t.HasExistedWithin() | t.EventCount() | t.EventCountWithin():
-                return self._existence(node)
             case t.Compare():
                 return self._compare(node)
             case t.And() | t.Or():
@@ -210,13 +208,10 @@ class _Checker:
                 return self._truth()
             case t.Arithmetic():
                 return self._arithmetic(node)
-            case t.DurationWhere():
-                self._boolean(node.of, "duration_where")
-                return _Found("numeric", Variable("number"), exact=True)
-            case t.DurationInCurState():
-                return self._in_current_state(node)
             case t.Aggregate():
                 pass
+            case _:
+                return self._function(node, row_of(node))
         self.fail("aggregate is the last step of an expression, not a part of one", node)
 
     def _truth(self) -> _Found:
@@ -251,40 +246,69 @@ class _Checker:
         self._variables[name] = variable
         return variable
 
-    def _existence(
-        self, node: t.HasExisted | t.HasExistedWithin | t.EventCount | t.EventCountWithin
-    ) -> _Found:
-        counts = isinstance(node, t.EventCount | t.EventCountWithin)
+    def _function(self, node: t.Expression, row: Operator) -> _Found:
+        if row.arguments[0] in ("condition", "events"):
+            return self._existence(node, row, node.children()[0])
+        value, exact = Variable(_GIVES.get(row.gives)), []
+        if row.arguments[0] == "column":
+            value = self._column(getattr(node, "column"), node)  # noqa: B009 - whichever class it is
+        self._window(node)
+        for kind, operand in zip(row.operands, node.children(), strict=True):
+            if kind == "boolean":
+                self._boolean(operand, row.name)
+                exact.append(False)
+                continue
+            found = self.visit(operand)
+            exact.append(found.exact)
+            if found.constant:
+                self.fail(f"{row.name} needs a timeline, not a constant", operand)
+            if kind == "state" and found.exact:
+                message = f"{row.name} needs a state, and a duration changes at every instant"
+                self.fail(message, operand)
+            if kind == "number":
+                self._number(operand, found, row.name)
+        return _Found(row.gives, value, exact=row.is_exact(exact))
+
+    def _window(self, node: t.Expression) -> None:
         within = getattr(node, "within", None)
         if within is not None and within <= 0:
             self.fail("a window must be longer than 0", node)
+
+    def _number(self, node: t.Expression, found: _Found, operator: str) -> None:
+        if found.name == "boolean":
+            self.fail(f"{operator} needs numbers, and this is true or false", node)
+        self._require(found.value, "number", node, f"{operator} needs numbers, and this is")
+
+    def _existence(self, node: t.Expression, row: Operator, of: t.Expression) -> _Found:
+        counts = row.arguments[0] == "events"
+        self._window(node)
         if self._in_predicate:
-            self.fail(f"{node.op} stands in the condition on an event", node)
-        column, timeline = _leaves(node.of)
+            self.fail(f"{row.name} stands in the condition on an event", node)
+        column, timeline = _leaves(of)
         if column is not None and timeline is not None:
             self.fail(
                 f"column {_name(column.name)} and a timeline cannot stand in one condition",
                 column,
-                f"a condition in {node.op} is on one event's columns or on timelines; "
+                f"a condition in {row.name} is on one event's columns or on timelines; "
                 f"latest_event_to_state({_name(column.name)}) is a timeline",
             )
         if column is not None:
             self._in_predicate = True
-            self._boolean(node.of, node.op)
+            self._boolean(of, row.name)
             self._in_predicate = False
         elif timeline is None:
-            self.visit(node.of)
-            self.fail(f"{node.op} needs a condition on a column", node.of, f'as in {node.op}(x == "play")')
+            self.visit(of)
+            self.fail(f"{row.name} needs a condition on a column", of, f'as in {row.name}(x == "play")')
         elif counts:
-            self.visit(node.of)
+            self.visit(of)
             self.fail(
-                f"{node.op} counts events and needs a condition on columns",
-                node.of,
-                f'as in {node.op}(x == "play")',
+                f"{row.name} counts events and needs a condition on columns",
+                of,
+                f'as in {row.name}(x == "play")',
             )
         else:
-            self._boolean(node.of, node.op)
-        return _Found("numeric", Variable("number")) if counts else _Found("boolean", Variable("bool"))
+            self._boolean(of, row.name)
+        return _Found(row.gives, Variable(_GIVES.get(row.gives)))
 
     def _boolean(self, node: t.Expression, operator: str) -> None:
         found = self.visit(node)
@@ -350,9 +374,7 @@ class _Checker:
     def _arithmetic(self, node: t.Arithmetic) -> _Found:
         left, right = self.visit(node.left), self.visit(node.right)
         for side, found in ((node.left, left), (node.right, right)):
-            if found.name == "boolean":
-                self.fail(f"{node.operator} needs numbers, and this is true or false", side)
-            self._require(found.value, "number", side, f"{node.operator} needs numbers, and this is")
+            self._number(side, found, node.operator)
         if node.operator == "*" and left.exact and right.exact:
             self.fail("* needs one side without slope, and both are durations", node)
         if node.operator == "/" and right.exact:
@@ -368,15 +390,7 @@ class _Checker:
         if constant and not isinstance(fold(node), t.Literal):
             self.fail("this constant is too large for a number", node)
         name: KindName = "event" if self._in_predicate else "state" if constant else "numeric"
-        return _Found(name, Variable("number"), left.exact or right.exact, constant)
-
-    def _in_current_state(self, node: t.DurationInCurState) -> _Found:
-        of = self.visit(node.of)
-        if of.constant:
-            self.fail("duration_in_cur_state needs a timeline, not a constant", node.of)
-        if of.exact:
-            self.fail("duration_in_cur_state needs a state, and a duration changes at every instant", node.of)
-        return _Found("numeric", Variable("number"), exact=True)
+        return _Found(name, Variable("number"), row_of(node).is_exact((left.exact, right.exact)), constant)
 
 
 def _leaves(node: t.Expression) -> tuple[t.Column | None, t.Expression | None]:

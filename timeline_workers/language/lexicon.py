@@ -7,16 +7,10 @@ from __future__ import annotations
 
 import re
 
-FUNCTIONS = {
-    "latest_event_to_state": "TL_LatestEventToState",
-    "has_existed": "TL_HasExisted",
-    "has_existed_within": "TL_HasExistedWithin",
-    "event_count": "TL_EventCount",
-    "event_count_within": "TL_EventCountWithin",
-    "duration_where": "TL_DurationWhere",
-    "duration_in_cur_state": "TL_DurationInCurState",
-}
-"""Our name of each operator, and the paper's."""
+from .operators import OPERATORS
+
+FUNCTIONS = {row.name: row.paper or row.name for row in OPERATORS.values() if row.is_function}
+"""Our name of each function, and the paper's; our own where the paper has none."""
 
 AGGREGATE_FUNCTIONS = ("count", "sum", "avg", "min", "max")
 

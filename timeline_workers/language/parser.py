@@ -8,7 +8,6 @@ Kinds and types are not looked at here but in ``check``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -24,6 +23,7 @@ from . import tree as t
 from .durations import MICROSECONDS, parse_duration
 from .lexicon import AGGREGATE_FUNCTIONS, FUNCTIONS, MAX_LENGTH, MAX_WINDOW, RESERVED, EscapeMistake, unquote
 from .nesting import MAX_DEPTH, refuse_deep, too_deep
+from .operators import function_called
 from .suggestions import nearest
 from .syntax_errors import explain
 
@@ -32,17 +32,9 @@ Span = tuple[int, int]
 
 _OURS = {ours: ours for ours in FUNCTIONS} | {paper: ours for ours, paper in FUNCTIONS.items()}
 _AGGREGATE = ("aggregate", "TL_Aggregate")
+_COUNTS = ("no", "one", "two", "three", "four", "five")
+_ORDINALS = ("", "first", "second", "third", "fourth", "fifth")
 _DURATION = re.compile(r"([0-9.]+)\s*(\w+)")
-_WINDOWED: dict[str, Callable[..., t.Expression]] = {
-    "has_existed_within": t.HasExistedWithin,
-    "event_count_within": t.EventCountWithin,
-}
-_PLAIN: dict[str, Callable[..., t.Expression]] = {
-    "has_existed": t.HasExisted,
-    "event_count": t.EventCount,
-    "duration_where": t.DurationWhere,
-    "duration_in_cur_state": t.DurationInCurState,
-}
 
 
 @cache
@@ -276,7 +268,7 @@ class _Lowering:
             raise self.error("group_by only stands in aggregate(...)", cast(Token, token))
         if name in RESERVED:
             raise self.error(f"`{name}` is not a function", cast(Token, token), RESERVED[name])
-        function = _OURS.get(name)
+        function = function_called(name)
         if function is None:
             known = [*_OURS, "aggregate", "group_by", "col"]
             raise self.error(
@@ -284,22 +276,27 @@ class _Lowering:
                 cast(Token, token),
                 _nearest(name, known) or f"the functions are {', '.join(FUNCTIONS)}",
             )
-        self._count_arguments(syntax, name, arguments, 2 if function in _WINDOWED else 1)
-        span = _span(syntax)
-        if function == "latest_event_to_state":
-            return t.LatestEventToState(column=self._column(name, arguments[0]), span=span)
-        of = self.expression(arguments[0])
-        if function in _WINDOWED:
-            return _WINDOWED[function](of=of, within=self._window(arguments[1]), span=span)
-        return _PLAIN[function](of=of, span=span)
+        window = "window" in function.arguments
+        self._count_arguments(syntax, name, arguments, len(function.arguments), window=window)
+        column, within, operands = "", None, []
+        for kind, argument in zip(function.arguments, arguments, strict=True):
+            if kind == "column":
+                column = self._column(name, argument)
+            elif kind == "window":
+                within = self._window(argument)
+            else:
+                operands.append(self.expression(argument))
+        return function.call(operands, column, within, _span(syntax))
 
-    def _count_arguments(self, syntax: Syntax, name: str, arguments: list[Syntax], wanted: int) -> None:
-        form = "a duration such as 5s as its second argument" if wanted == 2 else "one argument"
+    def _count_arguments(
+        self, syntax: Syntax, name: str, arguments: list[Syntax], wanted: int, window: bool = False
+    ) -> None:
+        count = "one argument" if wanted == 1 else f"{_COUNTS[wanted]} arguments"
+        form = f"a duration such as 5s as its {_ORDINALS[wanted]} argument" if window else count
         if len(arguments) < wanted:
             end = _span(syntax)[1]
             raise self.error(f"{name} needs {form}", (end - 1, end))
         if len(arguments) > wanted:
-            count = "two arguments" if wanted == 2 else "one argument"
             raise self.error(f"{name} takes {count}, not {len(arguments)}", arguments[wanted])
 
     def _col(self, syntax: Syntax, arguments: list[Syntax]) -> t.Column:

@@ -159,6 +159,19 @@ class DurationInCurState(Node):
     of: Expression
 
 
+class Call(Node):
+    """A function of the table of operators that has no class of its own here; ``within`` in microseconds."""
+
+    op: Choice["call"] = "call"
+    function: str
+    operands: tuple[Expression, ...]
+    within: int | None = None
+
+    def children(self) -> tuple[Expression, ...]:
+        """The operands."""
+        return self.operands
+
+
 class Aggregate(Node):
     """``of | aggregate(group_by(column), functions…)``: one Numeric timeline per group and function.
 
@@ -186,6 +199,7 @@ Expression = Annotated[
     | Arithmetic
     | DurationWhere
     | DurationInCurState
+    | Call
     | Aggregate,
     Field(discriminator="op"),
 ]
@@ -202,6 +216,7 @@ for _model in (
     Arithmetic,
     DurationWhere,
     DurationInCurState,
+    Call,
     Aggregate,
 ):
     _model.model_rebuild()

@@ -14,6 +14,7 @@ from typing import Literal as Choice, cast
 from timeline_workers.language import tree as t
 from timeline_workers.language.canonical import slug, text_hash, to_text
 from timeline_workers.language.check import Checked
+from timeline_workers.language.operators import is_leaf
 from timeline_workers.metric.model import CLOCK_SKEW, Source
 
 from .reading import Judgement
@@ -73,17 +74,17 @@ def operands(expression: t.Expression) -> tuple[t.Expression, ...]:
 
 def leaf_columns(expression: t.Expression) -> tuple[str, ...] | None:
     """The columns, sorted, that a leaf looks at in each event; None if ``expression`` is not a leaf."""
-    if isinstance(expression, t.LatestEventToState):
-        return (expression.column,)
+    if not is_leaf(expression):
+        return None
     predicate = leaf_predicate_of(expression)
-    return None if predicate is None else tuple(sorted(set(_columns(predicate))))
+    # Without a predicate a leaf is of one column.
+    read = [getattr(expression, "column")] if predicate is None else _columns(predicate)  # noqa: B009
+    return tuple(sorted(set(read)))
 
 
 def leaf_predicate_of(expression: t.Expression) -> t.Expression | None:
     """The predicate over one event's columns in an existence or counting leaf; None for any other node."""
-    if isinstance(expression, t.EventCount | t.EventCountWithin | t.HasExisted | t.HasExistedWithin):
-        return expression.of if _columns(expression.of) else None
-    return None
+    return next(iter(expression.children()), None) if is_leaf(expression) else None
 
 
 def _columns(expression: t.Expression) -> list[str]:

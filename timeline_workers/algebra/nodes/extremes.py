@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from timeline_workers.algebra.operators.operands import lengths
 from timeline_workers.algebra.timeline import pieces
 from timeline_workers.algebra.timeline.exact import combine, sign_pieces
 from timeline_workers.algebra.timeline.numbers import compare
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns import operations
-from timeline_workers.columns.rows import FOREVER, first_of_runs, offsets_of, order, row_keys
+from timeline_workers.columns.rows import FOREVER, offsets_of, order, row_keys
 from timeline_workers.columns.values import INT, Bools, Int64, Linear, Tagged
 
 from .totals import Contributions, as_numbers
@@ -90,14 +91,8 @@ def _better(function: str, a: Timeline, b: Timeline) -> Timeline:
     row = np.arange(len(key), dtype=np.int64)
     if isinstance(left, Linear):
         assert isinstance(right, Linear)
-        lengths = np.full(len(key), FOREVER, np.int64)
-        if len(key):
-            inner = ~first_of_runs(key)[1:]
-            lengths[:-1][inner] = (starts[1:] - starts[:-1])[inner]
-            last = lengths == FOREVER
-            lengths[last] = FOREVER - np.maximum(starts[last], 0)
         difference = combine(left, right, -1)
-        row, shift, sign = sign_pieces(difference, lengths)
+        row, shift, sign = sign_pieces(difference, lengths(key, starts))
         # Of lines that meet, the one that is outermost right after.
         after = np.where(sign == 0, np.sign(difference.slope).astype(np.int8)[row], sign)
         take_right: Bools = after > 0 if function == "min" else after < 0

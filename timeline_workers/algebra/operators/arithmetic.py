@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from timeline_workers.algebra.timeline import exact, numbers, pieces
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import Linear, Values
+from timeline_workers.language.operators import is_exact
 from timeline_workers.language.tree import ArithmeticOperator
 
 from .operands import Constant, common_pieces, tagged
 from .recompute import RecomputeRequest
+from .registry import constant, over_timelines
 
 
 class Arithmetic:
@@ -53,3 +55,9 @@ class Arithmetic:
 
 def _slopes(values: Linear) -> bool:
     return bool((values.slope != 0).any())
+
+
+over_timelines(
+    "arithmetic",
+    lambda node: Arithmetic(node.operator, is_exact(node), constant(node.left), constant(node.right)),
+)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from timeline_workers.algebra.timeline import exact, numbers, pieces
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns import operations
-from timeline_workers.columns.rows import FOREVER, first_of_runs, row_keys
+from timeline_workers.columns.rows import row_keys
 from timeline_workers.columns.values import Flags, Int64, Linear, Tagged
 from timeline_workers.language.tree import CompareOperator
 
-from .operands import Constant, common_pieces, tagged
+from .operands import Constant, common_pieces, lengths, tagged
 from .recompute import RecomputeRequest
+from .registry import constant, over_timelines
 
 
 class Compare:
@@ -51,12 +50,9 @@ class Compare:
         request: RecomputeRequest,
     ) -> Timeline:
         difference = exact.combine(exact.lift(left), exact.lift(right), -1)
-        lengths = np.full(len(key), FOREVER, np.int64)
-        if len(key):
-            inner = ~first_of_runs(key)[1:]
-            lengths[:-1][inner] = (starts[1:] - starts[:-1])[inner]
-            last = lengths == FOREVER
-            lengths[last] = FOREVER - np.maximum(starts[last], 0)
-        row, shift, sign = exact.sign_pieces(difference, lengths)
+        row, shift, sign = exact.sign_pieces(difference, lengths(key, starts))
         flags = numbers.holds(self.operator, sign) & operations.known(difference)[row]
         return pieces.canonical(request.keys, key[row], starts[row] + shift, Flags(flags))
+
+
+over_timelines("compare", lambda node: Compare(node.operator, constant(node.left), constant(node.right)))

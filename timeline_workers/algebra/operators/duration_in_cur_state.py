@@ -12,6 +12,7 @@ from timeline_workers.columns import operations
 from timeline_workers.columns.values import Linear
 
 from .recompute import RecomputeRequest
+from .registry import over_timelines
 
 
 class DurationInCurState:
@@ -29,3 +30,6 @@ class DurationInCurState:
         known = operations.known(x.values)
         values = Linear(known, np.zeros(len(known), np.int64), known.astype(np.int64))
         return pieces.compact(x.offsets, x.starts, values)
+
+
+over_timelines("duration_in_cur_state", lambda node: DurationInCurState())

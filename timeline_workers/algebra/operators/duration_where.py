@@ -12,6 +12,7 @@ from timeline_workers.columns.rows import FOREVER, next_starts, row_keys
 from timeline_workers.columns.values import Flags, Linear
 
 from .recompute import RecomputeRequest
+from .registry import over_timelines
 
 
 class DurationWhere:
@@ -35,3 +36,6 @@ class DurationWhere:
         num = begin[key] + totals[:-1] - totals[x.offsets[:-1]][key]
         values = Linear(np.ones(len(num), np.bool_), num, x.values.data.astype(np.int64))
         return pieces.compact(x.offsets, x.starts, values)
+
+
+over_timelines("duration_where", lambda node: DurationWhere())

@@ -11,6 +11,7 @@ from timeline_workers.columns.rows import order, row_keys
 from timeline_workers.columns.values import INT, Int64, StringTable, Tagged
 
 from .recompute import RecomputeRequest
+from .registry import over_events
 
 
 def counts(key: Int64, starts: Int64, deltas: Int64, begin: Int64, request: RecomputeRequest) -> Timeline:
@@ -45,3 +46,6 @@ class EventCount:
             assert isinstance(request.before, Tagged)
             begin = np.where(request.fresh, 0, request.before.bits)
         return counts(row_keys(events.offsets), events.times, np.ones(len(events), np.int64), begin, request)
+
+
+over_events("event_count", lambda node: EventCount())

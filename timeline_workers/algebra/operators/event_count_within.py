@@ -10,6 +10,7 @@ from timeline_workers.columns.rows import row_keys
 
 from .event_count import counts
 from .recompute import RecomputeRequest
+from .registry import over_events
 
 
 class EventCountWithin:
@@ -32,3 +33,6 @@ class EventCountWithin:
             np.zeros(request.keys, np.int64),
             request,
         )
+
+
+over_events("event_count_within", lambda node: EventCountWithin(node.within))

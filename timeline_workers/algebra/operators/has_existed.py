@@ -12,6 +12,7 @@ from timeline_workers.columns.rows import first_of_runs, row_keys
 from timeline_workers.columns.values import Flags, Int64
 
 from .recompute import RecomputeRequest
+from .registry import over_events, over_timelines
 
 
 def _true_from(key: Int64, starts: Int64, request: RecomputeRequest) -> Timeline:
@@ -58,3 +59,7 @@ class HasExisted:
         assert isinstance(x.values, Flags)
         rows = np.flatnonzero(x.values.data)
         return _true_from(row_keys(x.offsets)[rows], x.starts[rows], request)
+
+
+over_events("has_existed", lambda node: EventHasExisted())
+over_timelines("has_existed", lambda node: HasExisted())

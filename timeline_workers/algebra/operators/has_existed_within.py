@@ -19,6 +19,7 @@ from timeline_workers.columns.rows import FOREVER, next_starts, offsets_of, row_
 from timeline_workers.columns.values import Flags, Int64
 
 from .recompute import RecomputeRequest
+from .registry import over_events, over_timelines
 
 
 def _merged_windows(key: Int64, begins: Int64, ends: Int64, request: RecomputeRequest) -> Timeline:
@@ -77,3 +78,7 @@ class HasExistedWithin:
         ends = ends[rows]
         ends = np.where(ends == FOREVER, FOREVER, ends + np.where(ends == FOREVER, 0, self.lookback))
         return _merged_windows(row_keys(x.offsets)[rows], x.starts[rows], ends, request)
+
+
+over_events("has_existed_within", lambda node: EventHasExistedWithin(node.within))
+over_timelines("has_existed_within", lambda node: HasExistedWithin(node.within))

@@ -13,6 +13,7 @@ from timeline_workers.columns.rows import led
 from timeline_workers.columns.values import Tagged
 
 from .recompute import RecomputeRequest
+from .registry import over_events
 
 
 class LatestEventToState:
@@ -46,3 +47,6 @@ class LatestEventToState:
         tags[heads], tags[others] = carried.tags[needed], events.values.tags
         bits[heads], bits[others] = carried.bits[needed], events.values.bits
         return pieces.compact(offsets, starts, Tagged(tags, bits, events.values.strings))
+
+
+over_events("latest_event_to_state", lambda node: LatestEventToState())

@@ -9,6 +9,7 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import Bools, Flags
 
 from .recompute import RecomputeRequest
+from .registry import over_timelines
 
 
 def _flags(timeline: Timeline) -> Bools:
@@ -48,3 +49,8 @@ class Not:
         """See ``TimelineOperator``."""
         (x,) = inputs
         return Timeline(x.offsets, x.starts, Flags(~_flags(x)))
+
+
+over_timelines("and", lambda node: And())
+over_timelines("or", lambda node: Or())
+over_timelines("not", lambda node: Not())

@@ -10,6 +10,7 @@ import numpy as np
 from timeline_workers.algebra.timeline import numbers, pieces
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns import operations
+from timeline_workers.columns.rows import FOREVER, first_of_runs
 from timeline_workers.columns.values import BOOL, Flags, Int64, Scalar, StringTable, Tagged, Values
 
 
@@ -48,6 +49,18 @@ def common_pieces(left: Constant | None, right: Constant | None, inputs: Sequenc
     if right is not None:
         sides.append(numbers.constant(right.value, len(starts), strings))
     return Sides(common.offsets, starts, sides[0], sides[1])
+
+
+def lengths(key: Int64, starts: Int64) -> Int64:
+    """How long each piece lasts, in microseconds, of pieces sorted by ``key`` and start; the last of a key
+    until the end of time."""
+    result = np.full(len(key), FOREVER, np.int64)
+    if len(key):
+        inner = ~first_of_runs(key)[1:]
+        result[:-1][inner] = (starts[1:] - starts[:-1])[inner]
+        last = result == FOREVER
+        result[last] = FOREVER - np.maximum(starts[last], 0)
+    return result
 
 
 def tagged(values: Values, strings: StringTable | None = None) -> Tagged:
