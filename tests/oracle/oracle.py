@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from tests.oracle.events import Event, Key, distinct, is_predicate, of_key, satisfies
 from tests.oracle.numbers import SECOND, Value, arithmetic, compare, difference, exact, same
+from tests.oracle.readings import reading
 from timeline_workers.language import tree
 
 ZERO, ONE = Fraction(0), Fraction(1)
@@ -47,7 +48,7 @@ def is_exact(node: tree.Node) -> bool:
     """Whether the node's numbers come from durations."""
     if isinstance(node, tree.DurationWhere | tree.DurationInCurState):
         return True
-    return isinstance(node, tree.Arithmetic) and (is_exact(node.left) or is_exact(node.right))
+    return isinstance(node, tree.Arithmetic | tree.Call) and any(map(is_exact, node.children()))
 
 
 def timeline(expression: tree.Expression, events: Iterable[Event], key: Key) -> Pieces:
@@ -122,6 +123,8 @@ def without_events(node: tree.Node, function: str = "") -> Value:
             if is_exact(node):
                 sides = [None if side is None else exact(side) for side in sides]
             return arithmetic(node.operator, *sides)
+        case tree.Call():
+            return reading(node).nothing(node, [without_events(one) for one in node.operands])
         case tree.Aggregate():
             return 0 if function == "count" else None
     raise TypeError(f"{type(node).__name__} is not a timeline")
@@ -191,6 +194,8 @@ def _evaluate(node: tree.Node, events: list[Event]) -> Pieces:
             return _duration_where(_evaluate(node.of, events))
         case tree.DurationInCurState():
             return _duration_in_cur_state(_evaluate(node.of, events))
+        case tree.Call():
+            return reading(node).pieces(node, [_evaluate(one, events) for one in node.operands])
     raise TypeError(f"{type(node).__name__} is not a timeline of one key")
 
 

@@ -16,7 +16,9 @@ from hypothesis.strategies import SearchStrategy
 
 from tests.oracle.events import Event, is_predicate
 from tests.oracle.numbers import SECOND
+from tests.oracle.readings import calls
 from timeline_workers.language import tree
+from timeline_workers.language.operators import OPERATORS
 
 KEYS: tuple[str | int, ...] = ("a", "b", 1, "1")
 # The first few are what most events and most constants say, so that they meet.
@@ -150,6 +152,15 @@ def predicates(depth: int = 2) -> SearchStrategy[Any]:
     )
 
 
+def _calls(exact: str, of: SearchStrategy[Any]) -> list[SearchStrategy[tree.Call]]:
+    """Every operator without a class in the tree that takes a number and has slope ``exact``."""
+    return [
+        st.builds(tree.Call, function=st.just(name), operands=st.tuples(of))
+        for name in calls()
+        if OPERATORS[name].arguments == ("number",) and OPERATORS[name].exact in ("operand", exact)
+    ]
+
+
 @cache
 def plain(scale: int, depth: int) -> SearchStrategy[Any]:
     """Numeric timelines that do not come from durations, number states among them."""
@@ -165,6 +176,7 @@ def plain(scale: int, depth: int) -> SearchStrategy[Any]:
         flat,
         _arithmetic("+-*/", deeper, deeper | _literals(_numbers)),
         _arithmetic("+-*/", _literals(_numbers), deeper),
+        *_calls("never", deeper),
     )
 
 
@@ -190,6 +202,7 @@ def exact(scale: int, depth: int) -> SearchStrategy[Any]:
         _arithmetic("+-", deeper, deeper),
         _arithmetic("+-*/", deeper, steady),
         _arithmetic("+-*", steady, deeper),
+        *_calls("operand", deeper),
     )
 
 

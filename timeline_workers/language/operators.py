@@ -114,7 +114,7 @@ _ROWS = (
         arguments=("condition", "window"),
         gives="boolean",
         look_back="window",
-        doc="the same in the last `d`: a match at `e` gives `[e, e+d)`, a true span `[a, b)` gives `[a, b+d)`",
+        doc="the same in the last `d`: a match at `e` gives `[e, e+d)`, a true span `[a, b)` `[a, b+d)`",
         example=Example('has_existed_within(user == "seek", 5s)', 10, True),
     ),
     Operator(
