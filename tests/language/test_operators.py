@@ -40,14 +40,14 @@ def _generator() -> Any:
 
 
 @ROWS
-def test_the_example_of_an_operator_has_the_value_it_says(row: Operator) -> None:
+def test_examples_have_the_values_they_say(row: Operator) -> None:
     answer = evaluate(row.example.text, EVENTS, key="id", time="t")
     value = answer.value_at(row.example.group, row.example.at).value
     assert (type(value), value) == (type(row.example.value), row.example.value)
 
 
 @ROWS
-def test_the_example_is_of_the_operator_and_of_its_kind(row: Operator) -> None:
+def test_examples_are_of_the_kind_of_their_row(row: Operator) -> None:
     root = parse(row.example.text)
     assert operators.row_of(root) is row
     kind = check(root).kind

@@ -1,4 +1,4 @@
-"""What the oracles know of an operator without a case of its own: the ``READING`` in its test file.
+"""Readings of operators that have no case of their own in the oracles: the ``READING`` of their test files.
 
 ``tests/algebra/operators/test_NAME.py`` holds the semantics of the operator ``NAME`` in two readings, as
 ``oracle.py`` and ``instants.py`` read it.

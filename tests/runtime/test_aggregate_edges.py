@@ -164,7 +164,7 @@ def _feed(network: Network, place: int, time: int, columns: dict[str, Any], mark
     network.settle()
 
 
-def test_what_subscribers_were_not_told_is_kept_for_them_by_a_compaction() -> None:
+def test_a_late_subscriber_begins_where_rows_are_left() -> None:
     """A worker that forgets early still tells what is pending; a later subscriber begins at what is left."""
     network = _fed()
     for place in range(6):
@@ -224,7 +224,7 @@ def test_a_key_that_stands_for_no_group_is_refused() -> None:
         group_of_key("\0nothing")
 
 
-def test_an_aggregate_of_several_functions_has_to_be_asked_for_one() -> None:
+def test_one_of_several_functions_has_to_be_named() -> None:
     network = _fed()
     worker = network.workers[network.top]
     with pytest.raises(StateError, match="count, sum, avg, min, max: say which"):
@@ -236,7 +236,7 @@ def test_an_aggregate_of_several_functions_has_to_be_asked_for_one() -> None:
         leaf.subscribe("s", "s/0", "count")
 
 
-def test_the_only_function_needs_no_name_and_edges_are_carried() -> None:
+def test_the_only_function_needs_no_name() -> None:
     metric = _metric('has_existed(s == "x") | aggregate(group_by(g), count)')
     network = Network(plan(metric), lambda n: 0)
     top = f"{network.plan.result.name}.all"

@@ -1,0 +1,1 @@
+"""Tests of operators, one file each, over events with explicit timestamps."""

@@ -59,7 +59,7 @@ READING = Reading(
 )
 
 
-def test_of_a_state_it_is_the_value_without_its_sign() -> None:
+def test_a_state_loses_its_sign() -> None:
     events = says("n", (2, -3), (5, 3), (8, -0.5), (11, 0), (20, -(2**63)))
     assert values("abs(latest_event_to_state(n))", [{"t": 0}, *events]) == [
         (0, None),
@@ -78,7 +78,7 @@ def test_a_line_bends_at_the_crossing() -> None:
     assert found == [(0, 6, 0), (2, 6, -1), (8, 0, 1)]
 
 
-def test_a_line_bends_at_the_instant_after_a_crossing_between_two() -> None:
+def test_a_line_bends_at_the_next_instant() -> None:
     """A third of a microsecond short of a whole one; the value is exact on both sides."""
     expression = 'abs(3 * duration_where(latest_event_to_state(s) == "play") - 0.000002)'
     found = spans(expression, says("s", (0, "play")), until=1)
@@ -87,7 +87,7 @@ def test_a_line_bends_at_the_instant_after_a_crossing_between_two() -> None:
     assert found[1][1] == pytest.approx(0.000001)
 
 
-def test_a_line_that_begins_on_zero_goes_up_either_way() -> None:
+def test_a_line_that_begins_on_zero_goes_up() -> None:
     playing = 'duration_where(latest_event_to_state(s) == "play")'
     assert spans(f"abs(0 - {playing})", says("s", (0, "play"))) == [(0, 0, 1)]
     assert spans(f"abs({playing})", says("s", (0, "play"))) == [(0, 0, 1)]

@@ -7,7 +7,7 @@ from tests.algebra.operators.explicit import says, spans
 SINCE = "duration_in_cur_state(latest_event_to_state(s))"
 
 
-def test_every_change_begins_it_anew_and_a_repetition_does_not() -> None:
+def test_every_change_begins_it_anew() -> None:
     events = says("s", (0, "a"), (3, "a"), (5, "b"))
     assert spans(SINCE, events) == [(0, 0, 1), (5, 0, 1)]
 

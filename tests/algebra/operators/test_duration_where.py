@@ -7,7 +7,7 @@ from tests.algebra.operators.explicit import says, spans
 PLAYING = 'duration_where(latest_event_to_state(s) == "play")'
 
 
-def test_it_grows_by_a_second_a_second_while_x_is_true() -> None:
+def test_it_grows_while_x_is_true() -> None:
     events = says("s", (1, "stop"), (3, "play"), (8, "stop"), (10, "play"))
     assert spans(PLAYING, events) == [(1, 0, 0), (3, 0, 1), (8, 5, 0), (10, 5, 1)]
 

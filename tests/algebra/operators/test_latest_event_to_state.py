@@ -9,7 +9,7 @@ def test_it_is_unknown_before_the_first_value() -> None:
     assert values("latest_event_to_state(s)", [{"t": 2}, *says("s", (5, "a"))]) == [(2, None), (5, "a")]
 
 
-def test_a_repeated_value_is_no_change_and_a_missing_one_says_nothing() -> None:
+def test_repeated_and_missing_values_change_nothing() -> None:
     events = says("s", (0, "a"), (3, "a"), (4, None), (6, "b"), (9, "a"))
     assert values("latest_event_to_state(s)", events) == [(0, "a"), (6, "b"), (9, "a")]
 
