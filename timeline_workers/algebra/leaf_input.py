@@ -15,16 +15,11 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.rows import earliest, first_of_runs, gathered, offsets_of, order, row_keys
 from timeline_workers.columns.values import UNKNOWN, Bools, Int64, Tagged
 from timeline_workers.errors import ExpressionError
-from timeline_workers.language.tree import (
-    EventCount,
-    EventCountWithin,
-    Expression,
-    HasExisted,
-    HasExistedWithin,
-    LatestEventToState,
-)
+from timeline_workers.language.operators import is_leaf, name_of
+from timeline_workers.language.tree import Expression
 
 from .event_log import positions_ascend
+from .operators import event_operator
 from .predicates import matches
 
 GROUP_EVENTS = 1 << 22
@@ -176,14 +171,15 @@ class LeafRouter:
 
     def wanted(self, batch: EventBatch) -> tuple[Bools, Tagged | None]:
         """Return which events of ``batch`` the leaf needs, and the column of its values (None: existence)."""
-        if isinstance(self.leaf, LatestEventToState):
-            column = batch.columns.get(self.leaf.column)
+        name = getattr(self.leaf, "column", None)
+        if name is not None:
+            column = batch.columns.get(name)
             if column is None:
                 return np.zeros(len(batch), np.bool_), operations.unknown_tagged(len(batch))
             return column.tags != UNKNOWN, column
-        if isinstance(self.leaf, (HasExisted, HasExistedWithin, EventCount, EventCountWithin)):
-            return matches(self.leaf.of, batch), None
-        raise ExpressionError(f"{self.leaf.op} is not a leaf: it takes no events", span=self.leaf.span)
+        if is_leaf(self.leaf):
+            return matches(self.leaf.children()[0], batch), None
+        raise ExpressionError(f"{name_of(self.leaf)} is not a leaf: it takes no events", span=self.leaf.span)
 
     def batch(
         self, events: EventBatch, progress: tuple[Progress, ...] = (), origins: Int64 | None = None
@@ -206,12 +202,13 @@ class LeafRouter:
         ``values``: what the leaf needs of the batch that it is a group of."""
         key, time, position, rows = group.key, group.time, group.position, group.rows
         everything = bool(wanted.all())
-        if not everything or isinstance(self.leaf, HasExisted):
+        keeps_first = event_operator(self.leaf).keeps_first
+        if not everything or keeps_first:
             if everything:
                 mine = np.flatnonzero(first_of_runs(key))
             else:
                 mine = np.flatnonzero(wanted[rows])
-                if isinstance(self.leaf, HasExisted):
+                if keeps_first:
                     mine = mine[first_of_runs(key[mine])]  # nothing but a key's first is held
             key, time, position, rows = key[mine], time[mine], position.take(mine), rows[mine]
         return LeafBatch(
