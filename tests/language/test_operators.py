@@ -15,7 +15,12 @@ import pytest
 from timeline_workers import builder, evaluate
 from timeline_workers.algebra.operators import event_operator, is_leaf, timeline_operator
 from timeline_workers.algebra.operators.recompute import RecomputeRequest
-from timeline_workers.algebra.operators.registry import EVENT_KERNELS, TIMELINE_KERNELS, over_timelines
+from timeline_workers.algebra.operators.registry import (
+    EVENT_KERNELS,
+    TIMELINE_KERNELS,
+    over_events,
+    over_timelines,
+)
 from timeline_workers.algebra.timeline import pieces
 from timeline_workers.algebra.timeline.exact import combine, lift
 from timeline_workers.algebra.timeline.timelines import Timeline
@@ -24,6 +29,8 @@ from timeline_workers.language.canonical import to_text
 from timeline_workers.language.check import check
 from timeline_workers.language.operators import OPERATORS, Example, Operator
 from timeline_workers.language.parser import parse
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import plan
 
 TOP = Path(__file__).parents[2]
 EVENTS = [json.loads(line) for line in (TOP / "docs/events.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -144,6 +151,38 @@ class _Twice:
         (x,) = inputs
         values = lift(x.values)  # type: ignore[arg-type]
         return pieces.compact(x.offsets, x.starts, combine(values, values, 1))
+
+
+@pytest.fixture
+def leaves() -> Iterator[None]:
+    """Two leaves that nobody but this test knows, over a condition and over a column."""
+    seen = Operator(
+        name="seen", arguments=("events",), gives="boolean", doc="…", example=Example("seen(x)", 0, True)
+    )
+    last = Operator(
+        name="last", arguments=("column",), gives="state", doc="…", example=Example("last(x)", 0, 1)
+    )
+    OPERATORS.update(seen=seen, last=last)
+    over_events("seen", EVENT_KERNELS["has_existed"])
+    over_events("last", EVENT_KERNELS["latest_event_to_state"])
+    yield
+    for name in ("seen", "last"):
+        del OPERATORS[name], EVENT_KERNELS[name]
+
+
+@pytest.mark.usefixtures("leaves")
+def test_rows_and_kernels_make_leaves() -> None:
+    """Events are routed to them, as a plan and the workers do it, by what their rows say."""
+    text = 'seen(user == "seek") && last(state) == "play"'
+    answer = evaluate(text, EVENTS, key="id", time="t").spans("a", 0, 40)
+    assert [(span.start, span.value) for span in answer.spans] == [(0, False), (9, True), (30, False)]
+    assert to_text(parse(text)) == text
+    source = Source(topic="t", key="id", time="t")
+    planned = plan(Metric(name="m", source=source, expression=text))
+    assert {node.operator: node.columns for node in planned.nodes if node.is_leaf} == {
+        "tl-seen": ("user",),
+        "tl-last": ("state",),
+    }
 
 
 @pytest.fixture

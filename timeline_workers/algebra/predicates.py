@@ -41,8 +41,9 @@ def columns_of(expression: Expression) -> frozenset[str]:
     """The columns that ``expression`` reads of an event."""
     if isinstance(expression, Column):
         return frozenset({expression.name})
-    own = {getattr(expression, name) for name in ("column", "group_by") if hasattr(expression, name)}
-    return frozenset(own).union(*(columns_of(child) for child in expression.children()))
+    read = (getattr(expression, name, None) for name in ("column", "group_by"))
+    own: frozenset[str] = frozenset(name for name in read if name is not None)
+    return own.union(*(columns_of(child) for child in expression.children()))
 
 
 def _operand(operand: Expression, batch: EventBatch) -> Tagged:

@@ -79,7 +79,8 @@ class Operator:
     ) -> t.Expression:
         """The node of this function over what its ``arguments`` say."""
         if self.node is t.Call:
-            return t.Call(function=self.name, operands=tuple(operands), within=within, span=span)
+            name = column if "column" in self.arguments else None
+            return t.Call(function=self.name, operands=tuple(operands), column=name, within=within, span=span)
         fields: dict[str, Any] = {"column": column} if "column" in self.arguments else {"of": operands[0]}
         if "window" in self.arguments:
             fields["within"] = within

@@ -160,11 +160,13 @@ class DurationInCurState(Node):
 
 
 class Call(Node):
-    """A function of the table of operators that has no class of its own here; ``within`` in microseconds."""
+    """A function of the table of operators that has no class of its own here: over ``operands``, or over the
+    events' values of ``column``; ``within`` in microseconds."""
 
     op: Choice["call"] = "call"
     function: str
     operands: tuple[Expression, ...]
+    column: str | None = None
     within: int | None = None
 
     def children(self) -> tuple[Expression, ...]:
