@@ -12,7 +12,7 @@ TOP = Path(__file__).parents[2]
 PACKAGES = ("timeline_workers", "workflows", "feeder", "producer", "benchmarks", "deploy", "docs", "tests")
 QUESTIONS = {"What", "How", "Why", "Where", "Whether", "When", "Who", "Which"}
 # Folders of tests whose names are not held to their length yet.
-LONG_NAMES = {"cli", "feeder", "outputs", "runtime"}
+LONG_NAMES = {"runtime"}
 WORDS = 9
 
 

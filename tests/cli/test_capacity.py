@@ -30,7 +30,8 @@ def test_a_table_says_what_is_needed_and_what_limits() -> None:
     assert "does not fit" not in text
 
 
-def test_one_topic_does_not_fit_and_the_table_says_so() -> None:
+def test_one_topic_does_not_fit_and_is_shown() -> None:
+    """One topic does not fit and the table says so."""
     assert "It does not fit" in run(*LOAD, "--topics", "1")
 
 

@@ -56,7 +56,8 @@ def lines(done: subprocess.CompletedProcess[str], code: int = 0) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_values_are_printed_one_a_line_in_the_documented_shape() -> None:
+def test_values_are_printed_one_a_line() -> None:
+    """Values are printed one a line in the documented shape."""
     done = evaluate("--at", "20", "--at", "45", "-o", "json")
     assert done.stdout.splitlines() == [
         '{"key": "s1", "at": 20, "value": 5, "since": 19, "until": 22, "slope": 1, "final": false}',
@@ -92,7 +93,8 @@ def test_a_change_per_interval_is_one_line_each() -> None:
     assert [(a["start"], a["end"], a["change"]) for a in found] == [(5, 20, 5), (20, 40, 2), (40, 45, 0)]
 
 
-def test_keys_are_printed_in_order_and_only_those_asked_for() -> None:
+def test_keys_are_printed_in_order() -> None:
+    """Keys are printed in order and only those asked for."""
     events = "".join(json.dumps({"id": k, "t": 0}) + "\n" for k in ("b", 10, "10", 9, "ä", "a"))
     done = evaluate("--at", "0", "--at", "1", stdin=events)
     assert [a["key"] for a in lines(done)] == [9, 9, 10, 10, "10", "10", "a", "a", "b", "b", "ä", "ä"]
@@ -112,7 +114,8 @@ def test_a_table_shows_the_same_numbers() -> None:
     ]
 
 
-def test_the_expression_and_the_events_may_be_files_and_times_iso(tmp_path: Path) -> None:
+def test_the_expression_and_the_events_may_be_files(tmp_path: Path) -> None:
+    """The expression and the events may be files and times iso."""
     (tmp_path / "expression").write_text("latest_event_to_state(v)\n", encoding="utf-8")
     events = tmp_path / "events.jsonl"
     events.write_bytes(b'\xef\xbb\xbf{"id":1,"t":"2024-05-01T12:00:00+02:00","v":true}\r\n\r\n')
@@ -139,7 +142,8 @@ def test_the_expression_and_the_events_may_be_files_and_times_iso(tmp_path: Path
     ]
 
 
-def test_bad_events_are_named_with_their_line_counted_and_make_the_exit_code_3() -> None:
+def test_bad_events_are_named_and_exit_with_3() -> None:
+    """Bad events are named with their line counted and make the exit code 3."""
     good = EXAMPLE.splitlines()
     bad = ["", '{"id": "s1"', '{"id": "s1", "t": "x"}', '{"id": "s1", "t": 3, "userAction": 5}', "[]"]
     done = evaluate("--at", "20", stdin="\n".join([*good[:3], *bad, *good[3:]]))
@@ -154,7 +158,8 @@ def test_bad_events_are_named_with_their_line_counted_and_make_the_exit_code_3()
     assert told[4] == "4 of 14 events were bad: 2 malformed-json, 1 bad-time, 1 wrong-type"
 
 
-def test_a_line_of_many_megabytes_is_one_bad_event_and_the_next_line_is_read() -> None:
+def test_a_huge_line_is_one_bad_event() -> None:
+    """A line of many megabytes is one bad event and the next line is read."""
     huge = json.dumps({"id": "s1", "t": 1, "x": "x" * 3_500_000})
     done = evaluate("--at", "20", stdin=f"{huge}\n{EXAMPLE}{huge}")
     assert lines(done, code=3)[0]["value"] == 5
@@ -184,9 +189,8 @@ def test_a_line_of_many_megabytes_is_one_bad_event_and_the_next_line_is_read() -
         ([CIRR, "--at", "1", "--events", "nowhere.jsonl"], "cannot read the events in nowhere.jsonl"),
     ],
 )
-def test_a_mistake_in_the_question_is_told_on_stderr_with_exit_code_2(
-    arguments: list[str], words: str
-) -> None:
+def test_a_mistake_in_the_question_exits_with_2(arguments: list[str], words: str) -> None:
+    """A mistake in the question is told on stderr with exit code 2."""
     done = timeline("eval", "--events", "-", *FIELDS, *arguments, stdin=EXAMPLE)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -194,7 +198,8 @@ def test_a_mistake_in_the_question_is_told_on_stderr_with_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
-def test_an_expression_that_starts_with_a_minus_or_has_lines_and_comments_is_no_option() -> None:
+def test_an_expression_with_a_minus_is_no_option() -> None:
+    """An expression that starts with a minus or has lines and comments is no option."""
     expression = "# seconds\n-1 * duration_where(\n  has_existed(playerStateChange == 'play'))"
     assert lines(evaluate("--at", "5", expression=expression))[0]["value"] == -3
     done = timeline(
@@ -241,7 +246,8 @@ def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
     assert process.wait() == 0
 
 
-def test_the_version_and_the_exit_codes_are_in_the_help() -> None:
+def test_version_and_exit_codes_are_in_the_help() -> None:
+    """The version and the exit codes are in the help."""
     assert timeline("--version").stdout.startswith("timeline ")
     told = timeline("--help").stdout
     assert "Exit codes: 0 done, or stopped as asked (SIGTERM, Ctrl-C); 1 failed; 2 " in told
@@ -249,7 +255,8 @@ def test_the_version_and_the_exit_codes_are_in_the_help() -> None:
     assert timeline("evil").returncode == 2
 
 
-def test_validate_says_that_a_metric_is_valid_or_what_is_wrong(tmp_path: Path) -> None:
+def test_validate_says_what_is_wrong(tmp_path: Path) -> None:
+    """Validate says that a metric is valid or what is wrong."""
     file = tmp_path / "m.yaml"
     good = (
         "name: m\nsource: {topic: t, key: k, time: t, columns: {x: int}}\nexpression: has_existed(x == 1)\n"
@@ -271,7 +278,8 @@ NEWEST_FIRST = "".join(
 )
 
 
-def test_a_file_that_runs_backwards_is_said_and_newest_first_turns_it_round() -> None:
+def test_a_backward_file_is_named_and_turned_round() -> None:
+    """A file that runs backwards is said and newest first turns it round."""
     state = "latest_event_to_state(s)"
     done = evaluate("--at", "60", stdin=NEWEST_FIRST, expression=state)
     assert lines(done)[0]["value"] == "starting"
@@ -284,7 +292,7 @@ def test_a_file_that_runs_backwards_is_said_and_newest_first_turns_it_round() ->
     assert done.stderr == ""
 
 
-def test_a_metric_file_says_what_to_compute_and_how_to_read(tmp_path: Path) -> None:
+def test_a_metric_file_says_what_to_compute(tmp_path: Path) -> None:
     """Its columns are checked as its source declares them; values that count as missing are counted."""
     file = tmp_path / "metric.yaml"
     file.write_text(
@@ -314,13 +322,14 @@ def test_a_metric_file_says_what_to_compute_and_how_to_read(tmp_path: Path) -> N
         (["--key", "k", "--time", "t"], "EXPR is missing"),
     ],
 )
-def test_either_a_metric_file_or_an_expression_with_key_and_time(arguments: list[str], said: str) -> None:
+def test_either_a_metric_file_or_an_expression(arguments: list[str], said: str) -> None:
+    """Either a metric file or an expression with key and time."""
     done = timeline("eval", *arguments, "--events", "-", "--at", "5")
     assert said in done.stderr
     assert done.returncode == 2
 
 
-def test_a_column_that_no_event_has_is_named_by_its_path(tmp_path: Path) -> None:
+def test_a_column_without_events_is_named_by_path(tmp_path: Path) -> None:
     """The path is what is looked for in the events, so that is what may be misspelt."""
     file = tmp_path / "metric.yaml"
     file.write_text(

@@ -23,7 +23,8 @@ def test_a_usual_table_fits_into_80_columns() -> None:
     assert len(lines) == 3
 
 
-def test_a_long_name_is_whole_and_causes_stand_below_one_a_line() -> None:
+def test_a_long_name_is_whole_above_its_causes() -> None:
+    """A long name is whole and causes stand below one a line."""
     name = "a" * 64
     causes = ["unreachable: the broker does not answer", "down: w.p0: not started"]
     said = table([{**ROW, "metric": name, "causes": causes}], wide=False).splitlines()

@@ -29,7 +29,7 @@ def mistake(text: str, directory: Path, command: list[str]) -> tuple[Path, str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
-def test_every_command_names_the_file_and_the_line_of_it(command: list[str], tmp_path: Path) -> None:
+def test_every_command_names_file_and_line(command: list[str], tmp_path: Path) -> None:
     """The line and column are those of the file, not of the expression in it; the caret is below them."""
     text = f"{HEAD}expression: |\n  has_existed(x == 1)\n\n    && has_existd(x == 2)\n"
     file, said = mistake(text, tmp_path, command)
@@ -50,9 +50,8 @@ def test_every_command_names_the_file_and_the_line_of_it(command: list[str], tmp
         (">\n  has_existed(x == 1) &&\n  has_existd(x == 1)", ": line 1, column 24 of its expression: "),
     ],
 )
-def test_where_the_file_has_other_characters_the_place_is_that_in_the_expression(
-    written: str, place: str, tmp_path: Path
-) -> None:
+def test_a_place_may_be_that_in_the_expression(written: str, place: str, tmp_path: Path) -> None:
+    """Where the file has other characters the place is that in the expression."""
     file, said = mistake(f"{HEAD}expression: {written}\n", tmp_path, ["validate"])
     assert said.startswith(f"{file}{place}there is no function `has_existd`")
 

@@ -43,7 +43,7 @@ places = st.builds(
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), places), unique=True, max_size=20), st.data())
-def test_everything_is_acknowledged_but_the_last_entry_of_each_partition(
+def test_all_but_the_last_entry_is_acknowledged(
     messages: list[tuple[int, Offset]], data: st.DataObject
 ) -> None:
     """However they come in batches, and some of them again: the last entry stays, all before it do not."""

@@ -46,7 +46,8 @@ def received(places: list[Offset], begins: list[Offset]) -> Messages:
         (b"\x08\x03\x10\x3a\x18\x00\x3a\x06\x08\x03\x10\x38\x18\x00", chunked(58)),
     ],
 )
-def test_a_chunked_message_is_at_its_last_entry_and_leaves_nothing_in_it(data: bytes, place: Offset) -> None:
+def test_a_chunked_message_is_at_its_last_entry(data: bytes, place: Offset) -> None:
+    """A chunked message is at its last entry and leaves nothing in it."""
     assert place_of(pulsar.MessageId.deserialize(data)) == place
 
 
@@ -83,7 +84,8 @@ def test_a_gap_lies_before_the_first_chunk_or_nowhere(
     )
 
 
-def test_a_chunked_message_goes_on_from_the_entry_before_its_first_chunk() -> None:
+def test_a_chunked_message_follows_its_first_chunks_neighbour() -> None:
+    """A chunked message goes on from the entry before its first chunk."""
     order = Order()
 
     def take(place: Offset, begin: Offset) -> tuple[dict[int, Offset], set[int]]:

@@ -15,14 +15,15 @@ def at(watermark: int | None) -> Reached:
     return Reached(Offset(1, 5), watermark)
 
 
-def test_a_partition_is_an_added_one_where_the_leaves_know_others() -> None:
+def test_an_added_partition_is_one_some_leaves_lack() -> None:
+    """A partition is an added one where the leaves know others."""
     committed = {0: at(5), 1: SILENT}
     assert added({"journal": committed, "leaf": committed}, committed, 4) == {2, 3}
     assert added({"journal": {}, "leaf": {}}, {}, 4) == set()
     assert added({"journal": committed, "new": {}}, committed, 2) == set()
 
 
-def test_it_is_so_until_every_worker_knows_of_it_or_it_has_brought_something() -> None:
+def test_a_partition_stays_added_until_all_know_it() -> None:
     """The feeder may be killed between telling one and the next."""
     committed = {0: at(5), 1: RISEN}
     assert added({"journal": committed, "leaf": {0: at(5)}}, committed, 2) == {1}
@@ -31,18 +32,21 @@ def test_it_is_so_until_every_worker_knows_of_it_or_it_has_brought_something() -
     assert added({"journal": fed, "leaf": {0: at(5)}}, fed, 2) == set()
 
 
-def test_final_is_what_the_furthest_worker_may_have_called_so() -> None:
+def test_final_is_what_the_furthest_worker_called_final() -> None:
+    """Final is what the furthest worker may have called so."""
     progress = {"journal": {0: at(60), 1: at(50)}, "leaf": {0: at(70), 1: at(65), 2: RISEN}, "new": {}}
     assert final(progress) == 50
     assert final(progress, {"journal": (), "leaf": {2}, "new": ()}) == 65
 
 
-def test_nothing_is_final_while_some_partition_that_was_there_has_no_watermark() -> None:
+def test_nothing_is_final_while_a_partition_lacks_a_watermark() -> None:
+    """Nothing is final while some partition that was there has no watermark."""
     assert final({"journal": {}}) is None
     assert final({"journal": {0: at(60), 1: SILENT}, "new": {}}) is None
 
 
-def test_leaves_that_wait_for_the_past_are_not_fed_and_hold_back_acknowledgements() -> None:
+def test_leaves_that_wait_hold_back_acknowledgements() -> None:
+    """Leaves that wait for the past are not fed and hold back acknowledgements."""
     fed = MetricGroupFeed(group(), 1)
     first, second = sorted(fed.group.leaves)
     assert (fed.live, fed.lacks_past) == (fed.group, False)
@@ -56,7 +60,7 @@ def test_leaves_that_wait_for_the_past_are_not_fed_and_hold_back_acknowledgement
     assert fed.router.group is fed.group
 
 
-def test_the_first_worker_of_a_leaf_says_what_it_lacks() -> None:
+def test_the_first_worker_says_what_its_leaf_lacks() -> None:
     """It hears last: when it has everything, the others of the leaf were at most not told."""
     fed = MetricGroupFeed(group(), 1)
     state, existence = (
@@ -75,7 +79,7 @@ def test_the_first_worker_of_a_leaf_says_what_it_lacks() -> None:
     assert lacking(fed, progress) == set()
 
 
-def test_a_group_begins_anew_when_its_first_batch_did_not_come_to_all_workers_of_a_leaf() -> None:
+def test_a_group_begins_anew_after_a_half_first_batch() -> None:
     """The feeder was killed while it delivered it: the commit leaf, which hears last, has had nothing."""
     fed = group()
     committed, _ = fed.commit_leaf()
@@ -88,7 +92,8 @@ def test_a_group_begins_anew_when_its_first_batch_did_not_come_to_all_workers_of
     assert stand(fed, {**progress, committed: {0: at(5)}}) == {0: at(5)}
 
 
-def test_a_leaf_that_has_had_nothing_is_new_also_when_it_is_the_journal() -> None:
+def test_a_leaf_without_messages_is_new() -> None:
+    """A leaf that has had nothing is new also when it is the journal."""
     fed = group()
     new = fed.commit_leaf()[0].rpartition(".")[0]
     others = {worker: {0: at(5)} for worker, _ in workers_of(fed) if worker.rpartition(".")[0] != new}
@@ -98,7 +103,7 @@ def test_a_leaf_that_has_had_nothing_is_new_also_when_it_is_the_journal() -> Non
     assert stand(fed, {}) == {}
 
 
-def test_a_worker_that_was_ended_lacks_the_past_whatever_the_first_worker_of_its_leaf_has() -> None:
+def test_an_ended_worker_lacks_the_past() -> None:
     """One that has begun to read it is known by its own word: how far it is says nothing of what it lacks."""
     fed = MetricGroupFeed(group(), 1)
     state, existence = (
@@ -113,7 +118,7 @@ def test_a_worker_that_was_ended_lacks_the_past_whatever_the_first_worker_of_its
     assert lacking(fed, progress, {worker_id(state, "p1")}) == {state}
 
 
-def test_a_group_goes_on_where_it_is_when_a_worker_was_ended_and_as_a_whole_when_each_leaf_has_one() -> None:
+def test_a_group_goes_on_where_a_worker_ended() -> None:
     """Of the leaf with such a worker the past is read apart; where no leaf is whole, for all of them."""
     fed = group()
     committed, _ = fed.commit_leaf()
@@ -130,7 +135,7 @@ def test_a_group_goes_on_where_it_is_when_a_worker_was_ended_and_as_a_whole_when
     assert stand(fed, had, set(everyone)) == {0: at(5)}
 
 
-def test_a_new_leaf_gets_the_past_though_no_leaf_has_been_called_complete_yet() -> None:
+def test_a_new_leaf_gets_the_past_among_incomplete_ones() -> None:
     """A metric that is applied within seconds of another: neither is complete, and only one has been fed."""
     fed = MetricGroupFeed(group(), 1)
     state, existence = (

@@ -21,9 +21,10 @@ def at(ledger: int, entry: int, index: int = 0) -> Offset:
 
 
 @pytest.mark.parametrize("after", [None, at(7, 3)])
-def test_what_cannot_be_read_is_tried_again_and_gone_beyond_only_when_it_stays_so(
+def test_the_unreadable_is_retried_then_passed(
     after: Offset | None,
 ) -> None:
+    """What cannot be read is tried again and gone beyond only when it stays so."""
     gaps = Gaps()
     for _ in range(TRIES):
         with pytest.raises(GapError, match="partition 2: nothing was delivered between"):
@@ -37,9 +38,10 @@ def test_what_cannot_be_read_is_tried_again_and_gone_beyond_only_when_it_stays_s
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=12),
     st.none() | st.tuples(st.integers(0, 1), st.integers(0, 4), st.integers(0, 2)),
 )
-def test_a_gap_in_a_batch_is_found_where_two_new_neighbours_do_not_follow_each_other(
+def test_a_gap_lies_between_unconnected_neighbours(
     places: list[tuple[int, int, int]], after: tuple[int, int, int] | None
 ) -> None:
+    """A gap in a batch is found where two new neighbours do not follow each other."""
     offsets = [at(*place) for place in places]
     position = Positions(
         np.zeros(len(offsets), np.int32),
@@ -65,9 +67,10 @@ def test_a_gap_in_a_batch_is_found_where_two_new_neighbours_do_not_follow_each_o
         (at(7, 3, 1), False, at(7, 2), False),
     ],
 )
-def test_a_partition_goes_on_only_where_nobody_can_have_fed_anything_in_between(
+def test_a_partition_goes_on_only_without_others_feeding(
     seen: Offset, whole: bool, first: Offset, fresh: bool
 ) -> None:
+    """A partition goes on only where nobody can have fed anything in between."""
     order = Order()
 
     def take(place: Offset) -> tuple[dict[int, Offset], set[int]]:
@@ -88,11 +91,13 @@ def test_a_partition_goes_on_only_where_nobody_can_have_fed_anything_in_between(
         (b"\x08\x03\x10\x3a\x18\x00\x20\x04", False),
     ],
 )
-def test_the_last_message_of_an_entry_is_known_by_the_size_of_its_batch(data: bytes, ends: bool) -> None:
+def test_the_last_of_an_entry_follows_its_batch_size(data: bytes, ends: bool) -> None:
+    """The last message of an entry is known by the size of its batch."""
     assert ends_entry(pulsar.MessageId.deserialize(data)) is ends
 
 
-def test_the_first_that_was_received_of_a_partition_is_remembered() -> None:
+def test_the_first_message_received_is_remembered() -> None:
+    """The first that was received of a partition is remembered."""
     order = Order()
     for places in ([at(7, 3), at(7, 4)], [at(7, 1), at(7, 2)]):
         position = Positions(

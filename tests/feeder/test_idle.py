@@ -12,7 +12,8 @@ def at(entry: int, watermark: int | None) -> Reached:
     return Reached(Offset(1, entry), watermark)
 
 
-def test_a_partition_is_silent_when_it_has_stood_in_one_place_for_the_timeout() -> None:
+def test_a_partition_is_silent_after_its_timeout() -> None:
+    """A partition is silent when it has stood in one place for the timeout."""
     idle = Idle(MINUTE)
     idle.note({0: at(1, 5), 1: at(1, 5)}, now=100.0)
     idle.note({0: at(1, 5), 1: at(2, 9)}, now=130.0)
@@ -21,28 +22,31 @@ def test_a_partition_is_silent_when_it_has_stood_in_one_place_for_the_timeout() 
     assert idle.silent(now=190.0) == {0, 1}
 
 
-def test_a_silent_partition_follows_the_least_of_those_that_are_not() -> None:
+def test_a_silent_partition_follows_the_least_active() -> None:
+    """A silent partition follows the least of those that are not."""
     idle = Idle(MINUTE)
     reached = {0: at(1, 5), 1: at(7, 300), 2: at(9, 200), 3: SILENT}
     idle.note(reached, now=0.0)
     assert idle.risen(reached, {0, 3}, now=60.0) == {0: 200, 3: 200}
 
 
-def test_a_silent_partition_that_is_ahead_of_the_others_stays() -> None:
+def test_a_silent_partition_ahead_of_others_stays() -> None:
+    """A silent partition that is ahead of the others stays."""
     idle = Idle(MINUTE)
     reached = {0: at(1, 500), 1: at(7, 300)}
     idle.note(reached, now=0.0)
     assert idle.risen(reached, {0}, now=60.0) == {}
 
 
-def test_while_a_busy_partition_has_brought_no_event_nothing_rises() -> None:
+def test_nothing_rises_while_a_busy_partition_lacks_events() -> None:
+    """While a busy partition has brought no event nothing rises."""
     idle = Idle(MINUTE)
     reached = {0: at(1, 5), 1: at(3, None)}
     idle.note(reached, now=0.0)
     assert idle.risen(reached, {0}, now=60.0) == {}
 
 
-def test_when_all_are_silent_each_goes_on_with_the_clock_from_its_last_message() -> None:
+def test_all_silent_partitions_follow_the_clock() -> None:
     """And one that never had an event follows the least of the others."""
     idle = Idle(MINUTE)
     idle.note({0: at(1, 5), 1: at(1, 1_000), 2: SILENT}, now=0.0)
@@ -51,14 +55,15 @@ def test_when_all_are_silent_each_goes_on_with_the_clock_from_its_last_message()
     assert idle.risen(reached, {0, 1, 2}, now=100.0) == {0: 100_000_005, 1: 90_002_000, 2: 90_002_000}
 
 
-def test_a_watermark_that_has_followed_others_does_not_go_back_to_its_own_clock() -> None:
+def test_a_risen_watermark_does_not_go_back() -> None:
+    """A watermark that has followed others does not go back to its own clock."""
     idle = Idle(MINUTE)
     idle.note({0: at(1, 5)}, now=0.0)
     assert idle.risen({0: at(1, 400_000_000)}, {0}, now=100.0) == {}
     assert idle.risen({0: at(1, 400_000_000)}, {0}, now=401.0) == {0: 401_000_005}
 
 
-def test_a_partition_that_never_had_an_event_follows_also_after_a_restart() -> None:
+def test_a_partition_without_events_follows_after_restart() -> None:
     """It had a watermark, which followed others, and has no clock of its own."""
     idle = Idle(MINUTE)
     reached = {0: at(1, 5), 1: Reached(SILENT.offset, 90_000_000)}

@@ -41,7 +41,7 @@ def good(second: int, **columns: Any) -> dict[str, Any]:
     return {"id": "a", "t": 10**9 + second, **columns}
 
 
-def test_accepted_and_refused_events_are_noted_with_the_last_reason() -> None:
+def test_accepted_and_refused_events_are_noted() -> None:
     """Also of a batch of which nothing is accepted; of the last minute only those that are recent."""
     routing = router()
     routing.route(messages([good(0, state="on"), b"{", good(1)], 0, NOW))
@@ -57,7 +57,7 @@ def test_accepted_and_refused_events_are_noted_with_the_last_reason() -> None:
     assert (progress.noted.recent_accepted, progress.noted.recent_refused) == (0, 5)
 
 
-def test_events_that_are_ahead_are_noted_for_good_and_for_a_minute() -> None:
+def test_events_ahead_are_noted_for_good() -> None:
     """A producer whose clock was set right is heard of no more; how often it was wrong stays known."""
     routing = router()
     routing.route(messages([good(0, state="on"), good(7200, state="off")], 0, NOW))

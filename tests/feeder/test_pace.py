@@ -12,7 +12,7 @@ def test_the_first_batch_is_due_at_once() -> None:
     assert Pace(0.5).left(0.0) == 0
 
 
-def test_after_a_batch_the_next_gathers_for_as_long_as_temporal_is_busy() -> None:
+def test_the_next_batch_gathers_while_temporal_is_busy() -> None:
     """The slower Temporal accepts a batch, the longer the next gathers, counted from when the last began."""
     pace = Pace(10.0)
     pace.delivered(100.0, 100.01, full=False)
@@ -27,7 +27,8 @@ def test_what_comes_seldom_does_not_wait() -> None:
     assert pace.left(101.0) == 0
 
 
-def test_every_batch_gathers_for_as_long_as_it_is_told_to() -> None:
+def test_every_batch_gathers_as_long_as_told() -> None:
+    """Every batch gathers for as long as it is told to."""
     pace = Pace(0.5, shortest=2.0)
     pace.delivered(100.0, 100.001, full=False)
     assert pace.left(100.5) == pytest.approx(1.5)
@@ -35,7 +36,7 @@ def test_every_batch_gathers_for_as_long_as_it_is_told_to() -> None:
     assert pace.left(102.001) == 0
 
 
-def test_after_a_full_batch_the_next_is_due_at_once() -> None:
+def test_after_a_full_batch_the_next_is_due() -> None:
     """While there is a backlog, gathering would only lose time."""
     pace = Pace(0.5)
     pace.delivered(100.0, 100.3, full=False)

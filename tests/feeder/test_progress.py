@@ -69,12 +69,13 @@ class TestResume:
         committed = Reached(at(1, 9, 4), 500)
         assert resume(committed, [Reached(at(1, 12), 900), Reached(at(1, 2), 100)]) == committed
 
-    def test_a_leaf_just_before_the_next_message_does_not_count_for_a_journal_that_is_behind(self) -> None:
+    def test_a_leaf_just_before_counts_for_no_commit_leaf(self) -> None:
         """A feeder was killed after it had fed one leaf: the others may lack what lies between."""
         committed = Reached(at(1, 2), 100)
         assert resume(committed, [Reached(at(1, 9, 4), 500)]) == committed
 
-    def test_without_a_journal_the_leaf_that_is_furthest_behind_counts(self) -> None:
+    def test_without_commit_leaf_the_furthest_behind_counts(self) -> None:
+        """Without a journal the leaf that is furthest behind counts."""
         least = Reached(at(1, 3), 100)
         assert resume(None, [Reached(at(1, 9, 4), 500), least, Reached(at(1, 13), 800)]) == least
         assert resume(SILENT, [Reached(at(1, 9, 4), 500), least, Reached(at(1, 13), 800)]) == least
@@ -84,21 +85,25 @@ class TestResume:
         risen = Reached(SILENT.offset, 70)
         assert resume(risen, [Reached(at(1, 9, 4), 500), SILENT]) == risen
 
-    def test_of_those_in_the_same_place_the_last_to_hear_of_a_silent_partition_counts(self) -> None:
+    def test_of_equal_places_the_last_to_hear_counts(self) -> None:
+        """Of those in the same place the last to hear of a silent partition counts."""
         told = Reached(at(1, 9, 4), 900)
         assert resume(Reached(at(1, 9, 4), 500), [told]) == told
 
-    def test_a_leaf_that_knows_of_no_event_yet_gives_no_watermark(self) -> None:
+    def test_a_leaf_without_events_gives_no_watermark(self) -> None:
+        """A leaf that knows of no event yet gives no watermark."""
         assert resume(SILENT, []) == SILENT
 
 
-def test_progress_is_read_from_a_status_and_absent_while_the_state_is_fetched() -> None:
+def test_progress_is_read_from_a_status() -> None:
+    """Progress is read from a status and absent while the state is fetched."""
     status = {"state": {"progress": [{"partition": 2, "major": 1, "minor": 9, "watermark": None}]}}
     assert read_progress(status) == {2: Reached(Offset(1, 9), None)}
     assert read_progress({"state": None}) == {}
 
 
-def test_an_event_is_late_strictly_below_the_watermark_before_it() -> None:
+def test_an_event_below_the_watermark_before_it_is_late() -> None:
+    """An event is late strictly below the watermark before it."""
     clock = Clock(allowed_lateness=10)
     places = positions(*((0, 0, i) for i in range(5)))
     said = clock.advance(places, np.array([100, 90, 89, 120, 109]), np.ones(5, np.bool_), 200 + np.arange(5))
@@ -106,7 +111,8 @@ def test_an_event_is_late_strictly_below_the_watermark_before_it() -> None:
     assert clock.reached == {0: Reached(Offset(0, 4), 110, late=2, published=204)}
 
 
-def test_one_clock_that_is_ahead_makes_no_other_event_late() -> None:
+def test_one_clock_ahead_makes_no_other_event_late() -> None:
+    """One clock that is ahead makes no other event late."""
     clock = Clock(allowed_lateness=5, clock_skew=10)
     time = np.array([90, 143, 95, 110, 112, 104])
     published = np.array([100, 100, 101, 102, 100, 103])
@@ -118,7 +124,8 @@ def test_one_clock_that_is_ahead_makes_no_other_event_late() -> None:
     assert (clock.reached[0].noted.ahead, clock.reached[0].noted.ahead_by) == (2, 43)
 
 
-def test_only_accepted_events_are_counted_as_ahead_and_refused_ones_raise_no_more_than_they() -> None:
+def test_only_accepted_events_count_as_ahead() -> None:
+    """Only accepted events are counted as ahead and refused ones raise no more than they."""
     clock = Clock(allowed_lateness=0, clock_skew=10)
     time, published = np.array([150, 150, 105, 160]), np.array([100, 100, 100, 200])
     valid, timed = np.array([True, False, False, True]), np.ones(4, np.bool_)
@@ -129,7 +136,8 @@ def test_only_accepted_events_are_counted_as_ahead_and_refused_ones_raise_no_mor
     assert clock.reached[0].noted == Noted()
 
 
-def test_without_a_publish_time_every_event_raises_the_watermark_to_its_own_time() -> None:
+def test_without_publish_time_event_time_raises_the_watermark() -> None:
+    """Without a publish time every event raises the watermark to its own time."""
     clock = Clock(allowed_lateness=0)
     clock.advance(positions((0, 0, 0)), np.array([2**50]), np.ones(1, np.bool_), np.zeros(1, np.int64))
     assert clock.reached[0].watermark == 2**50
@@ -151,7 +159,8 @@ def test_events_that_are_refused_move_no_watermark() -> None:
     assert clock.reached[0] == Reached(Offset(0, 1), 5, refused=1, published=0)
 
 
-def test_an_event_that_is_refused_only_for_a_columns_value_moves_the_watermark() -> None:
+def test_an_event_refused_for_a_value_moves_the_watermark() -> None:
+    """An event that is refused only for a columns value moves the watermark."""
     clock = Clock(allowed_lateness=0)
     said = clock.advance(
         positions((0, 0, 0), (0, 0, 1)),
@@ -183,7 +192,7 @@ def test_each_partition_has_a_watermark_of_its_own() -> None:
     st.integers(0, 20),
     st.data(),
 )
-def test_what_is_late_does_not_depend_on_how_messages_are_cut_into_batches(
+def test_lateness_does_not_depend_on_batch_cuts(
     events: list[tuple[int, int, bool, int]], lateness: int, skew: int, data: st.DataObject
 ) -> None:
     """Nor do the watermarks, which are those of the semantics, read one message at a time."""
@@ -227,7 +236,8 @@ def test_of_messages_delivered_again_only_the_first_delivery_counts(
     assert last == furthest
 
 
-def test_progress_names_the_last_message_of_each_partition_and_what_was_not_applied_up_to_it() -> None:
+def test_progress_names_the_last_message_of_partitions() -> None:
+    """Progress names the last message of each partition and what was not applied up to it."""
     places = positions((0, 1, 1), (1, 1, 7), (0, 1, 2), (0, 1, 3))
     clock, valid = Clock(allowed_lateness=0), np.array([True, True, True, False])
     clock.start(0, Reached(Offset(1, 0), 5, late=4, refused=2, published=1))
@@ -239,7 +249,8 @@ def test_progress_names_the_last_message_of_each_partition_and_what_was_not_appl
     assert found[0] == Progress(0, 1, 3, 9, 5, 3, 40)
 
 
-def test_a_silent_partitions_watermark_rises_where_it_stands_and_never_goes_back() -> None:
+def test_a_silent_watermark_rises_and_never_goes_back() -> None:
+    """A silent partitions watermark rises where it stands and never goes back."""
     clock = Clock(allowed_lateness=0, partitions=2)
     clock.start(0, Reached(Offset(1, 7), 50, late=1, published=3))
     clock.rise(0, 60)
@@ -252,7 +263,8 @@ def test_a_silent_partitions_watermark_rises_where_it_stands_and_never_goes_back
     assert said.late.tolist() == [True, False]
 
 
-def test_what_is_known_to_have_been_late_is_late_again_and_moves_no_watermark() -> None:
+def test_the_known_late_are_late_again() -> None:
+    """What is known to have been late is late again and moves no watermark."""
     clock = Clock(allowed_lateness=0)
     said = clock.advance(
         positions((0, 0, 0), (0, 0, 1)),

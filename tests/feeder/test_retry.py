@@ -45,9 +45,7 @@ async def test_a_server_that_is_away_is_given_time(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("failures", [2, 4])
-async def test_a_recovery_is_logged_after_warnings_and_is_none_itself(
-    failures: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_recovery_is_logged_after_warnings(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first failures pass without a word."""
     with capture_logs() as lines:
         await pauses_of(OSError("connection refused"), failures, monkeypatch)

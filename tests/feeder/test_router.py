@@ -60,7 +60,8 @@ def leaf_named(fed: MetricGroup, operator: str) -> str:
     return next(name for name, leaf in fed.leaves.items() if leaf.node.operator == operator)
 
 
-def test_a_state_leaf_gets_events_with_its_column_and_an_existence_leaf_those_that_match() -> None:
+def test_leaves_get_the_events_they_need() -> None:
+    """A state leaf gets events with its column and an existence leaf those that match."""
     fed = group()
     routed = Router(fed).route(
         messages(
@@ -78,7 +79,8 @@ def test_a_state_leaf_gets_events_with_its_column_and_an_existence_leaf_those_th
     assert routed.accepted == 3
 
 
-def test_every_leaf_of_a_partition_hears_of_every_key_and_its_origin() -> None:
+def test_every_leaf_hears_of_every_key_and_origin() -> None:
+    """Every leaf of a partition hears of every key and its origin."""
     fed = group()
     routed = Router(fed).route(messages([{"id": "a", "t": 5}, {"id": "a", "t": 4}]))
     for batches in received(routed).values():
@@ -95,7 +97,7 @@ def test_keys_go_to_the_workers_of_their_partition_only() -> None:
     assert set(routed.labels.values()) == {"p0", "p1", "p2"}
 
 
-def test_a_worker_that_hears_for_the_first_time_is_told_of_all_partitions() -> None:
+def test_a_first_parcel_names_all_partitions() -> None:
     """Also of those that brought events before, to others: what they may bring bounds what is final."""
     router = Router(group(), partitions=3)
     keys = {partition_of(f"k{i}", SOURCE): f"k{i}" for i in range(40)}
@@ -114,7 +116,8 @@ def place(partition: int) -> Positions:
     return Positions(np.array([partition], np.int32), np.zeros(1, np.int64), np.zeros(1, np.int64))
 
 
-def test_late_events_are_refused_with_their_times_and_reach_no_leaf() -> None:
+def test_late_events_reach_no_leaf() -> None:
+    """Late events are refused with their times and reach no leaf."""
     routed = Router(group()).route(
         messages([{"id": "a", "t": 100, "state": "on"}, {"id": "late", "t": 80, "state": "on"}])
     )
@@ -124,7 +127,8 @@ def test_late_events_are_refused_with_their_times_and_reach_no_leaf() -> None:
     assert {k for batches in received(routed).values() for b in batches for k in b.keys} == {"a"}
 
 
-def test_bad_events_are_refused_with_their_reason_and_do_not_stop_the_others() -> None:
+def test_bad_events_do_not_stop_the_others() -> None:
+    """Bad events are refused with their reason and do not stop the others."""
     bad: list[dict[str, Any] | bytes] = [
         b"{nonsense",
         {"t": 1},
@@ -146,7 +150,8 @@ def test_bad_events_are_refused_with_their_reason_and_do_not_stop_the_others() -
     assert routed.accepted == 1
 
 
-def test_only_an_event_whose_key_and_time_are_good_moves_the_watermark_when_it_is_refused() -> None:
+def test_a_refused_event_needs_key_and_time_for_watermarks() -> None:
+    """Only an event whose key and time are good moves the watermark when it is refused."""
     router = Router(group())
     for bad, mark in (
         ({"t": 900}, None),
@@ -162,7 +167,8 @@ def test_only_an_event_whose_key_and_time_are_good_moves_the_watermark_when_it_i
     assert [r.reason for r in router.route(messages([{"id": "b", "t": 59}])).refused] == ["late"]
 
 
-def test_a_value_that_may_count_as_missing_refuses_no_event_and_is_counted() -> None:
+def test_a_value_that_may_be_missing_refuses_nothing() -> None:
+    """A value that may count as missing refuses no event and is counted."""
     columns = SOURCE.columns | {"size": ColumnSpec(type="int", on_bad_value="missing")}
     fed = group(metric(source=SOURCE.model_copy(update={"columns": columns})))
     routed = Router(fed).route(
@@ -187,14 +193,16 @@ def test_a_value_that_may_count_as_missing_refuses_no_event_and_is_counted() -> 
     ]
 
 
-def test_a_batch_of_nothing_but_bad_events_still_moves_the_progress() -> None:
+def test_a_batch_of_bad_events_moves_the_progress() -> None:
+    """A batch of nothing but bad events still moves the progress."""
     router = Router(group(), partitions=2)
     routed = router.route(messages([b"?", b"?"], start=6))
     assert routed.parcels == {}
     assert [(p.partition, p.minor, p.watermark) for p in routed.progress] == [(0, 7, None), (1, -1, None)]
 
 
-def test_partitions_without_events_are_announced_so_that_nothing_is_final_too_early() -> None:
+def test_partitions_without_events_are_announced() -> None:
+    """Partitions without events are announced so that nothing is final too early."""
     routed = Router(group(), partitions=2).route(messages([{"id": "a", "t": 100, "state": "on"}]))
     for batches in received(routed).values():
         assert [(p.partition, p.watermark) for p in batches[0].progress] == [(0, 90_000_000), (1, None)]
@@ -222,7 +230,8 @@ def test_large_batches_are_split_in_order_and_lose_nothing(data: st.DataObject) 
             assert all(batch.position.minor <= batch.progress[0].minor)
 
 
-def test_metrics_with_one_source_share_a_group_and_their_leaves() -> None:
+def test_metrics_with_one_source_share_a_group() -> None:
+    """Metrics with one source share a group and their leaves."""
     fed = group(metric("a"), metric("b", 'latest_event_to_state(state) == "off"'))
     assert fed.metrics == ["a", "b"]
     assert sorted(leaf.node.operator for leaf in fed.leaves.values()) == [
@@ -231,7 +240,7 @@ def test_metrics_with_one_source_share_a_group_and_their_leaves() -> None:
     ]
 
 
-def test_a_leaf_that_two_groups_would_share_belongs_to_the_first_metric_by_name() -> None:
+def test_a_shared_leaf_belongs_to_the_first_metric() -> None:
     """Another column that refuses nothing makes another group. One that has all of its leaves in another
     group is not there: what that one refuses, it refuses.
     """
@@ -271,7 +280,8 @@ def test_metrics_of_which_one_refuses_more_are_fed_apart() -> None:
         assert not set(told["wide"].parcels) & set(told["narrow"].parcels)
 
 
-def test_undeclared_columns_must_have_the_type_that_the_expression_compares_them_with() -> None:
+def test_undeclared_columns_have_the_type_compared_with() -> None:
+    """Undeclared columns must have the type that the expression compares them with."""
     bare = SOURCE.model_copy(update={"columns": {}})
     routed = Router(group(metric(source=bare))).route(
         messages([{"id": "a", "t": 1, "state": 5}, {"id": "a", "t": 1, "state": "on", "other": 5}])
@@ -279,7 +289,8 @@ def test_undeclared_columns_must_have_the_type_that_the_expression_compares_them
     assert [(r.row, r.reason) for r in routed.refused] == [(0, "wrong-type")]
 
 
-def test_per_key_sources_have_a_worker_per_key_and_a_journal_beside_them() -> None:
+def test_per_key_sources_have_a_worker_per_key() -> None:
+    """Per key sources have a worker per key and a journal beside them."""
     own = SOURCE.model_copy(update={"partitions": "per-key"})
     fed = group(metric(source=own))
     routed = Router(fed).route(
@@ -299,7 +310,8 @@ def test_the_journal_is_a_worker_of_the_group() -> None:
     assert worker.rpartition(".")[0] in fed.leaves
 
 
-def test_a_progress_parcel_holds_no_events_and_says_how_far_the_source_is() -> None:
+def test_a_progress_parcel_holds_no_events() -> None:
+    """A progress parcel holds no events and says how far the source is."""
     fed = group()
     routed = Router(fed).route(messages([{"id": "a", "t": 100}]))
     for leaf in fed.leaves.values():

@@ -53,9 +53,7 @@ def routed(batches: list[Batch], *, forget: bool = False) -> list[tuple[str, int
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=4), st.sampled_from([1, 2, 100]))
-def test_the_earliest_match_of_every_key_is_sent_whatever_is_left_out(
-    batches: list[Batch], remembered: int
-) -> None:
+def test_the_earliest_match_of_every_key_is_sent(batches: list[Batch], remembered: int) -> None:
     """Over any batches, some of their events late, also when there is room to remember one key only."""
     limit, told_module.KEYS = told_module.KEYS, remembered
     try:
@@ -67,7 +65,8 @@ def test_the_earliest_match_of_every_key_is_sent_whatever_is_left_out(
     assert Counter(got) <= Counter(everything)
 
 
-def test_a_later_match_is_not_sent_and_an_earlier_one_is() -> None:
+def test_only_an_earlier_match_is_sent_again() -> None:
+    """A later match is not sent and an earlier one is."""
     fed = group()
     router = Router(fed)
     leaf = leaf_named(fed, "tl-has-existed")
@@ -121,9 +120,7 @@ MIXED_BATCH = st.lists(
 
 
 @given(st.lists(MIXED_BATCH, min_size=1, max_size=5), st.sampled_from([1, 2, 100]))
-def test_leaves_that_are_not_told_again_what_they_know_hold_the_same(
-    batches: list[list[dict[str, Any]]], remembered: int
-) -> None:
+def test_leaves_with_a_sent_cache_hold_the_same(batches: list[list[dict[str, Any]]], remembered: int) -> None:
     """The same origins and timelines as leaves that are told everything with every batch."""
     fed = group(MIXED)
     limit, told_module.KEYS = told_module.KEYS, remembered
@@ -154,7 +151,8 @@ def held(fed: MetricGroup, batches: list[list[dict[str, Any]]], *, forget: bool)
     }
 
 
-def test_a_key_without_rows_is_named_when_its_origin_is_news() -> None:
+def test_a_key_is_named_when_its_origin_is_news() -> None:
+    """A key without rows is named when its origin is news."""
     fed = group(metric(expression="has_existed_within(size > 5, 5s)"))
     router = Router(fed)
 
@@ -176,7 +174,8 @@ def test_a_key_without_rows_is_named_when_its_origin_is_news() -> None:
 
 
 @pytest.mark.parametrize("expression", ["has_existed(size > 5)", "has_existed_within(size > 5, 1s)"])
-def test_a_key_with_events_that_a_leaf_does_not_need_is_not_idle_there(expression: str) -> None:
+def test_a_key_with_other_events_is_not_idle(expression: str) -> None:
+    """A key with events that a leaf does not need is not idle there."""
     kept = metric(expression=expression).model_copy(update={"key_ttl": 80_000_000})
     fed = group(kept)
     router = Router(fed)

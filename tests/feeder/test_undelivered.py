@@ -84,7 +84,8 @@ async def look(takeover: Takeover, by: Neighbours) -> None:
     await takeover.in_silence(by.fed)
 
 
-async def test_what_lies_where_the_leaves_do_not_move_is_read() -> None:
+async def test_messages_are_read_where_leaves_stand_still() -> None:
+    """What lies where the leaves do not move is read."""
     takeover, by = setting()
     by.reached, by.holds = {0: HERE, 1: None}, {0, 1}
     await look(takeover, by)
@@ -94,7 +95,8 @@ async def test_what_lies_where_the_leaves_do_not_move_is_read() -> None:
     assert (by.asked, by.fed.woken, by.fed.undelivered) == (["read all"], True, None)
 
 
-async def test_what_lies_where_the_leaves_move_is_fed_by_another() -> None:
+async def test_messages_are_left_where_leaves_move() -> None:
+    """What lies where the leaves move is fed by another."""
     takeover, by = setting()
     by.reached, by.holds = {0: HERE}, {0}
     await look(takeover, by)
@@ -126,7 +128,8 @@ async def test_what_nobody_else_is_given_is_read_at_once(
     assert {p: by.fed.reached[p].offset for p in (0, 1)} == {0: HERE, 1: HERE}, "it is read after these"
 
 
-async def test_where_nothing_is_held_the_leaves_places_are_taken_up() -> None:
+async def test_without_messages_the_leaves_places_are_taken_up() -> None:
+    """Where nothing is held the leaves places are taken up."""
     takeover, by = setting()
     by.reached = {0: HERE}
     await look(takeover, by)

@@ -37,13 +37,15 @@ SAID = st.builds(
 
 
 @given(st.lists(SAID, max_size=4).map(tuple))
-def test_progress_is_read_back_from_a_message_and_from_carried_state(progress: tuple[Progress, ...]) -> None:
+def test_progress_is_read_back(progress: tuple[Progress, ...]) -> None:
+    """Progress is read back from a message and from carried state."""
     assert unpack_progress(pack_progress(progress)) == progress
     assert progress_of_fields(progress_fields(progress)) == progress
 
 
 @given(st.lists(SAID, max_size=4).map(tuple))
-def test_what_is_noted_goes_with_a_batch_and_with_carried_state(progress: tuple[Progress, ...]) -> None:
+def test_notes_go_with_batches_and_carried_state(progress: tuple[Progress, ...]) -> None:
+    """What is noted goes with a batch and with carried state."""
     nothing = np.zeros(0, np.int64)
     empty = LeafBatch(
         [], nothing, nothing, nothing, Positions(nothing.astype(np.int32), nothing, nothing), None, progress
@@ -54,7 +56,8 @@ def test_what_is_noted_goes_with_a_batch_and_with_carried_state(progress: tuple[
     assert [p.noted for p in kept] == noted
 
 
-def test_what_a_later_release_notes_is_left_out_and_what_is_no_note_is_refused() -> None:
+def test_later_notes_are_left_out_and_wrong_ones_refused() -> None:
+    """What a later release notes is left out and what is no note is refused."""
     place = (Progress(0, 1, 2, 3),)
     assert unpack_noted(place, [{"gaps": 2, "later": [1]}])[0].noted == Noted(gaps=2)
     for wrong in ([{"gaps": "2"}], [{"gaps": True}], [{"gap": "x" * 1_001}], [{}, {}], [3]):
@@ -63,7 +66,8 @@ def test_what_a_later_release_notes_is_left_out_and_what_is_no_note_is_refused()
 
 
 @given(st.lists(SAID, max_size=4).map(tuple))
-def test_release_0_1_0_can_read_the_progress_of_a_message(progress: tuple[Progress, ...]) -> None:
+def test_release_0_1_0_reads_the_progress(progress: tuple[Progress, ...]) -> None:
+    """Release 0 1 0 can read the progress of a message."""
     told = progress_fields(progress)["progress"]
     assert told == [(p.partition, p.major, p.minor, p.watermark) for p in progress]
 
@@ -85,6 +89,7 @@ def test_a_watermark_does_not_go_back_when_messages_come() -> None:
     assert later((Progress(0, 1, 6, 65, 3),), (Progress(0, 1, 5, 70, 2),)) == (Progress(0, 1, 6, 65, 3),)
 
 
-def test_a_node_has_the_counts_of_the_input_that_is_behind() -> None:
+def test_a_node_has_the_counts_of_the_input_behind() -> None:
+    """A node has the counts of the input that is behind."""
     behind, ahead = Progress(0, 1, 5, 60, 2, 1, 9), Progress(0, 1, 7, 80, 4, 1, 11)
     assert least([(ahead,), (behind,)]) == (behind,)

@@ -106,7 +106,7 @@ def _at(pieces: list[tuple[int, Any]], instant: int) -> Any:
 
 @settings(max_examples=settings().max_examples // 10)
 @given(st.data())
-def test_who_folds_an_output_has_the_timelines_of_the_result(data: st.DataObject) -> None:
+def test_applied_outputs_are_the_timelines_of_the_result(data: st.DataObject) -> None:
     """Messages lost, repeated, late, under new epochs, workers killed, compacted and carried over."""
     expression = data.draw(some.expressions(1, 2))
     source = Source(topic="t", key="k", time="t", time_unit="us", partitions=data.draw(st.integers(1, 2)))
@@ -154,7 +154,7 @@ def feed(network: Told, place: int, at: int, state: str, mark: int | None = None
     network.feed(batch_of([replace(event)]), (Progress(0, 0, place, mark),))
 
 
-def test_what_is_final_is_not_told_again_under_a_new_epoch() -> None:
+def test_a_new_epoch_does_not_repeat_the_final() -> None:
     """After the watermark 15, subscribing anew tells the key from 15 on only, and corrections replace."""
     network, me, heard = one_result()
     feed(network, 0, 10, "x")
@@ -172,7 +172,8 @@ def test_what_is_final_is_not_told_again_under_a_new_epoch() -> None:
     assert [(one.since, one.until, one.value) for one in last] == [(17, 20, "z"), (20, None, "y")]
 
 
-def test_a_gap_and_strange_bytes_are_refused_and_change_nothing() -> None:
+def test_gaps_and_strange_bytes_change_nothing() -> None:
+    """A gap and strange bytes are refused and change nothing."""
     network, me, heard = one_result()
     subscriber = network.subscribers[me]
     with pytest.raises(StateError):
