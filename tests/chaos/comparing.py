@@ -249,13 +249,14 @@ def account_for(
     messages: Mapping[Place, Message],
     found: Differences,
     later: AbstractSet[str] = frozenset(),
+    gone: AbstractSet[Place] = frozenset(),
 ) -> int:
     """Account for the dead letters one by one; returns of how many events there are several.
 
     ``judged``: per metric; ``later``: those that were applied when some events had been refused for others
-    already, of which they need not have a letter. An event that some metrics refuse has letters that together
-    name exactly these metrics; each holds its payload, its key, and the reason of one that it names. Nothing
-    else has a letter.
+    already, of which they need not have a letter; ``gone``: events whose letters the fault may have deleted.
+    An event that some metrics refuse has letters that together name exactly these metrics; each holds its
+    payload, its key, and the reason of one that it names. Nothing else has a letter.
     """
     refusing: dict[Place, dict[str, str]] = defaultdict(dict)
     for metric, one in judged.items():
@@ -275,7 +276,8 @@ def account_for(
             found.check("letters are whole", whole, f"{letter}, and {original} was sent")
         named = letter.reason in {reasons.get(metric) for metric in letter.metrics}
         found.check("reasons", named, f"{letter}, and {reasons} are right")
-    for place, reasons in refusing.items():
+    for place in refusing.keys() - gone:
+        reasons = refusing[place]
         missing = reasons.keys() - told[place] - later
         found.check("refused events have letters", not missing, f"{place} {reasons}, none for {missing}")
     return sum(count > 1 for count in seen.values())

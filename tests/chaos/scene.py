@@ -272,10 +272,10 @@ class Scene:
     once: so that event time is far enough on for windows to pass, and for idle keys to leave for archives.
 
     ``metrics``: of a topic; ``hand_over``: after so many inputs a worker continues as new; ``settings``: of
-    the environment of all programs; ``counts``: workers' counts of late and refused events are right in
-    the end; ``everybody``: every worker is asked for its status each second; ``may_miss_confirmed``: the
-    broker may lack what it has confirmed; ``prepare``: before the servers are started, in their directory,
-    and ``clean_up`` when they are stopped.
+    the environment of all programs; ``letters_stay``: dead letters outlive the fault; ``counts``: workers'
+    counts of late and refused events are right in the end; ``everybody``: every worker is asked for its
+    status each second; ``may_miss_confirmed``: the broker may lack what it has confirmed; ``prepare``: before
+    the servers are started, in their directory, and ``clean_up`` when they are stopped.
     """
 
     name: str
@@ -290,6 +290,7 @@ class Scene:
     feeders: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
     counts: bool = True
+    letters_stay: bool = True
     everybody: bool = False
     may_miss_confirmed: bool = False
     set_up: Step = nothing

@@ -68,7 +68,8 @@ class Ending:
     messages that were stored and are no longer in the topic; ``recreated``: when it has begun again, its
     places, too; ``lost``: which messages may be missing in the answers, by the fault's own account;
     ``later``: metrics that were applied under load; ``forgotten``: per metric, keys that are not compared;
-    ``counts``: workers' counts of late and refused events are compared, too; ``may_miss``: the topic may lack
+    ``letterless``: messages whose dead letters may be gone; ``counts``: workers' counts of late and refused
+    events are compared, too; ``may_miss``: the topic may lack
     messages that the broker confirmed.
     """
 
@@ -85,6 +86,7 @@ class Ending:
     recreated: Sequence[float] = ()
     later: AbstractSet[str] = frozenset()
     forgotten: Mapping[str, AbstractSet[tuple[type, str | int]]] = field(default_factory=dict)
+    letterless: AbstractSet[Place] = frozenset()
     counts: bool = True
     may_miss: bool = False
 
@@ -215,6 +217,7 @@ async def _compare(
 ) -> None:
     begun = monotonic()
     due = {place for name, one in judged.items() if name not in ending.later for place in one.refused}
+    due -= ending.letterless
 
     def complete(letters: Mapping[Place, pulsar.Message]) -> str | None:
         told = {(m.properties()["partition"], m.properties()["position"]) for m in letters.values()}
@@ -223,7 +226,8 @@ async def _compare(
 
     dead = await asyncio.to_thread(_read_anyway, ending.stack.pulsar_url, f"{TOPIC}-dead-letter", complete)
     settled.letters = len(dead)
-    settled.letters_twice = account_for(map(Letter.of, dead.values()), judged, messages, found, ending.later)
+    letters = map(Letter.of, dead.values())
+    settled.letters_twice = account_for(letters, judged, messages, found, ending.later, ending.letterless)
     for planned in ending.plans:
         name = planned.metric.name
         comparison = Comparison(ending.client, planned, judged[name], ending.partitions, ending.seed, found)

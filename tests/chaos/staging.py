@@ -159,6 +159,7 @@ async def _play(
         stack, client, plans, seed, places, course.partitions, DRAIN_SECONDS,
         kept=course.kept, recreated=watch.recreated, later=watch.later.keys(), lost=lambda _: course.lost,
         forgotten=course.forgotten, counts=scene.counts, may_miss=scene.may_miss_confirmed,
+        letterless=frozenset() if scene.letters_stay else frozenset(course.kept),
     )  # fmt: skip
     settled = await settle(ending, (), tell)
     last = await watch.get()

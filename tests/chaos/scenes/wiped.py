@@ -43,10 +43,11 @@ SCENE = Scene(
             wipe,
             feeder_again,
             operator="start the feeder; send again what is missing",
-            lost="the unread messages that were deleted",
+            lost="the unread messages that were deleted, and all dead letters",
             hold=5,
             ends=frozenset({"gap"}),
         ),
     ),
     counts=False,
+    letters_stay=False,
 )
