@@ -11,8 +11,6 @@ import pytest
 TOP = Path(__file__).parents[2]
 PACKAGES = ("timeline_workers", "workflows", "feeder", "producer", "benchmarks", "deploy", "docs", "tests")
 QUESTIONS = {"What", "How", "Why", "Where", "Whether", "When", "Who", "Which"}
-# Folders of tests whose names are not held to their length yet.
-LONG_NAMES = {"runtime"}
 WORDS = 9
 
 
@@ -49,8 +47,6 @@ def test_names_of_tests_are_short() -> None:
     """At most nine words after ``test_``."""
     long = []
     for module in modules("tests"):
-        if module.relative_to(TOP).parts[1] in LONG_NAMES:
-            continue
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _is_long(node.name):
                 long.append(f"{module.relative_to(TOP)}: {node.name}")

@@ -130,7 +130,7 @@ def test_the_newest_of_each_key_counts_however_segments_arrive(data: st.DataObje
     assert archive.status()["segments"] <= len(told)
 
 
-def test_another_life_of_the_worker_begins_with_an_empty_archive() -> None:
+def test_another_life_begins_with_an_empty_archive() -> None:
     """What was of an earlier life is forgotten with the first segment of the next, and not taken any more."""
     worker, (segment,) = _left([("a", 10, "x")])
     archive = Archive(worker.spec)

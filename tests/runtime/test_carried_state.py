@@ -103,7 +103,7 @@ def _shown(payload: bytes) -> dict[str, Any]:
 
 @settings(max_examples=settings().max_examples // 8)
 @given(st.data())
-def test_a_restored_worker_says_and_answers_what_the_one_that_went_on_does(data: st.DataObject) -> None:
+def test_a_restored_worker_answers_like_the_original(data: st.DataObject) -> None:
     """Whatever was compacted before, and however often and at whatever moment it is restored."""
     expression = data.draw(st.one_of(some.expressions(1, 2), some.aggregates(1, 1)))
     retention = data.draw(st.one_of(st.none(), st.integers(0, 12)))
@@ -139,7 +139,7 @@ def test_a_restored_worker_says_and_answers_what_the_one_that_went_on_does(data:
 
 @settings(max_examples=settings().max_examples // 20)
 @given(st.data())
-def test_the_state_levels_off_while_a_few_keys_are_fed_for_ever(data: st.DataObject) -> None:
+def test_the_state_of_few_keys_levels_off(data: st.DataObject) -> None:
     """Rows are bounded by what happens within the look-back and the retention, however long it goes on, and
     so are the bytes that are carried."""
     expression = data.draw(some.expressions(1, 2))
@@ -184,7 +184,7 @@ def _states() -> list[Any]:
 
 
 @pytest.mark.parametrize("case", _states())
-def test_a_state_that_an_earlier_release_has_left_is_read(case: dict[str, Any]) -> None:
+def test_a_state_of_an_earlier_release_is_read(case: dict[str, Any]) -> None:
     """The worker answers as it did, is as far, sends what it still had to send, and goes on exactly: with
     the inputs that came afterwards it says what it would have said without the upgrade."""
     spec = WorkerSpec.model_validate(case["spec"])
@@ -215,7 +215,7 @@ def _check_answers(worker: NodeWorker, expected: dict[str, Any]) -> None:
     assert sorted(worker.keys({})["keys"], key=repr) == expected["keys"]
 
 
-def test_a_state_of_a_version_that_is_not_known_is_refused_with_what_is() -> None:
+def test_a_state_of_unknown_version_is_refused() -> None:
     """The error names the version, those that can be read, and what to do."""
     spec = WorkerSpec.model_validate(_states()[0].values[0]["spec"])
     state = unpack(NodeWorker(spec).snapshot(1 << 20)[0])
@@ -226,7 +226,7 @@ def test_a_state_of_a_version_that_is_not_known_is_refused_with_what_is() -> Non
             NodeWorker.restore(spec, [pack({**state, "version": version})])
 
 
-def test_a_state_whose_parts_do_not_belong_together_is_refused() -> None:
+def test_a_state_of_foreign_parts_is_refused() -> None:
     """Never a worker with half of its keys."""
     spec = WorkerSpec.model_validate(_states()[0].values[0]["spec"])
     state = unpack(NodeWorker(spec).snapshot(1 << 20)[0])

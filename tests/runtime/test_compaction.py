@@ -216,7 +216,7 @@ def test_workers_that_forget_answer_as_if_they_remembered(data: st.DataObject) -
 
 @settings(max_examples=settings().max_examples // 8)
 @given(st.data())
-def test_an_aggregate_that_forgets_has_the_groups_of_one_that_remembers(data: st.DataObject) -> None:
+def test_a_compacted_aggregate_has_the_same_groups(data: st.DataObject) -> None:
     """For every group and function; groups that once had a key are kept whatever is compacted."""
     expression = data.draw(some.aggregates(1, 1))
     retention = data.draw(st.one_of(st.none(), st.integers(0, 12)))

@@ -73,7 +73,7 @@ def test_without_a_watermark_nothing_is_forgotten() -> None:
     assert one.leaf.status()["events"] == 10
 
 
-def test_inputs_go_whatever_the_retention_and_answers_stay_without_one() -> None:
+def test_inputs_are_compacted_whatever_the_retention() -> None:
     """Without a retention every instant stays answerable, though events and inputs are forgotten."""
     one = _One()
     _flipping(one, 100, 90)
@@ -85,7 +85,7 @@ def test_inputs_go_whatever_the_retention_and_answers_stay_without_one() -> None
     assert not one.result.status()["limited"]
 
 
-def test_what_lies_below_the_retention_is_refused_by_name_and_never_answered_wrongly() -> None:
+def test_instants_below_the_retention_are_refused() -> None:
     """The refusal names the key, the instant, from when on it is kept, the retention, and the way out."""
     one = _One(retention=20 * S)
     _flipping(one, 100, 90)
@@ -120,7 +120,7 @@ def test_what_lies_below_the_retention_is_refused_by_name_and_never_answered_wro
     ]
 
 
-def test_before_the_origin_of_a_key_that_began_above_the_horizon_it_is_null_not_refused() -> None:
+def test_before_an_origin_above_the_horizon_is_null() -> None:
     """Nothing of it was forgotten."""
     one = _One(retention=20 * S)
     _flipping(one, 100, 60)
@@ -137,7 +137,7 @@ def test_before_the_origin_of_a_key_that_began_above_the_horizon_it_is_null_not_
     }
 
 
-def test_folding_early_is_a_shorter_retention_and_the_status_says_so() -> None:
+def test_early_compaction_is_a_shorter_retention() -> None:
     """``limited`` until the metric's own horizon has caught up; the watermark is the most that can go."""
     one = _One(retention=80 * S)
     _flipping(one, 100, 90)
@@ -163,7 +163,7 @@ def test_without_a_retention_a_limited_worker_names_the_limit() -> None:
         one.result.value_at({"key": "a", "at": 3})
 
 
-def test_the_horizon_that_keeps_a_share_of_the_change_points() -> None:
+def test_the_horizon_keeps_a_share_of_change_points() -> None:
     """It never lies above the watermark, and compacting there leaves about the share asked for."""
     one = _One()
     assert one.result.horizon_keeping(0.5) is None
@@ -178,7 +178,7 @@ def test_the_horizon_that_keeps_a_share_of_the_change_points() -> None:
     assert after["bytes"] < before["bytes"]
 
 
-def test_an_answer_is_final_below_the_watermark_and_provisional_at_it() -> None:
+def test_an_answer_at_the_watermark_is_provisional() -> None:
     """An event at exactly the watermark is accepted, and may change the answer there, not one microsecond
     below."""
     one = _One()
@@ -197,7 +197,7 @@ def test_an_answer_is_final_below_the_watermark_and_provisional_at_it() -> None:
     assert one.result.value_at({**micro, "at": 91 * S})["slope"] == 0
 
 
-def test_what_a_subscriber_has_not_been_told_is_kept_for_it() -> None:
+def test_what_a_subscriber_lacks_is_kept() -> None:
     """However far the worker compacts; unless the subscriber is gone."""
     one = _One(retention=0)
     one.network.settle()
@@ -217,7 +217,7 @@ def test_what_a_subscriber_has_not_been_told_is_kept_for_it() -> None:
     assert one.leaf.status()["change_points"] == 1
 
 
-def test_a_worker_that_joins_late_begins_where_its_input_begins_and_refuses_what_was_before() -> None:
+def test_a_late_worker_begins_where_its_input_begins() -> None:
     """It cannot know what its input has forgotten."""
     one = _One(retention=20 * S)
     leaf, compare = one.names[0], one.names[1]
@@ -233,7 +233,7 @@ def test_a_worker_that_joins_late_begins_where_its_input_begins_and_refuses_what
     assert leaf in fresh.inbound
 
 
-def test_a_worker_that_its_input_has_left_behind_takes_nothing_more_and_says_so() -> None:
+def test_a_worker_left_behind_takes_nothing_more() -> None:
     """With a gap in what it was told every sum would be wrong; its final answers stay."""
     one = _One(retention=0)
     _flipping(one, 10, 5)
@@ -254,7 +254,7 @@ def test_a_worker_that_its_input_has_left_behind_takes_nothing_more_and_says_so(
     assert restored.status()["cut_off"] == worker.status()["cut_off"]
 
 
-def test_a_worker_that_was_told_all_that_is_forgotten_may_subscribe_anew() -> None:
+def test_a_worker_that_had_all_may_resubscribe() -> None:
     """What its input has forgotten is final, and the worker has it."""
     one = _One(retention=0)
     _flipping(one, 100, 90)
@@ -267,7 +267,7 @@ def test_a_worker_that_was_told_all_that_is_forgotten_may_subscribe_anew() -> No
     assert one.workers[one.names[1]].value_at({"key": "a", "at": 3})["value"] is False
 
 
-def test_while_an_edge_begins_anew_what_is_final_stays_answered() -> None:
+def test_final_answers_stay_while_an_edge_reopens() -> None:
     """The first message of a snapshot takes everything back, and the rest of it comes later."""
     one = _One()
     one.feed(*((key, t, "xy"[t % 2]) for t in range(20) for key in "abc"), mark=15)

@@ -57,7 +57,7 @@ def value(worker: NodeWorker, at: int) -> Any:
         pytest.param("new/", "old/0", "new/0", id="another worker was started in its place"),
     ],
 )
-def test_the_late_snapshot_of_an_earlier_epoch_is_not_taken(life: str, before: str, now: str) -> None:
+def test_a_snapshot_of_an_earlier_epoch_is_dropped(life: str, before: str, now: str) -> None:
     """Nor does it cut off the epoch that counts."""
     leaf, _ = two_workers()
     _, reader = two_workers(life)
@@ -75,7 +75,7 @@ def test_the_late_snapshot_of_an_earlier_epoch_is_not_taken(life: str, before: s
     assert reader.repeated == 1
 
 
-def test_a_worker_knows_that_an_input_has_told_less_than_before() -> None:
+def test_a_worker_notices_an_input_with_less() -> None:
     """Until what it has told since it began anew reaches as far; also when the state is carried meanwhile."""
     leaf, reader = two_workers()
     name, sender = reader.spec.worker_id, leaf.spec.worker_id

@@ -247,7 +247,7 @@ def _is_of(network: Network, name: str, key: Any) -> bool:
 
 @settings(max_examples=settings().max_examples // 10)
 @given(st.data())
-def test_an_aggregate_over_workers_whose_keys_leave_counts_them_all(data: st.DataObject) -> None:
+def test_an_aggregate_counts_evicted_keys(data: st.DataObject) -> None:
     """An aggregate keeps every key, however often the workers below it have sent keys away."""
     expression = data.draw(some.aggregates(1, 1))
     feed = data.draw(feeds(expression))

@@ -219,7 +219,7 @@ def test_the_status_names_every_node() -> None:
     assert {node["watermark"] for node in nodes.values()} == {7}
 
 
-def test_a_node_that_the_worker_does_not_compute_is_named() -> None:
+def test_a_node_of_another_worker_is_named() -> None:
     """Also by a worker that computes one node only, which knows its own name."""
     made = _plan(NESTED)
     network, worker = _fed(made)
@@ -235,7 +235,7 @@ def test_a_node_that_the_worker_does_not_compute_is_named() -> None:
         single.value_at({"key": "a", "at": 9, "node": inner})
 
 
-def test_a_node_is_final_as_far_as_its_own_leaves_are() -> None:
+def test_a_node_is_final_as_its_leaves_are() -> None:
     """A leaf that lags keeps only those answers from being final that rest on it."""
     made = _plan(NESTED)
     network, worker = _fed(made)
@@ -288,7 +288,7 @@ def test_a_leaf_begun_anew_replaces_what_it_told_before(column: str) -> None:
     assert said[0] == said[1]
 
 
-def test_a_worker_that_joins_late_knows_which_nodes_lack_what() -> None:
+def test_a_late_worker_knows_which_nodes_lack_what() -> None:
     """Where a leaf has forgotten its past, the nodes that rest on it begin there, and no others."""
     made = _plan(NESTED, retention=2)
     network = Network(made, lambda n: 0)

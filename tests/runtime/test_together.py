@@ -55,7 +55,7 @@ class _Gathering(Network):
 
 @settings(max_examples=settings().max_examples // 4)
 @given(st.data())
-def test_what_is_settled_late_is_what_is_settled_at_once(data: st.DataObject) -> None:
+def test_settling_late_is_settling_at_once(data: st.DataObject) -> None:
     """Every node of a random expression over random events, with snapshots told anew, says the same."""
     expression = data.draw(st.one_of(some.expressions(1, 2), some.aggregates(1, 1)))
     source = Source(topic="t", key="k", time="t", time_unit="us", partitions=data.draw(st.integers(1, 2)))

@@ -57,7 +57,7 @@ def _run(
 
 @settings(max_examples=settings().max_examples // 10)  # each example is a whole network
 @given(st.data())
-def test_every_worker_of_any_expression_ends_with_the_in_process_timelines(data: st.DataObject) -> None:
+def test_every_worker_ends_with_the_in_process_timelines(data: st.DataObject) -> None:
     """With repeated and delayed messages, late subscriptions, tiny messages and carried state in the
     middle."""
     expression = data.draw(some.expressions(1, 2))
@@ -107,7 +107,7 @@ def test_an_aggregate_hears_every_partition(data: st.DataObject) -> None:
                 assert answer["since"] == piece.start
 
 
-def test_a_group_that_is_gone_does_not_shift_the_others() -> None:
+def test_a_group_gone_shifts_no_other() -> None:
     """A later position at the same instant takes a group's only key away; the other answers for itself."""
     metric = _metric('latest_event_to_state(s) == "x" | aggregate(group_by(g), count)', 1)
     network = Network(plan(metric), lambda n: 0)
@@ -126,7 +126,7 @@ def _single() -> tuple[Network, str, str]:
     return network, leaf, f"{network.plan.result.name}.p0"
 
 
-def test_bytes_that_are_no_message_are_refused_and_change_nothing() -> None:
+def test_bytes_that_are_no_message_change_nothing() -> None:
     """A damaged payload raises StateError; the worker goes on as before."""
     network, leaf, result = _single()
     for damaged in (b"", b"nonsense", network.workers[result].snapshot(1 << 20)[0]):
