@@ -29,6 +29,7 @@ from timeline_workers.plan.physical import NodeSpec, Plan, partition_labels, par
 from timeline_workers.plan.reading import Reading, reading_of
 from timeline_workers.wire.leaf_batch import encode_leaf_batch
 
+from .changelog import ChangelogClock, ChangelogDecoder, DecodedChangelog
 from .recent_counts import Recent
 from .sent_cache import KeyNumbers, SentCache
 
@@ -171,7 +172,12 @@ class Router:
     """
 
     def __init__(self, group: MetricGroup, partitions: int = 1) -> None:
-        self.clock = Clock(group.source.allowed_lateness, partitions, clock_skew=group.source.clock_skew)
+        source = group.source
+        self.clock = (
+            ChangelogClock(partitions)
+            if source.changelog
+            else Clock(source.allowed_lateness, partitions, clock_skew=source.clock_skew)
+        )
         self._recent: dict[int, Recent] = {}
         self._sent_caches: dict[str, SentCache] = {}
         self._forgotten = 0
@@ -181,7 +187,12 @@ class Router:
         """Go on with other metrics of the same signature; watermarks and positions stay."""
         self.group = group
         self._forget_keys()
-        self._decoder = group.reading.decoder()
+        kinds = frozenset(leaf.node.kind for leaf in group.leaves.values())
+        self._decoder = (
+            ChangelogDecoder(group.source.time_unit, kinds)
+            if group.source.changelog
+            else group.reading.decoder()
+        )
 
     def forget_sent(self) -> None:
         """Forget what the leaves were sent: they may have been started anew."""
@@ -219,6 +230,9 @@ class Router:
         decoded = self._decoder.decode(
             messages.payloads, messages.position, messages.published, source.max_ahead
         )
+        if isinstance(decoded, DecodedChangelog):
+            assert isinstance(self.clock, ChangelogClock)
+            self.clock.hear(decoded.marks)
         refused = [Refused(r.row, r.reason, r.message) for r in decoded.rejects]
         rows = np.asarray(decoded.rows, np.intp)  # of each decoded event, its message
         valid = np.zeros(len(messages), np.bool_)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pulsar
 import pytest
+from temporalio.client import WorkflowQueryFailedError
 
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.outputs.test_subscriber import folded
@@ -96,6 +97,47 @@ async def test_a_topic_has_the_change_points_of_the_result(stack: Stack) -> None
     assert set(outputs) <= set(removed.stopped)
     assert [health.state for health in await examine(client, outputs)] == ["down", "down"]
     topic.close()
+
+
+async def test_a_metric_over_an_output_answers_like_one_expression(stack: Stack) -> None:
+    """Late events included; final where what it reads is."""
+    inner = 'latest_event_to_state(state) == "on"'
+    lower = metric("lower", inner, output="lower-changes")
+    whole = metric("whole", f"duration_where({inner})", topic="lower-events")
+    log = Source.model_validate({"topic": "lower-changes", "changelog": True})
+    upper = Metric(name="upper", source=log, expression="duration_where(changelog(boolean))")
+    for one in (lower, whole, upper):
+        await stack.apply(one)
+    first = [event("a", 10, state="on"), event("b", 12, state="on"), event("a", 30, state="off")]
+    stack.send("lower-events", first)
+
+    async def same(keys: str, instants: range) -> bool:
+        for key in keys:
+            for at in instants:
+                try:
+                    found = await stack.ask(upper, key, "value_at", {"at": at})
+                    expected = await stack.ask(whole, key, "value_at", {"at": at})
+                except WorkflowQueryFailedError:
+                    return False  # the key is not known yet
+                if found != expected:
+                    return False
+        return True
+
+    await eventually(lambda: same("ab", range(5, 40, 5)))
+    stack.send("lower-events", [event("a", 25, state="off"), event("a", 27, state="on")])
+    await eventually(lambda: asked(stack, whole, "a", 40, 18))
+    await eventually(lambda: same("ab", range(5, 40, 1)))
+    stack.send("lower-events", [event("b", 60, state="off")])
+    await eventually(lambda: final(stack, upper, "a", 45))
+    assert await same("ab", range(5, 80, 5))
+
+
+async def asked(stack: Stack, metric: Metric, key: str, at: int, value: Any) -> bool:
+    return bool((await stack.ask(metric, key, "value_at", {"at": at}))["value"] == value)
+
+
+async def final(stack: Stack, metric: Metric, key: str, at: int) -> bool:
+    return bool((await stack.ask(metric, key, "value_at", {"at": at}))["final"])
 
 
 async def eventually_async(check: Any) -> None:

@@ -27,6 +27,7 @@ from timeline_workers.runtime.subscriber import Subscriber
 from timeline_workers.wire.changelog import (
     Change,
     Mark,
+    ToPublish,
     Writer,
     decimal,
     messages,
@@ -69,8 +70,12 @@ class Told(Network):
         assert len(told) == news.count()
         assert [one.revision for one in told] == list(range(self.revision, self.revision + len(told)))
         self.revision += len(told)
+        self.publish(told)
         for one in told:
             self.topic.append(read_message(one.body, "us"))
+
+    def publish(self, told: list[ToPublish]) -> None:
+        """Do more with what is told."""
 
 
 def folded(topic: list[Change | Mark]) -> dict[Any, list[tuple[int, Any]]]:

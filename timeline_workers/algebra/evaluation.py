@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from timeline_workers.algebra.nodes.aggregate import AggregateNode
+from timeline_workers.algebra.nodes.any_node import leaf_node
 from timeline_workers.algebra.nodes.node import DerivedNode, EventNode
 from timeline_workers.algebra.timeline.revisions import Revision
 from timeline_workers.algebra.timeline.timelines import Timeline
@@ -61,7 +62,7 @@ class Evaluation:
         for child in inputs_of(expression):
             self._plan(child)
         if is_leaf(expression):
-            leaf = self._nodes[expression] = EventNode(expression, self.keys)
+            leaf = self._nodes[expression] = leaf_node(expression, self.keys)
             self._steps.append(_Leaf(leaf, LeafRouter(expression)))
         else:
             node = DerivedNode(expression, self.keys)

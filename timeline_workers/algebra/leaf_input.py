@@ -16,13 +16,15 @@ from timeline_workers.columns.rows import earliest, first_of_runs, gathered, off
 from timeline_workers.columns.values import UNKNOWN, Bools, Int64, Tagged
 from timeline_workers.errors import ExpressionError
 from timeline_workers.language.operators import is_leaf, name_of
-from timeline_workers.language.tree import Expression
+from timeline_workers.language.tree import Changelog, Expression
 
 from .event_log import positions_ascend
 from .operators import event_operator
 from .predicates import matches
 
 GROUP_EVENTS = 1 << 22
+CHANGELOG_COLUMN = "value"
+"""The column in which the leaf of a changelog has its messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,8 @@ class LeafRouter:
     def wanted(self, batch: EventBatch) -> tuple[Bools, Tagged | None]:
         """Return which events of ``batch`` the leaf needs, and the column of its values (None: existence)."""
         name = getattr(self.leaf, "column", None)
+        if isinstance(self.leaf, Changelog):
+            name = CHANGELOG_COLUMN
         if name is not None:
             column = batch.columns.get(name)
             if column is None:

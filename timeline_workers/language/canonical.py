@@ -57,7 +57,7 @@ def canonical(expression: t.Expression) -> t.Expression:
     Idempotent. Spans are kept where a node is. The expression must have passed ``check``, or at least be no
     deeper than the parser allows.
     """
-    if isinstance(expression, t.Column | t.Literal):
+    if isinstance(expression, t.Column | t.Literal | t.Changelog):
         return _plain_zero(expression)
     return _FORMS[row_of(expression).canonical](expression)
 
@@ -192,6 +192,8 @@ def _written(node: t.Expression) -> tuple[str, int]:
             return column_text(node.name), _ATOM
         case t.Literal():
             return _literal(node.value), _ATOM
+        case t.Changelog():
+            return f"{node.op}({node.kind})", _ATOM
         case t.Or():
             return f"{_text(node.left, _OR)} || {_text(node.right, _AND)}", _OR
         case t.And():

@@ -196,6 +196,9 @@ class _Checker:
                 return _Found("state", Variable(type_of(node.value)), constant=True)
             case t.Column():
                 return self._visit_column(node)
+            case t.Changelog():
+                values = {"boolean": Variable("bool"), "numeric": Variable("number")}
+                return _Found(node.kind, values.get(node.kind, Variable()), exact=node.kind == "numeric")
             case t.Compare():
                 return self._compare(node)
             case t.And() | t.Or():

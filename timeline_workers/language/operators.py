@@ -265,6 +265,8 @@ def is_predicate(node: t.Expression) -> bool:
 
 def is_leaf(node: t.Expression) -> bool:
     """Whether ``node`` looks at events rather than timelines."""
+    if isinstance(node, t.Changelog):  # no function of events: there is no row for it
+        return True
     row = OPERATORS.get(name_of(node))
     first = None if row is None or not row.is_function else row.arguments[0]
     return first in ("column", "events") or (first == "condition" and is_predicate(node.children()[0]))
@@ -272,10 +274,14 @@ def is_leaf(node: t.Expression) -> bool:
 
 def is_exact(node: t.Expression) -> bool:
     """Whether ``node`` is a Numeric made from durations: it has exact values, with a slope."""
+    if isinstance(node, t.Changelog):
+        return node.kind == "numeric"
     row = OPERATORS.get(name_of(node))
     return row is not None and row.is_exact(map(is_exact, node.children()))
 
 
 def look_back(node: t.Expression) -> int:
     """How many microseconds before an instant the inputs of ``node`` still matter."""
+    if isinstance(node, t.Changelog):
+        return 0
     return int(getattr(node, "within", 0) or 0) if row_of(node).look_back == "window" else 0

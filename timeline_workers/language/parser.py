@@ -11,7 +11,7 @@ import re
 from fractions import Fraction
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import cast
+from typing import Any, cast
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
@@ -21,7 +21,16 @@ from timeline_workers.errors import ExpressionError, MetricError
 
 from . import tree as t
 from .durations import MICROSECONDS, parse_duration
-from .lexicon import AGGREGATE_FUNCTIONS, FUNCTIONS, MAX_LENGTH, MAX_WINDOW, RESERVED, EscapeMistake, unquote
+from .lexicon import (
+    AGGREGATE_FUNCTIONS,
+    CHANGELOG_KINDS,
+    FUNCTIONS,
+    MAX_LENGTH,
+    MAX_WINDOW,
+    RESERVED,
+    EscapeMistake,
+    unquote,
+)
 from .nesting import MAX_DEPTH, refuse_deep, too_deep
 from .operators import function_called
 from .suggestions import nearest
@@ -264,13 +273,15 @@ class _Lowering:
                 cast(Token, token),
                 "write EXPRESSION | aggregate(group_by(column), count, sum)",
             )
+        if name == "changelog":
+            return self._changelog(syntax, arguments)
         if name == "group_by":
             raise self.error("group_by only stands in aggregate(...)", cast(Token, token))
         if name in RESERVED:
             raise self.error(f"`{name}` is not a function", cast(Token, token), RESERVED[name])
         function = function_called(name)
         if function is None:
-            known = [*_OURS, "aggregate", "group_by", "col"]
+            known = [*_OURS, "aggregate", "group_by", "col", "changelog"]
             raise self.error(
                 f"there is no function `{_short(name)}`",
                 cast(Token, token),
@@ -307,6 +318,17 @@ class _Lowering:
             )
         name = self._unquoted(cast(Token, arguments[0].children[0]))
         return t.Column(name=self._column_name(name, arguments[0]), span=_span(syntax))
+
+    def _changelog(self, syntax: Syntax, arguments: list[Syntax]) -> t.Changelog:
+        self._count_arguments(syntax, "changelog", arguments, 1)
+        of = self.expression(arguments[0])
+        if isinstance(of, t.Column) and of.name in CHANGELOG_KINDS:
+            return t.Changelog(kind=cast(Any, of.name), span=_span(syntax))
+        raise self.error(
+            "changelog needs the kind of the timeline that is published",
+            arguments[0],
+            "write changelog(boolean), changelog(state) or changelog(numeric)",
+        )
 
     def _column(self, function: str, argument: Syntax) -> str:
         of = self.expression(argument)

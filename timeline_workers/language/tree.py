@@ -74,6 +74,13 @@ class LatestEventToState(Node):
     column: str
 
 
+class Changelog(Node):
+    """Of ``kind``: what the messages of a changelog, another metric's output, say of a key."""
+
+    op: Choice["changelog"] = "changelog"
+    kind: Choice["state", "boolean", "numeric"]
+
+
 class HasExisted(Node):
     """Boolean: some event at or before t satisfied the predicate, or the timeline was True at some time."""
 
@@ -190,6 +197,7 @@ Expression = Annotated[
     Column
     | Literal
     | LatestEventToState
+    | Changelog
     | HasExisted
     | HasExistedWithin
     | EventCount

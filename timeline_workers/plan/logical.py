@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal as Choice, cast
 
+from timeline_workers.algebra.leaf_input import CHANGELOG_COLUMN
 from timeline_workers.language import tree as t
 from timeline_workers.language.canonical import slug, text_hash, to_text
 from timeline_workers.language.check import Checked
@@ -76,6 +77,8 @@ def leaf_columns(expression: t.Expression) -> tuple[str, ...] | None:
     """The columns, sorted, that a leaf looks at in each event; None if ``expression`` is not a leaf."""
     if not is_leaf(expression):
         return None
+    if isinstance(expression, t.Changelog):
+        return (CHANGELOG_COLUMN,)
     predicate = leaf_predicate_of(expression)
     # Without a predicate a leaf is of one column.
     read = [getattr(expression, "column")] if predicate is None else _columns(predicate)  # noqa: B009

@@ -1,0 +1,151 @@
+"""A metric over another's output answers like the one expression that says both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from feeder.routing.router import Messages, Router, groups_of
+from tests.outputs.test_subscriber import Told
+from tests.properties import strategies as some
+from tests.properties.batches import batch_of
+from tests.runtime.network import Network
+from tests.runtime.test_compaction import feeds
+from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.answers.reader import Reader
+from timeline_workers.columns.event_batch import Positions
+from timeline_workers.errors import ExpressionError, MetricError
+from timeline_workers.language.canonical import to_text
+from timeline_workers.language.parser import parse
+from timeline_workers.metric.load import load_metric
+from timeline_workers.metric.model import Metric, Source
+from timeline_workers.plan.physical import Plan, partition_labels, plan, worker_id, worker_name
+from timeline_workers.wire.changelog import ToPublish
+
+OVER = {
+    "boolean": ["{}", "duration_where({})", "!({})", "has_existed_within({}, 3us)"],
+    "numeric": ["{}", "({}) > 1", "duration_where(({}) > 0.000002)"],
+    "state": ["{}", '({}) == "a"', "duration_in_cur_state({})"],
+}
+
+
+class Reading:
+    """The feeder's part: what is in the topic goes to the leaves of ``network``, in batches."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        [group] = groups_of([network.plan])[network.plan.metric.source.topic]
+        self.router = Router(group)
+        self.read = 0
+
+    def feed(self, bodies: list[bytes]) -> None:
+        """Feed what has come since; a batch that was fed is fed again now and then, as after a crash."""
+        count = len(bodies) - self.read
+        if not count:
+            return
+        place = np.arange(self.read, len(bodies), dtype=np.int64)
+        zeros = np.zeros(count, np.int64)
+        position = Positions(zeros.astype(np.int32), zeros, place)
+        routed = self.router.route(Messages(bodies[self.read :], position, zeros + 1_000_000))
+        assert not routed.refused
+        self.read = len(bodies)
+        for name, parcels in routed.parcels.items():
+            self.network.feeds[name] += [parcel.payload for parcel in parcels]
+
+
+class Publishing(Told):
+    """A network whose outputs also keep their messages as they are."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.bodies: list[bytes] = []
+
+    def publish(self, told: list[ToPublish]) -> None:
+        bodies = [one.body for one in told]
+        self.bodies += bodies * (1 + (self.choose(4) == 0))  # told again after a crash
+
+
+def answers(made: Plan, network: Network, key: Any, instant: int) -> Any:
+    name = worker_name(made, made.result)
+    for label in partition_labels(made):
+        worker = network.workers[worker_id(name, label)]
+        if key in worker.node.keys.names:
+            answer = worker.value_at({"key": key, "at": instant, "unit": "us"})
+            assert isinstance(answer, dict)
+            return answer["value"]
+    raise AssertionError(f"nobody knows {key!r}")
+
+
+@settings(max_examples=settings().max_examples // 10)
+@given(st.data())
+def test_two_metrics_answer_like_one_expression(data: st.DataObject) -> None:
+    """Late events, messages lost and repeated, kills and new epochs on the way."""
+    inner = data.draw(some.expressions(1, 2))
+    source = Source(topic="t", key="k", time="t", time_unit="us", partitions=data.draw(st.integers(1, 2)))
+    choose = lambda n: data.draw(st.integers(0, n - 1)) if n > 1 else 0  # noqa: E731
+    try:
+        first = plan(Metric(name="m", source=source, expression=to_text(inner)))
+        kind = first.result.kind
+        over = data.draw(st.sampled_from(OVER[kind]))
+        whole = Evaluation(parse(over.format(f"({to_text(inner)})")))
+        plan(Metric(name="w", source=source, expression=to_text(whole.expression)))
+        log = Source.model_validate({"topic": "o", "changelog": True, "time_unit": "us"})
+        second = plan(Metric(name="n", source=log, expression=over.format(f"changelog({kind})")))
+    except ExpressionError:
+        return
+    feed = data.draw(feeds(inner, max_size=10))
+    network = Publishing(first, choose, 400_000, [])
+    reading = Reading(Network(second, choose, 400_000, []))
+    for batch, progress in feed.batches:
+        network.feed(batch_of(batch), progress)
+        whole.add(batch_of(batch))
+        for _ in range(data.draw(st.integers(0, 6))):
+            network.step()
+        reading.feed(network.bodies)
+        for _ in range(data.draw(st.integers(0, 4))):
+            reading.network.step()
+    network.settle()
+    reading.feed(network.bodies)
+    reading.network.settle()
+    timeline = whole.timeline()
+    reader = Reader(timeline, whole.keys, second.result.kind, whole.expression)
+    for row, key in enumerate(whole.keys.names):
+        starts = timeline.starts[timeline.offsets[row] : timeline.offsets[row + 1]].tolist()
+        for instant in {*starts, *(start + 1 for start in starts), max(starts) + 7}:
+            found = answers(second, reading.network, key, instant)
+            expected = reader.value_at(key, instant).value
+            assert found == expected or _nearly(found, expected), (key, instant)
+
+
+def _nearly(a: object, b: object) -> bool:
+    # A Numeric of floats is read as exact decimals: sums of them are rounded once, not at each step.
+    return isinstance(a, float) and isinstance(b, int | float) and abs(a - b) <= 1e-9 * max(1, abs(b))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{name: m, source: {topic: o, changelog: true, key: id}, expression: x}", "leave key out"),
+        (
+            "{name: m, source: {topic: o, changelog: true}, expression: has_existed(x == 1)}",
+            "have no columns",
+        ),
+        ("{name: m, source: {topic: o, key: a, time: b}, expression: changelog(boolean)}", "changelog: true"),
+        ("{name: m, source: {topic: o, changelog: true}, expression: changelog(words)}", "changelog(state)"),
+        (
+            "{name: m, source: {topic: o, key: a, time: b}, output: {topic: o}, expression: has_existed(x)}",
+            "another topic",
+        ),
+        (
+            "{name: m, source: {topic: o, key: a, time: b}, output: {topik: o}, expression: has_existed(x)}",
+            "did you mean topic",
+        ),
+    ],
+)
+def test_a_wrong_changelog_or_output_is_refused(text: str, said: str) -> None:
+    with pytest.raises((MetricError, ExpressionError)) as refused:
+        plan(load_metric(text))
+    assert said in str(refused.value) + str(getattr(refused.value, "hint", ""))
