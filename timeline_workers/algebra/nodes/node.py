@@ -32,7 +32,7 @@ from timeline_workers.columns.rows import FOREVER, distinct, earliest
 from timeline_workers.columns.values import Bools, Flags, Int64, StringTable, Tagged, Values
 from timeline_workers.errors import StateError
 from timeline_workers.language.operators import row_of
-from timeline_workers.language.tree import Expression
+from timeline_workers.language.tree import Changelog, Expression
 
 from .key_rows import DerivedRows, KeyRows, LeafRows, RowsShape
 from .protocol import News, NodeOfKeys, Part, later_mark, no_output
@@ -103,7 +103,7 @@ class EventNode(_Node):
         self.operator = event_operator(expression)
         strings = StringTable()
         super().__init__(expression, keys, pieces.blank(self.operator.layout, strings))
-        self.takes_values = "column" in row_of(expression).arguments
+        self.takes_values = isinstance(expression, Changelog) or "column" in row_of(expression).arguments
         self.log = LogStore(operations.unknown_tagged(0, strings) if self.takes_values else None)
         self.origins = np.zeros(0, np.int64)
         self.seen = np.zeros(0, np.int64)
