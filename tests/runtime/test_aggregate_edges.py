@@ -20,7 +20,7 @@ from timeline_workers.columns.key_table import KeyTable
 from timeline_workers.errors import StateError
 from timeline_workers.language.canonical import to_text
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import partition_of, plan
 from timeline_workers.runtime.node_worker import NodeWorker
 from timeline_workers.wire.edge_messages import InboundEdge, open_message
 from timeline_workers.wire.source_progress import watermark
@@ -250,3 +250,27 @@ def test_the_only_function_needs_no_name() -> None:
     assert [edge.output for edge in again.outbound.values()] == [""]
     again.unsubscribe("s")
     assert again.subscribers() == []
+
+
+def test_a_message_is_told_of_though_nothing_settled_it() -> None:
+    """What one message changes and the next takes back is told, where there is a subscriber."""
+    network = _fed()
+    top = network.workers[network.top]
+    top.subscribe("s", "s/0", "count")
+    leaves = [name for name, spec in network.specs.items() if spec.node.is_leaf and spec.partition == "p0"]
+    for name in leaves:
+        network.workers[name].subscribe(network.top, f"{network.top}/0")
+    key = next(k for k in map(str, range(99)) if partition_of(k, network.plan.metric.source) == "p0")
+    event = Event(key, 5, (0, 0, 0), {"s": "x", "g": "a"})
+    network.feed(batch_of([event]), (Progress(0, 0, 0, 5),))
+    for name, queue in network.feeds.items():
+        while queue:
+            network.workers[name].ingest(queue.popleft())
+    for name, worker in network.workers.items():
+        if network.specs[name].node.is_leaf and network.top in worker.subscribers():
+            message = worker.outgoing(network.top, 400_000)
+            if message is not None:
+                top.receive(message, settle=False)
+    told = top.edge("s", "count")
+    assert told is not None
+    assert len(told.pending.marked()) == 1
