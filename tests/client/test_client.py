@@ -130,7 +130,7 @@ async def test_what_is_refused_has_a_code(client: TimelineClient) -> None:
     assert wrong_metric.value.code is Code.WRONG_METRIC
 
 
-async def test_a_source_is_stored_and_kept_while_named(client: TimelineClient) -> None:
+async def test_a_stored_source_is_kept_while_it_is_named(client: TimelineClient) -> None:
     """A metric that names a stored source is applied with it; the catalog refuses to remove it then."""
     stored = "kind: source\nname: playback\nsource: {topic: playback, key: session, time: t}\n"
     assert (await client.apply_source(stored)).version == 1
@@ -173,7 +173,7 @@ async def test_a_watch_tells_of_each_change_once(client: TimelineClient) -> None
             listening.cancel()
 
 
-async def test_a_watch_of_the_present_tells_of_pieces(client: TimelineClient) -> None:
+async def test_a_watch_of_now_tells_of_pieces(client: TimelineClient) -> None:
     """A duration that grows is no change as long as it grows as it did; that it stops is one."""
     await client.apply(BUFFERING)
     events = worked_example()

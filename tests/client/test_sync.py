@@ -82,7 +82,7 @@ async def test_within_a_running_loop(stack: Stack) -> None:
             client.metric("plying")
 
 
-def test_nothing_is_left_of_one_that_cannot_connect() -> None:
+def test_nothing_is_left_without_a_connection() -> None:
     """The thread of a client ends with it, also when there is no server."""
     before = threading.active_count()
     with pytest.raises(ConnectionFailedError):
