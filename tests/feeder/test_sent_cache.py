@@ -145,7 +145,7 @@ def held(fed: MetricGroup, batches: list[list[dict[str, Any]]], *, forget: bool)
             for parcel in parcels:
                 nodes[worker].ingest(parcel.payload)
     return {
-        f"{worker} {key}": node.spans({"key": key, "start": 990, "end": 1030})
+        f"{worker} {key}": node.ask("spans", {"key": key, "start": 990, "end": 1030})
         for worker, node in nodes.items()
         for key in node.keys({"after": 0, "limit": 10})["keys"]
     }

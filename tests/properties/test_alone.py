@@ -219,12 +219,12 @@ def _assert_as_if_alone(shared: Shared, events: Sequence[dict[str, Any]]) -> Non
             own = of_key(accepted, key)
             if not own:
                 with pytest.raises(UnknownNameError):
-                    worker.spans({"key": key, "unit": "us", **RANGE})
+                    worker.ask("spans", {"key": key, "unit": "us", **RANGE})
                 continue
             pieces = timeline(parse(planned.metric.expression), own, key)
             right = expected.spans(pieces, planned.result.kind, key, RANGE["start"], RANGE["end"], mark)
-            assert worker.spans({"key": key, "unit": "us", **RANGE}) == right, planned.metric
-            found = worker.value_at({"key": key, "unit": "us", "at": 5 * SECOND})
+            assert worker.ask("spans", {"key": key, "unit": "us", **RANGE}) == right, planned.metric
+            found = worker.ask("value_at", {"key": key, "unit": "us", "at": 5 * SECOND})
             assert found == expected.value_at(pieces, planned.result.kind, key, 5 * SECOND, mark)
 
 

@@ -61,18 +61,18 @@ def test_an_archive_answers_as_the_worker_did() -> None:
     assert worker.status()["keys"] == 0
     assert archive.keys({}) == {"keys": ["a", 7, "7"], "count": 3, "next": None}
     for key in ("a", 7, "7"):
-        assert archive.value_at({"key": key, "at": [5, 35, 999]}) == stayed.value_at(
-            {"key": key, "at": [5, 35, 999]}
+        assert archive.ask("value_at", {"key": key, "at": [5, 35, 999]}) == stayed.ask(
+            "value_at", {"key": key, "at": [5, 35, 999]}
         )
     for name, times in (
         ("spans", {"start": 0, "end": 50}),
         ("change", {"start": 0, "end": 50, "every": "20us"}),
     ):
         question = {"keys": [7, "a"], **times}
-        assert getattr(archive, name)(question) == getattr(stayed, name)(question)
+        assert archive.ask(name, question) == stayed.ask(name, question)
     late = {"key": "a", "at": 1_500}
-    assert archive.value_at(late)["final"] is False  # type: ignore[call-overload]
-    assert archive.value_at({**late, "watermark": 2_000})["final"] is True  # type: ignore[call-overload]
+    assert archive.ask("value_at", late)["final"] is False  # type: ignore[call-overload]
+    assert archive.ask("value_at", {**late, "watermark": 2_000})["final"] is True  # type: ignore[call-overload]
 
 
 def test_questions_to_an_archive_name_what_is_wrong() -> None:
@@ -82,13 +82,13 @@ def test_questions_to_an_archive_name_what_is_wrong() -> None:
     archive.add(segment)
     for unknown in ("b", True, None, 1.0, ["a"]):
         with pytest.raises(UnknownNameError, match="not among the keys that left"):
-            archive.value_at({"key": unknown, "at": 1})
+            archive.ask("value_at", {"key": unknown, "at": 1})
     with pytest.raises(QuestionError, match="at is missing"):
-        archive.value_at({"key": "a"})
+        archive.ask("value_at", {"key": "a"})
     with pytest.raises(QuestionError, match="watermark is a whole number"):
-        archive.value_at({"key": "a", "at": 1, "watermark": "1"})
-    with pytest.raises(QuestionError, match="key is missing"):
-        archive.value_at({"keys": "a", "at": 1})
+        archive.ask("value_at", {"key": "a", "at": 1, "watermark": "1"})
+    with pytest.raises(QuestionError, match="keys is a list of keys"):
+        archive.ask("value_at", {"keys": "a", "at": 1})
 
 
 @settings(max_examples=settings().max_examples // 4)
@@ -122,11 +122,11 @@ def test_the_newest_of_each_key_counts_however_segments_arrive(data: st.DataObje
         if best is None:
             assert key not in archive
             continue
-        assert archive.value_at({"key": key, "at": 50})["value"] == f"at {best}"  # type: ignore[call-overload]
+        assert archive.ask("value_at", {"key": key, "at": 50})["value"] == f"at {best}"  # type: ignore[call-overload]
         back = NodeWorker(_spec())
         segments, rest = archive.recall([key], "life", 1)
         assert (eviction.recall(back, segments, "life"), rest) == (1, [])
-        assert back.value_at({"key": key, "at": 50})["value"] == f"at {best}"  # type: ignore[call-overload]
+        assert back.ask("value_at", {"key": key, "at": 50})["value"] == f"at {best}"  # type: ignore[call-overload]
     assert archive.status()["segments"] <= len(told)
 
 

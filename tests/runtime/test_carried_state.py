@@ -211,7 +211,7 @@ def _check_answers(worker: NodeWorker, expected: dict[str, Any]) -> None:
         for now, then in zip(progress, expected["progress"], strict=True)
     ] == expected["progress"]
     for question, answer in expected["answers"]:
-        assert worker.value_at(question) == answer
+        assert worker.ask("value_at", question) == answer
     assert sorted(worker.keys({})["keys"], key=repr) == expected["keys"]
 
 

@@ -136,9 +136,9 @@ def _ask_what_is_final(network: Network, instants: list[int], answers: Asked) ->
                 pieces = pieces_of(worker.node.output.timeline(), row)
                 if since is not None and pieces and at < pieces[0].start < since:
                     with pytest.raises(QuestionError, match="no longer kept"):
-                        worker.value_at({"key": key, "at": at})
+                        worker.ask("value_at", {"key": key, "at": at})
                     continue
-                answer = worker.value_at({"key": key, "at": at})
+                answer = worker.ask("value_at", {"key": key, "at": at})
                 assert isinstance(answer, dict)
                 assert answer["final"]
                 said = (answer["value"], answer["since"], answer.get("slope"))
@@ -149,7 +149,7 @@ def _ask_changes(worker: NodeWorker, right: Reader, key: Any, instants: list[int
     """Over every range the change is that of the whole timeline, or refused where something is forgotten."""
     for start, end in combinations(instants, 2):
         try:
-            said = worker.change({"key": key, "start": start, "end": end, "unit": "us"})
+            said = worker.ask("change", {"key": key, "start": start, "end": end, "unit": "us"})
         except QuestionError as error:
             since = worker.node.answerable_from
             if "no longer kept" not in str(error) or since is None or start > since:

@@ -69,7 +69,7 @@ def test_without_a_watermark_nothing_is_forgotten() -> None:
     _flipping(one, 10, None)
     one.compact()
     assert one.result.status()["answerable_from"] is None
-    assert one.result.value_at({"key": "a", "at": 3})["value"] == 2
+    assert one.result.ask("value_at", {"key": "a", "at": 3})["value"] == 2
     assert one.leaf.status()["events"] == 10
 
 
@@ -80,7 +80,12 @@ def test_inputs_are_compacted_whatever_the_retention() -> None:
     one.compact()
     assert one.leaf.status()["events"] == 10
     assert one.result.status()["input_change_points"] == 11
-    assert [one.result.value_at({"key": "a", "at": t})["value"] for t in (0, 1, 50, 99)] == [0, 1, 25, 50]
+    assert [one.result.ask("value_at", {"key": "a", "at": t})["value"] for t in (0, 1, 50, 99)] == [
+        0,
+        1,
+        25,
+        50,
+    ]
     assert one.result.status()["answerable_from"] is None
     assert not one.result.status()["limited"]
 
@@ -96,8 +101,8 @@ def test_instants_below_the_retention_are_refused() -> None:
     assert not status["limited"]
     assert status["change_points"] == 31
     # The piece that holds just before the horizon is there, with its own start.
-    assert one.result.value_at({"key": "a", "at": 69})["since"] == 69
-    assert one.result.value_at({"key": "a", "at": 69.5})["value"] == 35
+    assert one.result.ask("value_at", {"key": "a", "at": 69})["since"] == 69
+    assert one.result.ask("value_at", {"key": "a", "at": 69.5})["value"] == 35
     for ask, question in (
         ("value_at", {"at": 68}),
         ("spans", {"start": 68, "end": 80}),
@@ -105,15 +110,15 @@ def test_instants_below_the_retention_are_refused() -> None:
         ("change", {"start": 0, "end": 80, "every": "10s"}),
     ):
         with pytest.raises(QuestionError) as caught:
-            getattr(one.result, ask)({"key": "a", **question})
+            one.result.ask(ask, {"key": "a", **question})
         for words in ("'a'", "69", "70", "retention is 20s", "raise the retention"):
             assert words in str(caught.value)
     # What x was just before the range is part of its change.
     with pytest.raises(QuestionError, match=r"at 68\.999999 is no longer kept"):
-        one.result.change({"key": "a", "start": 69, "end": 80})
-    assert one.result.change({"key": "a", "start": 69.000001, "end": 80})["change"] == 5
-    assert one.result.change({"key": "a", "start": 70, "end": 80})["change"] == 5
-    assert [s["start"] for s in one.result.spans({"key": "a", "start": 70, "end": 73})["spans"]] == [
+        one.result.ask("change", {"key": "a", "start": 69, "end": 80})
+    assert one.result.ask("change", {"key": "a", "start": 69.000001, "end": 80})["change"] == 5
+    assert one.result.ask("change", {"key": "a", "start": 70, "end": 80})["change"] == 5
+    assert [s["start"] for s in one.result.ask("spans", {"key": "a", "start": 70, "end": 73})["spans"]] == [
         70,
         71,
         72,
@@ -126,7 +131,7 @@ def test_before_an_origin_above_the_horizon_is_null() -> None:
     _flipping(one, 100, 60)
     one.feed(("late", 75, "x"), mark=90)
     one.compact()
-    assert one.result.value_at({"key": "late", "at": 61}) == {
+    assert one.result.ask("value_at", {"key": "late", "at": 61}) == {
         "key": "late",
         "at": 61,
         "value": None,
@@ -150,7 +155,7 @@ def test_early_compaction_is_a_shorter_retention() -> None:
     one.compact()
     assert one.result.status()["answerable_from"] == 110 * S
     assert not one.result.status()["limited"]
-    assert one.result.value_at({"key": "a", "at": 199})["value"] == 100
+    assert one.result.ask("value_at", {"key": "a", "at": 199})["value"] == 100
 
 
 def test_without_a_retention_a_limited_worker_names_the_limit() -> None:
@@ -160,7 +165,7 @@ def test_without_a_retention_a_limited_worker_names_the_limit() -> None:
     one.compact(early=50)
     assert one.result.status()["limited"]
     with pytest.raises(QuestionError, match="its limit; more partitions or a retention"):
-        one.result.value_at({"key": "a", "at": 3})
+        one.result.ask("value_at", {"key": "a", "at": 3})
 
 
 def test_the_horizon_keeps_a_share_of_change_points() -> None:
@@ -184,17 +189,17 @@ def test_an_answer_at_the_watermark_is_provisional() -> None:
     one = _One()
     _flipping(one, 100, 90)
     micro = {"key": "a", "unit": "us"}
-    assert one.result.value_at({**micro, "at": 90 * S - 1})["final"]
-    assert not one.result.value_at({**micro, "at": 90 * S})["final"]
-    assert one.result.spans({**micro, "start": 80 * S, "end": 90 * S})["final"]
-    assert not one.result.spans({**micro, "start": 80 * S, "end": 90 * S + 1})["final"]
-    assert one.result.change({**micro, "start": 80 * S, "end": 90 * S})["final"]
-    assert not one.result.change({**micro, "start": 80 * S, "end": 90 * S + 1})["final"]
+    assert one.result.ask("value_at", {**micro, "at": 90 * S - 1})["final"]
+    assert not one.result.ask("value_at", {**micro, "at": 90 * S})["final"]
+    assert one.result.ask("spans", {**micro, "start": 80 * S, "end": 90 * S})["final"]
+    assert not one.result.ask("spans", {**micro, "start": 80 * S, "end": 90 * S + 1})["final"]
+    assert one.result.ask("change", {**micro, "start": 80 * S, "end": 90 * S})["final"]
+    assert not one.result.ask("change", {**micro, "start": 80 * S, "end": 90 * S + 1})["final"]
     one.compact()
-    just_below = one.result.value_at({**micro, "at": 90 * S - 1})
+    just_below = one.result.ask("value_at", {**micro, "at": 90 * S - 1})
     one.feed(("a", 90, "y"), mark=90)
-    assert one.result.value_at({**micro, "at": 90 * S - 1})["value"] == just_below["value"]
-    assert one.result.value_at({**micro, "at": 91 * S})["slope"] == 0
+    assert one.result.ask("value_at", {**micro, "at": 90 * S - 1})["value"] == just_below["value"]
+    assert one.result.ask("value_at", {**micro, "at": 91 * S})["slope"] == 0
 
 
 def test_what_a_subscriber_lacks_is_kept() -> None:
@@ -208,7 +213,7 @@ def test_what_a_subscriber_lacks_is_kept() -> None:
     # Rows from the tenth second on wait for the subscriber, and the one before them.
     assert one.leaf.status()["answerable_from"] == 10 * S
     one.network.settle()
-    assert one.result.value_at({"key": "a", "at": 99})["value"] == 50
+    assert one.result.ask("value_at", {"key": "a", "at": 99})["value"] == 50
     one.leaf.compact()
     assert one.leaf.status()["change_points"] == 1
     one.feed(*(("a", t, "xy"[t % 2]) for t in range(100, 110)), mark=110, settle=False)
@@ -227,9 +232,9 @@ def test_a_late_worker_begins_where_its_input_begins() -> None:
     one.leaf.subscribe(compare, "late")
     fresh.receive(one.leaf.outgoing(compare, 400_000))
     assert fresh.status()["answerable_from"] == 70 * S
-    assert fresh.value_at({"key": "a", "at": 70})["value"] is True
+    assert fresh.ask("value_at", {"key": "a", "at": 70})["value"] is True
     with pytest.raises(QuestionError, match="no longer kept"):
-        fresh.value_at({"key": "a", "at": 60})
+        fresh.ask("value_at", {"key": "a", "at": 60})
     assert leaf in fresh.inbound
 
 
@@ -249,7 +254,7 @@ def test_a_worker_left_behind_takes_nothing_more() -> None:
     assert "has compacted what was before 1970-01-01T00:01:30" in worker.status()["cut_off"][one.names[0]]
     assert "up to 1970-01-01T00:00:05" in worker.status()["cut_off"][one.names[0]]
     assert worker.status()["watermark"] == 5 * S
-    assert one.result.value_at({"key": "a", "at": 4})["value"] == 2
+    assert one.result.ask("value_at", {"key": "a", "at": 4})["value"] == 2
     restored = type(worker).restore(one.network.specs[compare], worker.snapshot(100))
     assert restored.status()["cut_off"] == worker.status()["cut_off"]
 
@@ -263,8 +268,8 @@ def test_a_worker_that_had_all_may_resubscribe() -> None:
     one.network.settle()
     assert "cut_off" not in one.workers[one.names[1]].status()
     one.feed(("a", 100, "y"), mark=100)
-    assert one.result.value_at({"key": "a", "at": 100})["value"] == 50
-    assert one.workers[one.names[1]].value_at({"key": "a", "at": 3})["value"] is False
+    assert one.result.ask("value_at", {"key": "a", "at": 100})["value"] == 50
+    assert one.workers[one.names[1]].ask("value_at", {"key": "a", "at": 3})["value"] is False
 
 
 def test_final_answers_stay_while_an_edge_reopens() -> None:
@@ -275,7 +280,7 @@ def test_final_answers_stay_while_an_edge_reopens() -> None:
     one.leaf.subscribe(one.names[1], "again")
     compare.receive(one.leaf.outgoing(one.names[1], 1))
     for key in "abc":
-        assert [compare.value_at({"key": key, "at": t})["value"] for t in range(15)] == [
+        assert [compare.ask("value_at", {"key": key, "at": t})["value"] for t in range(15)] == [
             t % 2 == 0 for t in range(15)
         ]
 

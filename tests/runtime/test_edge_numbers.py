@@ -49,6 +49,6 @@ def test_keys_are_told_under_numbers_in_any_order() -> None:
     feed(3, "b")
     feed(2, "a", "b", "c")
     for key, since in (("a", 2), ("b", 2), ("c", 2)):
-        answer = parent.value_at({"key": key, "at": 10})
+        answer = parent.ask("value_at", {"key": key, "at": 10})
         assert isinstance(answer, dict)
         assert (answer["value"], answer["since"]) == (True, since)

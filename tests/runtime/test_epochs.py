@@ -43,7 +43,7 @@ def message(leaf: NodeWorker, reader: NodeWorker) -> bytes:
 
 
 def value(worker: NodeWorker, at: int) -> Any:
-    answer = worker.value_at({"key": "a", "at": at})
+    answer = worker.ask("value_at", {"key": "a", "at": at})
     assert isinstance(answer, dict)
     return answer["value"]
 

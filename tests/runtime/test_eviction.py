@@ -55,7 +55,7 @@ class Departures(Network):
         for source in sources:
             known = {} if isinstance(source, NodeWorker) or mark is None else {"watermark": mark}
             try:
-                return getattr(source, question)({**asked, **known})
+                return source.ask(question, {**asked, **known})
             except UnknownNameError:
                 continue
         raise UnknownNameError(f"{asked} is known nowhere")

@@ -107,8 +107,8 @@ def test_fused_and_unfused_networks_answer_the_same(data: st.DataObject) -> None
         own = worker_id(node.name, partition_of(key, made.metric.source))
         for kind, question in questions:
             asked = {"key": key, **question}
-            answer = getattr(fused.workers[name], kind)({**asked, "node": node.name})
-            assert repr(answer) == repr(getattr(unfused.workers[own], kind)(asked))
+            answer = fused.workers[name].ask(kind, {**asked, "node": node.name})
+            assert repr(answer) == repr(unfused.workers[own].ask(kind, asked))
     if is_global(made.result):
         results = [network.workers[f"{made.result.name}.all"] for network in networks]
         assert {repr(g) for g in results[0].keys({})["keys"]} == {
@@ -116,7 +116,7 @@ def test_fused_and_unfused_networks_answer_the_same(data: st.DataObject) -> None
         }
         for group in results[0].keys({})["keys"]:
             said = [
-                r.value_at({"key": group, "at": times, "aggregate": f})
+                r.ask("value_at", {"key": group, "at": times, "aggregate": f})
                 for r in results
                 for f in ("count", "sum")
             ]
@@ -144,7 +144,7 @@ def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObjec
         for node, name, key in asked:
             at = times[network.choose(len(times))]
             try:
-                answer: Any = network.workers[name].value_at({"key": key, "at": at, "node": node.name})
+                answer: Any = network.workers[name].ask("value_at", {"key": key, "at": at, "node": node.name})
             except QuestionError:
                 continue
             if answer["final"]:
@@ -160,7 +160,7 @@ def test_fused_nodes_that_forget_answer_as_if_they_remembered(data: st.DataObjec
             if name in compacting._incomplete(network):
                 continue
             try:
-                answer = worker.value_at({"key": key, "at": at, "node": node.name})
+                answer = worker.ask("value_at", {"key": key, "at": at, "node": node.name})
             except QuestionError as error:
                 mark = worker.status()["watermark"]
                 if early or (retention is not None and at < mark - retention):
@@ -225,14 +225,14 @@ def test_a_node_of_another_worker_is_named() -> None:
     network, worker = _fed(made)
     inner = inner_nodes(made)[0].name
     with pytest.raises(QuestionError, match=f"did you mean {inner!r}"):
-        worker.value_at({"key": "a", "at": 9, "node": f"{inner}x"})
+        worker.ask("value_at", {"key": "a", "at": 9, "node": f"{inner}x"})
     with pytest.raises(QuestionError, match="no node 5"):
         worker.keys({"node": 5})
     leaf = next(n for n in made.nodes if n.is_leaf)
     single = network.workers[worker_id(leaf.name, "p0")]
     assert single.keys({"node": leaf.name}) == single.keys({})
     with pytest.raises(QuestionError, match="no node"):
-        single.value_at({"key": "a", "at": 9, "node": inner})
+        single.ask("value_at", {"key": "a", "at": 9, "node": inner})
 
 
 def test_a_node_is_final_as_its_leaves_are() -> None:
@@ -244,7 +244,7 @@ def test_a_node_is_final_as_its_leaves_are() -> None:
     network.feeds[leaves["b"]].clear()
     network.settle()
     final = {
-        node.expression: worker.value_at({"key": "a", "at": 15, "node": node.name})["final"]  # type: ignore[call-overload]
+        node.expression: worker.ask("value_at", {"key": "a", "at": 15, "node": node.name})["final"]  # type: ignore[call-overload]
         for node in made.nodes
         if not node.is_leaf
     }
@@ -280,7 +280,7 @@ def test_a_leaf_begun_anew_replaces_what_it_told_before(column: str) -> None:
         network.settle()
         said.append(
             [
-                network.workers[name].value_at({"key": key, "at": list(range(40)), "node": node.name})
+                network.workers[name].ask("value_at", {"key": key, "at": list(range(40)), "node": node.name})
                 for node, name, key in _questions(made, ["a", "b"])
                 if not node.is_leaf
             ]
@@ -311,4 +311,4 @@ def test_a_late_worker_knows_which_nodes_lack_what() -> None:
         assert since.pop('!has_existed_within(b == "y", 5us)') is None
         assert set(since.values()) == {16}
         with pytest.raises(QuestionError, match="no longer kept"):
-            restored.value_at({"key": "a", "at": 6})
+            restored.ask("value_at", {"key": "a", "at": 6})

@@ -102,7 +102,7 @@ def test_an_aggregate_hears_every_partition(data: st.DataObject) -> None:
             assert shown(found) == shown(pieces_of(evaluation.aggregate(function), number))
             for piece in found:
                 asked = {"key": group, "at": piece.start, "aggregate": function, "unit": "us"}
-                answer = worker.value_at(asked)
+                answer = worker.ask("value_at", asked)
                 assert isinstance(answer, dict)
                 assert answer["since"] == piece.start
 
@@ -115,7 +115,7 @@ def test_a_group_gone_shifts_no_other() -> None:
         event = Event("k", 10, (0, 0, place), {"s": "x", "g": group})
         network.feed(batch_of([event]), (Progress(0, 0, place, None),))
         network.settle()
-    answer = network.workers[f"{network.plan.result.name}.all"].value_at({"key": "b", "at": 20})
+    answer = network.workers[f"{network.plan.result.name}.all"].ask("value_at", {"key": "b", "at": 20})
     assert isinstance(answer, dict)
     assert (answer["since"], answer["value"]) == (10, 1)
 
@@ -149,11 +149,11 @@ def test_questions_name_what_is_unknown() -> None:
     network, leaf, _ = _single()
     worker = network.workers[leaf]
     with pytest.raises(UnknownNameError, match="nobody"):
-        worker.value_at({"key": "nobody", "at": 1})
+        worker.ask("value_at", {"key": "nobody", "at": 1})
     with pytest.raises(QuestionError, match="at is missing"):
-        worker.value_at({"key": "nobody"})
+        worker.ask("value_at", {"key": "nobody"})
     with pytest.raises(QuestionError, match="when is unknown"):
-        worker.value_at({"key": "nobody", "at": 1, "when": 2})
+        worker.ask("value_at", {"key": "nobody", "at": 1, "when": 2})
 
 
 def test_a_child_begun_anew_replaces_what_it_told_before() -> None:
@@ -166,5 +166,5 @@ def test_a_child_begun_anew_replaces_what_it_told_before() -> None:
     network.workers[leaf].subscribe(compare, "again")
     network.feed(batch_of([Event("a", 9, (0, 0, 2), {"s": "x"})]), (Progress(0, 0, 2, None),))
     network.settle()
-    assert network.workers[result].value_at({"key": "a", "at": 10})["since"] == 9
-    assert network.workers[result].value_at({"key": "a", "at": 8})["since"] is None
+    assert network.workers[result].ask("value_at", {"key": "a", "at": 10})["since"] == 9
+    assert network.workers[result].ask("value_at", {"key": "a", "at": 8})["since"] is None

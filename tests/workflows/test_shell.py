@@ -145,7 +145,7 @@ def test_a_repeated_step_with_more_loses_nothing() -> None:
     assert told is not None
     parent.receive(told)
     parent.receive(lost)  # late, from the process that was killed
-    spans = cast(dict[str, Any], parent.spans({"key": "s1", "start": 0, "end": 60}))["spans"]
+    spans = cast(dict[str, Any], parent.ask("spans", {"key": "s1", "start": 0, "end": 60}))["spans"]
     assert [(s["start"], s["end"]) for s in spans if s["value"]] == [(10, 22), (40, 45)]
 
 

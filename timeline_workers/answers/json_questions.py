@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from timeline_workers.errors import Code, QuestionError
@@ -13,23 +14,6 @@ Answers: TypeAlias = dict[str, Any] | list[dict[str, Any]]
 Readers: TypeAlias = Callable[[Mapping[str, Any]], Reader]
 MAX_ANSWERS = 20_000  # a larger reply would pass Temporal's limit of 2 MiB
 PAGE = 1_000
-
-
-def value_at(readers: Readers, question: Mapping[str, Any]) -> Answers:
-    """``{"key": …, "at": …}`` → the value at that instant (``ask``)."""
-    return ask(readers, question, {"at"}, set(), _value_at)
-
-
-def spans(readers: Readers, question: Mapping[str, Any]) -> Answers:
-    """``{"key": …, "start": …, "end": …}`` → the spans over the range (``ask``)."""
-    return ask(readers, question, {"start", "end"}, set(), _spans)
-
-
-def change(readers: Readers, question: Mapping[str, Any]) -> Answers:
-    """``{"key": …, "start": …, "end": …}`` → the change over the range; with ``every``, a list of one per
-    interval (``ask``).
-    """
-    return ask(readers, question, {"start", "end"}, {"every"}, _change)
 
 
 def page(names: Sequence[Any], question: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,32 +29,39 @@ def page(names: Sequence[Any], question: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def ask(
-    reader: Readers,
-    question: Mapping[str, Any],
-    needed: set[str],
-    optional: set[str],
-    answer: Callable[[Reader, Any, Mapping[str, Any]], Answers],
-) -> Answers:
-    """Answer ``question``: an object with ``key``, or ``keys`` for a list of answers, the ``needed`` fields
-    and perhaps those in ``optional``.
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of question: the fields that it needs and may have, and what answers it for one key."""
 
-    ``unit`` (default: the source's) is the unit of times in and out; ``node`` the name of one of the worker's
-    nodes (default: the one it is named for); an aggregate's ``key`` is the group, and ``aggregate`` the
-    function (default: its only one). A list of instants in ``at`` gives a list of answers.
+    needed: frozenset[str]
+    optional: frozenset[str]
+    answer: Callable[[Reader, Any, Mapping[str, Any]], Answers]
+
+
+def ask(readers: Readers, kind: str, question: Mapping[str, Any], *, per_key: bool = False) -> Answers:
+    """Answer ``question``, of kind ``value_at``, ``spans`` or ``change``: an object with ``key``, or ``keys``
+    for a list of answers, and the fields of its kind.
+
+    ``value_at`` has ``at``, and a list of instants there gives a list of answers; ``spans`` and ``change``
+    have ``start`` and ``end``, and ``change`` perhaps ``every``, for a list of one answer per interval.
+    ``unit`` (default: the source's) is the unit of times in and out; ``node`` the name of one of the
+    worker's nodes (default: the one it is named for); an aggregate's ``key`` is the group, and ``aggregate``
+    the function (default: its only one). ``per_key``: each of several keys has a reader of its own.
+
     Raises QuestionError and UnknownNameError.
     """
-    _check(question, needed, optional)
-    source = reader(question)
+    about = _KINDS[kind]
+    _check(question, about)
     if "keys" not in question:
-        return answer(source, question["key"], question)
+        return about.answer(readers(question), question["key"], question)
     keys = question["keys"]
     if not isinstance(keys, list):
         raise QuestionError(f"keys is a list of keys, not {keys!r}; name a single one as key")
     found: list[dict[str, Any]] = []
+    reader = None if per_key else readers(question)
     for key in keys:
-        one = answer(source, key, question)
-        found.extend(one if isinstance(one, list) else [one])
+        of_key = readers({**question, "key": key}) if reader is None else reader
+        found.extend(listed(about.answer(of_key, key, question)))
         if len(found) > MAX_ANSWERS:
             raise QuestionError(
                 f"this asks for over {MAX_ANSWERS:,} answers at once; ask for fewer keys", code=Code.TOO_LARGE
@@ -78,9 +69,15 @@ def ask(
     return found
 
 
-def _check(question: Mapping[str, Any], needed: set[str], optional: set[str]) -> None:
+def listed(answers: Answers) -> list[dict[str, Any]]:
+    """One answer or several, as a list."""
+    return answers if isinstance(answers, list) else [answers]
+
+
+def _check(question: Mapping[str, Any], kind: _Kind) -> None:
+    needed, optional = kind.needed, kind.optional
     given = set(question)
-    missing = needed - given
+    missing = set(needed - given)
     if not given & {"key", "keys"}:
         missing |= {"key"}
     unknown = given - needed - optional - {"key", "keys", "unit", "node", "aggregate"}
@@ -107,3 +104,10 @@ def _change(reader: Reader, key: Any, question: Mapping[str, Any]) -> Answers:
     if every is None:
         return reader.change(key, start, end).model_dump()
     return [answer.model_dump() for answer in reader.change_every(key, start, end, every)]
+
+
+_KINDS = {
+    "value_at": _Kind(frozenset({"at"}), frozenset(), _value_at),
+    "spans": _Kind(frozenset({"start", "end"}), frozenset(), _spans),
+    "change": _Kind(frozenset({"start", "end"}), frozenset({"every"}), _change),
+}

@@ -11,14 +11,14 @@ from __future__ import annotations
 import functools
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from timeline_workers.answers import json_questions
-from timeline_workers.answers.json_questions import MAX_ANSWERS, Answers, Readers
+from timeline_workers.answers.json_questions import Answers
 from timeline_workers.answers.reader import Reader
 from timeline_workers.columns.key_table import Key, KeyTable
 from timeline_workers.errors import Code, QuestionError, StateError, UnknownNameError
@@ -141,17 +141,14 @@ class Archive:
 
     # Questions.
 
-    def value_at(self, question: Mapping[str, Any]) -> Answers:
-        """As ``NodeWorker.value_at``; ``watermark`` (microseconds) makes answers below it final."""
-        return self._each(json_questions.value_at, question)
-
-    def spans(self, question: Mapping[str, Any]) -> Answers:
-        """As ``NodeWorker.spans``, with ``watermark`` as for ``value_at``."""
-        return self._each(json_questions.spans, question)
-
-    def change(self, question: Mapping[str, Any]) -> Answers:
-        """As ``NodeWorker.change``, with ``watermark`` as for ``value_at``."""
-        return self._each(json_questions.change, question)
+    def ask(self, kind: str, question: Mapping[str, Any]) -> Answers:
+        """As ``NodeWorker.ask``; ``watermark`` (microseconds) makes answers below it final."""
+        asked = dict(question)
+        mark = asked.pop("watermark", None)
+        if mark is not None and type(mark) is not int:
+            raise QuestionError(f"watermark is a whole number of microseconds, not {mark!r}")
+        # Keys that are asked together may be in several segments.
+        return json_questions.ask(functools.partial(self._reader, mark), kind, asked, per_key=True)
 
     def keys(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """As ``NodeWorker.keys``: the keys that left, also those that have gone back since."""
@@ -165,26 +162,6 @@ class Archive:
             "segments": len(self._packed),
             "bytes": self.size,
         }
-
-    def _each(self, answer: Callable[[Readers, Mapping[str, Any]], Answers], question: Any) -> Answers:
-        """Keys that were asked together may be in several segments: each is a question of its own."""
-        asked = dict(question)
-        mark = asked.pop("watermark", None)
-        if mark is not None and type(mark) is not int:
-            raise QuestionError(f"watermark is a whole number of microseconds, not {mark!r}")
-        readers = functools.partial(self._reader, mark)
-        if not isinstance(keys := asked.pop("keys", None), list):
-            return answer(readers, asked)
-        found: list[dict[str, Any]] = []
-        for key in keys:
-            one = answer(readers, {**asked, "key": key})
-            found.extend(one if isinstance(one, list) else [one])
-            if len(found) > MAX_ANSWERS:
-                raise QuestionError(
-                    f"this asks for over {MAX_ANSWERS:,} answers at once; ask for fewer keys",
-                    code=Code.TOO_LARGE,
-                )
-        return found
 
     def _reader(self, mark: int | None, question: Mapping[str, Any]) -> Reader:
         key = question["key"]

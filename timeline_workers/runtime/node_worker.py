@@ -205,19 +205,9 @@ class NodeWorker:
 
     # Questions.
 
-    def value_at(self, question: Mapping[str, Any]) -> Answers:
-        """``{"key": …, "at": …}`` → the value at that instant (``answering.ask``)."""
-        return json_questions.value_at(self._readers, question)
-
-    def spans(self, question: Mapping[str, Any]) -> Answers:
-        """``{"key": …, "start": …, "end": …}`` → the spans over the range (``answering.ask``)."""
-        return json_questions.spans(self._readers, question)
-
-    def change(self, question: Mapping[str, Any]) -> Answers:
-        """``{"key": …, "start": …, "end": …}`` → the change over the range; with ``every``, a list of one
-        per interval (``answering.ask``).
-        """
-        return json_questions.change(self._readers, question)
+    def ask(self, kind: str, question: Mapping[str, Any]) -> Answers:
+        """Answer a question of kind ``value_at``, ``spans`` or ``change`` (``json_questions.ask``)."""
+        return json_questions.ask(self._readers, kind, question)
 
     def keys(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """``{"after": n, "limit": m}`` → the keys (groups, for an aggregate) numbered from ``after`` on,

@@ -130,7 +130,7 @@ class KeyArchive:
         archive = self._opened()
         try:
             asked = check_question(details, self._input.spec.source.time_unit)
-            return check_reply(getattr(archive, question)(asked))
+            return check_reply(archive.keys(asked) if question == "keys" else archive.ask(question, asked))
         except QuestionError as error:
             raise refused_question(error) from None
 

@@ -140,7 +140,9 @@ class Questions:
             raise not_ready(self._spec.worker_id)
         try:
             asked = check_question(details, self._spec.source.time_unit)
-            return check_reply(getattr(self._node, question)(asked))
+            return check_reply(
+                self._node.keys(asked) if question == "keys" else self._node.ask(question, asked)
+            )
         except UnknownNameError as error:
             archives = self._state_bounds.archives
             if not archives:

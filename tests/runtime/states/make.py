@@ -115,7 +115,7 @@ def answers(worker: NodeWorker) -> dict[str, Any]:
             question: dict[str, Any] = {"key": key, "at": INSTANTS, "unit": "us"}
             if function:
                 question["aggregate"] = function
-            asked.append((question, worker.value_at(question)))
+            asked.append((question, worker.ask("value_at", question)))
     return {
         "keys": sorted(worker.keys({})["keys"], key=repr),
         "progress": worker.status()["progress"],
