@@ -73,7 +73,7 @@ def answers(made: Plan, network: Network, key: Any, instant: int) -> Any:
     for label in partition_labels(made):
         worker = network.workers[worker_id(name, label)]
         if key in worker.node.keys.names:
-            answer = worker.value_at({"key": key, "at": instant, "unit": "us"})
+            answer = worker.ask("value_at", {"key": key, "at": instant, "unit": "us"})
             assert isinstance(answer, dict)
             return answer["value"]
     raise AssertionError(f"nobody knows {key!r}")
