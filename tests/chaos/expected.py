@@ -14,10 +14,17 @@ SECOND = 1_000_000
 
 
 def plain(value: Value) -> Any:
-    """A value as replies write it: an exact number is an int where it is whole, else the nearest float."""
-    if isinstance(value, Fraction):
-        return value.numerator if value.denominator == 1 else float(value)
-    return value
+    """A value as replies write it: an exact number is an int where it is whole and has 64 bits, else the
+    nearest float; None where there is none that large.
+    """
+    if not isinstance(value, Fraction):
+        return value
+    if value.denominator == 1 and -(2**63) <= value.numerator < 2**63:
+        return value.numerator
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def value_at(pieces: Pieces, kind: str, key: Any, at: int, watermark: int | None) -> dict[str, Any]:
