@@ -32,6 +32,7 @@ from workflows.client.conditions import feeding
 from workflows.client.start import all_workers
 from workflows.durable.inbox import pack
 from workflows.messages import CarriedState, ProcessorInput
+from workflows.worker_status import WorkerStatus
 
 pytestmark = pytest.mark.integration
 
@@ -138,23 +139,33 @@ def test_what_a_worker_says_of_itself_is_judged() -> None:
         "paused": None, "edges": [], "inputs": [], "refused": 0, "last_refusal": None, "ready": True,
         "archive_error": None, "archives_lost": [], "state": {},
     }  # fmt: skip
-    assert worker_health.judge(well) == ("ok", None)
-    assert worker_health.judge({**well, "paused": "too large"}) == ("paused", "too large")
-    assert worker_health.judge({**well, "refused": 2, "last_refusal": "nonsense"}) == (
+    assert worker_health.judge(WorkerStatus.model_validate(well)) == ("ok", None)
+    assert worker_health.judge(WorkerStatus.model_validate({**well, "paused": "too large"})) == (
+        "paused",
+        "too large",
+    )
+    assert worker_health.judge(
+        WorkerStatus.model_validate({**well, "refused": 2, "last_refusal": "nonsense"})
+    ) == (
         "failing",
         "2 payloads refused; the last: nonsense",
     )
     waiting = {"worker": "w.p0", "subscribed": False, "last_error": None}
-    assert worker_health.judge({**well, "ready": False, "inputs": [waiting]}) == (
+    assert worker_health.judge(
+        WorkerStatus.model_validate({**well, "ready": False, "inputs": [waiting]})
+    ) == (
         "subscribing",
         "subscribing to w.p0",
     )
     failing = {**waiting, "last_error": "not there"}
-    assert worker_health.judge({**well, "inputs": [failing]}) == (
+    assert worker_health.judge(WorkerStatus.model_validate({**well, "inputs": [failing]})) == (
         "failing",
         "not subscribed to w.p0: not there",
     )
-    assert worker_health.judge({**well, "archives_lost": ["w.archive-0"]})[0] == "failing"
+    assert (
+        worker_health.judge(WorkerStatus.model_validate({**well, "archives_lost": ["w.archive-0"]}))[0]
+        == "failing"
+    )
 
 
 SOURCE = {"topic": "health", "key": "id", "time": "t", "columns": {"state": "string"}}

@@ -19,6 +19,7 @@ from workflows.client.conditions.statuses import furthest
 from workflows.client.queues import Queue
 from workflows.client.worker_health import Health
 from workflows.messages import CatalogEntry
+from workflows.worker_status import WorkerStatus
 
 FOUND = st.lists(
     st.builds(Condition, st.sampled_from(WORST_FIRST[:-1]), st.sampled_from(["", "a", "b"]))
@@ -73,11 +74,20 @@ def look_at(*workers: Health, **fields: object) -> tuple[Look, Applied]:
     return Look(cast(Client, None), queue, (), (applied,), **fields), applied  # type: ignore[arg-type]
 
 
+def published_at(worker: Health, published: int) -> Health:
+    """``worker``, of whose first source partition the last message was published then."""
+    assert worker.status is not None
+    said = worker.status.model_dump()
+    said["state"]["progress"] = [{**p} for p in said["state"]["progress"]]
+    said["state"]["progress"][0]["published"] = published
+    return Health(worker_id=worker.worker_id, state=worker.state, status=WorkerStatus.model_validate(said))
+
+
 def ahead(worker: Health, *, published: float | None = None, partition: int = 0) -> list[str]:
     """The warnings of clocks 1000 s after the epoch, of a worker that was last fed what was ``published``."""
     assert worker.status is not None
     if published is not None:
-        worker.status["state"]["progress"][0]["published"] = round(published * 1e6)
+        worker = published_at(worker, round(published * 1e6))
     return [str(one) for one in clocks.check(*look_at(worker, now=1_000.0))]
 
 
@@ -139,7 +149,10 @@ def test_no_column_is_doubted_that_a_leaf_may_hold(other: str) -> None:
     def of(partition: int, **status: object) -> Health:
         like = leaf(unseen=("x",), partition=partition, accepted=3)
         return like.model_copy(
-            update={"worker_id": f"{name}.p{partition}", "status": {**(like.status or {}), **status}}
+            update={
+                "worker_id": f"{name}.p{partition}",
+                "status": WorkerStatus.model_validate({**like.status.model_dump(), **status}),
+            }
         )
 
     def noticed(*workers: Health) -> list[Condition | Notice]:
@@ -159,7 +172,7 @@ def test_refusing_ends_a_minute_after_the_last_event() -> None:
     """A source that has gone quiet after bad events is not refusing any more."""
     bad = leaf(minor=5, recent_refused=3)
     assert bad.status is not None
-    bad.status["state"]["progress"][0]["published"] = 1_000_000_000
+    bad = published_at(bad, 1_000_000_000)
     assert [str(one)[:6] for one in refusals.check(*look_at(bad, now=1_059.0))] == ["3 of 3"]
     assert not list(refusals.check(*look_at(bad, now=1_061.0)))
 

@@ -19,6 +19,7 @@ from timeline_workers.plan.physical import plan
 from timeline_workers.wire.encoding import pack
 from workflows.client import worker_health
 from workflows.client.start import all_workers
+from workflows.worker_status import WorkerStatus
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +54,9 @@ async def test_an_unreadable_message_begins_a_new_epoch() -> None:
         await assert_same_as_in_process(client, buffering, events)
         last = await status(client, parent)
         assert last["refused"] == UNREADABLE
-        assert worker_health.judge(last) == ("ok", None), "what was refused has been sent again"
+        assert worker_health.judge(WorkerStatus.model_validate(last)) == ("ok", None), (
+            "what was refused has been sent again"
+        )
 
 
 async def test_a_leaf_fails_until_a_readable_batch() -> None:
@@ -63,9 +66,12 @@ async def test_a_leaf_fails_until_a_readable_batch() -> None:
     async with cluster() as client:
         await apply(client, leaf_only)
         await client.get_workflow_handle(leaf.worker_id).signal("ingest", b"nonsense")
-        assert worker_health.judge(await status(client, leaf.worker_id))[0] == "failing"
+        assert (
+            worker_health.judge(WorkerStatus.model_validate(await status(client, leaf.worker_id)))[0]
+            == "failing"
+        )
         await feed(client, leaf_only, worked_example())
         await until_everything_arrived(client, leaf_only, worked_example())
         last = await status(client, leaf.worker_id)
         assert last["refused"] == 1
-        assert worker_health.judge(last) == ("ok", None)
+        assert worker_health.judge(WorkerStatus.model_validate(last)) == ("ok", None)

@@ -14,24 +14,26 @@ from tests.workflows.cluster import (
     feed,
     metric,
     sessions,
-    status,
     until_everything_arrived,
 )
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import plan
+from workflows.client.ask_worker import ask_status
 from workflows.client.edge_repair import broken_edges, confirmed, mend_edges, readers_of
 from workflows.client.start import all_workers, ensure_workers
+from workflows.worker_status import WorkerStatus
 
 READER, INPUT = "and-1.p0", "leaf-1.p0"
 
 
-def said(epoch: str = "run/1", *, subscribed: bool = True) -> dict[str, Any]:
+def said(epoch: str = "run/1", *, subscribed: bool = True) -> dict[str, WorkerStatus]:
     line = {"worker": INPUT, "subscribed": subscribed, "epoch": epoch, "last_error": None}
-    return {READER: {"inputs": [line], "edges": [], "state": {}}}
+    return {READER: WorkerStatus.model_validate({"inputs": [line], "edges": [], "state": {}})}
 
 
-def known(*edges: dict[str, Any], state: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {INPUT: {"inputs": [], "edges": list(edges), "state": {} if state is None else state}}
+def known(*edges: dict[str, Any], state: dict[str, Any] | None = None) -> dict[str, WorkerStatus]:
+    found = {"inputs": [], "edges": list(edges), "state": {} if state is None else state}
+    return {INPUT: WorkerStatus.model_validate(found)}
 
 
 def edge(epoch: str = "run/1", state: str = "idle", error: str | None = None) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def test_an_edge_being_opened_is_believed() -> None:
     assert broken_edges(said(), known(edge())) == []
     assert broken_edges(said(subscribed=False), known()) == []
     assert broken_edges(said(), {}) == []
-    fetching = {INPUT: {**known()[INPUT], "state": None}}
+    fetching = {INPUT: known()[INPUT].model_copy(update={"state": None})}
     assert broken_edges(said(), fetching) == []
     older = {key: value for key, value in edge().items() if key != "epoch"}
     assert broken_edges(said(), known(older)) == []
@@ -116,8 +118,8 @@ async def test_another_metrics_apply_mends_the_edge() -> None:
         await end_by_hand(client, leaf)
         await ensure_workers(client, all_workers(plan(one))[:1], metrics=["one"])  # and tells nobody
         reader = all_workers(plan(two))[1]
-        before = {reader.worker_id: await status(client, reader.worker_id)}
-        found = broken_edges(before, {leaf: await status(client, leaf)})
+        before = {reader.worker_id: await ask_status(client, reader.worker_id)}
+        found = broken_edges(before, {leaf: await ask_status(client, leaf)})
         assert await confirmed(client, found) == found != []
         mended = await mend_edges(client, all_workers(plan(two)))
         assert [(edge.reader, edge.input) for edge in mended] == [(reader.worker_id, leaf)]

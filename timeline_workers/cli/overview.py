@@ -16,6 +16,7 @@ from timeline_workers.plan.physical import Plan
 from workflows.client.conditions import WELL, Condition, together
 from workflows.client.conditions.statuses import state_of
 from workflows.client.worker_health import Health
+from workflows.worker_status import WorkerStatus
 
 from .cluster import AddressOption, MetricArgument, NamespaceOption, with_client
 from .get_table import table
@@ -108,32 +109,32 @@ def describe(
 
 
 def _worker_row(health: Health) -> dict[str, Any]:
-    status, state = health.status or {}, state_of(health)
+    status, state = health.status or WorkerStatus(), state_of(health)
     return {
         "worker": health.worker_id,
         "state": health.state,
         **({"build": health.build.partition(".")[2]} if health.build else {}),
-        "watermark": iso(state.get("watermark")),
-        "keys": state.get("keys"),
+        "watermark": iso(state.watermark),
+        "keys": state.keys,
         "archived": archived(health),
-        "events": state.get("events"),
+        "events": state.events,
         "change_points": points(health),
-        "bytes": state.get("bytes"),
-        "inbox": status.get("inbox"),
-        "runs": status.get("runs"),
-        "history": status.get("history_events"),
+        "bytes": state.bytes,
+        "inbox": status.inbox,
+        "runs": status.runs,
+        "history": status.history_events,
     }
 
 
 def _inner_rows(health: Health) -> list[dict[str, Any]]:
     """The nodes that a worker computes besides the one it is named for, which is the last."""
-    nodes = state_of(health).get("nodes") or {}
+    nodes = state_of(health).nodes
     return [
         {
             "worker": f"  {name}",
             "state": health.state,
-            "watermark": iso(node["watermark"]),
-            "change_points": node["change_points"],
+            "watermark": iso(node.watermark),
+            "change_points": node.change_points,
         }
         for name, node in list(nodes.items())[:-1]
     ]

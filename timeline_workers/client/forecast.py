@@ -19,6 +19,7 @@ from timeline_workers.events.times import from_microseconds
 from timeline_workers.servers.pulsar.dead_letters import Letter
 from workflows.catalog.entries import plan_of
 from workflows.client import ask
+from workflows.worker_status import WorkerStatus
 
 LATE = "late"
 
@@ -76,12 +77,12 @@ async def forecast(
             unknown[metric.name] = str(error)
     found = Forecast(len(letters), tuple(p.metric.name for p in plans), unknown=unknown)
     for group in groups_of(plans).get(topic, []):
-        status = await ask.worker_status(client, group.commit_leaf()[0])
-        state = (status["status"] or {}).get("state")
+        asked = await ask.worker_status(client, group.commit_leaf()[0])
+        status = WorkerStatus.model_validate(asked["status"] or {})
         names = ", ".join(group.metrics)
-        if state is None:
-            found.unknown[names] = status["error"] or "it is fetching its state"
-        marks = {p["partition"]: p["watermark"] for p in (state or {}).get("progress", ())}
+        if status.state is None:
+            found.unknown[names] = asked["error"] or "it is fetching its state"
+        marks = {p.partition: p.watermark for p in status.progress}
         _judge(found, group, names, letters, payload, marks)
     return found
 

@@ -137,16 +137,16 @@ def _row(look: Look, applied: Applied, found: MetricHealth) -> MetricOverview:
         metric=metric.name,
         state=found.state,
         workers=f"{sum(h.status is not None for h in workers)}/{len(workers)}",
-        watermark=iso(least([state_of(h).get("watermark") for h in results])),
+        watermark=iso(least([state_of(h).watermark for h in results])),
         lag=lag_of(look, applied),
-        keys=sum(state_of(h).get("keys", 0) for h in results) if answered else None,
+        keys=sum(state_of(h).keys or 0 for h in results) if answered else None,
         archived=sum(archived(h) for h in results),
         change_points=sum(points(h) for h in workers),
-        bytes=sum(state_of(h).get("bytes") or 0 for h in workers),
+        bytes=sum(state_of(h).bytes or 0 for h in workers),
         late=_counted(workers, "late"),
         refused=_counted(workers, "refused"),
         ahead=sum(ahead_of(one)[0] for one in latest_noted(applied.plan, workers).values()),
-        answerable_from=iso(_greatest([state_of(h).get("answerable_from") for h in results])),
+        answerable_from=iso(_greatest([state_of(h).answerable_from for h in results])),
         partitions=metric.source.partitions,
         topic=metric.source.topic,
         cause=found.cause,
@@ -158,19 +158,19 @@ def _counted(workers: Iterable[Health], field: str) -> int:
     """A count of the source: every worker hears of it, some later than others."""
     most: dict[int, int] = defaultdict(int)
     for p in (p for one in workers for p in progress_of(one)):
-        most[p["partition"]] = max(most[p["partition"]], int(p.get(field) or 0))
+        most[p.partition] = max(most[p.partition], int(getattr(p, field)))
     return sum(most.values())
 
 
 def points(health: Health) -> int:
     """The change points that a worker holds, of its own and of its inputs."""
     state = state_of(health)
-    return int(state.get("change_points") or 0) + int(state.get("input_change_points") or 0)
+    return state.change_points + state.input_change_points
 
 
 def archived(health: Health) -> int:
     """How many of its keys are in archives."""
-    return int((health.status or {}).get("archived_keys") or 0)
+    return 0 if health.status is None else health.status.archived_keys
 
 
 def iso(micros: int | None) -> str | None:

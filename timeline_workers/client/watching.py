@@ -18,6 +18,7 @@ from timeline_workers.events.times import question_time
 from timeline_workers.metric.model import TimeUnit
 from timeline_workers.plan.physical import Plan, is_global, plan, worker_name
 from workflows.client import ask
+from workflows.client.ask_worker import ask_status
 
 from .models import Key, Question, now_in, question
 
@@ -114,8 +115,8 @@ class Watch:
         return dict(zip(workers, found, strict=True))
 
     async def _one(self, worker: str) -> Hashable:
-        status = await ask.ask_worker(self._client.temporal, worker, "status")
-        return status["runs"], status["applied_in_run"], status.get("archived_keys")
+        status = await ask_status(self._client.temporal, worker)
+        return status.runs, status.applied_in_run, status.archived_keys
 
 
 def _ends(answer: ValueAt | Spans | Change, unit: TimeUnit) -> float:

@@ -15,8 +15,9 @@ from temporalio.client import Client
 from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import UnknownNameError
 from workflows.archive.archive_activities import archive_id
+from workflows.worker_status import WorkerStatus
 
-from .ask_worker import LeftError, TooLargeError, ask_worker
+from .ask_worker import LeftError, TooLargeError, ask_status, ask_worker
 
 _PAGE = 10_000
 
@@ -30,7 +31,7 @@ async def ask_key(client: Client, worker: str, query: str, question: dict[str, A
     try:
         return await ask_worker(client, worker, query, question)
     except LeftError:
-        mark = _watermark(await ask_worker(client, worker, "status"), question.get("node"))
+        mark = _watermark(await ask_status(client, worker), question.get("node"))
     try:
         return await ask_worker(client, worker, query, question)
     except LeftError as error:
@@ -76,7 +77,7 @@ async def holders(client: Client, worker: str, node: str | None = None) -> list[
     """Who holds the keys of ``worker``: the worker itself, and its archives, the newest first. Each key is
     listed once. ``node``: which of several nodes of the worker questions will be about.
     """
-    mark = _watermark(await ask_worker(client, worker, "status"), node)
+    mark = _watermark(await ask_status(client, worker), node)
     found = [Holder(worker, await _keys_of(client, worker), {})]
     seen = {(type(key), key) for key in found[0].keys}
     for archive in await archives_of(client, worker):
@@ -91,15 +92,15 @@ async def holders(client: Client, worker: str, node: str | None = None) -> list[
 
 async def archives_of(client: Client, worker: str) -> list[str]:
     """The ids of the archives of ``worker``, the newest first."""
-    status = await ask_worker(client, worker, "status")
-    count = status.get("archives", 0)  # a worker of release 0.1.0 knows of none
-    return [archive_id(worker, number) for number in reversed(range(count))]
+    status = await ask_status(client, worker)  # a worker of release 0.1.0 knows of none
+    return [archive_id(worker, number) for number in reversed(range(status.archives))]
 
 
-def _watermark(status: dict[str, Any], node: str | None) -> dict[str, int]:
-    state = status["state"] or {}
-    mark = (state if node is None else state.get("nodes", {}).get(node, {})).get("watermark")
-    return {} if mark is None else {"watermark": mark}
+def _watermark(status: WorkerStatus, node: str | None) -> dict[str, int]:
+    if status.state is None:
+        return {}
+    of = status.state if node is None else status.state.nodes.get(node)
+    return {} if of is None or of.watermark is None else {"watermark": of.watermark}
 
 
 async def _keys_of(client: Client, holder: str) -> list[Key]:

@@ -15,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import Code, QuestionError, TimelineError, UnknownNameError
 from workflows.durable.refusal_codes import code_and_words
+from workflows.worker_status import WorkerStatus
 
 from . import worker_health
 from .client_errors import clear_errors, refuse_unserved, while_somebody_works
@@ -96,6 +97,11 @@ async def ask_worker(client: Client, worker: str, query: str, question: Any = No
                     raise
             await asyncio.sleep(pause)
     raise AssertionError("unreachable")
+
+
+async def ask_status(client: Client, worker: str) -> WorkerStatus:
+    """What a worker says of itself; raises as ``ask_worker`` does."""
+    return WorkerStatus.model_validate(await ask_worker(client, worker, "status"))
 
 
 def _cannot_answer(worker: str, cause: str) -> TimelineError:

@@ -10,16 +10,16 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from temporalio.client import Client, WorkflowQueryFailedError
 
 from timeline_workers.plan.outputs import Subscribing
 from workflows.durable.activities import signal_worker
+from workflows.worker_status import WorkerStatus
 
 from .running import NotRunningError, query_running
 
-Statuses = Mapping[str, Mapping[str, Any]]
+Statuses = Mapping[str, WorkerStatus]
 """What workers answer to ``status``, by their ids; without those that do not answer."""
 
 _TIMEOUT = timedelta(seconds=30)
@@ -59,21 +59,21 @@ def broken_edges(readers: Statuses, inputs: Statuses) -> list[BrokenEdge]:
     """
     found = []
     for reader, said in readers.items():
-        for line in said["inputs"]:
-            other = inputs.get(line["worker"])
-            if not line["subscribed"] or other is None or other["state"] is None:
+        for line in said.inputs:
+            other = inputs.get(line.worker)
+            if not line.subscribed or other is None or other.state is None:
                 continue
-            edge = next((edge for edge in other["edges"] if edge["subscriber"] == reader), None)
-            epoch, told = line.get("epoch", ""), (edge or {}).get("epoch", "")
+            edge = next((edge for edge in other.edges if edge.subscriber == reader), None)
+            epoch, told = line.epoch, "" if edge is None else edge.epoch
             if edge is None:
-                why = f"{line['worker']} has no edge to {reader}: it was restarted"
-            elif edge["state"] == "gone":
-                why = f"{line['worker']} has closed its edge to {reader}: {edge['last_error']}"
+                why = f"{line.worker} has no edge to {reader}: it was restarted"
+            elif edge.state == "gone":
+                why = f"{line.worker} has closed its edge to {reader}: {edge.last_error}"
             elif epoch and told and epoch != told:
-                why = f"{line['worker']} sends to {reader} under epoch {told}, not {epoch}"
+                why = f"{line.worker} sends to {reader} under epoch {told}, not {epoch}"
             else:
                 continue
-            found.append(BrokenEdge(reader, line["worker"], epoch, why))
+            found.append(BrokenEdge(reader, line.worker, epoch, why))
     return found
 
 
@@ -103,12 +103,13 @@ async def mend_edges(client: Client, specs: Sequence[Subscribing]) -> list[Broke
 async def statuses(client: Client, workers: Sequence[str]) -> Statuses:
     """What those of ``workers`` that run and can answer say. Raises RPCError."""
     slots = asyncio.Semaphore(_CONCURRENCY)
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, WorkerStatus] = {}
 
     async def one(worker: str) -> None:
         async with slots:
             try:
-                found[worker] = await query_running(client, worker, "status", timeout=_TIMEOUT)
+                said = await query_running(client, worker, "status", timeout=_TIMEOUT)
+                found[worker] = WorkerStatus.model_validate(said)
             except (NotRunningError, WorkflowQueryFailedError):
                 return
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from temporalio.api.common.v1 import WorkflowExecution
@@ -30,6 +30,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import Code
 from workflows.durable.refusal_codes import code_and_words
+from workflows.worker_status import WorkerStatus
 
 from .queues import Queue, of_build, queue_of
 
@@ -62,7 +63,7 @@ class Health(BaseModel):
     state: State
     cause: str | None = None
     build: str | None = None
-    status: dict[str, Any] | None = None
+    status: WorkerStatus | None = None
 
 
 async def examine(client: Client, workers: Iterable[str], patience: timedelta = PATIENCE) -> list[Health]:
@@ -146,7 +147,7 @@ async def examine_one(client: Client, worker: str, queue: Queue, patience: timed
 
 async def _status(
     client: Client, worker: str, patience: timedelta
-) -> tuple[dict[str, Any] | None, tuple[Code, str] | None]:
+) -> tuple[WorkerStatus | None, tuple[Code, str] | None]:
     """The worker's own status, or why it refuses to give one (``code_and_words``); neither when it does not
     answer in time.
     """
@@ -154,7 +155,8 @@ async def _status(
         return None, None
     try:
         async with asyncio.timeout(patience.total_seconds()):
-            return await client.get_workflow_handle(worker).query("status", rpc_timeout=patience), None
+            asked = client.get_workflow_handle(worker).query("status", rpc_timeout=patience)
+            return WorkerStatus.model_validate(await asked), None
     except WorkflowQueryFailedError as error:
         return None, code_and_words(str(error))
     except (RPCError, TimeoutError) as error:
@@ -265,31 +267,30 @@ def _short(text: str) -> str:
     return line if len(line) <= _CAUSE_LENGTH else f"{line[: _CAUSE_LENGTH - 1]}…"
 
 
-def judge(status: dict[str, Any]) -> tuple[State, str | None]:
+def judge(status: WorkerStatus) -> tuple[State, str | None]:
     """What a worker's own status says about it; one of release 0.1.0 says less."""
-    if status.get("paused"):
-        return "paused", status["paused"]
-    for edge in status["edges"]:
-        if edge["last_error"]:
-            return "failing", f"edge to {edge['subscriber']} {edge['state']}: {edge['last_error']}"
-    for source in status["inputs"]:
-        if source["last_error"]:
-            return "failing", f"not subscribed to {source['worker']}: {source['last_error']}"
-    if status.get("unmended", status["refused"]):
-        return "failing", f"{status['refused']} payloads refused; the last: {status['last_refusal']}"
-    if status.get("archive_error"):
-        return "failing", status["archive_error"]
-    if status.get("archives_lost"):
-        return "failing", f"archives are lost, and with them keys: {', '.join(status['archives_lost'])}"
-    state = status["state"] or {}
-    if cut_off := state.get("cut_off"):
-        return "failing", "; ".join(cut_off.values())
-    if state.get("too_late"):
+    if status.paused:
+        return "paused", status.paused
+    for edge in status.edges:
+        if edge.last_error:
+            return "failing", f"edge to {edge.subscriber} {edge.state}: {edge.last_error}"
+    for source in status.inputs:
+        if source.last_error:
+            return "failing", f"not subscribed to {source.worker}: {source.last_error}"
+    if status.refused if status.unmended is None else status.unmended:
+        return "failing", f"{status.refused} payloads refused; the last: {status.last_refusal}"
+    if status.archive_error:
+        return "failing", status.archive_error
+    if status.archives_lost:
+        return "failing", f"archives are lost, and with them keys: {', '.join(status.archives_lost)}"
+    if status.state is not None and status.state.cut_off:
+        return "failing", "; ".join(status.state.cut_off.values())
+    if status.state is not None and status.state.too_late:
         return (
             "failing",
-            f"{state['too_late']} events lay below the compacted part of its timeline, and were dropped",
+            f"{status.state.too_late} events lay below the compacted part of its timeline, and were dropped",
         )
-    if not status["ready"]:
-        waits = [source["worker"] for source in status["inputs"] if not source["subscribed"]]
+    if not status.ready:
+        waits = [source.worker for source in status.inputs if not source.subscribed]
         return "subscribing", f"subscribing to {', '.join(waits)}" if waits else None
     return "ok", None

@@ -13,6 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.durable.question_bounds import check_question, check_reply
     from workflows.durable.refusal_codes import LEFT, not_ready, refused_question
     from workflows.messages import ProcessorInput, Question
+    from workflows.worker_status import WorkerStatus
 
     from .doubts import in_doubt
     from .input_subscriptions import Inputs
@@ -69,13 +70,13 @@ class Questions:
         return {**page, "numbering": departed.departures}
 
     @workflow.query
-    def status(self) -> dict[str, Any]:
+    def status(self) -> WorkerStatus:
         """What this worker is, how far it is, and what ails it. ``ready``: every input has accepted its
         subscription; ``last_ingest``: a leaf was sent no batch after that, microseconds.
         """
         info = workflow.info()
         bounded = self._state_bounds or self._input
-        return {
+        status = {
             "worker_id": self._spec.worker_id,
             "node": self._spec.node.name,
             "operator": self._spec.node.operator,
@@ -104,6 +105,7 @@ class Questions:
             "archive_error": None if self._state_bounds is None else self._state_bounds.error,
             "state": None if self._node is None else self._node.status(),
         }
+        return WorkerStatus.model_validate(status)
 
     def _answer(self, question: str, details: Question) -> Any:
         answer = self._ask(question, details)

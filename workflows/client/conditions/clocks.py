@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from timeline_workers.language.durations import format_duration
+from workflows.worker_status import NotedStatus
 
 from .look import Applied, Look
 from .model import Notice
@@ -21,22 +21,21 @@ def check(look: Look, applied: Applied) -> Iterator[Notice]:
         ahead, recent = ahead_of(noted)
         if not (recent and is_recent(look, noted)):
             continue
-        of_those = f", {recent:,} of them in the last minute" if "recent_ahead" in noted else ""
+        of_those = f", {recent:,} of them in the last minute" if noted.recent_ahead is not None else ""
         yield Notice(
             f"topic {source.topic}, partition {partition}: {ahead:,} event{'s' * (ahead > 1)} had times "
-            f"up to {_seconds(noted['ahead_by'])} after they were published, more than clock_skew "
+            f"up to {_seconds(noted.ahead_by)} after they were published, more than clock_skew "
             f"({format_duration(source.clock_skew)}){of_those}; they are applied and do not move the "
             "watermark. Set the clock of their producer or correct its time unit; a smaller max_ahead in the "
             "metric's source refuses them"
         )
 
 
-def ahead_of(noted: dict[str, Any]) -> tuple[int, int]:
+def ahead_of(noted: NotedStatus) -> tuple[int, int]:
     """How many events of a source partition were ahead so far, and how many of those in its last minute: of
     a worker of an earlier release, which does not say that, all.
     """
-    ahead = int(noted.get("ahead") or 0)
-    return ahead, int(noted.get("recent_ahead", ahead))
+    return noted.ahead, noted.ahead if noted.recent_ahead is None else noted.recent_ahead
 
 
 def _seconds(micros: int) -> str:

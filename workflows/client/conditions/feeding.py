@@ -47,10 +47,10 @@ def unfed_for(look: Look, applied: Applied) -> float | None:
     for health in applied.workers:
         if health.worker_id.rpartition(".")[0] not in leaves:
             continue
-        status = health.status or {}
-        if status.get("last_ingest") is None or status.get("paused"):
+        status = health.status
+        if status is None or status.last_ingest is None or status.paused:
             return None
-        last.append(status["last_ingest"])
+        last.append(status.last_ingest)
     return look.now - max(last) / 1e6 if last else None
 
 
@@ -61,10 +61,10 @@ def being_rebuilt(workers: Iterable[Health]) -> Iterator[Condition]:
     furthest: dict[int, tuple[int, int]] = {}
     leaves = []
     for health in workers:
-        own = {p["partition"]: (p["major"], p["minor"]) for p in progress_of(health)}
+        own = {p.partition: (p.major, p.minor) for p in progress_of(health)}
         for partition, at in own.items():
             furthest[partition] = max(at, furthest.get(partition, at))
-        if (health.status or {}).get("incomplete"):
+        if health.status is not None and health.status.incomplete:
             leaves.append((health.worker_id, own))
     for worker, own in leaves:
         if any(own.get(partition, (-1, -1)) < at for partition, at in furthest.items()):

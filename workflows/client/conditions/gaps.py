@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+
+from workflows.worker_status import NotedStatus
 
 from .look import Applied, Look
 from .model import Condition
@@ -12,16 +13,16 @@ from .statuses import progress_of
 
 def check(look: Look, applied: Applied) -> Iterator[Condition]:
     """Whether the feeder has noted a gap in the topic: answers lack what was in it, for good."""
-    noted: dict[int, dict[str, Any]] = {}
+    noted: dict[int, tuple[tuple[int, int, int], NotedStatus]] = {}
     for p in (p for health in applied.workers for p in progress_of(health)):
         # Of a leaf that has heard last of it.
-        found = p.get("noted") or {}
-        rank = int(p["major"]), int(p["minor"]), int(found.get("gaps") or 0)
-        held = noted.get(p["partition"])
-        if held is None or rank >= held["rank"]:
-            noted[p["partition"]] = {**found, "rank": rank}
-    for _, found in sorted(noted.items()):
-        words, gaps = found.get("gap"), int(found.get("gaps") or 0)
-        if words:
-            of = f"{gaps} gaps in topic {applied.metric.source.topic}, the last: " if gaps > 1 else ""
-            yield Condition("gap", f"{of}{words}")
+        found = p.noted or NotedStatus()
+        rank = p.major, p.minor, found.gaps
+        held = noted.get(p.partition)
+        if held is None or rank >= held[0]:
+            noted[p.partition] = rank, found
+    for _, (_, found) in sorted(noted.items()):
+        if found.gap:
+            topic = applied.metric.source.topic
+            of = f"{found.gaps} gaps in topic {topic}, the last: " if found.gaps > 1 else ""
+            yield Condition("gap", f"{of}{found.gap}")

@@ -164,7 +164,7 @@ async def _archives_ended(client: Client, workers: Iterable[Health]) -> dict[str
     owners = {
         archive_id(health.worker_id, number): health.worker_id
         for health in workers
-        for number in range((health.status or {}).get("archives") or 0)
+        for number in range(0 if health.status is None else health.status.archives)
     }
     runs = await runs_of(client, list(owners))
     found: dict[str, tuple[str, ...]] = {}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from timeline_workers.plan.physical import Plan, partition_labels, worker_id
 from workflows.client.worker_health import Health
+from workflows.worker_status import NotedStatus
 
 from .look import Applied, Look
 from .model import Condition, Notice
@@ -25,40 +25,47 @@ def check(look: Look, applied: Applied) -> Iterator[Condition | Notice]:
     for partition, noted in sorted(latest_noted(applied.plan, applied.workers).items()):
         if not is_recent(look, noted):
             continue
-        accepted, refused = int(noted.get("recent_accepted", 0)), int(noted.get("recent_refused", 0))
+        accepted, refused = noted.recent_accepted, noted.recent_refused
         if refused and refused >= SHARE * (accepted + refused):
             of = "" if applied.metric.source.partitions == 1 and not partition else f" partition {partition}"
             yield Condition(
                 "refusing",
                 f"{refused} of {accepted + refused} events of topic {topic}{of} in the minute before "
-                f"the last one were not applied; the last: {noted.get('reason') or 'no reason is known'}. "
+                f"the last one were not applied; the last: {noted.reason or 'no reason is known'}. "
                 "`timeline deadletter list` shows them",
             )
     yield from unseen_columns(applied.plan, applied.workers)
 
 
-def is_recent(look: Look, noted: dict[str, Any]) -> bool:
+def is_recent(look: Look, noted: LatestNoted) -> bool:
     """Whether what is ``noted`` of a source partition's last minute is of the last minute now: false when
     nothing has come since, good or bad.
     """
-    published = noted.get("published")
+    published = noted.published
     return published is None or look.now - published / 1e6 <= RECENT_SECONDS
 
 
-def latest_noted(plan: Plan, workers: Iterable[Health]) -> dict[int, dict[str, Any]]:
+class LatestNoted(NotedStatus):
+    """What was noted, and when the last message was ``published``, microseconds (None: not known)."""
+
+    published: int | None = None
+
+
+def latest_noted(plan: Plan, workers: Iterable[Health]) -> dict[int, LatestNoted]:
     """What the feeder has noted of each source partition, as the leaf says that has heard last of it, and
     when the last message was ``published``, microseconds (None: not known).
     """
     leaves = {node.name for node in plan.nodes if node.is_leaf}  # others are not told of it
-    found: dict[int, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+    found: dict[int, tuple[tuple[int, int, int], LatestNoted]] = {}
     for health in workers:
         if health.worker_id.rpartition(".")[0] not in leaves:
             continue
         for p in progress_of(health):
-            rank = int(p["major"]), int(p["minor"]), int(p.get("refused") or 0) + int(p.get("late") or 0)
-            held = found.get(p["partition"])
+            rank = p.major, p.minor, p.refused + p.late
+            held = found.get(p.partition)
             if held is None or rank > held[0]:
-                found[p["partition"]] = rank, {**(p.get("noted") or {}), "published": p.get("published")}
+                noted = {} if p.noted is None else p.noted.model_dump()
+                found[p.partition] = rank, LatestNoted(**{**noted, "published": p.published})
     return {partition: noted for partition, (_, noted) in found.items()}
 
 
@@ -68,20 +75,20 @@ def unseen_columns(plan: Plan, workers: Sequence[Health]) -> Iterator[Notice]:
     None while a leaf of some partition is not among ``workers``, does not answer, or is not known to have had
     the past: it may hold the values that the others lack.
     """
-    events = sum(int(noted.get("accepted", 0)) for noted in latest_noted(plan, workers).values())
+    events = sum(noted.accepted for noted in latest_noted(plan, workers).values())
     if not events:
         return
     source = plan.metric.source
     leaves = {node.name: node for node in plan.nodes if node.is_leaf}
-    complete = {h.worker_id for h in workers if h.status and not h.status.get("incomplete")}
+    complete = {h.worker_id for h in workers if h.status and not h.status.incomplete}
     if not complete.issuperset(worker_id(name, label) for name in leaves for label in partition_labels(plan)):
         return
     seen: dict[str, bool] = {}
     for health in workers:
         node, state = leaves.get(health.worker_id.rpartition(".")[0]), state_of(health)
-        if node is not None and state:
+        if node is not None and health.status is not None and health.status.state is not None:
             for column in node.columns:
-                unseen = column in (state.get("unseen_columns") or ())
+                unseen = column in state.unseen_columns
                 seen[column] = seen.get(column, False) or not unseen
     for column in sorted(name for name, known in seen.items() if not known):
         spec = source.columns.get(column)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from timeline_workers.events.incarnation import Mark
 from workflows.client.worker_health import Health
+from workflows.worker_status import PartitionStatus, StateStatus
+
+_NOTHING = StateStatus()
 
 
-def state_of(health: Health) -> dict[str, Any]:
-    """What a worker says of its node's state; empty when it says nothing."""
-    return (health.status or {}).get("state") or {}
+def state_of(health: Health) -> StateStatus:
+    """What a worker says of its node's state; all defaults when it says nothing."""
+    return (health.status and health.status.state) or _NOTHING
 
 
-def progress_of(health: Health) -> list[dict[str, Any]]:
+def progress_of(health: Health) -> tuple[PartitionStatus, ...]:
     """How far a worker says it is, per source partition."""
-    progress: list[dict[str, Any]] = state_of(health).get("progress") or []
-    return progress
+    return state_of(health).progress
 
 
 def marks_of(health: Health) -> dict[int, Mark]:
     """Of each source partition, the place up to which a worker says to have applied everything."""
-    return {
-        p["partition"]: Mark(int(p["major"]), int(p["minor"]), p.get("published"))
-        for p in progress_of(health)
-    }
+    return {p.partition: p.mark for p in progress_of(health)}
 
 
 def furthest(workers: Iterable[Health]) -> dict[int, Mark]:
