@@ -28,10 +28,12 @@ class SubscribeInput(Message):
     """Open (again) the edge to worker ``subscriber``.
 
     ``epoch`` names this opening: the same epoch again changes nothing, a new one starts over with a snapshot.
+    ``output``: the function of an aggregate that it is about; "": there is one output only.
     """
 
     subscriber: str
     epoch: str
+    output: Annotated[str, Field(exclude_if=lambda output: not output)] = ""
 
 
 class HoldInput(Message):

@@ -22,16 +22,18 @@ from timeline_workers.wire.changelog import Change, Mark, read_message
 
 @dataclass(frozen=True, slots=True)
 class DecodedChangelog(Decoded):
-    """What a batch of messages says. ``marks``: the watermarks among them, by row."""
+    """What a batch of messages says. ``marks``: the watermarks among them, by row; None: a message that is
+    about another function of an aggregate than is read."""
 
-    marks: dict[int, Mark]
+    marks: dict[int, Mark | None]
 
 
 class ChangelogDecoder:
-    """Decodes the messages of a changelog, whose times are in ``unit``, for leaves of the kinds ``kinds``."""
+    """Decodes the messages of a changelog, whose times are in ``unit``, for leaves of the kinds ``kinds``.
+    ``function``: of an aggregate, which is read; None: what there is."""
 
-    def __init__(self, unit: str, kinds: frozenset[str]) -> None:
-        self._unit, self._kinds = unit, kinds
+    def __init__(self, unit: str, kinds: frozenset[str], function: str | None = None) -> None:
+        self._unit, self._kinds, self._function = unit, kinds, function
 
     def decode(
         self,
@@ -46,18 +48,18 @@ class ChangelogDecoder:
         codes: list[int] = []
         rows: list[int] = []
         texts: list[str] = []
-        marks: dict[int, Mark] = {}
+        marks: dict[int, Mark | None] = {}
         rejects: list[Reject] = []
         times = np.zeros(len(payloads), np.int64)
         for row, payload in enumerate(payloads):
             try:
-                said = read_message(payload, self._unit)
+                said = read_message(payload, self._unit, self._function)
                 if isinstance(said, Change):
                     _check_kind(said, self._kinds)
             except EventError as error:
                 rejects.append(Reject(row, error.reason, str(error), payload))
                 continue
-            if isinstance(said, Mark):
+            if not isinstance(said, Change):
                 marks[row] = said
                 continue
             since = EARLIEST if said.since is None else said.since
@@ -103,10 +105,10 @@ class ChangelogClock(Clock):
 
     def __init__(self, partitions: int = 1) -> None:
         super().__init__(0, partitions)
-        self._marks: dict[int, Mark] = {}
+        self._marks: dict[int, Mark | None] = {}
         self._writers: dict[int, dict[tuple[str, int, str], Mark]] = {}
 
-    def hear(self, marks: dict[int, Mark]) -> None:
+    def hear(self, marks: dict[int, Mark | None]) -> None:
         """Note the watermarks among the messages that ``advance`` is given next."""
         self._marks = marks
 
@@ -132,8 +134,8 @@ class ChangelogClock(Clock):
             mark = BEFORE_ALL if was.watermark is None else was.watermark
             for row in rows.tolist():
                 before[row] = mark
-                if row in self._marks:
-                    mark = max(mark, self._least(partition, self._marks[row]))
+                if (said := self._marks.get(row)) is not None:
+                    mark = max(mark, self._least(partition, said))
                 after[row] = mark
             late_count[rows] = was.late
             refused_count[rows] = was.refused + np.cumsum(refused[rows])

@@ -189,7 +189,7 @@ class Router:
         self._forget_keys()
         kinds = frozenset(leaf.node.kind for leaf in group.leaves.values())
         self._decoder = (
-            ChangelogDecoder(group.source.time_unit, kinds)
+            ChangelogDecoder(group.source.time_unit, kinds, group.source.aggregate_read)
             if group.source.changelog
             else group.reading.decoder()
         )

@@ -117,10 +117,10 @@ def test_two_metrics_answer_like_one_expression(data: st.DataObject) -> None:
         for instant in {*starts, *(start + 1 for start in starts), max(starts) + 7}:
             found = answers(second, reading.network, key, instant)
             expected = reader.value_at(key, instant).value
-            assert found == expected or _nearly(found, expected), (key, instant)
+            assert found == expected or nearly(found, expected), (key, instant)
 
 
-def _nearly(a: object, b: object) -> bool:
+def nearly(a: object, b: object) -> bool:
     # A Numeric of floats is read as exact decimals: sums of them are rounded once, not at each step.
     if not isinstance(a, int | float) or not isinstance(b, float) or isinstance(a, bool):
         return False

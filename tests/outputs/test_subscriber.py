@@ -21,6 +21,7 @@ from timeline_workers.answers.reader import Reader
 from timeline_workers.errors import ExpressionError, StateError
 from timeline_workers.language.canonical import to_text
 from timeline_workers.language.parser import parse
+from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import plan, worker_name
 from timeline_workers.runtime.subscriber import Subscriber
@@ -46,11 +47,21 @@ class Told(Network):
         super().__init__(*arguments, **named)
         heard = worker_name(self.plan, self.plan.result)
         self.results = [name for name in self.specs if name.startswith(f"{heard}.")]
-        self.listeners = {f"{NAME}.{name.rpartition('.')[2]}": name for name in self.results}
+        tree = parse(self.plan.result.expression)
+        self.functions = tree.functions if isinstance(tree, Aggregate) else ()
+        self.listeners = {
+            f"{NAME}{function and '-' + function}.{name.rpartition('.')[2]}": name
+            for name in self.results
+            for function in self.functions or ("",)
+        }
         self.unsubscribed += list(self.listeners.items())
         self.subscribers = {me: Subscriber(me, [heard]) for me, heard in self.listeners.items()}
         self.topic: list[Change | Mark] = []
         self.revision = 0
+
+    def output_for(self, name: str) -> str:
+        """Which function of an aggregate ``name`` hears."""
+        return name.rpartition(".")[0].removeprefix(NAME).removeprefix("-") if name in self.listeners else ""
 
     def _input(self, name: str, method: str, *arguments: Any) -> None:
         if name not in self.listeners:
@@ -65,14 +76,19 @@ class Told(Network):
             return
         news = unpack_news(pack_news(news))
         kind = self.plan.result.kind
-        writer = Writer("m", name.rpartition(".")[2], len(self.results), "us", kind == "numeric")
+        partition, function = name.rpartition(".")[2], self.output_for(name)
+        writer = Writer(
+            "m", partition, len(self.results), "us", kind == "numeric", function, tuple(self.functions)
+        )
         told = list(messages(news, writer, self.revision))
         assert len(told) == news.count()
         assert [one.revision for one in told] == list(range(self.revision, self.revision + len(told)))
         self.revision += len(told)
         self.publish(told)
         for one in told:
-            self.topic.append(read_message(one.body, "us"))
+            read = read_message(one.body, "us", function or None)
+            assert read is not None
+            self.topic.append(read)
 
     def publish(self, told: list[ToPublish]) -> None:
         """Do more with what is told."""

@@ -130,7 +130,11 @@ class Network:
         name, child = pair
         self.unsubscribed = [p for p in self.unsubscribed if p != pair]
         self.epochs[pair] = self.epochs.get(pair, -1) + 1
-        self._input(child, "subscribe", name, f"{name}/{self.epochs[pair]}")
+        self._input(child, "subscribe", name, f"{name}/{self.epochs[pair]}", self.output_for(name))
+
+    def output_for(self, name: str) -> str:
+        """Which output of what it subscribes to ``name`` hears."""
+        return ""
 
     def _fold(self, name: str) -> None:
         assert self.compacting is not None
@@ -140,7 +144,7 @@ class Network:
     def _send(self, name: str) -> None:
         worker = self.workers[name]
         for subscriber in worker.subscribers():
-            message = worker.outgoing(subscriber, self.message_bytes)
+            message = worker.outgoing(subscriber, self.message_bytes, self.output_for(subscriber))
             if message is not None:
                 self.on_their_way.append((name, self.attempt[name], subscriber, message))
 
@@ -149,7 +153,7 @@ class Network:
         for _ in range(1 + self.choose(2)):
             self._input(subscriber, "receive", message)
         if attempt == self.attempt[sender]:
-            self.workers[sender].delivered(subscriber)
+            self.workers[sender].delivered(subscriber, self.output_for(subscriber))
 
     def _carry_over(self, name: str) -> None:
         chunks = self.workers[name].snapshot(1 + self.choose(2) * 50)

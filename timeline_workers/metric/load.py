@@ -42,7 +42,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -52,6 +52,7 @@ from timeline_workers.errors import MetricError
 from timeline_workers.language.check import check
 from timeline_workers.language.parser import parse
 from timeline_workers.language.suggestions import nearest
+from timeline_workers.language.tree import AggregateFunction
 
 from .model import ColumnSpec, Metric, NamedSource, Output, Source, SourceVersion, StoredSource
 from .size_limits import METRIC_FILE_BYTES, refuse_oversized, refuse_oversized_source
@@ -196,6 +197,9 @@ def _message(error: ErrorDetails, fields: list[str]) -> str:
     value = value if len(value) <= 60 else value[:57] + "..."
     if place[:2] == ["source", "partitions"]:
         return f"source.partitions: {value} is neither a number from 1 to 4096 nor per-key"
+    if place[:2] == ["source", "changelog"]:
+        functions = ", ".join(get_args(AggregateFunction))
+        return f"source.changelog: {value} is neither true nor a function of an aggregate: {functions}"
     field = ".".join(map(str, place))
     match error["type"]:
         case "missing":

@@ -17,6 +17,7 @@ from pydantic import (
 from timeline_workers.errors import MetricError
 from timeline_workers.language.durations import parse_duration
 from timeline_workers.language.kinds import ColumnType
+from timeline_workers.language.tree import AggregateFunction
 
 from .topics import topic_problem
 
@@ -81,7 +82,8 @@ class Source(BaseModel):
     A partition that has been silent for ``idle_timeout`` no longer holds the watermark back; None: it does,
     however long it is silent.
 
-    ``changelog``: the topic is what a metric's ``output`` writes. Its messages say themselves what the key,
+    ``changelog``: the topic is what a metric's ``output`` writes; of an aggregate with several functions its
+    value is the one that is read. Its messages say themselves what the key,
     the time and the watermark are, so of the other fields only ``time_unit`` and ``partitions`` may be set.
     """
 
@@ -98,19 +100,26 @@ class Source(BaseModel):
     max_ahead: Microseconds = 86_400_000_000
     idle_timeout: Positive | None = unset()
     partitions: Annotated[int, Field(ge=1, le=4096, strict=True)] | Choice["per-key"] = 1
-    changelog: Annotated[bool, Field(strict=True, exclude_if=lambda value: not value)] = False
+    changelog: Annotated[
+        Annotated[bool, Field(strict=True)] | AggregateFunction, Field(exclude_if=lambda value: not value)
+    ] = False
 
     @model_validator(mode="before")
     @classmethod
     def _of_a_changelog(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("changelog") is not True:
+        if not isinstance(data, dict) or not data.get("changelog"):
             return data
         for field in data.keys() & cls.model_fields.keys() - _CHANGELOG_FIELDS:
             if data[field] != _CHANGELOG.get(field, cls.model_fields[field].get_default()):
                 raise ValueError(
-                    f"a changelog says itself what {field} would say; leave {field} out, or 'changelog: true'"
+                    f"a changelog says itself what {field} would say; leave {field} out, or changelog"
                 )
         return {**_CHANGELOG, **data}
+
+    @property
+    def aggregate_read(self) -> AggregateFunction | None:
+        """Of a changelog, which function of an aggregate is read; None: what there is."""
+        return None if isinstance(self.changelog, bool) else self.changelog
 
 
 _CHANGELOG: Final[dict[str, Any]] = {"key": "key", "time": "from", "allowed_lateness": 0, "columns": {}}

@@ -7,7 +7,7 @@ from timeline_workers.errors import MetricError
 from .model import Metric
 
 
-def refuse_output(metric: Metric, *, aggregate: bool) -> None:
+def refuse_output(metric: Metric) -> None:
     """Raise MetricError where ``metric`` has an output that cannot be written."""
     if metric.output is None:
         return
@@ -20,9 +20,4 @@ def refuse_output(metric: Metric, *, aggregate: bool) -> None:
         raise MetricError(
             f"metric {metric.name!r}: an output needs a fixed number of partitions, and its source has "
             "'partitions: per-key'; write a number, such as 'partitions: 4'"
-        )
-    if aggregate:
-        raise MetricError(
-            f"metric {metric.name!r}: the result of an aggregate cannot be published yet; leave output out, "
-            "or publish the expression before '| aggregate(...)'"
         )

@@ -136,6 +136,8 @@ def node_name(
     identity |= {name: value for name, value in kept.items() if value is not None}
     if source.clock_skew != CLOCK_SKEW:
         identity["clock_skew"] = source.clock_skew
+    if source.aggregate_read is not None:
+        identity["changelog"] = source.aggregate_read
     if judgement is not None:
         identity["judged"] = [judgement.accepted, judgement.alike]
     extra = json.dumps(identity, sort_keys=True)

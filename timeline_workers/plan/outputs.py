@@ -1,13 +1,17 @@
-"""The workers of a metric's output: one for each worker of its result, which it hears."""
+"""The workers of a metric's output: one for each worker of its result, which it hears; of an aggregate, one
+for each function.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal as Choice, Protocol
+from typing import Annotated, Literal as Choice, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from timeline_workers.language.parser import parse
+from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric.model import TimeUnit
 
 from .physical import GLOBAL, Plan, is_global, partition_labels, worker_id, worker_name
@@ -27,7 +31,8 @@ class Subscribing(Protocol):
 
 class OutputSpec(BaseModel):
     """One worker of an output: it tells ``topic`` what the worker of a metric's result in ``partition``, one
-    of ``partitions``, says. Times are in ``unit``.
+    of ``partitions``, says. Times are in ``unit``. ``function``: of an aggregate, which of its ``functions``
+    it tells; "" where the result is per key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +46,8 @@ class OutputSpec(BaseModel):
     kind: Choice["state", "boolean", "numeric"]
     expression: str
     inputs: tuple[tuple[str, ...], ...]
+    function: Annotated[str, Field(exclude_if=lambda function: not function)] = ""
+    functions: Annotated[tuple[str, ...], Field(exclude_if=lambda functions: not functions)] = ()
 
 
 def output_workers(plan: Plan) -> list[OutputSpec]:
@@ -51,10 +58,14 @@ def output_workers(plan: Plan) -> list[OutputSpec]:
     heard = worker_name(plan, plan.result)
     labels: Sequence[str] = (GLOBAL,) if is_global(plan.result) else partition_labels(plan)
     identity = f"{metric.name}\0{metric.output.topic}\0{heard}\0{metric.source.time_unit}"
-    name = f"output-{metric.name}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
+    tree = parse(plan.result.expression)
+    functions: tuple[str, ...] = tree.functions if isinstance(tree, Aggregate) else ()
+    names = {function: _name(metric.name, function, identity) for function in functions or ("",)}
     return [
         OutputSpec(
             worker_id=worker_id(name, label),
+            function=function,
+            functions=functions,
             metric=metric.name,
             topic=metric.output.topic,
             partition=label,
@@ -65,4 +76,10 @@ def output_workers(plan: Plan) -> list[OutputSpec]:
             inputs=((worker_id(heard, label),),),
         )
         for label in labels
+        for function, name in names.items()
     ]
+
+
+def _name(metric: str, function: str, identity: str) -> str:
+    digest = hashlib.sha256((f"{identity}\0{function}" if function else identity).encode()).hexdigest()
+    return "-".join(["output", metric, *([function] if function else []), digest[:10]])

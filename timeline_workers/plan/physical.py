@@ -127,7 +127,7 @@ def plan(metric: Metric) -> Plan:
             "'partitions: per-key'; write a number, such as 'partitions: 4'"
         )
     _check_changelog(metric, expression)
-    refuse_output(metric, aggregate=isinstance(expression, t.Aggregate))
+    refuse_output(metric)
     short = canonical(expression)
     _check_length(metric, len(to_text(short)))
     graph = logical(check(short, declared))

@@ -176,6 +176,12 @@ class NodeWorker:
         """The open edge to ``subscriber`` that tells of ``output``."""
         return self.outbound.get(edge_name(subscriber, output))
 
+    def output_told(self, subscriber: str) -> str:
+        """Which output the edge to ``subscriber`` tells of; of several edges, the first."""
+        if subscriber in self.outbound:
+            return ""
+        return next((edge.output for edge in self.outbound.values() if edge.subscriber == subscriber), "")
+
     def outgoing(self, subscriber: str, limit_bytes: int, output: str = "") -> bytes | None:
         """The next message for ``subscriber`` (see ``OutboundEdge.message``), now in flight. Groups go under
         their names as keys (``group_names``)."""

@@ -13,11 +13,16 @@ nothing. A Numeric whose value or slope is no decimal fraction has both as fract
 A *watermark* says how far one writer, of ``partitions``, is: nothing below it will change::
 
     {"metric": "cirr", "partition": "p0", "partitions": 1, "watermark": 20, "revision": 1764525600000004}
+
+Messages about an aggregate have a group as ``key``, which may also be null, a bool or a float, and name the
+``function``, and all ``functions`` where there are several.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from timeline_workers.algebra.nodes.group_names import group_of_key
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.values import INT64_MAX, INT64_MIN, Flags, Int64, Linear, Scalar, Values
@@ -107,7 +113,7 @@ def unpack_news(packed: bytes) -> News:
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Who writes a changelog: ``metric``, one of whose ``partitions`` workers, ``partition``, is told. Times
-    are in ``unit``; ``numeric``: values have a slope.
+    are in ``unit``; ``numeric``: values have a slope. ``function``: one of the ``functions`` of an aggregate.
     """
 
     metric: str
@@ -115,13 +121,24 @@ class Writer:
     partitions: int
     unit: str
     numeric: bool
+    function: str = ""
+    functions: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """What every message says of its writer."""
+        said: dict[str, Any] = {"metric": self.metric}
+        if self.function:
+            said["function"] = self.function
+        if len(self.functions) > 1:
+            said["functions"] = list(self.functions)
+        return said
 
 
 @dataclass(frozen=True, slots=True)
 class ToPublish:
-    """One message: ``key`` None for a watermark, which everybody must hear."""
+    """One message: ``key``, as text, is None for a watermark, which everybody must hear."""
 
-    key: Key | None
+    key: str | None
     revision: int
     body: bytes
 
@@ -129,7 +146,9 @@ class ToPublish:
 def messages(news: News, writer: Writer, first: int) -> Iterator[ToPublish]:
     """The messages that say ``news``, in order, with the revisions from ``first`` on."""
     revision = first
-    for row, key in enumerate(news.keys):
+    for row, name in enumerate(news.keys):
+        key = group_of_key(name) if writer.function else name
+        text = key if isinstance(key, str) else json.dumps(key)
         low, high = int(news.suffix.offsets[row]), int(news.suffix.offsets[row + 1])
         starts = news.suffix.starts[low:high].tolist()
         since = int(news.froms[row])
@@ -142,11 +161,11 @@ def messages(news: News, writer: Writer, first: int) -> Iterator[ToPublish]:
         for start, until, said in spans:
             final = until is not None and news.watermark is not None and until <= news.watermark
             yield ToPublish(
-                key,
+                text,
                 revision,
                 _json(
                     {
-                        "metric": writer.metric,
+                        **writer.fields(),
                         "key": key,
                         "from": None if start <= BEGINNING else from_microseconds(start, writer.unit),
                         "until": None if until is None else from_microseconds(until, writer.unit),
@@ -163,7 +182,7 @@ def messages(news: News, writer: Writer, first: int) -> Iterator[ToPublish]:
             revision,
             _json(
                 {
-                    "metric": writer.metric,
+                    **writer.fields(),
                     "partition": writer.partition,
                     "partitions": writer.partitions,
                     "watermark": from_microseconds(news.watermark, writer.unit),
@@ -214,6 +233,7 @@ def decimal(value: int | float | None) -> Fraction | None:
 class Change:
     """On ``[since, until)``, microseconds (None: without end on that side), the timeline of ``key`` is
     ``value``; with a ``slope`` it is a Numeric's. ``withdrawn``: nothing is said of the span any more.
+    ``function``: the aggregate function that it is about, whose group is named ``key`` (``key_of_group``).
     """
 
     key: Key
@@ -223,6 +243,7 @@ class Change:
     value: Scalar | Fraction | None = None
     slope: Fraction | None = None
     withdrawn: bool = False
+    function: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +255,12 @@ class Mark:
     partitions: int
     watermark: int
     revision: int
+    function: str | None = None
 
 
-def read_message(body: bytes, unit: str) -> Change | Mark:
-    """Read one message of a changelog. Raises EventError (``malformed-json``, ``bad-changelog``, and those of
-    ``to_microseconds``).
+def read_message(body: bytes, unit: str, function: str | None = None) -> Change | Mark | None:
+    """Read one message of a changelog; None for one that is about another than the wanted ``function`` of an
+    aggregate. Raises EventError (``malformed-json``, ``bad-changelog``, and those of ``to_microseconds``).
     """
     try:
         message = json.loads(body)
@@ -249,13 +271,12 @@ def read_message(body: bytes, unit: str) -> Change | Mark:
     revision = message.get("revision")
     if type(revision) is not int or not 0 <= revision <= INT64_MAX:
         raise _bad("revision", revision, "is not a whole number of 64 bits")
+    told = _function(message, function)
+    if function is not None and told != function:
+        return None
     if "watermark" in message:
-        return _mark(message, revision, unit)
-    key = message.get("key")
-    if isinstance(key, bool) or not isinstance(key, str | int):
-        raise _bad("key", key, "is neither text nor a whole number")
-    if isinstance(key, int) and not INT64_MIN <= key <= INT64_MAX:
-        raise _bad("key", key, "does not fit 64 bits")
+        return _mark(message, revision, unit, told)
+    key = _key(message, told)
     since, until = (
         None if message.get(name) is None else to_microseconds(message[name], unit)
         for name in ("from", "until")
@@ -263,12 +284,62 @@ def read_message(body: bytes, unit: str) -> Change | Mark:
     if since is not None and until is not None and until <= since:
         raise _bad("until", message["until"], f"is not after from, {message['from']!r}")
     if message.get("withdrawn") is True:
-        return Change(key, since, until, revision, withdrawn=True)
+        return Change(key, since, until, revision, withdrawn=True, function=told)
     if "value" not in message:
         raise EventError("bad-changelog", "the message has neither value, withdrawn nor watermark")
     if since is None:
         raise _bad("from", None, "is wanted where there is a value")
-    return Change(key, since, until, revision, *_value(message))
+    value, slope = _value(message)
+    return Change(key, since, until, revision, value, slope, function=told)
+
+
+def _function(message: dict[str, Any], wanted: str | None) -> str | None:
+    """The function that ``message`` is about; None where it is about no aggregate."""
+    told, functions = message.get("function"), message.get("functions")
+    if not isinstance(told, str | None):
+        raise _bad("function", told, "is no name of a function")
+    if told is None and wanted is not None:
+        raise EventError(
+            "bad-changelog",
+            f"the message is about no aggregate, and {wanted} of one is wanted; write 'changelog: true'",
+        )
+    if wanted is None and isinstance(functions, list) and len(functions) > 1:
+        known = ", ".join(map(str, functions))
+        raise EventError(
+            "bad-changelog",
+            f"the topic has several functions of an aggregate, {known:.60}; say in the source which is read, "
+            f"such as 'changelog: {functions[0]!s:.20}'",
+        )
+    return told
+
+
+def _key(message: dict[str, Any], function: str | None) -> Key:
+    key = message.get("key")
+    if isinstance(key, int) and not INT64_MIN <= key <= INT64_MAX:
+        raise _bad("key", key, "does not fit 64 bits")
+    if function is not None and "key" in message and isinstance(key, str | int | float | None):
+        if isinstance(key, float) and not math.isfinite(key):
+            raise _bad("key", key, "is no number of JSON")
+        return key_of_group(key)
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        raise _bad("key", key, "is neither text nor a whole number")
+    return key
+
+
+_SHOWN_GROUP = re.compile(r"\(+(null|true|false|-?[0-9][0-9.e+-]*)\)+", re.ASCII)
+
+
+def key_of_group(group: Scalar | None) -> Key:
+    """The key that a group of an aggregate is to a metric that reads the changelog: one that can be typed.
+
+    Texts and whole numbers are themselves; others are written as in JSON, in parentheses: ``(null)``,
+    ``(true)``, ``(0.5)``. A text that looks like one of these gets parentheses more.
+    """
+    if isinstance(group, str):
+        return f"({group})" if _SHOWN_GROUP.fullmatch(group) else group
+    if isinstance(group, int) and not isinstance(group, bool):
+        return group
+    return f"({json.dumps(group)})"
 
 
 def _value(message: dict[str, Any]) -> tuple[Scalar | Fraction | None, Fraction | None]:
@@ -298,13 +369,15 @@ def _fraction(text: object) -> Fraction:
     raise _bad("exact", text, "is no fraction such as 1/3")
 
 
-def _mark(message: dict[str, Any], revision: int, unit: str) -> Mark:
+def _mark(message: dict[str, Any], revision: int, unit: str, function: str | None) -> Mark:
     metric, partition, partitions = (message.get(name) for name in ("metric", "partition", "partitions"))
     if not isinstance(metric, str) or not isinstance(partition, str):
         raise _bad("partition", partition, "does not say, with metric, whose watermark this is")
     if type(partitions) is not int or partitions < 1:
         raise _bad("partitions", partitions, "is not a number of partitions")
-    return Mark(metric, partition, partitions, to_microseconds(message["watermark"], unit), revision)
+    return Mark(
+        metric, partition, partitions, to_microseconds(message["watermark"], unit), revision, function
+    )
 
 
 def _bad(field: str, value: object, rule: str) -> EventError:

@@ -53,7 +53,7 @@ async def _start(client: Client, input: OutputInput, task_queue: str) -> bool:
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 memo={"metric": input.spec.metric, "topic": input.spec.topic},
                 search_attributes=_attributes(input.spec) if searchable else TypedSearchAttributes.empty,
-                static_summary=f"{input.spec.metric} to {input.spec.topic} [{input.spec.partition}]",
+                static_summary=f"{_told(input.spec)} to {input.spec.topic} [{input.spec.partition}]",
             )
         except WorkflowAlreadyStartedError:
             return False
@@ -67,6 +67,10 @@ async def _start(client: Client, input: OutputInput, task_queue: str) -> bool:
             searchable = False
         else:
             return True
+
+
+def _told(spec: OutputSpec) -> str:
+    return f"{spec.function} of {spec.metric}" if spec.function else spec.metric
 
 
 def _attributes(spec: OutputSpec) -> TypedSearchAttributes:

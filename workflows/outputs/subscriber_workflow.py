@@ -69,7 +69,7 @@ class SubscriberWorkflow:
         self._input = input.model_copy(update={"began": began})
         self._spec = input.spec
         self._inbox = Inbox()
-        self._inputs = Inputs(self._spec, input.epochs, input.subscribed, input.holds)
+        self._inputs = Inputs(self._spec, input.epochs, input.subscribed, input.holds, self._spec.function)
         self._subscriber: Subscriber | None = None
         self._batch: Batch | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -121,6 +121,7 @@ class SubscriberWorkflow:
             "expression": self._spec.expression,
             "partition": self._spec.partition,
             "topic": self._spec.topic,
+            **({"function": self._spec.function} if self._spec.function else {}),
             "metrics": [self._spec.metric],
             "ready": self._subscriber is not None and self._inputs.ready,
             "inputs": self._inputs.status(),

@@ -31,7 +31,15 @@ def _publish(spec: OutputSpec, batch: Batch) -> int:
 
 def rendered(spec: OutputSpec, batch: Batch) -> Iterator[ToPublish]:
     """The messages that say what is in ``batch``."""
-    writer = Writer(spec.metric, spec.partition, spec.partitions, spec.unit, spec.kind == "numeric")
+    writer = Writer(
+        spec.metric,
+        spec.partition,
+        spec.partitions,
+        spec.unit,
+        spec.kind == "numeric",
+        spec.function,
+        spec.functions,
+    )
     first = batch.first
     for news in map(unpack_news, batch.news):
         yield from messages(news, writer, first)

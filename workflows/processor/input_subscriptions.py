@@ -26,13 +26,20 @@ class Inputs:
     """The edges from the workers that ``spec`` names as inputs.
 
     ``epochs``: how often each edge was opened; ``subscribed``: inputs that have accepted the latest opening;
-    ``held``: whether they were last told to send nothing for now.
+    ``held``: whether they were last told to send nothing for now; ``output``: which of their outputs is
+    heard, "" where they have one only.
     """
 
     def __init__(
-        self, spec: Subscribing, epochs: dict[str, int], subscribed: tuple[str, ...], held: bool = False
+        self,
+        spec: Subscribing,
+        epochs: dict[str, int],
+        subscribed: tuple[str, ...],
+        held: bool = False,
+        output: str = "",
     ) -> None:
         self._spec = spec
+        self._output = output
         self.workers = list(dict.fromkeys(worker for slot in spec.inputs for worker in slot))
         self.epochs = dict(epochs)
         self.subscribed = set(subscribed)
@@ -103,13 +110,13 @@ class Inputs:
         return int(epoch.rpartition("/")[2] or -1)
 
     async def _subscribe_to(self, worker: str) -> None:
-        epoch = self._epoch(worker)
+        opening = SubscribeInput(
+            subscriber=self._spec.worker_id, epoch=self._epoch(worker), output=self._output
+        )
         pause = 1.0
         while True:
             try:
-                await run_local(
-                    activities.open_edge, worker, SubscribeInput(subscriber=self._spec.worker_id, epoch=epoch)
-                )
+                await run_local(activities.open_edge, worker, opening)
             except FailureError as error:
                 if is_cancelled_exception(error):
                     raise

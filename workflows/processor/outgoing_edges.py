@@ -141,7 +141,7 @@ class Edges:
                 state = "held"
             else:
                 state = "sending" if self._pumps.get(subscriber) in self._sending else "idle"
-            edge = self._node.edge(subscriber)
+            edge = self._node.edge(subscriber, self._node.output_told(subscriber))
             epoch = "" if edge is None else edge.epoch
             lines.append({"subscriber": subscriber, "state": state, "epoch": epoch, "last_error": error})
         return lines
@@ -160,7 +160,8 @@ class Edges:
             await workflow.wait_condition(functools.partial(self._has_news_since, seen, subscriber))
             seen = self._round
             while self._may_send(subscriber):
-                message = self._node.outgoing(subscriber, self._message_bytes)
+                output = self._node.output_told(subscriber)
+                message = self._node.outgoing(subscriber, self._message_bytes, output)
                 if message is None:
                     break
                 self._sending.add(this)
@@ -171,7 +172,7 @@ class Edges:
                 if not accepted:
                     self._pumps.pop(subscriber, None)
                     return
-                self._node.delivered(subscriber)
+                self._node.delivered(subscriber, output)
 
     async def _send(self, subscriber: str, message: bytes) -> bool:
         while True:

@@ -233,7 +233,7 @@ class _Processor(Questions):
                 return
             self._edge_epochs[subscription.subscriber] = subscription.epoch
             self._edges.opened(subscription.subscriber)
-            self._node.subscribe(subscription.subscriber, subscription.epoch)
+            self._node.subscribe(subscription.subscriber, subscription.epoch, subscription.output)
         elif kind == "unsubscribe":
             self._edge_epochs.pop(body.decode(), None)
             self._edges.closed(body.decode())

@@ -64,7 +64,7 @@ def _publish(
         outcomes = _Outcomes()
         count = 0
         for count, message in enumerate(messages, 1):  # noqa: B007
-            key = None if message.key is None else str(message.key)
+            key = message.key
             targets = range(partitions) if key is None else [partition_of(key, partitions)]
             for partition in targets:
                 outcomes.expect()
