@@ -28,7 +28,7 @@ from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import Metric, Output, Source
 from timeline_workers.plan.outputs import output_workers
 from timeline_workers.plan.physical import plan
-from timeline_workers.wire.changelog import News, Writer, key_of_group, messages, read_message
+from timeline_workers.wire.changelog import Change, News, Writer, key_of_group, messages, read_message
 
 FUNCTIONS = ("count", "sum", "avg", "min", "max")
 GROUPS = [None, True, False, 1, "1", 1.0, 0.5, "true", "null", "(null)", "((1))", "(1.0)", "", "\0", "a"]
@@ -114,6 +114,13 @@ def test_of_several_functions_one_must_be_said() -> None:
         read_message(body(key="a"), "s", "sum")
     with pytest.raises(EventError, match="neither text nor a whole number"):
         read_message(body(key=None), "s")
+
+
+def test_a_slope_too_large_for_a_float_is_read_exactly() -> None:
+    """Beside the fraction the number is null then, and that is no unknown value."""
+    said = read_message(body(key="a", slope=None, exact={"value": "1", "slope": f"1{'0' * 400}"}), "s")
+    assert isinstance(said, Change)
+    assert (said.value, said.slope) == (1, 10**400)
 
 
 def test_messages_about_other_functions_are_no_dead_letters() -> None:

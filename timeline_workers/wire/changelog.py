@@ -346,13 +346,11 @@ def _value(message: dict[str, Any]) -> tuple[Scalar | Fraction | None, Fraction 
     value, slope = message["value"], message.get("slope")
     if type(value) not in (bool, int, float, str, type(None)):
         raise _bad("value", value, "is neither true, false, a number, text nor null")
-    if value is None or slope is None:
-        exact = message.get("exact")
-        if not (isinstance(exact, dict) and slope is not None):
-            return value, None
     exact = message.get("exact")
-    if isinstance(exact, dict):
+    if isinstance(exact, dict):  # also where a number is too large for a float, and null beside it
         return _fraction(exact.get("value")), _fraction(exact.get("slope"))
+    if value is None or slope is None:
+        return value, None
     if type(slope) not in (int, float):
         raise _bad("slope", slope, "is no number")
     if type(value) not in (int, float):
