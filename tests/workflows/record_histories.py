@@ -14,9 +14,10 @@ import contextlib
 import gzip
 import json
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
+from unittest.mock import patch
 
 import typer
 from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
@@ -63,7 +64,7 @@ async def record(client: Client) -> dict[str, WorkflowHistory]:
     assert result_workers(buffering)
     await ask.delete(client, "buffering")
     runs += await _runs(client, [CATALOG_ID, DRIVER_ID.format(metric="buffering")])
-    return await _histories(client, runs)
+    return await histories_of(client, runs)
 
 
 async def _aggregate(client: Client) -> list[Run]:
@@ -164,12 +165,67 @@ async def _kept(client: Client) -> list[Run]:
     return runs
 
 
+async def _output(client: Client) -> list[Run]:
+    """What two outputs publish, one of each function of an aggregate, run after run; a result is started
+    afresh on the way. The broker is stood in for: it refuses the first batch.
+    """
+    # Releases up to 0.4.0 do not have these.
+    from timeline_workers.metric.model import Output
+    from timeline_workers.plan.outputs import output_workers
+    from timeline_workers.servers.pulsar import changelog_topic
+
+    refusals = [OSError("for the recording")]
+
+    def publish(_topic: str, _producer: str, messages: Iterable[object]) -> int:
+        if refusals:
+            raise refusals.pop()
+        return len(list(messages))
+
+    load = f"{EXPRESSION} | aggregate(group_by(cdnChange), count, max)"
+    told = [
+        metric(name, expression, partitions=1).model_copy(update={"output": Output(topic=f"{name}-changes")})
+        for name, expression in (("waited", EXPRESSION), ("load", load))
+    ]
+    outputs = [spec.worker_id for one in told for spec in output_workers(plan(one))]
+    events = worked_example()
+    runs: list[Run] = []
+    with patch.object(changelog_topic, "publish", publish):
+        for one in told:
+            await apply(client, one, continue_as_new_after=2)
+        for start in range(0, len(events), 2):
+            for one in told:
+                await feed(client, one, events[start : start + 2])
+                await until_everything_arrived(client, one, events[start : start + 2])
+            if start == 4:
+                (result,) = result_workers(told[0])
+                await client.get_workflow_handle(result).terminate(reason="for the recording")
+                await apply(client, told[0], continue_as_new_after=2)
+            await _until_told(client, outputs, events[start + 1])
+            runs += await _runs(client, outputs)
+        for one in told:
+            await ask.delete(client, one.name)
+    return runs
+
+
+async def _until_told(client: Client, outputs: Sequence[str], last: Event) -> None:
+    """Wait until each of ``outputs`` has published what there is up to ``last``."""
+    for worker in outputs:
+        while True:
+            state = await status(client, worker)
+            progress = (state["state"] or {}).get("progress", [])
+            heard = [(p["partition"], p["major"], p["minor"]) for p in progress]
+            if last.position in heard and not state["telling"]:
+                break
+            await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees
+
+
 SCENARIOS: dict[str, Callable[[Client], Awaitable[list[Run]]]] = {
     "aggregate": _aggregate,
     "resubscribe": _resubscribe,
     "metrics": _metrics,
     "kept": _kept,
     "sources": _sources,
+    "output": _output,
 }
 
 
@@ -177,7 +233,8 @@ async def _runs(client: Client, workflow_ids: Sequence[str]) -> list[Run]:
     return [(w, (await client.get_workflow_handle(w).describe()).run_id or "") for w in workflow_ids]
 
 
-async def _histories(client: Client, runs: Sequence[Run]) -> dict[str, WorkflowHistory]:
+async def histories_of(client: Client, runs: Sequence[Run]) -> dict[str, WorkflowHistory]:
+    """The histories of ``runs``, by the type of the workflow and a number."""
     histories: dict[str, WorkflowHistory] = {}
     for workflow_id, run_id in dict.fromkeys(runs):
         history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
@@ -231,7 +288,7 @@ async def _record_all(folder: Path, scenarios: Sequence[str]) -> None:
             _write(folder, kind, histories[chosen])
     for scenario in scenarios or SCENARIOS:
         async with cluster() as client:
-            histories = await _histories(client, await SCENARIOS[scenario](client))
+            histories = await histories_of(client, await SCENARIOS[scenario](client))
         for name, history in histories.items():
             _write(folder, f"{scenario}-{name}", history)
 

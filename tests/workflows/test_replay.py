@@ -8,7 +8,7 @@ import pytest
 from temporalio.worker import Replayer
 
 from tests.workflows.cluster import cluster
-from tests.workflows.record_histories import FOLDER, KINDS, read, record, recorded
+from tests.workflows.record_histories import FOLDER, KINDS, SCENARIOS, histories_of, read, record, recorded
 from timeline_workers.servers.temporal.temporal_client import DATA_CONVERTER
 from workflows.worker import WORKFLOWS, sandbox
 
@@ -24,6 +24,17 @@ async def test_what_was_just_done_can_be_replayed() -> None:
         histories = await record(client)
     assert {name.split("-")[0] for name in histories} >= set(KINDS)
     assert sum(name.startswith("EventProcessor-") for name in histories) > 1
+    for history in histories.values():
+        await replayer().replay_workflow(history)
+
+
+@pytest.mark.integration
+async def test_what_outputs_have_just_done_can_be_replayed() -> None:
+    """Every run of the outputs of a result per key and of an aggregate, of which each function has one."""
+    async with cluster() as client:
+        histories = await histories_of(client, await SCENARIOS["output"](client))
+    assert {name.split("-")[0] for name in histories} == {"TopicOutput"}
+    assert len(histories) > 3
     for history in histories.values():
         await replayer().replay_workflow(history)
 
