@@ -20,12 +20,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
 from functools import partial
-from typing import NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 from timeline_workers.columns.values import INT64_MAX, INT64_MIN
 from timeline_workers.language.canonical import to_text
 from timeline_workers.language.durations import parse_duration
-from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, MAX_WINDOW
+from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, CHANGELOG_KINDS, MAX_WINDOW
 from timeline_workers.language.nesting import MAX_DEPTH, too_deep
 from timeline_workers.language.operators import Operator, function_called
 
@@ -45,6 +45,7 @@ __all__ = [
     "TL_HasExisted",
     "TL_HasExistedWithin",
     "TL_LatestEventToState",
+    "changelog",
     "col",
     "duration_in_cur_state",
     "duration_where",
@@ -176,6 +177,16 @@ class Built:
 def col(name: str) -> Built:
     """A column of one event, for the conditions in has_existed, has_existed_within and event_count."""
     return Built(t.Column(name=_column_name(name)))
+
+
+def changelog(kind: str) -> Built:
+    """What the messages of another metric's output say of a key; ``kind``: boolean, state or numeric."""
+    if kind not in CHANGELOG_KINDS:
+        raise ExpressionError(
+            f"changelog needs the kind of the timeline that is published, not {kind!r:.60}",
+            hint="one of " + ", ".join(CHANGELOG_KINDS),
+        )
+    return Built(t.Changelog(kind=cast(Any, kind)))
 
 
 def group_by(column: str | Built) -> GroupBy:

@@ -9,6 +9,7 @@ import pytest
 from timeline_workers import builder
 from timeline_workers.builder import (
     Built,
+    changelog,
     col,
     duration_in_cur_state,
     duration_where,
@@ -53,6 +54,8 @@ SAME = [
     (has_existed_within(a, timedelta(hours=1)), "has_existed_within(has_existed(a == 1), 1h)"),
     (event_count(col("a")), "event_count(a)"),
     (event_count_within(col("a"), 60), "event_count_within(a, 1m)"),
+    (duration_where(changelog("boolean")), "duration_where(changelog(boolean))"),
+    (changelog("numeric") > 2, "changelog(numeric) > 2"),
     (duration_where(a), "duration_where(has_existed(a == 1))"),
     (duration_in_cur_state(x), "duration_in_cur_state(latest_event_to_state(x))"),
     (a.aggregate(group_by("r"), "sum", "max"), "has_existed(a == 1) | aggregate(group_by(r), sum, max)"),
@@ -137,3 +140,10 @@ def test_depth_is_limited() -> None:
     assert parse(str(deep)) == deep.expression
     with pytest.raises(ExpressionError, match="deeper than 100"):
         _ = ~deep
+
+
+@pytest.mark.parametrize("kind", ["words", "", None, 1])
+def test_a_changelog_of_no_kind_is_refused(kind: object) -> None:
+    with pytest.raises(ExpressionError, match="the kind of the timeline") as refused:
+        changelog(kind)  # type: ignore[arg-type]
+    assert refused.value.hint == "one of boolean, state, numeric"
