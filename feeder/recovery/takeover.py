@@ -146,6 +146,13 @@ class Takeover:
             await self._backfill.wait_for_reader(fed)
         elif not undelivered:
             await self._leaves.complete(fed.live)
+            if any(
+                has.get(partition, SILENT).offset < at.offset
+                for has in progress.values()
+                for partition, at in fed.reached.items()
+            ):
+                # Whoever fed them had still to tell some of them how far the source is, and was killed.
+                self._leaves.owe(fed.live)
 
     async def _holds_more(self, partition: int, after: Offset | None) -> bool:
         with suppress(NotDeliveredError):  # then it is delivered, sooner or later
