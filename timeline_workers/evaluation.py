@@ -30,10 +30,12 @@ from timeline_workers.events.times import check_unit
 from timeline_workers.language.canonical import canonical
 from timeline_workers.language.check import check
 from timeline_workers.language.parser import parse
-from timeline_workers.language.tree import Aggregate, Expression, Node
+from timeline_workers.language.tree import Aggregate, AggregateFunction, Expression, Node
 from timeline_workers.metric.model import ColumnSpec
+from timeline_workers.plan.changelog_rules import changelog_kinds, refuse_changelog
+from timeline_workers.wire.changelog_events import ChangelogDecoder, DecodedChangelog
 
-from .errors import EventOrderWarning, ExpressionError, QuestionError
+from .errors import EventOrderWarning, ExpressionError, MetricError, QuestionError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -58,8 +60,10 @@ class Result:
     ``expression``: text, a built expression or a tree; ``key``, ``time``: dotted paths into the events;
     ``time_unit``: of event times, and of questions and answers; ``columns``: declared columns, if there are.
     ``newest_first``: the events come so, as in many exports: of one key's at one instant the first is the
-    latest. ``seen`` and ``accepted`` count events; ``rejected`` has those that were refused, ``missing`` the
-    values in accepted ones that did not fit a column declared with ``on_bad_value: missing``.
+    latest. ``changelog``: the events are messages of another metric's output, whose key and time are in their
+    own fields; a function's name: those about that function of an aggregate. ``seen`` and ``accepted`` count
+    events; ``rejected`` has those that were refused, ``missing`` the values in accepted ones that did not fit
+    a column declared with ``on_bad_value: missing``.
 
     Raises ExpressionError for a wrong expression, QuestionError for an unknown unit.
     """
@@ -73,6 +77,7 @@ class Result:
         time_unit: str = "s",
         columns: Mapping[str, ColumnSpec] | None = None,
         newest_first: bool = False,
+        changelog: bool | AggregateFunction = False,
     ) -> None:
         check_unit(time_unit)
         text = expression if isinstance(expression, str) else None
@@ -86,7 +91,13 @@ class Result:
         self.missing: list[Missing] = []
         self.accepted = 0
         declared = columns or {}
-        self._decoder = Decoder(
+        try:
+            refuse_changelog(tree, bool(changelog))
+        except MetricError as error:
+            raise ExpressionError(str(error)) from None
+        if changelog and newest_first:
+            raise QuestionError("a changelog is read in the order in which it was written, not newest first")
+        self._decoder: Decoder | ChangelogDecoder = Decoder(
             key=key,
             time=time,
             time_unit=time_unit,
@@ -94,6 +105,9 @@ class Result:
             requirements=checked.requirements,
             alike=checked.alike,
         )
+        if changelog:
+            function = None if isinstance(changelog, bool) else changelog
+            self._decoder = ChangelogDecoder(time_unit, changelog_kinds(tree), function)
         self._evaluation = Evaluation(canonical(tree))
         self.seen = 0
         self._newest_first = newest_first
@@ -112,10 +126,14 @@ class Result:
 
     def add_frame(self, frame: Any) -> list[Reject]:
         """Take in the rows of a table."""
+        if isinstance(self._decoder, ChangelogDecoder):
+            raise QuestionError("a changelog is no table; give a list of its messages")
         return self._take(decode_frame(self._decoder, frame, self.seen))
 
     def _take(self, decoded: Decoded) -> list[Reject]:
         first, count = self.seen, len(decoded.batch) + len(decoded.rejects)
+        if isinstance(decoded, DecodedChangelog):
+            count += len(decoded.marks)
         rejects = [Reject(first + r.row, r.reason, r.message, r.payload) for r in decoded.rejects]
         self.seen += count
         self.accepted += len(decoded.batch)
@@ -125,7 +143,8 @@ class Result:
             if decoded.batch.columns[name].tags.any():
                 del self._unmet[name]
         if len(batch := decoded.batch):
-            self._direction.add(batch.keys, batch.key, -batch.time if self._newest_first else batch.time)
+            if not isinstance(decoded, DecodedChangelog):  # its revisions say the order
+                self._direction.add(batch.keys, batch.key, -batch.time if self._newest_first else batch.time)
             if self._newest_first:
                 batch = replace(batch, position=batch.position.backwards())
             self._evaluation.add(batch)
@@ -225,6 +244,7 @@ def evaluate(
     time_unit: str = "s",
     columns: Mapping[str, ColumnSpec] | None = None,
     newest_first: bool = False,
+    changelog: bool | AggregateFunction = False,
 ) -> Result:
     """Evaluate ``expression`` over ``events``; ask the result for values, spans and changes.
 
@@ -232,12 +252,19 @@ def evaluate(
     its place in them, and with ``newest_first`` its place from their end. An EventOrderWarning is given where
     they seem to run the other way and keys have several at one instant. Events that break a rule take no part
     and raise nothing: they are in ``rejected`` of the result, each with its row, a reason code and a message.
+    ``changelog``: see ``Result``.
 
     Raises ExpressionError for a wrong expression, QuestionError for an unknown unit or a table without the
     key or time column.
     """
     result = Result(
-        expression, key=key, time=time, time_unit=time_unit, columns=columns, newest_first=newest_first
+        expression,
+        key=key,
+        time=time,
+        time_unit=time_unit,
+        columns=columns,
+        newest_first=newest_first,
+        changelog=changelog,
     )
     if is_frame(events):
         result.add_frame(events)

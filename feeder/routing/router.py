@@ -27,9 +27,10 @@ from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Source
 from timeline_workers.plan.physical import NodeSpec, Plan, partition_labels, partition_of, worker_id
 from timeline_workers.plan.reading import Reading, reading_of
+from timeline_workers.wire.changelog_events import ChangelogDecoder, DecodedChangelog
 from timeline_workers.wire.leaf_batch import encode_leaf_batch
 
-from .changelog import ChangelogClock, ChangelogDecoder, DecodedChangelog
+from .changelog import ChangelogClock
 from .recent_counts import Recent
 from .sent_cache import KeyNumbers, SentCache
 

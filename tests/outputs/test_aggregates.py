@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from feeder.routing.changelog import ChangelogDecoder
 from tests.outputs.test_chained import Publishing, Reading, answers, nearly
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of
@@ -29,6 +28,7 @@ from timeline_workers.metric.model import Metric, Output, Source
 from timeline_workers.plan.outputs import output_workers
 from timeline_workers.plan.physical import plan
 from timeline_workers.wire.changelog import Change, News, Writer, key_of_group, messages, read_message
+from timeline_workers.wire.changelog_events import ChangelogDecoder
 
 FUNCTIONS = ("count", "sum", "avg", "min", "max")
 GROUPS = [None, True, False, 1, "1", 1.0, 0.5, "true", "null", "(null)", "((1))", "(1.0)", "", "\0", "a"]

@@ -98,6 +98,7 @@ def evaluate_file(
             time_unit=wanted.source.time_unit,
             columns=wanted.source.columns or None,
             newest_first=newest_first,
+            changelog=wanted.source.changelog,
         )
     with ExitStack() as stack:
         refused = _read(result, events, _open(events, stack))

@@ -24,6 +24,7 @@ from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source, unset
 from timeline_workers.metric.output_rules import refuse_output
 
+from .changelog_rules import refuse_changelog
 from .logical import LogicalNode, leaf_columns, leaf_predicate_of, logical, node_name
 from .reading import Reading
 
@@ -126,7 +127,7 @@ def plan(metric: Metric) -> Plan:
             f"metric {metric.name!r}: an aggregate needs a fixed number of partitions, and its source has "
             "'partitions: per-key'; write a number, such as 'partitions: 4'"
         )
-    _check_changelog(metric, expression)
+    refuse_changelog(expression, bool(source.changelog), f"metric {metric.name!r}: ")
     refuse_output(metric)
     short = canonical(expression)
     _check_length(metric, len(to_text(short)))
@@ -144,26 +145,6 @@ def plan(metric: Metric) -> Plan:
         )
         nodes.append(spec)
     return Plan(metric=metric, nodes=tuple(nodes))
-
-
-def _check_changelog(metric: Metric, expression: t.Expression) -> None:
-    """Refuse a changelog that is read as events, and events that are read as a changelog."""
-    reads, events, stack = False, False, [expression]
-    while stack:
-        node = stack.pop()
-        reads |= isinstance(node, t.Changelog)
-        events |= isinstance(node, t.LatestEventToState | t.Column | t.Aggregate)
-        stack.extend(node.children())
-    if reads and not metric.source.changelog:
-        raise MetricError(
-            f"metric {metric.name!r}: changelog(...) reads another metric's output, and this source is "
-            "a topic of events; write 'changelog: true' in the source where it is an output"
-        )
-    if metric.source.changelog and (events or not reads):
-        raise MetricError(
-            f"metric {metric.name!r}: the messages of a changelog have no columns; the expression reads what "
-            "they say by changelog(boolean), changelog(state) or changelog(numeric)"
-        )
 
 
 def _check_length(metric: Metric, length: int) -> None:

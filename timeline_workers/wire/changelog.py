@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -258,12 +258,16 @@ class Mark:
     function: str | None = None
 
 
-def read_message(body: bytes, unit: str, function: str | None = None) -> Change | Mark | None:
-    """Read one message of a changelog; None for one that is about another than the wanted ``function`` of an
-    aggregate. Raises EventError (``malformed-json``, ``bad-changelog``, and those of ``to_microseconds``).
+def read_message(
+    body: bytes | str | Mapping[str, Any], unit: str, function: str | None = None
+) -> Change | Mark | None:
+    """Read one message of a changelog, as JSON or read from it; None for one that is about another than the
+    wanted ``function`` of an aggregate.
+
+    Raises EventError (``malformed-json``, ``bad-changelog``, and those of ``to_microseconds``).
     """
     try:
-        message = json.loads(body)
+        message = json.loads(body) if isinstance(body, bytes | str) else dict(body)
     except (ValueError, RecursionError) as error:
         raise EventError("malformed-json", f"the message is not JSON: {error}") from None
     if not isinstance(message, dict):
