@@ -9,7 +9,7 @@ from typing import Any
 
 import pulsar
 import pytest
-from temporalio.client import WorkflowQueryFailedError
+from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError
 
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.outputs.test_subscriber import folded
@@ -182,6 +182,10 @@ async def test_an_aggregate_has_a_topic_and_a_reader(stack: Stack) -> None:
     assert counts["(null)"]
     topic.close()
     client = await stack.temporal()
+    log = Source.model_validate({"topic": "load-changes", "changelog": True})
+    with pytest.raises(WorkflowFailureError) as refused:
+        await stack.apply(Metric(name="vague", source=log, expression="changelog(numeric)"))
+    assert "has count, max of the aggregate" in repr(refused.value.cause)
     outputs = [spec.worker_id for spec in output_workers(plan(load))]
     assert len(outputs) == 2
     assert [health.state for health in await examine(client, outputs)] == ["ok", "ok"]

@@ -10,12 +10,12 @@ from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric
 from timeline_workers.metric.size_limits import refuse_oversized
-from timeline_workers.plan.outputs import OutputSpec, Subscribing, output_workers
+from timeline_workers.plan.outputs import OutputSpec, Subscribing, output_workers, refuse_unreadable
 from timeline_workers.plan.physical import KEY_LABEL, Plan, WorkerSpec, all_worker_names, plan
 from timeline_workers.settings.timeline import Settings
 from workflows.archive.archive_activities import end_archives
@@ -59,6 +59,8 @@ async def register_metric(metric: Metric) -> RegisterResult:
         try:
             refuse_oversized(metric)
             specs = all_workers(await asyncio.to_thread(plan, metric))
+            if metric.source.changelog:
+                refuse_unreadable(metric, await _known_outputs(client))
         except TimelineError as error:
             raise refusal(error) from error
         # A feeder that hears of the metric may start some of them before the driver does.
@@ -120,6 +122,16 @@ async def _registered_outputs(client: Client) -> list[OutputSpec]:
     """The workers of the outputs of all registered metrics."""
     entries = await _entries(client)
     return await asyncio.to_thread(lambda: [spec for entry in entries for spec in outputs_of(entry.metric)])
+
+
+async def _known_outputs(client: Client) -> list[OutputSpec]:
+    """The same; none where nothing has been registered yet, so that there is no catalog."""
+    try:
+        return await _registered_outputs(client)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return []
+        raise
 
 
 async def _entries(client: Client) -> list[CatalogEntry]:
