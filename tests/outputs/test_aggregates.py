@@ -116,7 +116,7 @@ def test_of_several_functions_one_must_be_said() -> None:
         read_message(body(key=None), "s")
 
 
-def test_a_slope_too_large_for_a_float_is_read_exactly() -> None:
+def test_a_slope_beyond_floats_is_read_exactly() -> None:
     """Beside the fraction the number is null then, and that is no unknown value."""
     said = read_message(body(key="a", slope=None, exact={"value": "1", "slope": f"1{'0' * 400}"}), "s")
     assert isinstance(said, Change)
