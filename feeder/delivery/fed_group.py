@@ -243,10 +243,10 @@ def lacking(
 ) -> set[str]:
     """The live leaves that may not have had everything that the group has been fed.
 
-    Of each leaf its first worker counts, which hears last (``Leaves.deliver``): when it has everything, the
-    others are at most owed the telling, but for those that are known to be ``incomplete``. Where that would
-    be all leaves, as when a metric is applied while those of another have not been called complete yet, only
-    the first worker's place counts: they were taken up together where the furthest behind of them was.
+    Of each leaf its first worker counts, which is sent batches last (``Leaves.deliver``): when it has
+    everything, the others are at most owed the telling, but for those that are known to be ``incomplete``.
+    Where all leaves have such workers, as when a metric is applied while those of another have not been
+    called complete yet, only those of them count that have nothing at all, as one that was ended has.
     """
     live = fed.live
 
@@ -267,6 +267,9 @@ def lacking(
     def is_incomplete(name: str, partition: int, at: Reached) -> bool:
         return any(worker_id(name, label) in incomplete for label in live.labels)
 
-    behind = names(is_behind)
-    found = behind | names(is_incomplete)
-    return found if len(found) < len(live.leaves) else behind
+    def is_empty(name: str, partition: int, at: Reached) -> bool:
+        ids = {worker_id(name, label) for label in live.labels} & set(incomplete)
+        return at.offset != SILENT.offset and not all(progress.get(worker) for worker in ids)
+
+    behind, mended = names(is_behind), names(is_incomplete)
+    return behind | (names(is_empty) if len(mended) == len(live.leaves) else mended)

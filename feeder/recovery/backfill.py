@@ -72,28 +72,36 @@ class Backfill:
         else:
             await self.yield_turn(fed)
 
-    async def those_behind(self, fed: MetricGroupFeed, progress: Mapping[str, Mapping[int, Reached]]) -> None:
+    async def those_behind(self, fed: MetricGroupFeed, progress: Mapping[str, Mapping[int, Reached]]) -> bool:
         """Have leaves that have not had what the others have had go through the past, when it is this
         feeder's turn. They are not fed live meanwhile.
+
+        True: each leaf lacks something, and no two the same. Nothing is begun then, and the clock stands at
+        the beginning of the past, for ``all_of``.
         """
         live = fed.live
         behind = lacking(fed, progress, self._leaves.incomplete)
         for partition in fed.reached:
             fed.level[partition] = frozenset(fed.group.leaves)
-        if not behind or len(behind) == len(live.leaves):
-            return
+        if not behind:
+            return False
+        if len(behind) == len(live.leaves):
+            for partition in [*fed.reached]:
+                fed.start(partition, None)
+            return True
         own, apart = _apart(live, behind, progress, fed.partitions)
         if not await self._is_turn(fed):
             names = behind if fed.waiting is None else behind | fed.waiting.leaves
             leaves = {n: leaf for n, leaf in fed.group.leaves.items() if n in names}
             fed.waiting = self._wait(replace(own, leaves=leaves), whole=False)
-            return
+            return False
         after = {p: place(apart.clock.reached.get(p)) for p in range(fed.partitions)}
 
         def limits() -> dict[int, Offset]:
             return {p: fed.reached.get(p, SILENT).offset for p in range(fed.partitions)}
 
         await self._begin_replay(fed, own, apart, after, limits, whole=False)
+        return False
 
     async def may_read(self, fed: MetricGroupFeed) -> bool:
         """Whether leaves that wait need to wait no more: it is this feeder's turn, or nobody feeds them."""

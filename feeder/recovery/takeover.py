@@ -86,7 +86,7 @@ class Takeover:
                     fed.start(partition, reached)
         # First those that lack more than the others, before more is told or sent to the live ones.
         if fed.unchecked:
-            await self._backfill.those_behind(fed, progress)
+            past |= await self._backfill.those_behind(fed, progress)
         if past:
             await self._backfill.all_of(fed)
             return False
@@ -137,7 +137,7 @@ class Takeover:
             fed.start(partition, found)
         fed.undelivered = Undelivered(undelivered) if undelivered and not past else None
         fed.woken = fed.undelivered is None
-        await self._backfill.those_behind(fed, progress)
+        past |= await self._backfill.those_behind(fed, progress)
         if past:
             for partition in undelivered:
                 fed.start(partition, known.get(partition))
