@@ -142,7 +142,7 @@ def test_a_new_leaf_gets_the_past_among_incomplete_ones() -> None:
         leaf_named(fed.group, name) for name in ("tl-latest-event-to-state", "tl-has-existed")
     )
     fed.start(0, at(5))
-    progress = {worker_id(state, "p0"): {0: at(5)}, worker_id(state, "p1"): {0: at(3)}}
+    progress = {worker_id(state, label): {0: at(5)} for label in fed.live.labels}
     incomplete = {worker for worker, _ in workers_of(fed.group)}
     assert lacking(fed, progress, incomplete) == {existence}
     ended = {**progress, worker_id(state, "p1"): {}}
