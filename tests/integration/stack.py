@@ -50,7 +50,12 @@ class Stack:
         with (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
-                env={**os.environ, **environment_of(self.addresses)},
+                env={
+                    **os.environ,
+                    **environment_of(self.addresses),
+                    # Its lines are not ours, and would be between them.
+                    "TIMELINE_PULSAR_LOG": str(self.logs / "pulsar-client.log"),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
