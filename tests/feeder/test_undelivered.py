@@ -51,7 +51,8 @@ class Neighbours:
 
     def forget(self, _: MetricGroupFeed) -> None: ...
 
-    async def those_behind(self, _: MetricGroupFeed, __: object) -> None: ...
+    async def those_behind(self, _: MetricGroupFeed, __: object) -> bool:
+        return False
 
     async def all_of(self, _: MetricGroupFeed) -> None:
         self.asked.append("read all")
