@@ -76,8 +76,8 @@ class Backfill:
         """Have leaves that have not had what the others have had go through the past, when it is this
         feeder's turn. They are not fed live meanwhile.
 
-        True: each leaf lacks something, and no two the same. Nothing is begun then, and the clock stands at
-        the beginning of the past, for ``all_of``.
+        True: every leaf lacks something, so there is none to go on from. No backfill is started then, and the
+        clock stands at the beginning of the topic, for ``all_of``.
         """
         live = fed.live
         behind = lacking(fed, progress, self._leaves.incomplete)
