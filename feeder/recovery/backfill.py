@@ -21,7 +21,14 @@ from feeder.positions import SILENT, Offset, Reached
 from feeder.reporting import Counts
 from feeder.routing.router import MetricGroup, Routed, Router
 from feeder.source.begin import Begin
-from feeder.source.partitioned_source import PartitionedSource, PastLock, Run, SourceMessage
+from feeder.source.partitioned_source import (
+    NotDeliveredError,
+    PartitionedSource,
+    PastLock,
+    Run,
+    SourceMessage,
+)
+from timeline_workers.algebra.leaf_input import Noted
 
 from .replay import LateLetters, Replay
 
@@ -77,7 +84,7 @@ class Backfill:
         feeder's turn. They are not fed live meanwhile.
 
         True: every leaf lacks something, so there is none to go on from. No backfill is started then, and the
-        clock stands at the beginning of the topic, for ``all_of``.
+        clock stands at the beginning of what the topic holds, for ``all_of``.
         """
         live = fed.live
         behind = lacking(fed, progress, self._leaves.incomplete)
@@ -86,8 +93,11 @@ class Backfill:
         if not behind:
             return False
         if len(behind) == len(live.leaves):
-            for partition in [*fed.reached]:
-                fed.start(partition, None)
+            for partition, at in [*fed.reached.items()]:
+                # Where nothing of what was fed can be read again, its watermark stays.
+                if await self._holds(partition, at.offset):
+                    gaps = Noted(gaps=at.noted.gaps, gap=at.noted.gap)
+                    fed.start(partition, replace(SILENT, noted=gaps))
             return True
         own, apart = _apart(live, behind, progress, fed.partitions)
         if not await self._is_turn(fed):
@@ -102,6 +112,14 @@ class Backfill:
 
         await self._begin_replay(fed, own, apart, after, limits, whole=False)
         return False
+
+    async def _holds(self, partition: int, place: Offset) -> bool:
+        """Whether the broker may hold messages of ``partition`` up to ``place``."""
+        try:
+            first = await self._source.first_after(partition, None)
+        except NotDeliveredError:
+            return True
+        return first is not None and first <= place
 
     async def may_read(self, fed: MetricGroupFeed) -> bool:
         """Whether leaves that wait need to wait no more: it is this feeder's turn, or nobody feeds them."""
