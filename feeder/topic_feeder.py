@@ -313,6 +313,7 @@ class TopicFeeder:
             if not len(rows):
                 continue
             part = messages if len(rows) == len(messages) else messages.take(rows)
+            fed.begin_delivery()
             routed = await self._live.run(router.route, part)
             deliveries.append((live, routed))
             for r in routed.refused:
@@ -328,6 +329,10 @@ class TopicFeeder:
                 tasks.create_task(self._leaves.deliver(live, routed))
         if deliveries:
             self._pace.delivered(began, now(), full=len(messages) >= self._batch)
+        for fed in groups:
+            if not fed.whole:
+                fed.end_delivery()
+                await self._takeover.complete(fed)
         self._accepted.note(batch, firsts)
         self._gaps.arrived.update(firsts)
         if self._accepted.due:

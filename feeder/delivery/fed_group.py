@@ -67,8 +67,11 @@ class MetricGroupFeed:
     """Whether partitions that bring nothing have been looked at."""
     admitted: bool = False
     """Whether partitions that the leaves may not know have been looked for."""
+    complete_at: Mapping[int, Offset] | None = None
+    """Where the leaves lack nothing any more and are to hear so; None: they have heard, or lack the past."""
     _router: Router | None = None
     _live: MetricGroup | None = None
+    _held: Mapping[int, Offset] | None = None
 
     def take(self, group: MetricGroup) -> None:
         """Go on with what the catalog says now, of the same signature."""
@@ -120,6 +123,19 @@ class MetricGroupFeed:
         return self.router.clock.reached
 
     @property
+    def delivered(self) -> Mapping[int, Offset]:
+        """How far the live leaves have been sent each partition, with the dead letters before that stored."""
+        return {p: at.offset for p, at in self.reached.items()} if self._held is None else self._held
+
+    def begin_delivery(self) -> None:
+        """Note that messages are routed from now on that are not delivered yet."""
+        self._held = self.delivered
+
+    def end_delivery(self) -> None:
+        """Note that everything is delivered that was routed."""
+        self._held = None
+
+    @property
     def unchecked(self) -> bool:
         """Whether some leaf may lack what the others have had."""
         levels = (self.level.get(p, frozenset()) for p in self.reached)
@@ -133,7 +149,7 @@ class MetricGroupFeed:
 
     def forget(self) -> None:
         """Know nothing any more of the leaves: they have been started anew."""
-        self._router = None
+        self._router = self._held = self.complete_at = None
         self.woken = self.admitted = False
         self.undelivered = None
         self.skip.clear()
@@ -246,7 +262,7 @@ def lacking(
     Of each leaf its first worker counts, which is sent batches last (``Leaves.deliver``): when it has
     everything, the others are at most owed the telling, but for those that are known to be ``incomplete``.
     Where all leaves have such workers, as when a metric is applied while those of another have not been
-    called complete yet, only those of them count that have nothing at all, as one that was ended has.
+    called complete yet, only those of them count that are behind.
     """
     live = fed.live
 
@@ -267,9 +283,9 @@ def lacking(
     def is_incomplete(name: str, partition: int, at: Reached) -> bool:
         return any(worker_id(name, label) in incomplete for label in live.labels)
 
-    def is_empty(name: str, partition: int, at: Reached) -> bool:
+    def is_part_behind(name: str, partition: int, at: Reached) -> bool:
         ids = {worker_id(name, label) for label in live.labels} & set(incomplete)
-        return at.offset != SILENT.offset and not all(progress.get(worker) for worker in ids)
+        return any(progress.get(worker, {}).get(partition, SILENT).offset < at.offset for worker in ids)
 
     behind, mended = names(is_behind), names(is_incomplete)
-    return behind | (names(is_empty) if len(mended) == len(live.leaves) else mended)
+    return behind | (names(is_part_behind) if len(mended) == len(live.leaves) else mended)

@@ -28,7 +28,6 @@ from feeder.source.partitioned_source import (
     Run,
     SourceMessage,
 )
-from timeline_workers.algebra.leaf_input import Noted
 
 from .replay import LateLetters, Replay
 
@@ -84,7 +83,7 @@ class Backfill:
         feeder's turn. They are not fed live meanwhile.
 
         True: every leaf lacks something, so there is none to go on from. No backfill is started then, and the
-        clock stands at the beginning of what the topic holds, for ``all_of``.
+        clock stands where the one that is furthest behind does, for ``all_of``.
         """
         live = fed.live
         behind = lacking(fed, progress, self._leaves.incomplete)
@@ -94,10 +93,11 @@ class Backfill:
             return False
         if len(behind) == len(live.leaves):
             for partition, at in [*fed.reached.items()]:
-                # Where nothing of what was fed can be read again, its watermark stays.
-                if await self._holds(partition, at.offset):
-                    gaps = Noted(gaps=at.noted.gaps, gap=at.noted.gap)
-                    fed.start(partition, replace(SILENT, noted=gaps))
+                least = _least(live, progress, partition)
+                # Where nothing of what was fed since can be read again, its watermark stays.
+                if least.offset < at.offset and await self._holds(partition, place(least), at.offset):
+                    gaps = replace(least.noted, gaps=at.noted.gaps, gap=at.noted.gap)
+                    fed.start(partition, replace(least, noted=gaps))
             return True
         own, apart = _apart(live, behind, progress, fed.partitions)
         if not await self._is_turn(fed):
@@ -108,18 +108,18 @@ class Backfill:
         after = {p: place(apart.clock.reached.get(p)) for p in range(fed.partitions)}
 
         def limits() -> dict[int, Offset]:
-            return {p: fed.reached.get(p, SILENT).offset for p in range(fed.partitions)}
+            return {p: fed.delivered.get(p, SILENT.offset) for p in range(fed.partitions)}
 
         await self._begin_replay(fed, own, apart, after, limits, whole=False)
         return False
 
-    async def _holds(self, partition: int, place: Offset) -> bool:
-        """Whether the broker may hold messages of ``partition`` up to ``place``."""
+    async def _holds(self, partition: int, after: Offset | None, until: Offset) -> bool:
+        """Whether the broker may hold messages of ``partition`` between these two places."""
         try:
-            first = await self._source.first_after(partition, None)
+            first = await self._source.first_after(partition, after)
         except NotDeliveredError:
             return True
-        return first is not None and first <= place
+        return first is not None and first <= until
 
     async def may_read(self, fed: MetricGroupFeed) -> bool:
         """Whether leaves that wait need to wait no more: it is this feeder's turn, or nobody feeds them."""
@@ -199,6 +199,8 @@ class Backfill:
             letters=letters,
         )
         fed.replays.append(replay)
+        if whole:
+            fed.begin_delivery()
         log.info(
             "backfill started",
             topic=group.source.topic,
@@ -212,11 +214,15 @@ class Backfill:
         for replay in [*fed.replays]:
             if not replay.near:
                 continue
+            if not replay.whole and any(other.whole for other in fed.replays):
+                replay.resume()  # the others are on their way themselves
+                continue
             await replay.finish()
             fed.replays.remove(replay)
             self._counts.replayed += replay.messages
             clock = fed.router.clock
             if replay.whole:
+                fed.end_delivery()
                 for partition, reached in clock.reached.items():
                     fed.skip[partition] = reached.offset
                     fed.level.pop(partition, None)
@@ -260,9 +266,14 @@ def _apart(
     """The leaves of ``names`` as a group of their own, with a router that stands where they do."""
     own = replace(live, leaves={n: leaf for n, leaf in live.leaves.items() if n in names})
     router = Router(own, partitions)
-    everyone = [progress.get(worker, {}) for worker, _ in workers_of(own)]
     for partition in range(partitions):
-        least = min((has.get(partition, SILENT) for has in everyone), key=lambda r: r.offset)
+        least = _least(own, progress, partition)
         if least.offset != SILENT.offset:
             router.clock.start(partition, least)
     return own, router
+
+
+def _least(group: MetricGroup, progress: Mapping[str, Mapping[int, Reached]], partition: int) -> Reached:
+    """How far the worker of ``group`` is in ``partition`` that is furthest behind."""
+    everyone = (progress.get(worker, {}).get(partition, SILENT) for worker, _ in workers_of(group))
+    return min(everyone, key=lambda r: r.offset)

@@ -70,6 +70,10 @@ class Replay:
             return True
         return False
 
+    def resume(self) -> None:
+        """Chase the live feeding, which has moved on since this was near."""
+        self._task = asyncio.create_task(self._chase())
+
     async def finish(self) -> None:
         """Go to where the live feeding stands, which must wait."""
         await self._chase()

@@ -91,9 +91,21 @@ class Takeover:
             await self._backfill.all_of(fed)
             return False
         if fed.taken_up:
-            await self._leaves.complete(fed.live)
+            # Where one leaf has nothing, the others may have had what is fed next.
+            furthest = {p: max(has.get(p, SILENT).offset for has in progress.values()) for p in starting}
+            fed.complete_at = {**(fed.complete_at or {}), **furthest}
+            await self.complete(fed)
         await self._silence.claim(fed, starting)
         return True
+
+    async def complete(self, fed: MetricGroupFeed) -> None:
+        """Let the leaves know that they lack nothing, once they have been sent what any of them had."""
+        if fed.complete_at is None:
+            return
+        delivered = fed.delivered
+        if all(delivered.get(p, SILENT.offset) >= at for p, at in fed.complete_at.items()):
+            fed.complete_at = None
+            await self._leaves.complete(fed.live)
 
     async def in_silence(self, fed: MetricGroupFeed) -> None:
         """Take up where the leaves are in partitions that have brought nothing here, as after a restart, and

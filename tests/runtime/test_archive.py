@@ -94,20 +94,20 @@ def test_questions_to_an_archive_name_what_is_wrong() -> None:
 @settings(max_examples=settings().max_examples // 4)
 @given(st.data())
 def test_the_newest_of_each_key_counts_however_segments_arrive(data: st.DataObject) -> None:
-    """Repeated, in any order, restored in between: of two segments with a key the later stamp is answered
-    from, and called back."""
+    """Repeated, in any order, restored in between: of two segments with a key that of the later watermark is
+    answered from, and called back; of two of the same one, that of the later stamp."""
     worker = NodeWorker(_spec())
-    stamps = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=6))
+    ages = data.draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6))
     keys: list[Key] = ["a", "b", 3, "3"]
-    told: list[tuple[int, list[Any], bytes]] = []
-    for time, stamp in enumerate(stamps, 1):
+    told: list[tuple[tuple[int, int], list[Any], bytes]] = []
+    for time, (mark, stamp) in enumerate(ages, 1):
         named = data.draw(st.lists(st.sampled_from(keys), min_size=1, unique=True))
         worker = NodeWorker(_spec())
-        _feed(worker, [(key, time, f"at {stamp}") for key in named], 1_000, 0)
+        _feed(worker, [(key, time, f"at {mark, stamp}") for key in named], 1_000 + mark, 0)
         (segment,) = eviction.pack_idle(worker, "life").segments
-        told.append((stamp, named, pack_segment(replace(unpack_segment(segment), stamp=stamp))))
-    # Stamps that are equal come of the same work, and say the same.
-    told = list({stamp: entry for entry in told for stamp in [entry[0]]}.values())
+        told.append(((mark, stamp), named, pack_segment(replace(unpack_segment(segment), stamp=stamp))))
+    # Ages that are equal come of the same work, and say the same.
+    told = list({age: entry for entry in told for age in [entry[0]]}.values())
     arriving = data.draw(st.lists(st.sampled_from(told), max_size=8)) + data.draw(st.permutations(told))
     archive = Archive(worker.spec)
     for _, _, segment in arriving:
@@ -116,7 +116,7 @@ def test_the_newest_of_each_key_counts_however_segments_arrive(data: st.DataObje
             archive = Archive.restore(worker.spec, archive.snapshot())
     for key in keys:
         best = max(
-            [stamp for stamp, named, _ in told if (type(key), key) in [(type(n), n) for n in named]],
+            [age for age, named, _ in told if (type(key), key) in [(type(n), n) for n in named]],
             default=None,
         )
         if best is None:

@@ -41,6 +41,9 @@ class Departures(Network):
         super().__init__(plan, choose, message_bytes, compacting=[])
         self.archives: dict[str, list[Archive]] = {name: [] for name in self.workers}
         self.left = self.returned = 0
+        # Whoever subscribes after keys were evicted begins without them (README, limits).
+        for pair in list(self.unsubscribed):
+            self._subscribe(pair)
 
     def depart_everywhere(self) -> None:
         """Every worker is carried over, in some order."""

@@ -4,7 +4,7 @@ to go on with them.
 A segment says of which *life* of the worker it is (a worker that lost its state begins another one) and
 carries a *stamp*, the number of inputs that the worker had taken. A worker that is killed after it has sent
 keys away and before that was recorded sends them away again, perhaps others, or with newer rows: of two
-segments that hold a key the one with the greater stamp counts.
+segments that hold a key the one with the greater watermark counts, then the one with the greater stamp.
 """
 
 from __future__ import annotations

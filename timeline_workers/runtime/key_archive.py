@@ -1,9 +1,10 @@
 """Keys that have left a worker, and stay answerable: what a ``KeyArchive`` workflow carries. Pure, too.
 
 An archive is told segments in any order, perhaps several times, and gives the same answers: of each key the
-segment with the greatest stamp counts. It answers as the worker does. Its answers are final below the
-watermark that the worker had when the key left, or below a later one that the question names: as long as the
-worker does not hold the key again, nothing that it needs has come for it since.
+segment with the greatest watermark counts, and of several with the same one that with the greatest stamp. It
+answers as the worker does. Its answers are final below the watermark that the worker had when the key left,
+or below a later one that the question names: as long as the worker does not hold the key again, nothing that
+it needs has come for it since.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from timeline_workers.answers.reader import Reader
 from timeline_workers.columns.key_table import Key, KeyTable
 from timeline_workers.errors import Code, QuestionError, StateError, UnknownNameError
 from timeline_workers.plan.physical import WorkerSpec
+from timeline_workers.wire.edge_messages import BEGINNING
 
 from . import fused_nodes
 from .archive_segment import Segment, pack_segment, unpack_segment
@@ -44,7 +46,7 @@ class Archive:
         self._past: list[str] = []
         self._packed: dict[int, bytes] = {}
         self._live: dict[int, int] = {}  # per segment, how many keys are not in a later one
-        self._place: dict[Key, tuple[int, int, int]] = {}  # stamp, segment, number in it
+        self._place: dict[Key, tuple[tuple[int, int], int, int]] = {}  # age, segment, number in it
         self._open: OrderedDict[int, Segment] = OrderedDict()
         self._tables: dict[int, KeyTable] = {}
         self._next = 0
@@ -70,14 +72,16 @@ class Archive:
         if segment.life != self.life:
             self._begin(segment.life)
         number, self._next = self._next, self._next + 1
+        # What was new for a key since it last left lies above the watermark of then, and below that of now.
+        age = (BEGINNING if segment.watermark is None else segment.watermark, segment.stamp)
         taken = 0
         for place, name in enumerate(segment.names):
             held = self._place.get(name)
-            if held is not None and held[0] >= segment.stamp:
+            if held is not None and held[0] >= age:
                 continue
             if held is not None:
                 self._drop(held[1])
-            self._place[name] = (segment.stamp, number, place)
+            self._place[name] = (age, number, place)
             taken += 1
         if taken:
             self._packed[number], self._live[number] = packed, taken
