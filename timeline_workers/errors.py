@@ -9,6 +9,7 @@
     ├── SettingsError        an environment variable is wrong: named, with the rule it breaks
     ├── CodecError           a payload cannot be decrypted: says which key is missing
     ├── ConnectionFailedError  a server cannot be reached: says which address and how to start one
+    ├── HistoryError         the history store does not answer, or is no store of ours
     └── StateError           carried state or a wire message cannot be decoded
 
 Each message names the value, the rule it breaks and the fix. Words may change between releases; the ``code``
@@ -52,6 +53,7 @@ class Code(StrEnum):
     SUPERSEDED = "superseded"  # somebody else has changed the metric meanwhile
     UNREACHABLE = "unreachable"
     UNREADABLE_STATE = "unreadable-state"
+    STORE_DOWN = "store-down"  # the history store does not answer
 
 
 class TimelineError(Exception):
@@ -192,6 +194,19 @@ class ConnectionFailedError(TimelineError):
     """
 
     usual_code = Code.UNREACHABLE
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        self.may_pass = may_pass
+        super().__init__(message)
+
+
+class HistoryError(TimelineError):
+    """The history store does not answer, or what is there is none that this release can read.
+
+    ``may_pass``: trying again can help.
+    """
+
+    usual_code = Code.STORE_DOWN
 
     def __init__(self, message: str, *, may_pass: bool = False) -> None:
         self.may_pass = may_pass

@@ -10,6 +10,7 @@ from enum import IntEnum
 from timeline_workers.errors import (
     ConnectionFailedError,
     ExpressionError,
+    HistoryError,
     MetricError,
     QuestionError,
     SettingsError,
@@ -44,7 +45,7 @@ MEANINGS: dict[ExitCode, str] = {
 
 def exit_code(error: TimelineError) -> ExitCode:
     """The exit code that says what kind of mistake ``error`` is."""
-    if isinstance(error, ConnectionFailedError):
+    if isinstance(error, ConnectionFailedError | HistoryError):
         return ExitCode.UNREACHABLE
     if isinstance(error, ExpressionError | MetricError | QuestionError | SettingsError):
         return ExitCode.USAGE

@@ -1,0 +1,168 @@
+"""``HistoryStore``: the protocol of a store of events and timelines.
+
+Guarantees of every store:
+
+* *Once.* A raw event is stored once for each position of its topic, a verdict once for each position and
+  source definition, a revision once for each writer and stamp, however often they are appended: what is
+  stored already stays as it is, and its ``seen`` with it.
+* *All or nothing, and durable.* An append is one transaction. When it has returned, it outlives a kill of the
+  process and of the machine.
+* *Two times.* ``as_of`` asks what was known at a system time: that of an append, which sees it, or any
+  between; None asks what is known now. What a revision says again keeps its ``seen``, and a piece that only
+  continues the one before it is not stored. So what differs between two system times is what changed.
+* *Readers do not wait for writers*, and see whole transactions.
+
+Windows are half-open, ``[start, end)``, in microseconds of event time. Answers come in the orders that are
+named, keys in that of their text (``text.key_text``), by code point. ``after`` with ``limit`` goes on after a
+place in that order: a window is never read as a whole.
+
+Errors: HistoryError where the store does not answer (``may_pass``: trying again can help). QuestionError with
+the code ``not-kept`` for a window that begins below what ``forget`` has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from timeline_workers.columns.key_table import Key
+
+from .model import (
+    Appended,
+    Changes,
+    EventCursor,
+    Forgotten,
+    Gap,
+    Group,
+    Judged,
+    KeysActive,
+    Outcome,
+    Piece,
+    PieceCursor,
+    RawEvent,
+    Revision,
+    Stamp,
+    Status,
+    StoredEvent,
+    Writer,
+)
+
+ACCEPTED = frozenset({Outcome.ACCEPTED})
+
+
+@runtime_checkable
+class HistoryStore(Protocol):
+    """A store of events and timelines; see the module for what every call guarantees and raises."""
+
+    async def append_events(
+        self, topic: str, events: Sequence[RawEvent], judged: Sequence[Judged] = (), gaps: Sequence[Gap] = ()
+    ) -> Appended:
+        """Store events of ``topic``, the verdicts on them, and gaps that are known by now.
+
+        Verdicts may be on events that were appended before, as where a metric is applied later. Raises
+        QuestionError for a verdict on a position of which there is no event, and for a definition of another
+        topic; nothing is stored then.
+        """
+
+    async def append_revisions(
+        self,
+        writer: Writer,
+        stamp: Stamp,
+        revisions: Sequence[Revision],
+        *,
+        watermark: int | None = None,
+        gaps: Sequence[Gap] = (),
+    ) -> Appended:
+        """Store what ``writer`` says under ``stamp``, in order, unless its last stamp is not less.
+
+        The mark of the writer is stored in the same transaction. ``watermark``: nothing of the writer's below
+        it will change; it never goes back.
+        """
+
+    async def events(
+        self,
+        definition: str,
+        start: int,
+        end: int,
+        *,
+        keys: Sequence[Key] | None = None,
+        outcomes: frozenset[Outcome] = ACCEPTED,
+        as_of: int | None = None,
+        seen_after: int | None = None,
+        after: EventCursor | None = None,
+        limit: int | None = None,
+    ) -> list[StoredEvent]:
+        """The events with a time in the window, by (time, position). ``seen_after``: only those whose verdict
+        was stored later than this system time.
+        """
+
+    async def pieces(
+        self,
+        nodes: Sequence[str],
+        start: int,
+        end: int,
+        *,
+        keys: Sequence[Group] | None = None,
+        as_of: int | None = None,
+        carried: bool = True,
+        after: PieceCursor | None = None,
+        limit: int | None = None,
+    ) -> list[Piece]:
+        """The pieces that start in the window, by (start, node, key), and with ``carried`` those that began
+        before it and hold at its start. They are whole: a piece's own start and until.
+        """
+
+    async def snapshot(
+        self,
+        nodes: Sequence[str],
+        at: int,
+        *,
+        keys: Sequence[Group] | None = None,
+        as_of: int | None = None,
+        limit: int | None = None,
+    ) -> list[Piece]:
+        """The pieces that hold at ``at``, one for each key and node that has one, by (node, key)."""
+
+    async def keys_active(
+        self, definition: str, start: int, end: int, *, as_of: int | None = None, limit: int = 200
+    ) -> KeysActive:
+        """The keys with accepted events in the window, those with most first, then by key."""
+
+    async def density(
+        self,
+        definition: str,
+        start: int,
+        end: int,
+        buckets: int,
+        *,
+        keys: Sequence[Key] | None = None,
+        as_of: int | None = None,
+    ) -> Mapping[Outcome, list[int]]:
+        """How many events of each outcome lie in each of ``buckets`` equal parts of the window. Outcomes
+        without any are left out.
+        """
+
+    async def changed_since(
+        self,
+        nodes: Sequence[str],
+        seen: int,
+        *,
+        keys: Sequence[Group] | None = None,
+        until: int | None = None,
+        limit: int | None = None,
+    ) -> Changes:
+        """What changed after system time ``seen``, and until ``until`` (None: now), in the order of seen,
+        then (node, key). ``pieces`` with ``as_of`` has what was before, and what is. ``limit``: of changes;
+        those of one append come together.
+        """
+
+    async def forget(self, before: int) -> Forgotten:
+        """Delete events below event time ``before``, and pieces that ended by then as far as anything was
+        ever known: whatever is asked about ``before`` and later is answered as it was.
+        """
+
+    async def status(self) -> Status:
+        """What is stored, and how far it reaches."""
+
+    async def close(self) -> None:
+        """Let go of the store. What was appended before is stored."""
