@@ -7,7 +7,6 @@ metric file. The durable side, one Temporal workflow per node, is in ``workflows
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -31,12 +30,9 @@ if TYPE_CHECKING:
     from .client import SyncTimelineClient, TimelineClient
     from .evaluation import Result, evaluate
 
-try:
-    __version__ = version("timeline-workers")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0+unknown"
+    __version__: str
 
-# Loaded on first use: a command that prints its help should not wait for NumPy.
+# Loaded on first use, and the version too: a command that prints its help should not wait for NumPy.
 _LAZY = {
     "Metric": "metric",
     "Result": "evaluation",
@@ -69,7 +65,18 @@ __all__ = [
 ]
 
 
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("timeline-workers")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "0+unknown"
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return globals().setdefault(name, _version())
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -80,4 +87,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted({*globals(), *_LAZY, "__version__"})

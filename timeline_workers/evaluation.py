@@ -33,12 +33,13 @@ from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate, AggregateFunction, Expression, Node
 from timeline_workers.metric.model import ColumnSpec
 from timeline_workers.plan.changelog_rules import changelog_kinds, refuse_changelog
-from timeline_workers.wire.changelog_events import ChangelogDecoder, DecodedChangelog
 
 from .errors import EventOrderWarning, ExpressionError, MetricError, QuestionError
 
 if TYPE_CHECKING:
     import pyarrow
+
+    from timeline_workers.wire.changelog_events import ChangelogDecoder, DecodedChangelog
 
 # A batch costs as much as it touches, and large ones touch every key once: a list, whose events are in memory
 # anyway, is taken in larger pieces than what an iterator makes.
@@ -105,7 +106,11 @@ class Result:
             requirements=checked.requirements,
             alike=checked.alike,
         )
+        self._is_changelog = bool(changelog)
         if changelog:
+            # What travels between processes takes a while to load, and few evaluations read it.
+            from timeline_workers.wire.changelog_events import ChangelogDecoder
+
             function = None if isinstance(changelog, bool) else changelog
             self._decoder = ChangelogDecoder(time_unit, changelog_kinds(tree), function)
         self._evaluation = Evaluation(canonical(tree))
@@ -126,14 +131,14 @@ class Result:
 
     def add_frame(self, frame: Any) -> list[Reject]:
         """Take in the rows of a table."""
-        if isinstance(self._decoder, ChangelogDecoder):
+        if self._is_changelog:
             raise QuestionError("a changelog is no table; give a list of its messages")
-        return self._take(decode_frame(self._decoder, frame, self.seen))
+        return self._take(decode_frame(cast(Decoder, self._decoder), frame, self.seen))
 
     def _take(self, decoded: Decoded) -> list[Reject]:
         first, count = self.seen, len(decoded.batch) + len(decoded.rejects)
-        if isinstance(decoded, DecodedChangelog):
-            count += len(decoded.marks)
+        if self._is_changelog:
+            count += len(cast("DecodedChangelog", decoded).marks)
         rejects = [Reject(first + r.row, r.reason, r.message, r.payload) for r in decoded.rejects]
         self.seen += count
         self.accepted += len(decoded.batch)
@@ -143,7 +148,7 @@ class Result:
             if decoded.batch.columns[name].tags.any():
                 del self._unmet[name]
         if len(batch := decoded.batch):
-            if not isinstance(decoded, DecodedChangelog):  # its revisions say the order
+            if not self._is_changelog:  # its revisions say the order
                 self._direction.add(batch.keys, batch.key, -batch.time if self._newest_first else batch.time)
             if self._newest_first:
                 batch = replace(batch, position=batch.position.backwards())

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from timeline_workers import __version__
+import timeline_workers
 from timeline_workers.errors import TimelineError
 from timeline_workers.process.exit_codes import ExitCode, exit_code
 
@@ -34,7 +34,7 @@ _MODULES = {
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"timeline {__version__}")
+        typer.echo(f"timeline {timeline_workers.__version__}")
         raise typer.Exit
 
 

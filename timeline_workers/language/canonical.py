@@ -12,6 +12,8 @@ import hashlib
 import operator as op
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from timeline_workers.columns.values import INT64_MAX, INT64_MIN
 
 from . import tree as t
@@ -86,7 +88,7 @@ def _aggregated(node: t.Expression) -> t.Expression:
 
 
 def _with(node: t.Expression, **changes: object) -> t.Expression:
-    return node.model_copy(update=changes)
+    return msgspec.structs.replace(node, **changes)
 
 
 def _plain_zero(node: t.Expression) -> t.Expression:
