@@ -11,6 +11,7 @@ import pulsar
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError
 
+from deploy.pulsar_standalone import Broker
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.outputs.test_subscriber import folded
 from timeline_workers.metric.model import Metric, Output, Source
@@ -25,8 +26,11 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("outputs")) as made:
+def stack(tmp_path_factory: pytest.TempPathFactory, broker: Broker | None) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("outputs"), broker=broker) as made:
+        if broker is not None:  # keys are spread over the partitions, and watermarks go to each
+            for topic in ("told-changes", "lower-changes", "load-changes"):
+                broker.create_topic(topic, 3)
         made.start_worker()
         made.start_feeder()
         yield made

@@ -25,10 +25,11 @@ from timeline_workers.errors import EventError, MetricError
 from timeline_workers.language.canonical import to_text
 from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import Metric, Output, Source
-from timeline_workers.plan.outputs import OutputSpec, output_workers, refuse_unreadable
+from timeline_workers.plan.outputs import output_workers
 from timeline_workers.plan.physical import plan
-from timeline_workers.wire.changelog import Change, News, Writer, key_of_group, messages, read_message
+from timeline_workers.wire.changelog import Change, Writer, key_of_group, messages, read_message
 from timeline_workers.wire.changelog_events import ChangelogDecoder
+from timeline_workers.wire.news import News
 
 FUNCTIONS = ("count", "sum", "avg", "min", "max")
 GROUPS = [None, True, False, 1, "1", 1.0, 0.5, "true", "null", "(null)", "((1))", "(1.0)", "", "\0", "a"]
@@ -143,25 +144,6 @@ def test_each_function_has_a_writer_with_a_name() -> None:
 def test_readers_of_different_functions_share_no_workers() -> None:
     names = [plan(read(changelog)).result.name for changelog in ("sum", "max", True)]
     assert len(set(names)) == 3
-
-
-def test_a_reader_of_a_known_topic_says_which_function() -> None:
-    """Of several functions; of one it need not; of a topic that nobody writes yet nothing is known."""
-    source = Source(topic="t", key="k", time="t")
-
-    def writers(functions: str) -> list[OutputSpec]:
-        expression = f"event_count(x == 1) | aggregate(group_by(g), {functions})"
-        return output_workers(
-            plan(Metric(name="m", source=source, expression=expression, output=Output(topic="o")))
-        )
-
-    for fine in ("count", "max"):
-        refuse_unreadable(read(fine), writers("count, max"))
-    refuse_unreadable(read(True), writers("max"))
-    refuse_unreadable(read(True), [])
-    for changelog, functions in ((True, "count, max"), ("sum", "count, max"), ("sum", "max")):
-        with pytest.raises(MetricError, match="write one of them, such as 'changelog: "):
-            refuse_unreadable(read(changelog), writers(functions))
 
 
 def test_a_changelog_of_no_function_is_refused() -> None:

@@ -32,10 +32,9 @@ from timeline_workers.wire.changelog import (
     Writer,
     decimal,
     messages,
-    pack_news,
     read_message,
-    unpack_news,
 )
+from timeline_workers.wire.news import pack_news, unpack_news
 
 NAME = "output-m"
 

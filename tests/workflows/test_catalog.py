@@ -12,6 +12,7 @@ from feeder.metric_catalog import Catalog
 from tests.workflows.cluster import CIRR, TASK_QUEUE, apply, cluster, metric, status
 from timeline_workers.cli.overview import overview
 from timeline_workers.errors import ConnectionFailedError, ExpressionError, MetricError, UnknownNameError
+from timeline_workers.metric.model import Metric, Output, Source
 from timeline_workers.plan.physical import partition_of, plan, workers
 from workflows.catalog.catalog_client import call_catalog
 from workflows.catalog.entries import read_entries
@@ -116,6 +117,29 @@ async def test_the_catalog_itself_refuses_what_cannot_be_planned() -> None:
             with pytest.raises(ApplicationError, match=said):
                 await call_catalog(client, "register", one, RegisterResult)
         assert [entry.metric.name for entry in await ask.registered(client)] == ["buffering"]
+
+
+async def test_an_output_that_its_reader_cannot_read_is_refused() -> None:
+    """The metric that reads was applied before it; once it says which function, the output may be there."""
+
+    def longest(changelog: str | bool) -> Metric:
+        source = Source.model_validate({"topic": "load-changes", "changelog": changelog})
+        return Metric(name="longest", source=source, expression="changelog(numeric)")
+
+    load = metric("load", f"{BUFFERING} | aggregate(group_by(cdnChange), count, max)").model_copy(
+        update={"output": Output(topic="load-changes")}
+    )
+    async with cluster() as client:
+        await ask.apply(client, longest(True))
+        with pytest.raises(MetricError, match="In 'longest' write one of them, such as 'changelog: count'"):
+            await ask.apply(client, load)
+        assert [entry.metric.name for entry in await ask.registered(client)] == ["longest"]
+        await ask.apply(client, longest("max"))
+        await ask.apply(client, load)
+        with pytest.raises(MetricError, match="has count, max of the aggregate of metric 'load'"):
+            await ask.apply(client, longest(True))
+        assert [entry.metric.name for entry in await ask.registered(client)] == ["load", "longest"]
+        assert (await ask.find_metric(client, "longest")).source.changelog == "max"
 
 
 async def test_an_entry_that_cannot_be_used_hides_no_other() -> None:

@@ -5,15 +5,14 @@ for each function.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal as Choice, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from timeline_workers.errors import MetricError
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
-from timeline_workers.metric.model import Metric, TimeUnit
+from timeline_workers.metric.model import TimeUnit
 
 from .physical import GLOBAL, Plan, is_global, partition_labels, worker_id, worker_name
 
@@ -84,19 +83,3 @@ def output_workers(plan: Plan) -> list[OutputSpec]:
 def _name(metric: str, function: str, identity: str) -> str:
     digest = hashlib.sha256((f"{identity}\0{function}" if function else identity).encode()).hexdigest()
     return "-".join(["output", metric, *([function] if function else []), digest[:10]])
-
-
-def refuse_unreadable(metric: Metric, writers: Iterable[OutputSpec]) -> None:
-    """Raise MetricError where ``metric`` reads an aggregate that one of ``writers`` writes, and does not say
-    which of its functions, or says one that is not there.
-    """
-    source, wanted = metric.source, metric.source.aggregate_read
-    told = [one for one in writers if one.topic == source.topic and one.function]
-    functions = list(dict.fromkeys(one.function for one in told))
-    if not source.changelog or not told or wanted in functions or (wanted is None and len(functions) == 1):
-        return
-    raise MetricError(
-        f"metric {metric.name!r}: source.changelog: {str(source.changelog).lower()} does not say which is "
-        f"read: topic {source.topic!r} has {', '.join(functions)} of the aggregate of metric "
-        f"{told[0].metric!r}; write one of them, such as 'changelog: {functions[0]}'"
-    )

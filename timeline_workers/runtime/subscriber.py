@@ -25,9 +25,9 @@ from timeline_workers.columns.key_table import Key, KeyTable
 from timeline_workers.columns.rows import ranges
 from timeline_workers.columns.values import Int64
 from timeline_workers.errors import StateError
-from timeline_workers.wire.changelog import News
 from timeline_workers.wire.edge_messages import BEGINNING, InboundEdge, open_message
 from timeline_workers.wire.encoding import decoding, pack, unpack
+from timeline_workers.wire.news import News
 from timeline_workers.wire.source_progress import least, watermark
 
 VERSION = 1

@@ -26,88 +26,21 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from timeline_workers.algebra.nodes.group_names import group_of_key
-from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.key_table import Key
-from timeline_workers.columns.values import INT64_MAX, INT64_MIN, Flags, Int64, Linear, Scalar, Values
-from timeline_workers.errors import EventError, StateError
+from timeline_workers.columns.values import INT64_MAX, INT64_MIN, Flags, Linear, Scalar, Values
+from timeline_workers.errors import EventError
 from timeline_workers.events.times import from_microseconds, to_microseconds
 
 from .edge_messages import BEGINNING
-from .encoding import (
-    MESSAGE_BYTES,
-    MESSAGE_ROWS,
-    check_keys,
-    decoding,
-    pack,
-    pack_ints,
-    pack_timeline,
-    unpack,
-    unpack_ints,
-    unpack_timeline,
-)
+from .news import News
 
 MILLION = 1_000_000
 # A fraction of more digits is written by nobody.
 _LONGEST_FRACTION = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """What one message of an edge, or several, made new: of each of ``keys`` everything from its ``froms`` on
-    is ``suffix``. ``watermark``: nothing below it will change, microseconds; ``risen``: that is news.
-    """
-
-    keys: list[Key]
-    froms: Int64
-    suffix: Timeline
-    watermark: int | None
-    risen: bool
-
-    def __bool__(self) -> bool:
-        return bool(self.keys) or self.risen
-
-    def count(self) -> int:
-        """How many messages ``messages`` makes of it."""
-        told = np.flatnonzero(np.diff(self.suffix.offsets))
-        firsts = self.suffix.starts[self.suffix.offsets[told]]
-        taken_back = len(self.keys) - len(told) + int((firsts > self.froms[told]).sum())
-        return len(self.suffix) + taken_back + self.risen
-
-
-def pack_news(news: News) -> bytes:
-    """Encode; ``unpack_news`` reads it."""
-    return pack(
-        {
-            "keys": news.keys,
-            "froms": pack_ints(news.froms),
-            "suffix": pack_timeline(news.suffix),
-            "watermark": news.watermark,
-            "risen": news.risen,
-        },
-        MESSAGE_BYTES,
-    )
-
-
-def unpack_news(packed: bytes) -> News:
-    """Reverse ``pack_news``. Raises StateError for other bytes."""
-    message = unpack(packed, MESSAGE_BYTES)
-    with decoding("news of a node"):
-        check_keys(message["keys"])
-        news = News(
-            message["keys"],
-            unpack_ints(message["froms"], MESSAGE_ROWS),
-            unpack_timeline(message["suffix"], MESSAGE_ROWS),
-            message["watermark"],
-            message["risen"],
-        )
-    if not len(news.keys) == len(news.froms) == news.suffix.keys:
-        raise StateError("news of keys, instants and timelines that differ in number")
-    return news
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +88,7 @@ def messages(news: News, writer: Writer, first: int) -> Iterator[ToPublish]:
         spans: list[tuple[int, int | None, dict[str, Any]]] = []
         if not starts or starts[0] > since:
             spans.append((since, starts[0] if starts else None, {"withdrawn": True}))
-        ends: list[int | None] = [*starts[1:], None]
-        for place, (start, until) in enumerate(zip(starts, ends, strict=True)):
+        for place, (start, until) in enumerate(pairwise([*starts, None])):
             spans.append((start, until, _value_fields(news.suffix.values, low + place, writer.numeric)))
         for start, until, said in spans:
             final = until is not None and news.watermark is not None and until <= news.watermark

@@ -15,7 +15,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric
 from timeline_workers.metric.size_limits import refuse_oversized
-from timeline_workers.plan.outputs import OutputSpec, Subscribing, output_workers, refuse_unreadable
+from timeline_workers.plan.changelog_pairs import Applied, refuse_pairs
+from timeline_workers.plan.outputs import OutputSpec, Subscribing, output_workers
 from timeline_workers.plan.physical import KEY_LABEL, Plan, WorkerSpec, all_worker_names, plan
 from timeline_workers.settings.timeline import Settings
 from workflows.archive.archive_activities import end_archives
@@ -58,9 +59,10 @@ async def register_metric(metric: Metric) -> RegisterResult:
     async with _heartbeats():
         try:
             refuse_oversized(metric)
-            specs = all_workers(await asyncio.to_thread(plan, metric))
-            if metric.source.changelog:
-                refuse_unreadable(metric, await _known_outputs(client))
+            planned = await asyncio.to_thread(plan, metric)
+            specs = all_workers(planned)
+            if metric.source.changelog or metric.output is not None:
+                refuse_pairs(Applied(metric, output_workers(planned)), await _applied(client))
         except TimelineError as error:
             raise refusal(error) from error
         # A feeder that hears of the metric may start some of them before the driver does.
@@ -124,14 +126,15 @@ async def _registered_outputs(client: Client) -> list[OutputSpec]:
     return await asyncio.to_thread(lambda: [spec for entry in entries for spec in outputs_of(entry.metric)])
 
 
-async def _known_outputs(client: Client) -> list[OutputSpec]:
-    """The same; none where nothing has been registered yet, so that there is no catalog."""
+async def _applied(client: Client) -> list[Applied]:
+    """The registered metrics and their outputs; none where there is no catalog yet."""
     try:
-        return await _registered_outputs(client)
+        entries = await _entries(client)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return []
         raise
+    return await asyncio.to_thread(lambda: [Applied(e.metric, outputs_of(e.metric)) for e in entries])
 
 
 async def _entries(client: Client) -> list[CatalogEntry]:
@@ -150,6 +153,8 @@ def workers_of(metric: Metric, labels: Sequence[str] = ()) -> list[WorkerSpec]:
 
 def outputs_of(metric: Metric) -> list[OutputSpec]:
     """The workers of the output of a registered metric; none where this release cannot plan it."""
+    if metric.output is None:
+        return []
     try:
         return output_workers(plan(metric))
     except TimelineError:

@@ -13,52 +13,28 @@ makes new is told by ``_tell``, which a kind of output defines, in batches and o
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from timeline_workers.errors import StateError
     from timeline_workers.runtime.subscriber import Subscriber
-    from timeline_workers.wire.changelog import pack_news
     from timeline_workers.wire.edge_messages import sender_of
     from workflows.durable import carry
     from workflows.durable.inbox import Entry, Inbox, pack, unpack
     from workflows.messages import CarriedState, OutputInput, ProcessorResult
     from workflows.processor.input_subscriptions import Inputs
 
+    from .batches import BATCH_BYTES, Batch, Gathering, pack_batch, unpack_batch
+
 # How many bytes of payloads wait before inputs are asked to hold, and below which they go on.
 HOLD_BYTES = 2 * 1024 * 1024
 GO_ON_BYTES = 256 * 1024
-BATCH_BYTES = 512 * 1024
 _PATIENCE = timedelta(seconds=20)
 _LAST_WORDS = timedelta(seconds=5)
-
-
-class Batch(msgspec.Struct, frozen=True, array_like=True):
-    """What is told at once: ``news``, packed, in order, with the revisions ``first`` to ``first + count``."""
-
-    first: int
-    count: int
-    news: list[bytes]
-
-
-_BATCHES = msgspec.msgpack.Decoder(Batch)
-
-
-def pack_batch(batch: Batch) -> bytes:
-    """Encode; ``unpack_batch`` reads it."""
-    return msgspec.msgpack.encode(batch)
-
-
-def unpack_batch(packed: bytes) -> Batch:
-    """Reverse ``pack_batch``. Raises StateError for other bytes."""
-    try:
-        return _BATCHES.decode(packed)
-    except msgspec.MsgspecError as error:
-        raise StateError(f"{len(packed)} bytes are no batch of an output: {error}") from error
 
 
 class SubscriberWorkflow:
@@ -71,7 +47,7 @@ class SubscriberWorkflow:
         self._inbox = Inbox()
         self._inputs = Inputs(self._spec, input.epochs, input.subscribed, input.holds, self._spec.function)
         self._subscriber: Subscriber | None = None
-        self._batch: Batch | None = None
+        self._batches: deque[Batch] = deque()
         self._telling: asyncio.Task[None] | None = None
         self._applied = 0
         self._refused = input.refused
@@ -137,7 +113,7 @@ class SubscriberWorkflow:
             "paused": None,
             "holds": self._inputs.held,
             "published": self._published,
-            "telling": 0 if self._batch is None else self._batch.count,
+            "telling": sum(batch.count for batch in self._batches),
             "state": None if self._subscriber is None else self._subscriber.status(),
         }
 
@@ -157,17 +133,22 @@ class SubscriberWorkflow:
             if self._should_continue() or carry.has_had_enough_signals(self._applied):
                 await self._continue()
                 continue
-            if self._batch is not None and self._telling is None:
-                self._telling = asyncio.create_task(self._tell(self._batch))
+            if self._batches and self._telling is None:
+                self._telling = asyncio.create_task(self._tell(self._batches[0]))
             await workflow.wait_condition(self._has_something_to_do)
             if self._telling is not None and self._telling.done():
-                self._telling.result()  # a defect fails the workflow task
-                self._telling = self._batch = None
+                self._told()
+
+    def _told(self) -> None:
+        assert self._telling is not None
+        self._telling.result()  # a defect fails the workflow task
+        self._telling = None
+        self._batches.popleft()
 
     def _has_something_to_do(self) -> bool:
         if self._telling is not None and self._telling.done():
             return True
-        if self._batch is None and len(self._inbox):
+        if not self._batches and len(self._inbox):
             return True
         return self._inbox.commands() > 0 or self._should_continue()
 
@@ -177,12 +158,12 @@ class SubscriberWorkflow:
                 self._inputs.reopen(body.decode())
             elif kind == "stop":
                 self._stopping = body.decode() or "stopped"
-        if self._batch is not None or self._stopping:
+        if self._batches or self._stopping:
             return
         assert self._subscriber is not None
-        news: list[bytes] = []
-        count = size = 0
-        while len(self._inbox) and size < BATCH_BYTES:
+        gathering = Gathering(self._input.began + self._published)
+        size = 0
+        while len(self._inbox) and max(size, gathering.size) < BATCH_BYTES:
             ((_, body),) = self._inbox.take(1)
             self._applied += 1
             size += len(body)
@@ -194,11 +175,9 @@ class SubscriberWorkflow:
             if self._unmended:
                 self._look_what_is_mended(body)
             if found is not None:
-                news.append(pack_news(found))
-                count += found.count()
-        if news:
-            self._batch = Batch(self._input.began + self._published, count, news)
-            self._published += count
+                gathering.add(found)
+        self._batches.extend(gathering.batches())
+        self._published = gathering.revision - self._input.began
 
     def _refuse(self, body: bytes, error: StateError) -> None:
         # One unreadable payload must not wedge it; it is shown instead, and the edge begins anew.
@@ -234,8 +213,7 @@ class SubscriberWorkflow:
             await asyncio.gather(telling, return_exceptions=True)
             workflow.logger.warning("%s is told later what waits", self._spec.topic)
         else:
-            telling.result()
-            self._batch = None
+            self._told()
         self._telling = None
 
     async def _leave(self) -> ProcessorResult:
@@ -256,7 +234,7 @@ class SubscriberWorkflow:
         )
         for kind, body in entries:
             if kind == "telling":
-                self._batch = unpack_batch(body)
+                self._batches.append(unpack_batch(body))
             elif kind != "state":
                 self._inbox.put(kind, body)
 
@@ -286,8 +264,8 @@ class SubscriberWorkflow:
         return info.is_continue_as_new_suggested() and carry.has_worked_enough(self._input.carried, 0)
 
     async def _continue(self) -> None:
-        if self._batch is not None and self._telling is None:
-            self._telling = asyncio.create_task(self._tell(self._batch))
+        if self._batches and self._telling is None:
+            self._telling = asyncio.create_task(self._tell(self._batches[0]))
         await self._settle(_PATIENCE)
         await self._inputs.stop_subscribing()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -297,8 +275,7 @@ class SubscriberWorkflow:
         assert subscriber is not None
         subscriber.compact()
         entries: list[Entry] = [("state", subscriber.snapshot())]
-        if self._batch is not None:
-            entries.append(("telling", pack_batch(self._batch)))
+        entries += [("telling", pack_batch(batch)) for batch in self._batches]
         carried: CarriedState | None = None
         while sum(len(body) for _, body in entries) + self._inbox.size > carry.INLINE_STATE_BYTES:
             carried = await carry.keep([*entries, *self._inbox.take_all()], carried)

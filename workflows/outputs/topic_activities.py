@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from temporalio import activity
 
 from timeline_workers.plan.outputs import OutputSpec
-from timeline_workers.wire.changelog import ToPublish, Writer, messages, unpack_news
+from timeline_workers.wire.changelog import ToPublish, Writer, messages
+from timeline_workers.wire.news import unpack_news
 from workflows.durable.activities import heartbeats
 
-from .subscriber_workflow import Batch, unpack_batch
+from .batches import Batch, unpack_batch
 from .topic_output import PUBLISH
 
 

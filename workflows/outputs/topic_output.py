@@ -10,7 +10,8 @@ from temporalio.common import RetryPolicy
 with workflow.unsafe.imports_passed_through():
     from workflows.messages import OutputInput, ProcessorResult
 
-    from .subscriber_workflow import Batch, SubscriberWorkflow, pack_batch
+    from .batches import Batch, pack_batch
+    from .subscriber_workflow import SubscriberWorkflow
 
 # By name: the activity needs the broker's client library, which workflows do not know.
 PUBLISH = "publish_news"
