@@ -40,7 +40,7 @@ class Message(_Model):
 
 
 class Range(_Model):
-    """What is recorded: from when (None: from the beginning), the live edge, and the watermark."""
+    """What is recorded: the least instant, the live edge, and the watermark; None: nothing, or unknown."""
 
     start: Instant | None
     live: Instant | None
@@ -59,7 +59,7 @@ class Limits(_Model):
 
 
 class Hello(Message):
-    """First on a socket. ``now``: the store's clock."""
+    """First on a socket. ``now``: the store's clock, None while the store is down."""
 
     type: Choice["hello"] = "hello"
     protocol: Choice["timeline.dvr.v1"] = "timeline.dvr.v1"
@@ -67,7 +67,7 @@ class Hello(Message):
     range: Range
     limits: Limits
     capabilities: list[Choice["events", "timelines", "what-if", "as-of"]]
-    now: Instant
+    now: Instant | None
 
 
 class NodeInfo(_Model):
