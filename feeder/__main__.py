@@ -25,14 +25,14 @@ from feeder.source.connect_pulsar import connect_source
 from feeder.source.locks import turn
 from feeder.source.partitioned_source import SourceError
 from timeline_workers.errors import ConnectionFailedError, TimelineError
-from timeline_workers.process.exit import (
-    collect_seldom,
-    ending_without_memory,
-    leave,
-    stop_signals,
-)
+from timeline_workers.process.exit import collect_seldom, leave, stop_signals
 from timeline_workers.process.exit_codes import ExitCode, exit_code
 from timeline_workers.process.logging import configure_logging
+from timeline_workers.process.out_of_memory import (
+    ending_without_memory,
+    watch_for_memory_errors,
+    watch_headroom,
+)
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
 from timeline_workers.settings.timeline import LogSettings
@@ -129,6 +129,7 @@ def main(
     code: int
     try:
         configure_logging("feeder", LogSettings.from_env().log_level)
+        watch_for_memory_errors(_NO_MEMORY)
         begins = None if begin is None else Begin.parse(begin)
         with ending_without_memory(_NO_MEMORY):
             code = asyncio.run(_run(only, name, batch, (wait_ms, gather_ms), begins, on_reset))
@@ -171,6 +172,7 @@ async def _run(
         log.info("feeder started", pulsar=url, temporal=temporal.service_client.config.target_host)
         telling = asyncio.create_task(report(counts, leaves, stop))
         looking = asyncio.create_task(Repair(temporal, catalog).go_on(stop))
+        measuring = asyncio.create_task(watch_headroom(_NO_MEMORY))
 
         async def feeder(topic: str) -> TopicFeeder:
             return TopicFeeder(
@@ -191,7 +193,8 @@ async def _run(
         finally:
             stop.set()
             looking.cancel()
-            await asyncio.wait([telling, looking])
+            measuring.cancel()
+            await asyncio.wait([telling, looking, measuring])
     totals = summary(counts.values(), leaves.signals, 0.0)
     log.info("feeder stopped", **totals, **reasons(counts.values()))
     return ExitCode.FAILED if failed else ExitCode.OK

@@ -26,6 +26,7 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from timeline_workers.process.exit import leave
+from timeline_workers.process.out_of_memory import watch_headroom
 from timeline_workers.settings.timeline import Settings
 from workflows.archive.archive_activities import ARCHIVE_ACTIVITIES
 from workflows.archive.archive_workflow import KeyArchive
@@ -33,8 +34,8 @@ from workflows.catalog.catalog_activities import CATALOG_ACTIVITIES
 from workflows.catalog.catalog_workflow import MetricCatalog
 from workflows.catalog.driver import TimelineDriver
 from workflows.durable.activities import EDGE_ACTIVITIES
-from workflows.durable.ill_signals import DropIllSignals
-from workflows.durable.out_of_memory import EndWhenOutOfMemory
+from workflows.durable.ill_arguments import RefuseIllArguments
+from workflows.durable.out_of_memory import LINE, EndWhenOutOfMemory
 from workflows.durable.query_ahead import evict_what_queries_play_ahead, unique_identity
 from workflows.durable.retention import warn_of_short_retention
 from workflows.outputs.topic_activities import OUTPUT_ACTIVITIES
@@ -143,7 +144,7 @@ def build_worker(client: Client, settings: Settings, *, graceful: timedelta = GR
         workflows=WORKFLOWS if versioned is None else [_PINNED.get(w, w) for w in WORKFLOWS],
         activities=ACTIVITIES,
         workflow_runner=workflow_runner(settings),
-        interceptors=[EndWhenOutOfMemory(), DropIllSignals()],
+        interceptors=[EndWhenOutOfMemory(), RefuseIllArguments()],
         # NumPy leaves the interpreter lock now and then; more threads than this only wait for it.
         workflow_task_executor=ThreadPoolExecutor(max_workers=4, thread_name_prefix="workflow"),
         max_concurrent_local_activities=200,
@@ -183,6 +184,7 @@ async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings 
     await warn_of_short_retention(client)
     worker = build_worker(client, chosen)
     running = asyncio.create_task(worker.run())
+    measuring = asyncio.create_task(watch_headroom(LINE))
     stopping = asyncio.create_task(stop.wait())
     _log.info(
         "worker process started",
@@ -200,6 +202,7 @@ async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings 
             _log.warning("shutdown timed out with tasks in progress; another process retries them")
             leave(0)
     stopping.cancel()
+    measuring.cancel()
     await running
     _log.info("worker process stopped")
 

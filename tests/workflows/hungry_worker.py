@@ -14,10 +14,11 @@ from pathlib import Path
 import structlog
 from temporalio import activity, workflow
 
+from timeline_workers.process.out_of_memory import watch_for_memory_errors
 from timeline_workers.servers.temporal.temporal_client import connect
 from timeline_workers.settings.timeline import Settings
 from workflows import worker
-from workflows.durable.out_of_memory import watch_the_log
+from workflows.durable.out_of_memory import LINE
 
 _ROOM = 256 << 20
 
@@ -62,10 +63,10 @@ async def main(address: str, queue: str) -> None:
     worker.WORKFLOWS = [*worker.WORKFLOWS, Hungry]
     worker.ACTIVITIES = [*worker.ACTIVITIES, hungry]
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    watch_the_log()
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + _ROOM
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    watch_for_memory_errors(LINE)
     await worker.run_worker(client, stop=asyncio.Event(), settings=Settings(task_queue=queue))
 
 

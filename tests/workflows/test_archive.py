@@ -277,3 +277,23 @@ async def exists(client: Client, workflow_id: str) -> bool:
             raise
         return False
     return True
+
+
+async def test_an_archive_refuses_to_be_cancelled() -> None:
+    """It answers and goes on in another run, and ends with its metric."""
+    metric = bounded()
+    async with cluster() as client:
+        await ask.apply(client, metric, continue_as_new_after=2)
+        feed = Feed(client, metric)
+        await feed(*example("s1"), watermark=45)
+        await feed.until_everywhere(archived=1)
+        archive = client.get_workflow_handle(archive_id(result_workers(metric)[0], 0))
+        await archive.cancel()
+        await feed.assert_answers([0, 19, 45])
+        await archive.signal("continue_as_new")
+        while (await archive.query("status"))["runs"] == 0:
+            await asyncio.sleep(0.02)  # between two looks; the loop ends by what it sees
+        await archive.cancel()
+        await feed.assert_answers([0, 19, 45])
+        await ask.delete(client, metric.name)
+        assert (await archive.describe()).status is WorkflowExecutionStatus.COMPLETED

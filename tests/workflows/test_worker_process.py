@@ -16,8 +16,8 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from tests.workflows.cluster import dev_server
-from timeline_workers.process.exit import is_out_of_memory
 from timeline_workers.process.exit_codes import ExitCode
+from timeline_workers.process.out_of_memory import is_out_of_memory
 from workflows.durable.retention import warn_of_short_retention
 
 pytestmark = pytest.mark.integration

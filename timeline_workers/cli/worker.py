@@ -16,10 +16,11 @@ from timeline_workers.client import TimelineClient
 from timeline_workers.errors import QuestionError
 from timeline_workers.process.exit import collect_seldom, run_children, stop_signals, unless_stopped
 from timeline_workers.process.logging import configure_logging
+from timeline_workers.process.out_of_memory import watch_for_memory_errors
 from timeline_workers.servers.temporal.temporal_client import connect_when_up, temporal_target
 from timeline_workers.settings.timeline import Settings
 from workflows.client.rollout import Moved, rollout as roll_out, unversioned as roll_back
-from workflows.durable.out_of_memory import watch_the_log
+from workflows.durable.out_of_memory import LINE
 from workflows.worker import deployment, run_worker
 
 from .cluster import AddressOption, NamespaceOption, with_client
@@ -94,7 +95,7 @@ def worker(
                 return 0
             if processes == 1:
                 collect_seldom()
-                watch_the_log()
+                watch_for_memory_errors(LINE)
                 await run_worker(client, stop=stop, settings=settings)
                 return 0
             one = [sys.executable, "-m", "timeline_workers", "worker", "--address", target.address]

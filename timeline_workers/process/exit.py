@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
@@ -37,36 +37,6 @@ def leave(code: int = ExitCode.OK) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
-
-
-def end(line: bytes) -> NoReturn:
-    """Say ``line`` and end with ``ExitCode.OUT_OF_MEMORY``, without cleaning up: that takes memory."""
-    with contextlib.suppress(OSError):
-        os.write(2, line)
-    os._exit(ExitCode.OUT_OF_MEMORY)
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether ``error`` is a MemoryError, has one among others, or was raised because of one."""
-    seen = 0
-    while error is not None and seen < 32:
-        if isinstance(error, MemoryError):
-            return True
-        if isinstance(error, BaseExceptionGroup) and any(map(is_out_of_memory, error.exceptions)):
-            return True
-        error, seen = error.__cause__ or error.__context__, seen + 1
-    return False
-
-
-@contextlib.contextmanager
-def ending_without_memory(line: bytes) -> Iterator[None]:
-    """End the process, and say ``line``, when the block is left because there is no memory."""
-    try:
-        yield
-    except Exception as error:
-        if is_out_of_memory(error):
-            end(line)
-        raise
 
 
 def collect_seldom() -> None:

@@ -7,6 +7,7 @@ lost afterwards; the newest of each key counts (``timeline_workers.runtime.key_a
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from temporalio import workflow
@@ -42,7 +43,23 @@ class KeyArchive:
 
     @workflow.run
     async def run(self, input: ArchiveInput, carried: bytes) -> ProcessorResult:
-        """Run until `stop`; ``carried`` is what the run before left (b"" at the start)."""
+        """Run until `stop`; ``carried`` is what the run before left (b"" at the start).
+
+        A request to cancel is refused: what is held here is nowhere else.
+        """
+        held = asyncio.create_task(self._hold(input))
+        while True:
+            try:
+                return await asyncio.shield(held)
+            except asyncio.CancelledError:
+                if held.cancelled() or not workflow.patched("an archive refuses to be cancelled"):
+                    raise
+                workflow.logger.warning(
+                    "refused a request to cancel: the keys held here are nowhere else; `timeline delete` of "
+                    "their metric or `temporal workflow terminate` end this archive"
+                )
+
+    async def _hold(self, input: ArchiveInput) -> ProcessorResult:
         if self._archive is None:
             assert input.carried is not None
             self._open(await carry.fetch(input.carried))

@@ -272,7 +272,8 @@ def judge(status: WorkerStatus) -> tuple[State, str | None]:
     if status.paused:
         return "paused", status.paused
     for edge in status.edges:
-        if edge.last_error:
+        # Who has ended is seen as such where a metric needs it, and who never was is of no metric.
+        if edge.last_error and edge.state != "gone":
             return "failing", f"edge to {edge.subscriber} {edge.state}: {edge.last_error}"
     for source in status.inputs:
         if source.last_error:

@@ -5,13 +5,12 @@ activity fails and is tried again in the same process, which has no more memory 
 once, with exit code ``OUT_OF_MEMORY`` and a line on stderr; whatever started it starts it again, and what it
 was at is done by another process meanwhile, as after a kill.
 
-Two nets: an interceptor around everything that runs in workflows and activities, and a look at the errors
-that the client library logs, for what fails outside them (decoding, building a run).
+An interceptor around everything that runs in workflows and activities; what fails outside them (decoding,
+building a run) is seen by ``process.out_of_memory``.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from temporalio.worker import (
@@ -26,28 +25,15 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from timeline_workers.process.exit import end, ending_without_memory, is_out_of_memory
 from timeline_workers.process.exit_codes import ExitCode
+from timeline_workers.process.out_of_memory import ending_without_memory
 
 # Made now: then there may be no memory for it.
-_LINE = (
+LINE = (
     f"error: out of memory: the worker process ends with exit code {ExitCode.OUT_OF_MEMORY}, to be started "
     "again; raise its memory limit, run more processes, or lower TIMELINE_MAX_CACHED_WORKFLOWS "
     "(`timeline capacity` says what a metric needs)\n"
 ).encode()
-
-
-def watch_the_log() -> None:
-    """End the process, from now on, when anything logs an exception that comes of a MemoryError."""
-    make = logging.getLogRecordFactory()
-
-    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = make(*args, **kwargs)
-        if record.exc_info and is_out_of_memory(record.exc_info[1]):
-            end(_LINE)
-        return record
-
-    logging.setLogRecordFactory(factory)
 
 
 class EndWhenOutOfMemory(Interceptor):
@@ -66,23 +52,23 @@ class EndWhenOutOfMemory(Interceptor):
 
 class _Activity(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        with ending_without_memory(_LINE):
+        with ending_without_memory(LINE):
             return await super().execute_activity(input)
 
 
 class _Workflow(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
-        with ending_without_memory(_LINE):
+        with ending_without_memory(LINE):
             return await super().execute_workflow(input)
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
-        with ending_without_memory(_LINE):
+        with ending_without_memory(LINE):
             await super().handle_signal(input)
 
     async def handle_query(self, input: HandleQueryInput) -> Any:
-        with ending_without_memory(_LINE):
+        with ending_without_memory(LINE):
             return await super().handle_query(input)
 
     async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
-        with ending_without_memory(_LINE):
+        with ending_without_memory(LINE):
             return await super().handle_update_handler(input)

@@ -1,4 +1,4 @@
-"""Signals that no part of ours sends: they change nothing, and stop nobody."""
+"""Signals and updates that no part of ours sends: they change nothing, and stop nobody."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowUpdateFailedError
 
 from tests.chaos.faults import SIGNALS, forge
 from tests.workflows.cluster import (
@@ -43,6 +44,20 @@ async def test_a_signal_with_wrong_arguments_is_dropped(arguments: list[Any]) ->
         assert [entry.metric for entry in await ask.registered(client)] == [cirr]
         for worker in result_workers(cirr):
             assert (await status(client, worker))["refused"] == 0
+
+
+@pytest.mark.parametrize("arguments", [[b"garbage"], [None], [], [1, 2, 3]], ids=repr)
+async def test_an_update_with_wrong_arguments_is_refused(arguments: list[Any]) -> None:
+    """By the catalog, whose next update is taken."""
+    cirr = metric(partitions=1)
+    async with cluster() as client:
+        await apply(client, cirr)
+        catalog = client.get_workflow_handle(CATALOG_ID)
+        for update in ("register", "remove", "register_source", "remove_source", "confirm"):
+            with pytest.raises(WorkflowUpdateFailedError):
+                await catalog.execute_update(update, args=arguments)
+        await ask.delete(client, cirr.name)
+        assert await ask.registered(client) == []
 
 
 async def test_garbage_in_every_signal_changes_no_answer() -> None:
