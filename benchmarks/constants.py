@@ -27,8 +27,7 @@ from deploy.cluster import cluster
 from deploy.cluster_postgres import USER
 from timeline_workers.capacity.costs import Costs, Engine, Work
 from timeline_workers.capacity.shape import Shape
-from timeline_workers.plan.physical import Plan
-from workflows.client.start import all_workers
+from timeline_workers.plan.physical import Plan, all_workers
 
 from . import stack, workloads
 from .contenders.job import names

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import Client
 
+from timeline_workers.plan.physical import all_workers
 from workflows.client.ask import ask_worker
-from workflows.client.start import all_workers
 
 from . import stack, workloads
 from .contenders.job import names

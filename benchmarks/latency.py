@@ -25,9 +25,8 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 
-from timeline_workers.plan.physical import Plan
+from timeline_workers.plan.physical import Plan, all_workers
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
-from workflows.client.start import all_workers
 
 from . import bare, stack, workloads
 from .measure import Tell

@@ -13,7 +13,7 @@ import msgspec
 from producer.event import Event
 from producer.send import paced, to_pulsar
 from timeline_workers.capacity.shape import Shape
-from workflows.client.start import all_workers
+from timeline_workers.plan.physical import all_workers
 
 from . import stack, workloads
 from .contenders.job import names

@@ -35,11 +35,11 @@ from timeline_workers.cli.dev import environment_of
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric
-from timeline_workers.plan.physical import Plan, plan
+from timeline_workers.plan.physical import Plan, all_workers, plan
 from timeline_workers.servers.embedded.embedded_servers import embedded
 from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.client import ask
-from workflows.client.start import all_workers, ensure_workers, wait_until_ready
+from workflows.client.start import ensure_workers, wait_until_ready
 
 START = 1_767_225_600  # 2026-01-01, a Thursday
 QUARTER = 900

@@ -22,6 +22,7 @@ from timeline_workers.plan.physical import (
     Plan,
     WorkerSpec,
     all_worker_names,
+    all_workers,
     global_workers,
     partition_labels,
     plan,
@@ -29,7 +30,6 @@ from timeline_workers.plan.physical import (
 )
 from workflows.catalog.catalog_client import start_again
 from workflows.catalog.entries import Unusable, read_entries
-from workflows.client.start import all_workers
 from workflows.messages import CATALOG_ID, CatalogEntry
 
 log = structlog.get_logger("feeder")

@@ -23,8 +23,7 @@ from feeder.source.connect_pulsar import connect_source
 from feeder.source.partitioned_source import PartitionedSource
 from feeder.topic_feeder import BATCH_MESSAGES
 from timeline_workers.columns.event_batch import Positions
-from timeline_workers.plan.physical import Plan, plan
-from workflows.client.start import all_workers
+from timeline_workers.plan.physical import Plan, all_workers, plan
 
 from .job import AT_END, Collect, Job, Run, main, names
 

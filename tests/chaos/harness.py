@@ -25,10 +25,9 @@ from tests.chaos.stacks import TOPIC, Stack
 from tests.chaos.traffic import END, EPOCH, span, traffic
 from tests.chaos.verdict import verdict
 from tests.chaos.watching import Watch, watching
-from timeline_workers.plan.physical import Plan, is_global, plan
+from timeline_workers.plan.physical import Plan, all_workers, is_global, plan
 from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.client import ask
-from workflows.client.start import all_workers
 
 DRAIN_SECONDS = 300.0
 

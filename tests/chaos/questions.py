@@ -41,13 +41,13 @@ from timeline_workers.algebra.leaf_input import LeafRouter, Progress
 from timeline_workers.errors import TimelineError
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.plan.physical import Plan, WorkerSpec, partition_of, plan
+from timeline_workers.plan.physical import Plan, WorkerSpec, all_workers, partition_of, plan
 from timeline_workers.process.exit import leave, stop_signals
 from timeline_workers.servers.embedded.embedded_servers import embedded
 from timeline_workers.servers.temporal.temporal_client import connect
 from timeline_workers.wire.leaf_batch import encode_leaf_batch
 from workflows.client import ask
-from workflows.client.start import all_workers, ensure_workers, wait_until_ready
+from workflows.client.start import ensure_workers, wait_until_ready
 
 SECOND = 1_000_000
 EXPRESSION = 'duration_where(latest_event_to_state(s) == "x")'

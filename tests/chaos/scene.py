@@ -27,10 +27,16 @@ from tests.chaos.stacks import TOPIC, Stack, stack_of
 from tests.chaos.traffic import EPOCH, Message, still, traffic
 from tests.chaos.watching import Watch
 from timeline_workers.metric.model import Metric
-from timeline_workers.plan.physical import Plan, is_global, partition_labels, worker_id, worker_name
+from timeline_workers.plan.physical import (
+    Plan,
+    all_workers,
+    is_global,
+    partition_labels,
+    worker_id,
+    worker_name,
+)
 from workflows.archive.archive_activities import archive_id
 from workflows.client import ask
-from workflows.client.start import all_workers
 from workflows.messages import CATALOG_ID
 
 LOOK_SECONDS = 0.1

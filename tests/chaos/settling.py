@@ -22,9 +22,8 @@ from tests.chaos.stacks import TOPIC, Stack
 from tests.chaos.stored import Incomplete, as_message, hole, read_topic
 from tests.chaos.traffic import END
 from timeline_workers.errors import TimelineError
-from timeline_workers.plan.physical import Plan, is_global
+from timeline_workers.plan.physical import Plan, all_workers, is_global
 from workflows.client.ask_worker import ask_worker
-from workflows.client.start import all_workers
 
 LOOK_SECONDS = 0.25
 

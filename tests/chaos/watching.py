@@ -25,8 +25,15 @@ from tests.chaos.settling import confirmed
 from tests.chaos.verdict import Fact, Shown
 from timeline_workers.cli.overview import overview
 from timeline_workers.errors import TimelineError
-from timeline_workers.plan.physical import GLOBAL, Plan, is_global, partition_labels, worker_id, worker_name
-from workflows.client.start import all_workers
+from timeline_workers.plan.physical import (
+    GLOBAL,
+    Plan,
+    all_workers,
+    is_global,
+    partition_labels,
+    worker_id,
+    worker_name,
+)
 
 EVERY = 1.0
 # What `get` promises is ten seconds; longer than this it has hung.

@@ -29,10 +29,9 @@ from feeder.source.begin import Begin
 from feeder.source.memory import MemoryMessage, MemorySource, MemoryTopic
 from feeder.source.partitioned_source import DeadLetter
 from feeder.topic_feeder import TopicFeeder
-from timeline_workers.plan.physical import Plan, WorkerSpec
+from timeline_workers.plan.physical import Plan, WorkerSpec, all_workers
 from timeline_workers.runtime.node_worker import NodeWorker
 from workflows.client.running import NotRunningError, Run
-from workflows.client.start import all_workers
 
 EPOCH_MS = 1_700_000_000_000
 GROUP = "feeders"

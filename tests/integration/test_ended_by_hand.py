@@ -15,8 +15,8 @@ from tests.integration.answers import answers, evaluated
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.workflows.cluster import end_by_hand
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.plan.physical import partition_of, plan, workers
-from workflows.client.start import all_workers, ensure_workers
+from timeline_workers.plan.physical import all_workers, partition_of, plan, workers
+from workflows.client.start import ensure_workers
 from workflows.messages import CATALOG_ID
 
 pytestmark = pytest.mark.integration

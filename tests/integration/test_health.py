@@ -25,11 +25,10 @@ from tests.workflows.cluster import (
 from timeline_workers.cli.overview import overview
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.plan.physical import WorkerSpec, plan
+from timeline_workers.plan.physical import WorkerSpec, all_workers, plan
 from timeline_workers.wire.encoding import pack as pack_message
 from workflows.client import ask, worker_health
 from workflows.client.conditions import feeding
-from workflows.client.start import all_workers
 from workflows.durable.inbox import pack
 from workflows.messages import CarriedState, ProcessorInput
 from workflows.worker_status import WorkerStatus

@@ -27,9 +27,8 @@ from tests.workflows.cluster import (
     until_everything_arrived,
     worked_example,
 )
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from workflows.client.ask import has_workers, worker_of
-from workflows.client.start import all_workers
 
 pytestmark = pytest.mark.integration
 

@@ -9,10 +9,9 @@ from tests.properties.batches import batch_of
 from timeline_workers.algebra.leaf_input import LeafRouter, Progress
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.runtime.node_worker import NodeWorker
 from timeline_workers.wire.leaf_batch import encode_leaf_batch
-from workflows.client.start import all_workers
 
 METRIC = Metric(
     name="m",

@@ -24,12 +24,11 @@ from tests.integration.stack import Stack, event, eventually, running_stack
 from timeline_workers.cli.dev import environment_of
 from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.metric.model import Metric
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.settings.timeline import Settings
 from workflows.client import ask, worker_health
 from workflows.client.conditions import metric_health
 from workflows.client.rollout import rollout
-from workflows.client.start import all_workers
 from workflows.durable.activities import signal_worker
 
 pytestmark = pytest.mark.integration

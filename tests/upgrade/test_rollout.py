@@ -22,13 +22,12 @@ from tests.workflows.cluster import (
     until_everything_arrived,
 )
 from timeline_workers.errors import ConnectionFailedError, SettingsError
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.settings.timeline import Settings
 from workflows.client import ask, worker_health
 from workflows.client.displaced import warn_when_displaced
 from workflows.client.queues import queue_of
 from workflows.client.rollout import rollout, unversioned
-from workflows.client.start import all_workers
 from workflows.worker import build_worker
 
 pytestmark = pytest.mark.integration

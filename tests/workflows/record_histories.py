@@ -35,10 +35,9 @@ from tests.workflows.cluster import (
 )
 from timeline_workers import __version__
 from timeline_workers.metric.model import NamedSource
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from workflows.catalog import stored_sources
 from workflows.client import ask
-from workflows.client.start import all_workers
 from workflows.messages import CATALOG_ID, DRIVER_ID
 
 FOLDER = Path(__file__).parent / "histories"

@@ -30,12 +30,11 @@ from tests.workflows.test_replay import replayer
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.errors import QuestionError
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.runtime import eviction
 from workflows.archive.archive_activities import archive_id
 from workflows.client import ask
 from workflows.client.conditions import metric_health
-from workflows.client.start import all_workers
 from workflows.durable import carry
 
 pytestmark = pytest.mark.integration

@@ -18,9 +18,8 @@ from tests.workflows.cluster import CIRR, dev_server, status
 from tests.workflows.test_archive import Feed, bounded
 from tests.workflows.test_fused import assert_every_node_right
 from timeline_workers.errors import ConnectionFailedError
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from workflows.client import ask
-from workflows.client.start import all_workers
 
 pytestmark = pytest.mark.integration
 

@@ -13,11 +13,11 @@ from tests.workflows.cluster import CIRR, TASK_QUEUE, apply, cluster, metric, st
 from timeline_workers.cli.overview import overview
 from timeline_workers.errors import ConnectionFailedError, ExpressionError, MetricError, UnknownNameError
 from timeline_workers.metric.model import Metric, Output, Source
-from timeline_workers.plan.physical import partition_of, plan, workers
+from timeline_workers.plan.physical import all_workers, partition_of, plan, workers
 from workflows.catalog.catalog_client import call_catalog
 from workflows.catalog.entries import read_entries
 from workflows.client import ask
-from workflows.client.start import all_workers, ensure_workers
+from workflows.client.start import ensure_workers
 from workflows.messages import CATALOG_ID, CatalogEntry, CatalogState, DriverInput, RegisterResult
 
 pytestmark = pytest.mark.integration

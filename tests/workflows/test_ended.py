@@ -29,10 +29,10 @@ from tests.workflows.cluster import (
 )
 from timeline_workers.errors import UnknownNameError
 from timeline_workers.metric.model import Metric
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from workflows.client import ask, beneath
 from workflows.client.conditions import metric_health
-from workflows.client.start import all_workers, ensure_workers
+from workflows.client.start import ensure_workers
 from workflows.messages import CATALOG_ID, DRIVER_ID, CatalogEntry
 
 pytestmark = pytest.mark.integration

@@ -28,6 +28,7 @@ from timeline_workers.errors import QuestionError
 from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import (
     Plan,
+    all_workers,
     host,
     inner_nodes,
     partition_of,
@@ -37,7 +38,7 @@ from timeline_workers.plan.physical import (
     workers,
 )
 from workflows.client import ask
-from workflows.client.start import all_workers, ensure_workers, wait_until_ready
+from workflows.client.start import ensure_workers, wait_until_ready
 from workflows.durable import carry
 
 pytestmark = pytest.mark.integration

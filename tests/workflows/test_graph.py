@@ -19,8 +19,8 @@ from tests.workflows.cluster import (
     worked_example,
 )
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.plan.physical import plan
-from workflows.client.start import all_workers, ensure_workers
+from timeline_workers.plan.physical import all_workers, plan
+from workflows.client.start import ensure_workers
 from workflows.durable import carry
 
 pytestmark = pytest.mark.integration

@@ -20,9 +20,8 @@ from tests.workflows.cluster import (
     value,
     worked_example,
 )
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from workflows.client import ask
-from workflows.client.start import all_workers
 from workflows.messages import CATALOG_ID
 
 pytestmark = pytest.mark.integration

@@ -16,9 +16,8 @@ from tests.workflows.cluster import cluster, status
 from tests.workflows.test_archive import Feed, bounded, runs_of
 from tests.workflows.test_replay import replayer
 from timeline_workers.errors import QuestionError
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from workflows.client import ask
-from workflows.client.start import all_workers
 from workflows.processor import processor_workflow
 
 pytestmark = pytest.mark.integration

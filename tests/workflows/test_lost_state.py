@@ -20,8 +20,7 @@ from tests.workflows.cluster import (
     until_everything_arrived,
     worked_example,
 )
-from timeline_workers.plan.physical import WorkerSpec, plan
-from workflows.client.start import all_workers
+from timeline_workers.plan.physical import WorkerSpec, all_workers, plan
 from workflows.durable import activities
 from workflows.messages import ArchiveInput, CarriedState, ProcessorInput
 

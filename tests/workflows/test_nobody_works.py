@@ -11,12 +11,11 @@ from temporalio.client import Client
 
 from tests.workflows.cluster import TASK_QUEUE, apply, dev_server, metric
 from timeline_workers.errors import ConnectionFailedError
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.settings.timeline import Settings
 from workflows.client import ask, client_errors
 from workflows.client.queues import Poller, Queue, queue_of
 from workflows.client.rollout import rollout
-from workflows.client.start import all_workers
 from workflows.worker import build_worker
 
 BUFFERING = metric("b", 'latest_event_to_state(playerStateChange) == "buffer"', 1)

@@ -35,13 +35,12 @@ from tests.workflows.dead_process import (
     until_met,
 )
 from timeline_workers.metric.model import Metric
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.runtime.node_worker import NodeWorker
 from timeline_workers.servers.temporal.temporal_client import DATA_CONVERTER
 from timeline_workers.settings.timeline import Settings
 from workflows import worker as worker_module
 from workflows.client import worker_health
-from workflows.client.start import all_workers
 from workflows.messages import ArchiveInput
 from workflows.processor import processor_workflow
 from workflows.worker import WORKFLOWS, build_worker, sandbox

@@ -12,13 +12,12 @@ from hypothesis import given, strategies as st
 
 from tests.workflows.cluster import leaf_payloads, metric, worked_example
 from timeline_workers.errors import ConnectionFailedError, SettingsError, StateError
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.process.exit import QUICK_FAILURES, run_children
 from timeline_workers.runtime.node_worker import NodeWorker
 from timeline_workers.servers.temporal.temporal_client import temporal_target
 from timeline_workers.settings.timeline import Settings
 from workflows.catalog.render import render_result
-from workflows.client.start import all_workers
 from workflows.durable.inbox import Inbox, pack, split, unpack
 from workflows.messages import WorkerName
 

@@ -15,10 +15,9 @@ from tests.workflows.cluster import (
     until_everything_arrived,
     worked_example,
 )
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.wire.encoding import pack
 from workflows.client import worker_health
-from workflows.client.start import all_workers
 from workflows.worker_status import WorkerStatus
 
 pytestmark = pytest.mark.integration

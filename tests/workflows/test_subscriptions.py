@@ -17,10 +17,10 @@ from tests.workflows.cluster import (
     until_everything_arrived,
 )
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.plan.physical import plan
+from timeline_workers.plan.physical import all_workers, plan
 from workflows.client.ask_worker import ask_status
 from workflows.client.edge_repair import broken_edges, confirmed, mend_edges, readers_of
-from workflows.client.start import all_workers, ensure_workers
+from workflows.client.start import ensure_workers
 from workflows.worker_status import WorkerStatus
 
 READER, INPUT = "and-1.p0", "leaf-1.p0"

@@ -19,9 +19,8 @@ from timeline_workers.errors import QuestionError, TimelineError, UnknownNameErr
 from timeline_workers.events.times import read_time
 from timeline_workers.metric.load import is_source_file, load_source
 from timeline_workers.metric.model import NamedSource, TimeUnit
-from timeline_workers.plan.physical import Plan, is_global, plan
+from timeline_workers.plan.physical import Plan, all_workers, is_global, plan
 from workflows.client.conditions import Notice
-from workflows.client.start import all_workers
 from workflows.messages import DriverResult, RemoveResult, SourceResult
 
 from .definitions import load

@@ -268,6 +268,17 @@ def global_workers(plan: Plan) -> list[WorkerSpec]:
     ]
 
 
+def all_workers(plan: Plan, keys: Sequence[str] = ()) -> list[WorkerSpec]:
+    """Every worker of a metric over all partitions, children first; for ``partitions: per-key`` those of the
+    partitions ``keys``.
+    """
+    labels = keys if plan.metric.source.partitions == "per-key" else partition_labels(plan)
+    return [
+        *(spec for partition in labels for spec in workers(plan, partition)),
+        *global_workers(plan),
+    ]
+
+
 def host(plan: Plan) -> NodeSpec | None:
     """The node whose workers compute all derived nodes of a metric with ``fuse``; None where each node has
     workers of its own, also because there is but one.

@@ -17,12 +17,12 @@ from timeline_workers.metric.model import Metric
 from timeline_workers.metric.size_limits import refuse_oversized
 from timeline_workers.plan.changelog_pairs import Applied, refuse_pairs
 from timeline_workers.plan.outputs import OutputSpec, Subscribing, output_workers
-from timeline_workers.plan.physical import KEY_LABEL, Plan, WorkerSpec, all_worker_names, plan
+from timeline_workers.plan.physical import KEY_LABEL, Plan, WorkerSpec, all_worker_names, all_workers, plan
 from timeline_workers.settings.timeline import Settings
 from workflows.archive.archive_activities import end_archives
 from workflows.client.edge_repair import inputs_of, mend_edges
 from workflows.client.running import Run, runs_of
-from workflows.client.start import all_workers, ensure_workers, wait_until_ready
+from workflows.client.start import ensure_workers, wait_until_ready
 from workflows.durable.activities import signal_worker, wait_until_ended
 from workflows.durable.refusal_codes import refusal
 from workflows.messages import (

@@ -35,6 +35,7 @@ from timeline_workers.plan.physical import (
     Plan,
     about,
     all_worker_names,
+    all_workers,
     global_workers,
     is_global,
     partition_of,
@@ -60,7 +61,7 @@ from .ask_worker import (
 from .beneath import doubt_about, doubted
 from .client_errors import clear_errors, has_workers as has_workers, refuse, while_somebody_works
 from .queues import NO_WORKER, queue_of
-from .start import MEMO_LENGTH, all_workers, shortened
+from .start import MEMO_LENGTH, shortened
 
 _ANSWERS_AT_ONCE = 2_000  # some 100 ms of a worker's time
 

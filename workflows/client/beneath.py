@@ -16,7 +16,7 @@ from cachetools import TTLCache
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from timeline_workers.plan.physical import Plan, WorkerSpec
+from timeline_workers.plan.physical import Plan, WorkerSpec, all_workers
 from workflows.client.conditions.feeding import being_rebuilt
 from workflows.client.conditions.model import WORST_FIRST, Condition, Notice
 from workflows.client.conditions.refusals import unseen_columns
@@ -25,7 +25,6 @@ from workflows.processor.doubts import in_doubt
 
 from .edge_repair import broken_edges, confirmed, inputs_of
 from .queues import Queue, queue_of
-from .start import all_workers
 from .worker_health import Health, ended, examine_one
 
 PATIENCE = timedelta(seconds=1.5)

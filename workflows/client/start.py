@@ -15,7 +15,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.plan.outputs import Subscribing
-from timeline_workers.plan.physical import Plan, WorkerSpec, global_workers, partition_labels, workers
+from timeline_workers.plan.physical import WorkerSpec
 from timeline_workers.settings.timeline import Settings
 from workflows import search_attributes
 from workflows.durable.activities import signal_worker
@@ -31,17 +31,6 @@ _DETAILS_LENGTH = 10_000  # Temporal takes 20,000 bytes
 _NAMES_LENGTH = 4_000
 _ATTRIBUTE_ATTEMPTS = 20
 _QUERY_TIMEOUT = timedelta(seconds=30)
-
-
-def all_workers(plan: Plan, keys: Sequence[str] = ()) -> list[WorkerSpec]:
-    """Every worker of a metric over all partitions, children first; for ``partitions: per-key`` those of the
-    partitions ``keys``.
-    """
-    labels = keys if plan.metric.source.partitions == "per-key" else partition_labels(plan)
-    return [
-        *(spec for partition in labels for spec in workers(plan, partition)),
-        *global_workers(plan),
-    ]
 
 
 async def ensure_workers(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.chaos.scene import Act, Course, Scene
+from timeline_workers.plan.physical import all_workers
 from timeline_workers.servers.embedded import embedded_servers
-from workflows.client.start import all_workers
 
 PAUSE = 0.2
 
