@@ -34,6 +34,9 @@ def test_every_package_has_a_layer() -> None:
         ("timeline_workers/algebra/predicates.py", "import temporalio"),
         ("feeder/recovery/replay.py", "import pulsar"),
         ("feeder/routing/idle.py", "import feeder.source.pulsar_topic"),
+        ("timeline_workers/cli/overview.py", "import workflows.client.ask"),
+        ("timeline_workers/cli/dev.py", "import temporalio.client"),
+        ("timeline_workers/cli/worker.py", "import feeder.clock"),
     ],
 )
 def test_a_forbidden_import_is_found(tmp_path: Path, module: str, line: str) -> None:

@@ -24,6 +24,7 @@ from tests.chaos.judging import Place
 from tests.chaos.settling import confirmed
 from tests.chaos.verdict import Fact, Shown
 from timeline_workers.cli.overview import overview
+from timeline_workers.client import TimelineClient
 from timeline_workers.errors import TimelineError
 from timeline_workers.plan.physical import (
     GLOBAL,
@@ -99,7 +100,7 @@ class Watch:
         begun = monotonic()
         try:
             async with asyncio.timeout(GET_SECONDS):
-                rows, nobody = await overview(self.client)
+                rows, nobody = await overview(TimelineClient(self.client))
         except TimeoutError:
             return Shown(begun, monotonic(), error=f"no answer in {GET_SECONDS:.0f} s")
         except (TimelineError, RPCError) as error:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.stack import DEADLINE, Stack, event, eventually, running_stack
 from timeline_workers.cli.overview import overview
+from timeline_workers.client import TimelineClient
 from timeline_workers.events.incarnation import Mark
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.servers.embedded.embedded_servers import BROKER
@@ -47,7 +48,7 @@ async def seen(stack: Stack, fits: Callable[[Row], bool], name: str = ON.name) -
     row: Row = {}
 
     async def look() -> bool:
-        rows, _ = await overview(await stack.temporal(), [name])
+        rows, _ = await overview(TimelineClient(await stack.temporal()), [name])
         row.update(rows[0])
         return fits(row)
 

@@ -23,6 +23,7 @@ from tests.workflows.cluster import (
     worked_example,
 )
 from timeline_workers.cli.overview import overview
+from timeline_workers.client import TimelineClient
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import WorkerSpec, all_workers, plan
@@ -64,7 +65,7 @@ async def seen(client: Client, state: str) -> Row:
     """The row of BUFFERING in `timeline get` once it has ``state``."""
 
     async def look() -> Row:
-        rows, _ = await overview(client, [BUFFERING.name])
+        rows, _ = await overview(TimelineClient(client), [BUFFERING.name])
         return rows[0]
 
     return await until(look, lambda row: row["state"] == state)
@@ -185,7 +186,7 @@ async def test_a_killed_process_and_missing_feeder_are_seen(
     client = await stack.temporal()
 
     async def look() -> Row:
-        rows, _ = await overview(client)
+        rows, _ = await overview(TimelineClient(client))
         return rows[0]
 
     stack.start_worker()

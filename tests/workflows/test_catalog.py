@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 from feeder.metric_catalog import Catalog
 from tests.workflows.cluster import CIRR, TASK_QUEUE, apply, cluster, metric, status
 from timeline_workers.cli.overview import overview
+from timeline_workers.client import TimelineClient
 from timeline_workers.errors import ConnectionFailedError, ExpressionError, MetricError, UnknownNameError
 from timeline_workers.metric.model import Metric, Output, Source
 from timeline_workers.plan.physical import all_workers, partition_of, plan, workers
@@ -154,7 +155,7 @@ async def test_an_entry_that_cannot_be_used_hides_no_other() -> None:
         await client.start_workflow("MetricCatalog", state, id=CATALOG_ID, task_queue=TASK_QUEUE)
         await apply(client, good)
         await apply(client, other)
-        rows, nobody = await overview(client)
+        rows, nobody = await overview(TimelineClient(client))
         assert nobody is None
         assert [(row["metric"], row["state"]) for row in rows] == [
             ("good", "ok"),
@@ -172,7 +173,7 @@ async def test_an_entry_that_cannot_be_used_hides_no_other() -> None:
         assert replaced.outcome == "replaced"
         assert replaced.stopped
         assert (await ask.delete(client, "wrong")).stopped == ()
-        assert [row["metric"] for row in (await overview(client))[0]] == ["good", "other"]
+        assert [row["metric"] for row in (await overview(TimelineClient(client)))[0]] == ["good", "other"]
 
 
 def test_an_entry_of_a_later_release_is_named() -> None:

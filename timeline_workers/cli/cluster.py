@@ -13,15 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from timeline_workers.answers.model import Change, Spans, ValueAt
-from timeline_workers.client import TimelineClient, Written
+from timeline_workers.client import DriverResult, Notice, RemoveResult, SourceResult, TimelineClient, Written
 from timeline_workers.client.models import QuestionKind, find_node, question
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
 from timeline_workers.events.times import read_time
 from timeline_workers.metric.load import is_source_file, load_source
 from timeline_workers.metric.model import NamedSource, TimeUnit
 from timeline_workers.plan.physical import Plan, all_workers, is_global, plan
-from workflows.client.conditions import Notice
-from workflows.messages import DriverResult, RemoveResult, SourceResult
 
 from .definitions import load
 from .in_file import naming

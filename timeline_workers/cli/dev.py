@@ -17,6 +17,7 @@ import structlog
 import typer
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from timeline_workers.client.dev_status import look
 from timeline_workers.process.logging import configure_logging
 from timeline_workers.process.supervisor import Job, Supervisor, described
 from timeline_workers.servers.embedded.embedded_servers import (
@@ -31,7 +32,6 @@ from timeline_workers.servers.embedded.embedded_servers import (
 from timeline_workers.settings.credentials import PulsarAccess
 from timeline_workers.settings.timeline import LogSettings
 
-from .dev_status import look
 from .output import ExitCode
 
 STOP_SECONDS = 90.0

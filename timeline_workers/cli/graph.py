@@ -82,19 +82,11 @@ def _applied(metric: Metric) -> list[Plan]:
     """The plans of the other applied metrics on its topic; none where the catalog cannot be asked."""
     # The libraries of servers are loaded for this only.
     from timeline_workers.client import TimelineClient
-    from workflows.catalog.entries import plan_of
 
     async def look() -> list[Plan]:
         async with asyncio.timeout(_CATALOG_SECONDS):
-            applied = await (await TimelineClient.connect()).metrics()
-        found = []
-        for other in applied:
-            if other.name != metric.name and other.source.topic == metric.source.topic:
-                try:
-                    found.append(plan_of(other))
-                except MetricError:
-                    continue  # `timeline get` says what is wrong with it
-        return found
+            applied = await (await TimelineClient.connect()).plans(metric.source.topic)
+        return [other for other in applied if other.metric.name != metric.name]
 
     try:
         return asyncio.run(look())

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from temporalio.client import Client
 
 from timeline_workers.client import MetricDescription, TimelineClient
-from timeline_workers.client.overview import archived, iso, look_over, points
+from timeline_workers.client.models import WELL
+from timeline_workers.client.overview import WorkerOverview, worker_overview
 from timeline_workers.plan.physical import Plan
-from workflows.client.conditions import WELL, Condition, together
-from workflows.client.conditions.statuses import state_of
-from workflows.client.worker_health import Health
-from workflows.worker_status import WorkerStatus
 
 from .cluster import AddressOption, MetricArgument, NamespaceOption, with_client
 from .get_table import table
@@ -60,7 +56,7 @@ def get(
     """
 
     async def work(client: TimelineClient) -> tuple[list[dict[str, Any]], str | None]:
-        return await overview(client.temporal, metrics or [])
+        return await overview(client, metrics or [])
 
     rows, nobody = with_client(address, namespace, work)
     if output is GetOutput.json:
@@ -76,12 +72,14 @@ def get(
         raise typer.Exit(ExitCode.DOUBTFUL)
 
 
-async def overview(client: Client, names: Sequence[str] = ()) -> tuple[list[dict[str, Any]], str | None]:
+async def overview(
+    client: TimelineClient, names: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], str | None]:
     """The rows of `timeline get` (all metrics, or ``names``), and what to say when no worker process answers.
 
     Takes some seconds at most, whatever is wrong.
     """
-    found = await look_over(client, names)
+    found = await client.overview(*names)
     for warning in found.warnings:
         complain(f"warning: {warning}")
     return [row.model_dump() for row in found.metrics], found.unanswered
@@ -103,41 +101,17 @@ def describe(
     _print_graph(planned)
     if (kept := planned.metric.named_source) is not None:
         typer.echo(f"source {kept.name}, version {kept.version} (`timeline source describe {kept.name}`)")
-    emit([row for health in found for row in (_worker_row(health), *_inner_rows(health))], Output.table)
-    for line in together(Condition(one.state, one.cause, one.worker_id) for one in found if one.cause):
+    emit([row for health in found for row in _rows(worker_overview(health))], Output.table)
+    for line in described.causes:
         complain(line)
 
 
-def _worker_row(health: Health) -> dict[str, Any]:
-    status, state = health.status or WorkerStatus(), state_of(health)
-    return {
-        "worker": health.worker_id,
-        "state": health.state,
-        **({"build": health.build.partition(".")[2]} if health.build else {}),
-        "watermark": iso(state.watermark),
-        "keys": state.keys,
-        "archived": archived(health),
-        "events": state.events,
-        "change_points": points(health),
-        "bytes": state.bytes,
-        "inbox": status.inbox,
-        "runs": status.runs,
-        "history": status.history_events,
-    }
-
-
-def _inner_rows(health: Health) -> list[dict[str, Any]]:
-    """The nodes that a worker computes besides the one it is named for, which is the last."""
-    nodes = state_of(health).nodes
-    return [
-        {
-            "worker": f"  {name}",
-            "state": health.state,
-            "watermark": iso(node.watermark),
-            "change_points": node.change_points,
-        }
-        for name, node in list(nodes.items())[:-1]
-    ]
+def _rows(worker: WorkerOverview) -> Iterator[dict[str, Any]]:
+    """A worker's row, and those of the other nodes that it computes."""
+    yield worker.model_dump(exclude={"nodes"})
+    for one in worker.nodes:
+        shown = one.model_dump(exclude={"node"})
+        yield {"worker": f"  {one.node}", "state": worker.state, **shown}
 
 
 def _print_graph(planned: Plan) -> None:

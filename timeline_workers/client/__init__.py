@@ -4,9 +4,15 @@ from .client import TimelineClient as TimelineClient
 from .models import (
     DeadLetter as DeadLetter,
     DeadLetterCount as DeadLetterCount,
+    DriverResult as DriverResult,
     MetricDescription as MetricDescription,
+    MetricHealth as MetricHealth,
+    Moved as Moved,
+    Notice as Notice,
     Question as Question,
+    RemoveResult as RemoveResult,
     Replayed as Replayed,
+    SourceResult as SourceResult,
     Written as Written,
 )
 from .sync import SyncTimelineClient as SyncTimelineClient

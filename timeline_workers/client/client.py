@@ -20,11 +20,14 @@ from timeline_workers.metric.load import load_metric, load_source
 from timeline_workers.metric.model import Metric, NamedSource, StoredSource, TimeUnit
 from timeline_workers.plan.physical import Plan, plan
 from timeline_workers.servers.temporal.temporal_client import connect
+from timeline_workers.settings.timeline import Settings
+from workflows.catalog.entries import plans_of
 from workflows.catalog.stored_sources import apply_source, delete_source, find_source, stored_sources
 from workflows.client import ask, worker_health
 from workflows.client.beneath import notices_of
 from workflows.client.client_errors import clear_errors
 from workflows.client.conditions import MetricHealth, Notice, metric_health
+from workflows.client.rollout import Moved, rollout, unversioned as roll_back
 from workflows.messages import CatalogEntry, DriverResult, RemoveResult, SourceResult
 
 from .models import Instant, Key, MetricDescription, Question, question, read_answer
@@ -110,6 +113,10 @@ class TimelineClient:
         """The applied metrics as the catalog has them, with their generations."""
         return await ask.registered(self.temporal)
 
+    async def plans(self, topic: str | None = None) -> list[Plan]:
+        """The graphs of the applied metrics (on ``topic``); one that cannot be planned has none."""
+        return plans_of(await self.entries(), topic)
+
     async def metric(self, name: str) -> Metric:
         """The applied metric ``name``; raises UnknownNameError with the nearest name."""
         return await ask.find_metric(self.temporal, name)
@@ -130,6 +137,25 @@ class TimelineClient:
     async def delete_source(self, name: str) -> None:
         """Remove a stored source; MetricError, with their names, while applied metrics name it."""
         await delete_source(self.temporal, name)
+
+    async def rollout(
+        self,
+        settings: Settings | None = None,
+        *,
+        unversioned: bool = False,
+        timeout: timedelta = timedelta(minutes=10),
+        tell: Callable[[str], object] = lambda _: None,
+    ) -> Moved:
+        """Make the build that ``settings`` name (default: the environment's) the current one, and move every
+        timeline worker to it; ``unversioned``: back to unversioned worker processes.
+
+        Raises QuestionError, ConnectionFailedError and TimelineError as `timeline rollout` says.
+        """
+        chosen = settings or Settings.from_env()
+        if not unversioned:
+            return await rollout(self.temporal, chosen, timeout=timeout, tell=tell)
+        moved = await roll_back(self.temporal, chosen.task_queue, timeout=timeout, tell=tell)
+        return Moved(deployment_name=None, build_id=None, moved=moved)
 
     # How they are.
 

@@ -13,7 +13,20 @@ from timeline_workers.events.times import from_microseconds, question_time
 from timeline_workers.metric.model import Metric, TimeUnit
 from timeline_workers.plan.physical import Plan
 from workflows.client.ask import Written as Written, find_node as find_node
+from workflows.client.conditions import (
+    WELL as WELL,
+    Condition,
+    MetricHealth as MetricHealth,
+    Notice as Notice,
+    together,
+)
+from workflows.client.rollout import Moved as Moved
 from workflows.client.worker_health import Health
+from workflows.messages import (
+    DriverResult as DriverResult,
+    RemoveResult as RemoveResult,
+    SourceResult as SourceResult,
+)
 
 if TYPE_CHECKING:
     from timeline_workers.servers.pulsar.dead_letters import Letter
@@ -114,6 +127,11 @@ class MetricDescription(BaseModel):
     def metric(self) -> Metric:
         """Its definition."""
         return self.plan.metric
+
+    @property
+    def causes(self) -> list[str]:
+        """What is wrong with its workers, in words; those of which the same is said have one line."""
+        return together(Condition(one.state, one.cause, one.worker_id) for one in self.workers if one.cause)
 
 
 class DeadLetter(Answer):

@@ -31,6 +31,7 @@ from workflows.client.queues import Queue, queue_of
 from workflows.client.worker_health import Health
 from workflows.messages import CATALOG_ID
 from workflows.search_attributes import METRIC
+from workflows.worker_status import WorkerStatus
 
 _CATALOG_SECONDS = 2.5
 
@@ -65,6 +66,35 @@ class MetricOverview(Answer):
     def is_well(self) -> bool:
         """Whether nothing is wrong with it."""
         return self.state in WELL
+
+
+class NodeOverview(Answer):
+    """A node that a worker computes besides the one it is named for."""
+
+    node: str
+    watermark: str | None
+    change_points: int
+
+
+class WorkerOverview(Answer):
+    """A worker as `timeline describe` shows it. ``build``: of the worker deployment, where there is one;
+    ``watermark``: ISO 8601; ``archived``: keys in archives; ``bytes``: of its state; ``inbox``: what it has
+    not applied yet; ``runs``, ``history``: of its workflow, and events of the present run.
+    """
+
+    worker: str
+    state: str
+    build: str = ""
+    watermark: str | None
+    keys: int | None
+    archived: int
+    events: int | None
+    change_points: int
+    bytes: int | None
+    inbox: int | None
+    runs: int | None
+    history: int | None
+    nodes: tuple[NodeOverview, ...] = ()
 
 
 class Overview(BaseModel):
@@ -151,6 +181,30 @@ def _row(look: Look, applied: Applied, found: MetricHealth) -> MetricOverview:
         topic=metric.source.topic,
         cause=found.cause,
         causes=found.causes,
+    )
+
+
+def worker_overview(health: Health) -> WorkerOverview:
+    """A worker, by how it is."""
+    status, state = health.status or WorkerStatus(), state_of(health)
+    build = {"build": health.build.partition(".")[2]} if health.build else {}
+    return WorkerOverview(
+        worker=health.worker_id,
+        state=health.state,
+        **build,
+        watermark=iso(state.watermark),
+        keys=state.keys,
+        archived=archived(health),
+        events=state.events,
+        change_points=points(health),
+        bytes=state.bytes,
+        inbox=status.inbox,
+        runs=status.runs,
+        history=status.history_events,
+        nodes=tuple(
+            NodeOverview(node=name, watermark=iso(node.watermark), change_points=node.change_points)
+            for name, node in list(state.nodes.items())[:-1]  # the last is the one that it is named for
+        ),
     )
 
 

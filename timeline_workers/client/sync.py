@@ -17,11 +17,25 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from timeline_workers.answers.model import Change, Spans, ValueAt
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric, NamedSource, StoredSource, TimeUnit
-from workflows.client.conditions import MetricHealth, Notice
-from workflows.messages import DriverResult, RemoveResult, SourceResult
+from timeline_workers.plan.physical import Plan
+from timeline_workers.settings.timeline import Settings
 
 from .client import _PATIENCE, Every, TimelineClient
-from .models import DeadLetter, DeadLetterCount, Instant, Key, MetricDescription, Question, Replayed
+from .models import (
+    DeadLetter,
+    DeadLetterCount,
+    DriverResult,
+    Instant,
+    Key,
+    MetricDescription,
+    MetricHealth,
+    Moved,
+    Notice,
+    Question,
+    RemoveResult,
+    Replayed,
+    SourceResult,
+)
 from .overview import Overview
 
 if TYPE_CHECKING:
@@ -105,6 +119,10 @@ class SyncTimelineClient:
         """See ``TimelineClient.metrics``."""
         return self._wait(self._client.metrics())
 
+    def plans(self, topic: str | None = None) -> list[Plan]:
+        """See ``TimelineClient.plans``."""
+        return self._wait(self._client.plans(topic))
+
     def metric(self, name: str) -> Metric:
         """See ``TimelineClient.metric``."""
         return self._wait(self._client.metric(name))
@@ -124,6 +142,17 @@ class SyncTimelineClient:
     def delete_source(self, name: str) -> None:
         """See ``TimelineClient.delete_source``."""
         self._wait(self._client.delete_source(name))
+
+    def rollout(
+        self,
+        settings: Settings | None = None,
+        *,
+        unversioned: bool = False,
+        timeout: timedelta = timedelta(minutes=10),
+        tell: Callable[[str], object] = lambda _: None,
+    ) -> Moved:
+        """See ``TimelineClient.rollout``."""
+        return self._wait(self._client.rollout(settings, unversioned=unversioned, timeout=timeout, tell=tell))
 
     # How they are.
 

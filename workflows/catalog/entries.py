@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,16 @@ def plan_of(metric: Metric) -> Plan:
         return plan(metric)
     except TimelineError as error:
         raise MetricError(cannot_be_planned(metric.name, error)) from error
+
+
+def plans_of(entries: Iterable[CatalogEntry], topic: str | None = None) -> list[Plan]:
+    """The plans of the registered metrics (on ``topic``) that have one."""
+    plans = []
+    for metric in (entry.metric for entry in entries):
+        if topic in (None, metric.source.topic):
+            with suppress(MetricError):  # `timeline get` says what is wrong with it
+                plans.append(plan_of(metric))
+    return plans
 
 
 def cannot_be_planned(name: str, error: TimelineError) -> str:

@@ -25,7 +25,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from timeline_workers.errors import ConnectionFailedError, TimelineError
+from timeline_workers.errors import ConnectionFailedError, QuestionError, TimelineError
 from timeline_workers.settings.timeline import Settings
 from workflows.durable.activities import signal_worker
 
@@ -47,13 +47,13 @@ _PASSING = (
 
 class Moved(BaseModel):
     """``moved``: how many timeline workers were on other builds, or on unversioned processes, and are not any
-    more.
+    more. The build is None where they have moved to unversioned processes.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    deployment_name: str
-    build_id: str
+    deployment_name: str | None
+    build_id: str | None
     moved: int
 
 
@@ -66,9 +66,15 @@ async def rollout(
 ) -> Moved:
     """Make the settings' build the current one and return when every timeline worker runs on it.
 
-    Raises ConnectionFailedError when no process of the build polls, TimelineError when workers are left after
-    ``timeout``; the build stays current then, and calling it again goes on.
+    Raises QuestionError when the settings name no build, ConnectionFailedError when no process of the build
+    polls, TimelineError when workers are left after ``timeout``; the build stays current then, and calling it
+    again goes on.
     """
+    if not settings.build_id:
+        raise QuestionError(
+            "name the build to move to: --deployment-name and --build-id, or TIMELINE_DEPLOYMENT_NAME and "
+            "TIMELINE_BUILD_ID"
+        )
     name, build = settings.deployment_name, settings.build_id
     async with clear_errors(client):
         await _polling(client, settings.task_queue, (name, build))

@@ -1,4 +1,4 @@
-"""The status of `timeline dev`: its processes, and whether the servers and the worker answer."""
+"""Status of `timeline dev`: its processes, and whether the servers and the worker answer."""
 
 from __future__ import annotations
 
