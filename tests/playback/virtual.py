@@ -141,7 +141,8 @@ def short(said: list[tuple[float, dict[str, Any]]]) -> list[tuple[float, str]]:
 def _short(message: dict[str, Any]) -> str:
     kind = message["type"]
     if kind == "frame":
-        found = [f"{line[2]['n']:02}" for name in message["channels"] for line in records(message, name)]
+        lines = [line for name in message["channels"] for line in records(message, name)]
+        found = [f"{line[2]['n']:02}" if isinstance(line[2], dict) else line[1] for line in lines]
         return " ".join(["frame", *found])
     if kind == "state":
         return "state " + ("jump " if message["jump"] else "") + message["status"]

@@ -23,6 +23,7 @@ class Fetch:
     def __init__(self, head: Playhead) -> None:
         self._head = head
         self.levels: tuple[str, ...] = ()  # channels whose snapshot is still to be sent
+        self.levels_since = 0
         self.retry: int | None = None
         self._levels_read: int | None = None
         self._window_read: int | None = None
@@ -37,6 +38,10 @@ class Fetch:
         """How far ahead of the position to read."""
         head = self._head
         return max(math.ceil(head.rate * head.settings.ahead_time), 2)
+
+    def want(self, levels: tuple[str, ...]) -> None:
+        """A snapshot of these channels is to be sent before anything else."""
+        self.levels, self.levels_since = levels, self._head.now
 
     def cancel(self) -> None:
         """Drop what is being read."""

@@ -153,7 +153,7 @@ class Playhead:
         self._stalled = None
         self._frame_from, self._began = position, self.now
         self.idle.begin()
-        self.fetch.levels = tuple(name for name, one in self.channels.items() if one.has_levels)
+        self.fetch.want(tuple(name for name, one in self.channels.items() if one.has_levels))
         for name, one in self.channels.items():
             kept = one.complete_from
             if kept is not None and kept > position:
@@ -211,7 +211,7 @@ class Playhead:
         if self.epoch and self.mode != "stopped":
             self.fetch.cancel()
             self.ahead.reload()
-            self.fetch.levels += tuple(one.channel for one in opened if one.has_levels)
+            self.fetch.want(self.fetch.levels + tuple(one.channel for one in opened if one.has_levels))
 
     def remove(self, channel: str) -> None:
         """No longer play a channel."""
@@ -348,7 +348,8 @@ class Playhead:
             if since is None:
                 self._stalled = self.now
             else:
-                self._stalled = since if self.fetch.levels else max(since, self.clock.when(self.ahead.loaded))
+                due = self.fetch.levels_since if self.fetch.levels else self.clock.when(self.ahead.loaded)
+                self._stalled = max(since, due)
         if self.now - self._stalled >= self.settings.stall or self.fetch.retry is not None:
             self.clock.put(self.standing)
             self._stood = self.ahead.loaded
@@ -377,6 +378,8 @@ class Playhead:
                 least = self.now + pace if self.blocked else self._next_frame
                 times.append(max(clock.when(ahead.next_due), least))
             if ahead.loaded < self.bound:
+                if (full := 2 * len(ahead.items) - self.settings.ahead_items) > 0:  # room for the next read
+                    times.append(clock.when(ahead.items[(full - 1) // 2][1].due))
                 times.append(clock.when(max(ahead.loaded, ahead.start)) + self.settings.stall)
                 times.append(clock.when(ahead.loaded - self.fetch.reach // 2 + 1))
             times += self.idle.times()

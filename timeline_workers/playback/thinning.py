@@ -68,6 +68,12 @@ class DueFrame:
         """How many records and changes came due."""
         return sum(part.count for part in self._parts.values())
 
+    @property
+    def held(self) -> int:
+        """How many of them it holds."""
+        parts = self._parts.values()
+        return sum(len(part.kept) if isinstance(part, _Records) else len(part.last) for part in parts)
+
     def add(self, channel: str, item: Record | Change) -> None:
         """One more, in the order in which they come due."""
         part = self._parts.get(channel)
