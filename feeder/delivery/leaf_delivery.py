@@ -158,11 +158,11 @@ class Leaves:
         """Let the leaf workers of ``group`` that may have lacked the topic's past know that they have it, and
         that nothing lies between that and what they are sent from now on.
         """
-        for worker, label in workers_of(group):
-            if worker in self.incomplete:
-                await persist(
-                    f"signalling worker {worker}", partial(self._say_complete, group, worker, label)
-                )
+        async with asyncio.TaskGroup() as tasks:
+            for worker, label in workers_of(group):
+                if worker in self.incomplete:
+                    say = partial(self._say_complete, group, worker, label)
+                    tasks.create_task(persist(f"signalling worker {worker}", say))
 
     async def _say_complete(self, group: MetricGroup, worker: str, label: str) -> None:
         while True:

@@ -16,7 +16,7 @@ from timeline_workers.client import TimelineClient
 from timeline_workers.events.incarnation import Mark
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.servers.embedded.embedded_servers import BROKER
-from timeline_workers.servers.pulsar.backlog import first_waiting
+from timeline_workers.servers.pulsar.backlog import backlogs
 from workflows.client.conditions import metric_health
 
 pytestmark = pytest.mark.integration
@@ -77,7 +77,9 @@ async def test_an_absent_broker_and_refused_events_are_seen(stack: Stack) -> Non
     last = {p: Mark(*place, None) for p, place in again.last.items()}
     places: dict[str, Mapping[int, Mark]] = {"nothing": {}, "first": first, "last": last}
     # What a result lacks is asked from where it is, beside what nobody was fed.
-    found = first_waiting({name: ("truth", marks) for name, marks in places.items()})
+    asked = backlogs({name: ("truth", marks) for name, marks in places.items()})
+    assert not any(one.other for one in asked.values())
+    found = {name: one.oldest for name, one in asked.items()}
     assert found["last"] is None
     assert found["nothing"] is not None
     assert found["first"] is not None

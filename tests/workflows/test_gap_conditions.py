@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
+from temporalio.client import Client
 
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import plan
 from workflows.client.conditions import Applied, Look, gaps
+from workflows.client.queues import Queue
 from workflows.client.worker_health import Health
 from workflows.messages import CatalogEntry
 
@@ -16,6 +18,10 @@ from workflows.messages import CatalogEntry
 def health_with(noted: list[dict[str, object]]) -> Health:
     progress = [{"partition": p, "major": 7, "minor": 0, "noted": one} for p, one in enumerate(noted)]
     return Health(worker_id="leaf.p0", state="ok", status={"state": {"progress": progress}})
+
+
+def _look(*other: str) -> Look:
+    return Look(cast(Client, None), cast(Queue, None), (), (), other_topics=frozenset(other))
 
 
 @pytest.mark.parametrize(
@@ -41,4 +47,15 @@ def test_every_partition_with_a_gap_is_said_once(
     source = Source.model_validate({"topic": "t", "key": "k", "time": "s"})
     planned = plan(Metric(name="m", source=source, expression='has_existed(a == "b")'))
     applied = Applied(cast(CatalogEntry, None), planned, tuple(map(health_with, workers)))
-    assert [(one.state, one.cause) for one in gaps.check(cast(Look, None), applied)] == found
+    assert [(one.state, one.cause) for one in gaps.check(_look(), applied)] == found
+
+
+def test_a_recreated_topic_is_a_gap_before_it_is_fed() -> None:
+    """Nobody waits for the feeder to note it."""
+    source = Source.model_validate({"topic": "t", "key": "k", "time": "s"})
+    planned = plan(Metric(name="m", source=source, expression='has_existed(a == "b")'))
+    applied = Applied(cast(CatalogEntry, None), planned, ())
+    [found] = gaps.check(_look("t", "u"), applied)
+    assert found.state == "gap"
+    assert "topic t was recreated" in found.cause
+    assert not list(gaps.check(_look("u"), applied))

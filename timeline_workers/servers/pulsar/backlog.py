@@ -2,7 +2,8 @@
 
 Pulsar keeps what the workers have not said to have applied, so the question "is the feeder behind" is put to
 the topic itself: the first message after the place that the workers know. It is read with a Reader, which
-changes nothing for the feeder's subscription. Of a topic that was recreated since, that is its first message.
+changes nothing for the feeder's subscription. Of a topic that was recreated since, that is its first message;
+and what had not been fed of the old one is lost, as the feeder will find.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pulsar
@@ -28,15 +30,24 @@ K = TypeVar("K")
 Marks = Mapping[int, Mark]
 
 
-def first_waiting(questions: Mapping[K, tuple[str, Marks]]) -> dict[K, int | None]:
-    """When the oldest message of a topic after the given places was published, microseconds; None when there
-    is none. A topic that cannot be looked into is left out. Raises TimelineError when the broker does not
-    answer.
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in a topic. ``oldest``: when its first message was published, microseconds; None where
+    nothing waits. ``other``: whether the topic is another one than the marks are of, or has lost its end.
+    """
+
+    oldest: int | None = None
+    other: bool = False
+
+
+def backlogs(questions: Mapping[K, tuple[str, Marks]]) -> dict[K, Backlog]:
+    """What a topic holds after the given places. A topic that cannot be looked into is left out. Raises
+    TimelineError when the broker does not answer.
 
     ``questions``: each a topic, and per source partition the mark up to which everything is had; of a
     partition that is not there, nothing is.
     """
-    found: dict[K, int | None] = {}
+    found: dict[K, Backlog] = {}
     url = pulsar_url()
     client = connect(url, operation_seconds=_ANSWER_SECONDS, quiet=True)
     try:
@@ -60,42 +71,43 @@ class _UnknownError(Exception):
     """This broker cannot be asked."""
 
 
-def _look(client: pulsar.Client, topic: str, marks: Marks) -> int | None:
+def _look(client: pulsar.Client, topic: str, marks: Marks) -> Backlog:
     names = client.get_topic_partitions(topic)
     embedded = is_embedded(client, topic)
     if len(names) > _MOST_PARTITIONS or (embedded and len(names) > 1):
         # The embedded broker has no Reader for one partition of several.
         raise _UnknownError
-    oldest: int | None = None
-    for partition, name in enumerate([topic] if embedded else names):
-        published = _next(client, name, partition, marks.get(partition), embedded)
-        if published is not None and (oldest is None or published < oldest):
-            oldest = published
-    return oldest
+    found = [
+        _next(client, name, partition, marks.get(partition), embedded)
+        for partition, name in enumerate([topic] if embedded else names)
+    ]
+    oldest = min((one.oldest for one in found if one.oldest is not None), default=None)
+    return Backlog(oldest, any(one.other for one in found))
 
 
-def _next(client: pulsar.Client, name: str, partition: int, mark: Mark | None, embedded: bool) -> int | None:
-    """When the first message after ``mark`` was published, microseconds."""
+def _next(client: pulsar.Client, name: str, partition: int, mark: Mark | None, embedded: bool) -> Backlog:
+    """What one partition holds after ``mark``."""
     if mark is None or mark.major < 0:
-        return next((m.published for m in _from(client, name, pulsar.MessageId.earliest)), None)
+        return Backlog(next((m.published for m in _from(client, name, pulsar.MessageId.earliest)), None))
     kept = False
     for message in _from(client, name, start_around(partition, mark, any_ledger=not embedded)):
         if message.place == mark.witness.place and mark.witness.published in (None, message.published):
             kept = True
         elif message.place > mark.place:
             if kept:
-                return message.published
+                return Backlog(message.published)
             break
     if kept:
-        return None
+        return Backlog()
     shown = shown_at(client, name, partition, mark, tells_end=not embedded)
     verdict = judge(mark, shown)
+    other = verdict in (Verdict.RECREATED, Verdict.CUT)
     if verdict is Verdict.CUT and mark.published is not None:
         # Places are used again: only the publish time tells what is new.
         times = (m.published or 0 for m in _from(client, name, pulsar.MessageId.earliest))
-        return next((published for published in times if published > mark.published), None)
+        return Backlog(next((published for published in times if published > mark.published), None), other)
     then = shown.first if verdict is Verdict.RECREATED else shown.at
-    return None if then is None else then.published
+    return Backlog(None if then is None else then.published, other)
 
 
 def _from(client: pulsar.Client, name: str, start: pulsar.MessageId) -> Iterator[Message]:

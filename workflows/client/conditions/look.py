@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 
@@ -28,6 +29,9 @@ from workflows.messages import CATALOG_ID, CatalogEntry
 
 from .shortfall import Shortfall, places_to_ask, shortfalls
 from .statuses import furthest
+
+if TYPE_CHECKING:
+    from timeline_workers.servers.pulsar.backlog import Backlog
 
 BROKER_SECONDS = 5.0
 _Question = tuple[str, str | None]  # a topic: what nobody was fed; with a metric: what its result lacks
@@ -71,7 +75,8 @@ class Look:
     ``entries``: all registered metrics; ``applied``: those that are asked about, and ``unusable`` those of
     them that cannot be planned or read, about which nothing else is known; ``waiting``: of each topic
     when the oldest event that was not fed yet was published, microseconds, None when none waits; topics that
-    cannot be looked into are left out; ``lacking``: of each metric whose result may be behind its event
+    cannot be looked into are left out; ``other_topics``: those that were recreated, or have lost their end,
+    since they were fed last; ``lacking``: of each metric whose result may be behind its event
     processors for long, when the oldest message was published that the result has not applied;
     ``broker_down``: why the broker does not answer, None when it does; ``broker_unknown``: why it cannot be
     asked, where it is not configured here; ``broken``: edges on which a worker waits for what will not come;
@@ -85,6 +90,7 @@ class Look:
     applied: tuple[Applied, ...]
     unusable: tuple[Unusable, ...] = ()
     waiting: dict[str, int | None] = field(default_factory=dict)
+    other_topics: frozenset[str] = frozenset()
     lacking: dict[str, int | None] = field(default_factory=dict)
     broker_down: str | None = None
     broker_unknown: str | None = None
@@ -145,8 +151,9 @@ async def look_at(
         tuple(entries),
         applied,
         of_those,
-        waiting={topic: oldest for (topic, metric), oldest in waiting.items() if metric is None},
-        lacking={metric: oldest for (_, metric), oldest in waiting.items() if metric is not None},
+        waiting={topic: found.oldest for (topic, metric), found in waiting.items() if metric is None},
+        other_topics=frozenset(topic for (topic, _), found in waiting.items() if found.other),
+        lacking={metric: found.oldest for (_, metric), found in waiting.items() if metric is not None},
         broker_down=broker_down,
         broker_unknown=broker_unknown,
         broken=tuple(edges),
@@ -176,8 +183,8 @@ async def _archives_ended(client: Client, workers: Iterable[Health]) -> dict[str
 
 async def _waiting(
     applied: Sequence[Applied],
-) -> tuple[dict[_Question, int | None], str | None, str | None]:
-    """``waiting`` and ``lacking`` together, ``broker_down`` and ``broker_unknown`` of a look."""
+) -> tuple[dict[_Question, Backlog], str | None, str | None]:
+    """What waits in topics, and what metrics lack, ``broker_down`` and ``broker_unknown`` of a look."""
     topics: dict[str, list[Health]] = {}
     for one in applied:
         topics.setdefault(one.metric.source.topic, []).extend(one.workers)
@@ -193,7 +200,7 @@ async def _waiting(
         if not one.by_key and (places := places_to_ask(one.shortfalls, questions[topic, None][1], now)):
             questions[topic, one.metric.name] = topic, places
     # Not with the module: it needs the broker's client library, which workers do without.
-    from timeline_workers.servers.pulsar.backlog import first_waiting
+    from timeline_workers.servers.pulsar.backlog import backlogs
     from timeline_workers.servers.pulsar.pulsar_client import pulsar_url
 
     try:
@@ -202,7 +209,7 @@ async def _waiting(
         return {}, None, str(error)
     try:
         async with asyncio.timeout(BROKER_SECONDS):
-            return await asyncio.to_thread(first_waiting, questions), None, None
+            return await asyncio.to_thread(backlogs, questions), None, None
     except TimeoutError:
         return {}, f"the Pulsar broker at {url} did not answer within {BROKER_SECONDS:g} s", None
     except TimelineError as error:
