@@ -3,8 +3,8 @@
 Times are event times in microseconds. ``seen`` is system time: microseconds of the store's own clock, which
 never goes back and is another for each transaction that appended something.
 
-A *source definition* is how a metric's events are read and judged, named by ``definition_of``: metrics with
-one signature (``plan.reading``) share it, and one event has one verdict for each.
+A *source definition* is how a metric's events are judged, named by ``definition_of``: metrics that read a
+topic alike and refuse the same events share it, and one event has one verdict for each.
 """
 
 from __future__ import annotations
@@ -201,8 +201,8 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed up to system time ``seen``, by key and node. Ask on from ``seen``: it is earlier than
-    asked for where there was more than one answer holds.
+    """What changed up to system time ``seen``, by key and node. Ask on from ``seen``: it is earlier than was
+    asked for where ``limit`` cut the answer short.
     """
 
     seen: int
@@ -216,6 +216,21 @@ class Forgotten:
     events: int
     verdicts: int
     pieces: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a store reaches for one source definition. ``seen``: the store's last system time; ``first``,
+    ``last``: the least and greatest time of its accepted events; ``watermark``: of its topic, None while some
+    partition has none; ``kept_from``: nothing below this event time can be asked for (None: all can).
+    """
+
+    topic: str
+    seen: int
+    first: int | None
+    last: int | None
+    watermark: int | None
+    kept_from: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +275,9 @@ class Status:
 
 
 def definition_of(reading: Reading) -> str:
-    """The name of a source definition: its topic and ten hex digits over how it is read and judged."""
-    digest = hashlib.sha256(reading.signature().encode()).hexdigest()
+    """The name of a source definition: its topic, and ten hex digits over all that a verdict depends on."""
+    fields = sorted(reading.source.model_dump(mode="json", exclude={"columns"}).items())
+    digest = hashlib.sha256(repr((fields, reading.judgement())).encode()).hexdigest()
     return f"{reading.source.topic}-{digest[:10]}"
 
 

@@ -14,7 +14,8 @@ Guarantees of every store:
 
 Windows are half-open, ``[start, end)``, in microseconds of event time. Answers come in the orders that are
 named, keys in that of their text (``text.key_text``), by code point. ``after`` with ``limit`` goes on after a
-place in that order: a window is never read as a whole.
+place in that order: a window is never read as a whole. A definition, node or key of which nothing is stored
+has no events and no pieces; whoever asks knows which there are, or asks ``status``.
 
 Errors: HistoryError where the store does not answer (``may_pass``: trying again can help). QuestionError with
 the code ``not-kept`` for a window that begins below what ``forget`` has left.
@@ -40,6 +41,7 @@ from .model import (
     Piece,
     PieceCursor,
     RawEvent,
+    Reach,
     Revision,
     Stamp,
     Status,
@@ -89,11 +91,12 @@ class HistoryStore(Protocol):
         outcomes: frozenset[Outcome] = ACCEPTED,
         as_of: int | None = None,
         seen_after: int | None = None,
+        backwards: bool = False,
         after: EventCursor | None = None,
         limit: int | None = None,
     ) -> list[StoredEvent]:
-        """The events with a time in the window, by (time, position). ``seen_after``: only those whose verdict
-        was stored later than this system time.
+        """The events with a time in the window, by (time, position); ``backwards``: the last one first.
+        ``seen_after``: only those whose verdict was stored later than this system time.
         """
 
     async def pieces(
@@ -105,11 +108,13 @@ class HistoryStore(Protocol):
         keys: Sequence[Group] | None = None,
         as_of: int | None = None,
         carried: bool = True,
+        backwards: bool = False,
         after: PieceCursor | None = None,
         limit: int | None = None,
     ) -> list[Piece]:
         """The pieces that start in the window, by (start, node, key), and with ``carried`` those that began
-        before it and hold at its start. They are whole: a piece's own start and until.
+        before it and hold at its start. They are whole: a piece's own start and until. ``backwards``: the
+        last one first.
         """
 
     async def snapshot(
@@ -138,9 +143,17 @@ class HistoryStore(Protocol):
         keys: Sequence[Key] | None = None,
         as_of: int | None = None,
     ) -> Mapping[Outcome, list[int]]:
-        """How many events of each outcome lie in each of ``buckets`` equal parts of the window. Outcomes
-        without any are left out.
+        """How many events of each outcome lie in each of ``buckets`` equal parts of the window; these are
+        ``(end - start) / buckets`` long, rounded up. Outcomes without any are left out.
         """
+
+    async def origins(self, definition: str, keys: Sequence[Key] | None) -> Mapping[Key, int]:
+        """The earliest event time of each of these keys (None: of all) that had an event which counts, or
+        would where columns are read in another way; forgotten ones included.
+        """
+
+    async def reach(self, definition: str) -> Reach | None:
+        """How far what is stored by a definition reaches; None for one of which nothing is."""
 
     async def changed_since(
         self,
@@ -152,13 +165,17 @@ class HistoryStore(Protocol):
         limit: int | None = None,
     ) -> Changes:
         """What changed after system time ``seen``, and until ``until`` (None: now), in the order of seen,
-        then (node, key). ``pieces`` with ``as_of`` has what was before, and what is. ``limit``: of changes;
-        those of one append come together.
+        then (node, key). ``pieces`` with ``as_of`` has what was before, and what is. ``limit``: of rows to
+        look at; those of one append come together.
         """
 
-    async def forget(self, before: int) -> Forgotten:
-        """Delete events below event time ``before``, and pieces that ended by then as far as anything was
-        ever known: whatever is asked about ``before`` and later is answered as it was.
+    async def forget(self, before: int, *, idle: int | None = None) -> Forgotten:
+        """Delete events below event time ``before``, and pieces that had ended by then whenever they were
+        known: what holds at ``before`` and later is answered as it was. With ``idle``, pieces of a key at a
+        node whose value has last changed below that time are deleted with it. Names and origins of keys stay.
+
+        In many short transactions: where it is cut off, what it has deleted is gone. What is said later of
+        instants below ``before`` is not told apart from what was said: let it lie below all watermarks.
         """
 
     async def status(self) -> Status:

@@ -1,0 +1,126 @@
+"""The SQLite store's own: what a file may be, how it is written, and which indexes questions use."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from timeline_workers.errors import Code, HistoryError, SettingsError
+from timeline_workers.history.model import Position, RawEvent, Revision, Writer
+from timeline_workers.history.open import open_history
+from timeline_workers.history.sqlite_store import SqliteStore
+
+
+async def test_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    other = sqlite3.connect(path)
+    other.execute("create table theirs (x)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(HistoryError, match=r"other.db is the database of another program") as refused:
+        await SqliteStore.open(path)
+    assert refused.value.code is Code.STORE_DOWN
+    assert path.read_bytes() == before
+
+
+async def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("this is no database at all, and long enough to be looked at" * 20)
+    with pytest.raises(HistoryError, match=r"notes.txt cannot be opened: .*not a database") as refused:
+        await SqliteStore.open(path)
+    assert not refused.value.may_pass
+
+
+async def test_later_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    await (await SqliteStore.open(path)).close()
+    later = sqlite3.connect(path)
+    later.execute("pragma user_version = 99")
+    later.close()
+    with pytest.raises(HistoryError, match="has version 99, and this release reads 1"):
+        await SqliteStore.open(path)
+
+
+async def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HistoryError, match=r"file/history.db cannot be made"):
+        await SqliteStore.open(tmp_path / "file" / "history.db")
+
+
+@pytest.mark.parametrize("address", ["mysql://there", "sqlite:"])
+async def test_other_addresses_are_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match="no address of a history"):
+        await open_history(address)
+
+
+async def test_commits_are_synced_and_readers_cannot_write(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "history.db")
+    try:
+        synced = await store._write(lambda to: to.connection.execute("pragma synchronous").fetchone())
+        mode = await store._write(lambda to: to.connection.execute("pragma journal_mode").fetchone())
+        assert (synced, mode) == ((2,), ("wal",))
+        with pytest.raises(HistoryError, match="readonly"):
+            await store._read(lambda of: of.execute("delete from pieces"))
+    finally:
+        await store.close()
+
+
+async def test_system_time_goes_on_over_restarts(tmp_path: Path) -> None:
+    path, clock = tmp_path / "history.db", iter([100, 50, 60, 200])
+    store = await SqliteStore.open(path, now=lambda: next(clock))
+    first = await store.append_events("t", [RawEvent(Position(0, 0, 0), b"a")])
+    second = await store.append_events("t", [RawEvent(Position(0, 0, 1), b"b")])
+    await store.close()
+    store = await SqliteStore.open(path, now=lambda: next(clock))
+    third = await store.append_events("t", [RawEvent(Position(0, 0, 2), b"c")])
+    fourth = await store.append_events("t", [RawEvent(Position(0, 0, 3), b"d")])
+    await store.close()
+    assert [one.seen for one in (first, second, third, fourth)] == [100, 101, 102, 200]
+
+
+async def test_readers_go_on_while_somebody_writes(tmp_path: Path) -> None:
+    """They see what was there before the transaction that is open."""
+    path = tmp_path / "history.db"
+    store = await SqliteStore.open(path)
+    try:
+        await store.append_revisions(Writer("w", "a"), (1, 0), [Revision("s1", 0, [(0, True, None)])])
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("begin immediate")
+        other.execute("delete from pieces")
+        assert len(await store.snapshot(["a"], 5)) == 1
+        other.execute("rollback")
+        other.close()
+    finally:
+        await store.close()
+
+
+def plan_of(text: str, connection: sqlite3.Connection) -> str:
+    return " / ".join(row[3] for row in connection.execute(f"explain query plan {text}"))
+
+
+async def test_questions_about_keys_use_their_index(tmp_path: Path) -> None:
+    """Neither lanes of a key nor its events are found by reading those of others."""
+    store = await SqliteStore.open(tmp_path / "history.db")
+    plans: list[str] = []
+
+    def watched(of: sqlite3.Connection) -> None:
+        of.set_trace_callback(plans.append)
+
+    try:
+        await store.append_revisions(Writer("w", "a"), (1, 0), [Revision("s1", 0, [(0, True, None)])])
+        await store.append_events("t", [RawEvent(Position(0, 0, 0), b"a")])
+        for _ in range(4):  # every reader
+            await store._read(watched)
+        await store.pieces(["a", "b"], 5, 10, keys=["s1"])
+        await store.snapshot(["a"], 5, keys=["s1"])
+        asked = [text for text in plans if text.lstrip().startswith("select n.name")]
+        assert len(asked) == 3
+        for text in asked:
+            steps = await store._read(partial(plan_of, text))
+            assert "pieces_of_key" in steps
+            assert "SCAN" not in steps
+    finally:
+        await store.close()

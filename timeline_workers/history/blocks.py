@@ -1,0 +1,43 @@
+"""Blocks: the payloads of some events, compressed together. No I/O.
+
+A block holds about ``BLOCK_BYTES``, so that reading one event costs a bounded time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import zstandard
+
+from timeline_workers.errors import StateError
+
+BLOCK_BYTES = 64 * 1024
+_LARGEST = 1 << 30  # beyond every event that a source takes
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+def cut(payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """The ranges ``[first, last)`` of ``payloads`` that make a block each."""
+    first = size = 0
+    for place, payload in enumerate(payloads):
+        if size and size + len(payload) > BLOCK_BYTES:
+            yield first, place
+            first, size = place, 0
+        size += len(payload)
+    if first < len(payloads):
+        yield first, len(payloads)
+
+
+def pack(payloads: Sequence[bytes]) -> bytes:
+    """One block of ``payloads``."""
+    return zstandard.ZstdCompressor(level=3).compress(_encode(payloads))
+
+
+def unpack(block: bytes) -> list[bytes]:
+    """Reverse ``pack``. Raises StateError for other bytes."""
+    try:
+        return _decode(zstandard.ZstdDecompressor().decompress(block, max_output_size=_LARGEST))
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        raise StateError(f"{len(block)} bytes are no block of events: {error}") from error

@@ -1,0 +1,264 @@
+"""Appending to the SQLite store: what one transaction does. Calls block, and are of one thread.
+
+``Appender`` holds the writing connection, and the numbers of names it has met. Numbers never change, so that
+they may be remembered while other processes write; what a transaction that failed gave out is forgotten.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+
+from cachetools import LRUCache
+
+from timeline_workers.columns.rows import FOREVER
+from timeline_workers.errors import QuestionError
+
+from .blocks import cut, pack
+from .model import Appended, Gap, Judged, Outcome, Position, RawEvent, Revision, Stamp, Verdict, Writer
+from .rows import Row, above, by_key, difference, since_of
+from .text import key_text
+
+OUTCOMES = tuple(Outcome)
+_NUMBERED = 200_000
+
+_HELD = """
+select began, value, slope, id, seen_from from pieces
+where key = ?1 and node = ?2 and seen_until is null and began >= coalesce(
+    (select began from pieces where key = ?1 and node = ?2 and began < ?3 and seen_until is null
+     order by began desc limit 1), ?3)
+order by began
+"""
+
+
+class Nothing(Exception):
+    """Ends a transaction that has nothing to write."""
+
+
+class Appender:
+    """Appends through ``connection``; ``now``: microseconds of a clock, which may go back."""
+
+    def __init__(self, connection: sqlite3.Connection, now: Callable[[], int]) -> None:
+        self.connection = connection
+        self._now = now
+        self._numbers: dict[str, LRUCache[str, int]] = {}
+
+    @contextmanager
+    def transaction(self) -> Iterator[int]:
+        """A transaction, and the system time of what is appended in it: later than any before."""
+        run = self.connection.execute
+        with self.forgetting():
+            (last,) = run("select seen from store").fetchone()
+            seen = max(self._now(), last + 1)
+            run("update store set seen = ?", (seen,))
+            yield seen
+
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """A transaction that appends nothing, and so has no system time."""
+        run = self.connection.execute
+        run("begin immediate")
+        try:
+            yield
+            run("commit")
+        except BaseException:
+            self._numbers.clear()
+            if self.connection.in_transaction:
+                run("rollback")
+            raise
+
+    def last_seen(self) -> int:
+        """The system time of the last append."""
+        (seen,) = self.connection.execute("select seen from store").fetchone()
+        return int(seen)
+
+    def append_events(
+        self, topic: str, events: Sequence[RawEvent], judged: Sequence[Judged], gaps: Sequence[Gap]
+    ) -> Appended:
+        """See ``HistoryStore``."""
+        try:
+            with self.transaction() as seen:
+                before = self.connection.total_changes
+                number = self._number("topics", topic) if events or judged else 0
+                self._add_events(number, events)
+                given = {event.position for event in events}
+                for one in judged:
+                    self._check_there(number, topic, {v.position for v in one.verdicts} - given)
+                    self._add_verdicts(self._definition(one.definition, number, topic), one, seen)
+                self._add_gaps(gaps, seen)
+                if self.connection.total_changes == before:
+                    raise Nothing
+                return Appended(seen, True)
+        except Nothing:
+            return Appended(self.last_seen(), False)
+
+    def append_revisions(
+        self,
+        writer: Writer,
+        stamp: Stamp,
+        revisions: Sequence[Revision],
+        watermark: int | None,
+        gaps: Sequence[Gap],
+    ) -> Appended:
+        """See ``HistoryStore``."""
+        try:
+            with self.transaction() as seen:
+                node = self._number("nodes", writer.node)
+                self._mark(writer, node, stamp, watermark)
+                (kept_from,) = self.connection.execute("select kept_from from store").fetchone()
+                revisions = [above(revision, kept_from) for revision in revisions]
+                for text, of_key in by_key(revisions).items():
+                    self._revise(self._number("keys", text), node, of_key, seen)
+                self._add_gaps(gaps, seen)
+                return Appended(seen, True)
+        except Nothing:
+            return Appended(self.last_seen(), False)
+
+    # Events and verdicts.
+
+    def _add_events(self, topic: int, events: Sequence[RawEvent]) -> None:
+        run = self.connection.execute
+        fresh = {event.position: event for event in reversed(events)}
+        for partition in {position.partition for position in fresh}:
+            mine = [position[1:] for position in fresh if position.partition == partition]
+            stored = run(
+                "select major, minor from events where topic = ? and partition = ? "
+                "and (major, minor) >= (?, ?) and (major, minor) <= (?, ?)",
+                (topic, partition, *min(mine), *max(mine)),
+            )
+            for major, minor in stored.fetchall():
+                fresh.pop(Position(partition, major, minor), None)
+        new = sorted(fresh.values(), key=lambda event: event.position)
+        for first, last in cut([event.payload for event in new]):
+            part = new[first:last]
+            body = pack([event.payload for event in part])
+            block = run("insert into blocks (live, body) values (?, ?)", (len(part), body)).lastrowid
+            self.connection.executemany(
+                "insert into events values (?, ?, ?, ?, ?, ?, ?)",
+                ((topic, *event.position, event.published, block, place) for place, event in enumerate(part)),
+            )
+
+    def _add_verdicts(self, definition: int, judged: Judged, seen: int) -> None:
+        run, many = self.connection.execute, self.connection.executemany
+        keys = {v.key: 0 for v in judged.verdicts if v.key is not None}
+        for key in keys:
+            keys[key] = self._number("keys", key_text(key))
+        many(
+            "insert or ignore into verdicts (definition, partition, major, minor, outcome, key, time, seen, "
+            "reason, message) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    definition,
+                    *v.position,
+                    2 * OUTCOMES.index(v.outcome) + v.below,
+                    None if v.key is None else keys[v.key],
+                    v.time,
+                    seen,
+                    v.reason or None,
+                    v.message or None,
+                )
+                for v in judged.verdicts
+            ),
+        )
+        many(
+            "insert into origins values (?, ?, ?) on conflict do update set first = excluded.first "
+            "where excluded.first < first",
+            [(definition, keys[key], first) for key, first in _origins(judged.verdicts).items()],
+        )
+        for partition, watermark in judged.watermarks.items():
+            run(
+                "insert into source_marks values (?, ?, ?) on conflict do update "
+                "set watermark = excluded.watermark "
+                "where coalesce(excluded.watermark > watermark, watermark is null and "
+                "excluded.watermark is not null)",
+                (definition, partition, watermark),
+            )
+
+    def _definition(self, name: str, topic: int, topic_name: str) -> int:
+        run = self.connection.execute
+        run("insert or ignore into definitions (name, topic) values (?, ?)", (name, topic))
+        number, of = run("select id, topic from definitions where name = ?", (name,)).fetchone()
+        if of != topic:
+            (other,) = run("select name from topics where id = ?", (of,)).fetchone()
+            raise QuestionError(
+                f"source definition {name!r} is of topic {other!r}, its verdicts are not on {topic_name!r}"
+            )
+        return int(number)
+
+    def _check_there(self, topic: int, topic_name: str, positions: Set[Position]) -> None:
+        for partition in {position.partition for position in positions}:
+            wanted = {position for position in positions if position.partition == partition}
+            stored = self.connection.execute(
+                "select partition, major, minor from events where topic = ? and partition = ? "
+                "and (major, minor) >= (?, ?) and (major, minor) <= (?, ?)",
+                (topic, partition, *min(wanted)[1:], *max(wanted)[1:]),
+            )
+            wanted.difference_update(Position(*row) for row in stored)
+            if wanted:
+                raise QuestionError(
+                    f"there is no event of {topic_name!r} at {min(wanted)}; append it with its verdict"
+                )
+
+    def _add_gaps(self, gaps: Sequence[Gap], seen: int) -> None:
+        for gap in gaps:
+            said = (gap.of, gap.since, gap.until, gap.why)
+            self.connection.execute(
+                "insert into gaps (of, since, until, why, seen) select ?1, ?2, ?3, ?4, ?5 where not exists "
+                "(select 1 from gaps where of = ?1 and since is ?2 and until is ?3 and why = ?4)",
+                (*said, seen),
+            )
+
+    # Revisions.
+
+    def _mark(self, writer: Writer, node: int, stamp: Stamp, watermark: int | None) -> None:
+        run = self.connection.execute
+        known = run(
+            "select stamp_major, stamp_minor, watermark, node from writers where name = ?", (writer.name,)
+        ).fetchone()
+        if known is not None and (known[0], known[1]) >= tuple(stamp):
+            raise Nothing
+        marks = [mark for mark in (watermark, known and known[2]) if mark is not None]
+        run(
+            "insert or replace into writers values (?, ?, ?, ?, ?, ?)",
+            (writer.name, node, writer.partitions, *stamp, max(marks, default=None)),
+        )
+
+    def _revise(self, key: int, node: int, revisions: Sequence[Revision], seen: int) -> None:
+        run, many = self.connection.execute, self.connection.executemany
+        held = run(_HELD, (key, node, since_of(revisions))).fetchall()
+        rows = [Row(*row[:3]) for row in held]
+        gone, new = difference(rows, revisions)
+        if gone:
+            superseded = set(gone)
+            many(
+                "update pieces set seen_until = ? where id = ?",
+                [(seen, row[3]) for row in held if Row(*row[:3]) in superseded],
+            )
+        many(
+            "insert into pieces (key, node, began, value, slope, seen_from) values (?, ?, ?, ?, ?, ?)",
+            [(key, node, *row, seen) for row in new],
+        )
+        if new and not held:
+            run("insert or ignore into lanes values (?, ?)", (node, key))
+
+    def _number(self, table: str, name: str) -> int:
+        """The number of ``name`` in ``table``, a new one if need be."""
+        numbers = self._numbers.setdefault(table, LRUCache(_NUMBERED))
+        number = numbers.get(name)
+        if number is None:
+            run = self.connection.execute
+            run(f"insert or ignore into {table} (name) values (?)", (name,))
+            (number,) = run(f"select id from {table} where name = ?", (name,)).fetchone()
+            numbers[name] = number
+        return int(number)
+
+
+def _origins(verdicts: Sequence[Verdict]) -> Mapping[str | int, int]:
+    """The earliest time of each key among events that count, or would under another expression."""
+    found: dict[str | int, int] = {}
+    for v in verdicts:
+        counts = v.outcome is Outcome.ACCEPTED or (v.outcome is Outcome.REFUSED and not v.below)
+        if counts and v.key is not None and v.time is not None:
+            found[v.key] = min(found.get(v.key, FOREVER), v.time)
+    return found

@@ -1,0 +1,137 @@
+"""Schema of the SQLite store, version 1, and opening a connection to it.
+
+Names that come again and again (topics, definitions, nodes, keys) are numbers in all other tables.
+``blocks`` have the payloads of some events, compressed; ``events`` says where each one is. ``verdicts`` and
+``pieces`` are never changed, but for ``seen_until`` of a piece that is superseded; both are indexed by (key,
+time), which lanes ask for, and by time alone. ``lanes`` names the keys of a node, ``origins`` the earliest
+time of a key's events, forgotten ones included.
+
+WAL lets readers go on beside the one writer; ``synchronous=FULL`` makes what was committed outlive the
+machine. The writer may be any process of this host: transactions are short, and wait for each other.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from timeline_workers.errors import HistoryError
+
+VERSION = 1
+APPLICATION_ID = 0x744C6873
+BUSY_SECONDS = 30.0
+
+_TABLES = """
+create table store (
+    one integer primary key check (one = 1),
+    seen integer not null,
+    kept_from integer
+);
+create table topics (id integer primary key, name text not null unique);
+create table definitions (
+    id integer primary key, name text not null unique, topic integer not null references topics
+);
+create table nodes (id integer primary key, name text not null unique);
+create table keys (id integer primary key, name text not null unique);
+
+create table blocks (id integer primary key, live integer not null, body blob not null);
+create table events (
+    topic integer not null, partition integer not null, major integer not null, minor integer not null,
+    published integer not null, block integer not null, place integer not null,
+    primary key (topic, partition, major, minor)
+) without rowid;
+
+create table verdicts (
+    id integer primary key,
+    definition integer not null, partition integer not null, major integer not null, minor integer not null,
+    outcome integer not null, key integer, time integer, seen integer not null, reason text, message text
+);
+create unique index verdict_of_position on verdicts (definition, partition, major, minor);
+create index verdicts_of_key on verdicts (definition, key, time);
+create index verdicts_in_time on verdicts (definition, time);
+create index verdicts_as_seen on verdicts (definition, seen);
+create table origins (
+    definition integer not null, key integer not null, first integer not null, primary key (definition, key)
+) without rowid;
+create table source_marks (
+    definition integer not null, partition integer not null, watermark integer,
+    primary key (definition, partition)
+) without rowid;
+
+create table pieces (
+    id integer primary key,
+    key integer not null, node integer not null, began integer not null,
+    value text not null, slope text, seen_from integer not null, seen_until integer
+);
+create index pieces_of_key on pieces (key, node, began);
+create index pieces_in_time on pieces (node, began);
+create index pieces_as_seen on pieces (node, seen_from);
+create index pieces_superseded on pieces (node, seen_until) where seen_until is not null;
+create table lanes (node integer not null, key integer not null, primary key (node, key)) without rowid;
+create table writers (
+    name text primary key, node integer not null, partitions integer not null,
+    stamp_major integer not null, stamp_minor integer not null, watermark integer
+) without rowid;
+
+create table gaps (
+    id integer primary key, of text not null, since integer, until integer, why text not null,
+    seen integer not null
+);
+insert into store values (1, 0, null);
+"""
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to the store at ``path``, for one thread at a time; transactions are begun by hand.
+
+    Raises HistoryError for a file that is no store, or one of a later release.
+    """
+    try:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise HistoryError(f"the history {path} cannot be opened: {error}") from error
+    try:
+        _prepare(connection, path)
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma cache_size = -32768")
+        connection.execute("pragma journal_size_limit = 67108864")
+        if read_only:
+            connection.execute("pragma query_only = on")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Create what is not there, once for all processes that open the store at one time."""
+    try:
+        if _version(connection, path) == VERSION:
+            return
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("begin immediate")
+        if _version(connection, path) == 0:
+            for statement in _TABLES.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"pragma application_id = {APPLICATION_ID}")
+            connection.execute(f"pragma user_version = {VERSION}")
+        connection.execute("commit")
+    except sqlite3.DatabaseError as error:
+        passing = isinstance(error, sqlite3.OperationalError)
+        raise HistoryError(f"the history {path} cannot be opened: {error}", may_pass=passing) from error
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """0 for an empty database. Raises HistoryError where it is somebody else's or a later release's."""
+    (application,) = connection.execute("pragma application_id").fetchone()
+    (version,) = connection.execute("pragma user_version").fetchone()
+    (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
+    if application not in (0, APPLICATION_ID) or (tables and application != APPLICATION_ID):
+        raise HistoryError(f"{path} is the database of another program; give the history a file of its own")
+    if version > VERSION:
+        raise HistoryError(
+            f"the history {path} has version {version}, and this release reads {VERSION}: use a newer release"
+        )
+    return int(version)
