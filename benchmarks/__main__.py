@@ -20,6 +20,7 @@ from . import (
     cost,
     durable,
     figure9,
+    history,
     kernel,
     latency,
     pairs as pairing,
@@ -125,6 +126,20 @@ def run_figure9(
         json_file=json,
         plot_file=plot,
     )
+
+
+@app.command("history")
+def run_history(
+    rows: Annotated[int, typer.Option(min=1_000, help="Events, and rows, appended at first.")] = 200_000,
+    keys: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
+    seconds: Annotated[float, typer.Option(min=0, help="How long windows are read while appending.")] = 20,
+    address: Annotated[
+        str | None, typer.Option(help="An empty store; SQLite in a folder by default.")
+    ] = None,
+    seed: Seed = 7,
+) -> None:
+    """Appending to a history store, and windows read from it meanwhile."""
+    typer.echo(history.run(rows=rows, keys=keys, seconds=seconds, seed=seed, address=address).text())
 
 
 @app.command("durable")
