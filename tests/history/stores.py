@@ -1,12 +1,19 @@
-"""The history stores that conformance is tested on, each with an empty store for every example."""
+"""The history stores that conformance is tested on, each empty for every example."""
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from deploy.cluster_ports import free_ports
+from deploy.cluster_postgres import USER, Postgres
+from deploy.cluster_server import ClusterUnavailableError
+from timeline_workers.history.postgres_store import PostgresStore
 from timeline_workers.history.sqlite_store import SqliteStore
 from timeline_workers.history.store import HistoryStore
 
@@ -24,4 +31,48 @@ async def sqlite(now: Callable[[], int]) -> AsyncIterator[HistoryStore]:
             await store.close()
 
 
-STORES: dict[str, Fresh] = {"sqlite": sqlite}
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """The address of a PostgreSQL server that serves meanwhile. Raises ClusterUnavailableError."""
+    with tempfile.TemporaryDirectory(prefix="history-postgres-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)  # PostgreSQL may run under another account
+        server = Postgres(home / "postgres", free_ports(1)[0])
+        server.prepare()
+        with (home / "log").open("wb") as log:
+            process = subprocess.Popen(server.command, stdout=log, stderr=log)
+        try:
+            ready = Retrying(
+                retry=retry_if_result(lambda serves: not serves),
+                wait=wait_fixed(0.1),
+                stop=stop_after_delay(60),
+                retry_error_callback=lambda _: False,
+            )(server.serves)
+            if not ready:
+                said = (home / "log").read_text()[-300:]
+                raise ClusterUnavailableError(f"PostgreSQL does not come up: {said}")
+            yield f"postgresql://{USER}:{server.password}@127.0.0.1:{server.port}/postgres"
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def postgres(address: str) -> Fresh:
+    """Stores in one schema of a server, which is emptied for each."""
+
+    @asynccontextmanager
+    async def fresh(now: Callable[[], int]) -> AsyncIterator[HistoryStore]:
+        store = await PostgresStore.open(address, schema="conformance", now=now)
+        try:
+            async with store._pool.acquire() as connection:
+                tables = await connection.fetch(
+                    "select tablename from pg_tables where schemaname = 'conformance'"
+                )
+                names = ", ".join(row[0] for row in tables if row[0] != "store")
+                await connection.execute(f"truncate {names} restart identity")
+                await connection.execute("update store set seen = 0, kept_from = null")
+            yield store
+        finally:
+            await store.close()
+
+    return fresh

@@ -16,9 +16,8 @@ from timeline_workers.history.store import HistoryStore
 
 from .model_store import LAST, ModelStore
 from .scripts import Clock, Step, appends, clock_steps, later_appends, questions
-from .stores import STORES, Fresh
+from .stores import Fresh
 
-pytestmark = pytest.mark.parametrize("fresh", STORES.values(), ids=STORES)
 few = settings(max_examples=60, deadline=None)
 
 

@@ -13,7 +13,7 @@ from timeline_workers.history.from_news import revisions_of
 from timeline_workers.history.model import Piece, Writer
 from timeline_workers.plan.physical import worker_id
 from timeline_workers.runtime.subscriber import Subscriber
-from timeline_workers.wire.changelog import News
+from timeline_workers.wire.news import News
 
 from .scripts import Clock
 from .stores import sqlite

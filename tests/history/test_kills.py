@@ -60,12 +60,18 @@ async def check_revisions(store: HistoryStore, confirmed: int) -> None:
     assert (await store.status()).rows == 3 * batches  # each, and what it took back, once
 
 
-@pytest.mark.parametrize("rounds", [(1, 7, 2, 20)])
-async def test_what_was_confirmed_is_stored_once(tmp_path: Path, rounds: tuple[int, ...]) -> None:
-    """Two processes append to one file and are killed again and again, at any moment."""
-    address = f"sqlite:{tmp_path / 'history.db'}"
+@pytest.fixture(params=["sqlite", "postgres"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where there is an empty store."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path / 'history.db'}"
+    return str(request.getfixturevalue("postgres_address"))
+
+
+async def test_what_was_confirmed_is_stored_once(address: str) -> None:
+    """Two processes append to one store and are killed again and again, at any moment."""
     confirmed = {"events": 0, "revisions": 0}
-    for lines in rounds:
+    for lines in (1, 7, 2, 20):
         last = await asyncio.gather(
             *(
                 killed_after(BACK + lines, kind, max(first - BACK, 0), address)

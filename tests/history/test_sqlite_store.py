@@ -52,7 +52,7 @@ async def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["mysql://there", "sqlite:"])
 async def test_other_addresses_are_refused(address: str) -> None:
-    with pytest.raises(SettingsError, match="no address of a history"):
+    with pytest.raises(SettingsError, match="is no kind of a history"):
         await open_history(address)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from timeline_workers.errors import StateError
 from timeline_workers.history.model import Group, Value
-from timeline_workers.history.text import key_of, key_text, slope_of, slope_text, value_of, value_text
+from timeline_workers.history.text import key_of, key_text, slope_of, slope_text, value_of, value_text, words
 
 scalars = st.one_of(
     st.none(),
@@ -42,6 +42,12 @@ def test_slopes_come_back_as_they_were(slope: Fraction | None) -> None:
 def test_other_text_is_refused_and_named(text: str) -> None:
     with pytest.raises(StateError, match="is no value of a piece"):
         value_of(text)
+
+
+def test_words_can_be_stored_everywhere() -> None:
+    assert words("") is None
+    assert words("a\x00b\ud800") == "a\\x00b\\ud800"
+    assert key_text("\ud800") == '"\\ud800"'
 
 
 def test_fraction_is_no_key() -> None:

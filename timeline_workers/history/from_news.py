@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from timeline_workers.algebra.nodes.group_names import group_of_key
-from timeline_workers.wire.changelog import News
+from timeline_workers.wire.news import News
 
 from .exact import exact_value
 from .model import Revision

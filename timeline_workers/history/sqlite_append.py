@@ -7,20 +7,19 @@ they may be remembered while other processes write; what a transaction that fail
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 
 from cachetools import LRUCache
 
-from timeline_workers.columns.rows import FOREVER
 from timeline_workers.errors import QuestionError
 
 from .blocks import cut, pack
-from .model import Appended, Gap, Judged, Outcome, Position, RawEvent, Revision, Stamp, Verdict, Writer
+from .model import Appended, Gap, Judged, Position, RawEvent, Revision, Stamp, Writer
 from .rows import Row, above, by_key, difference, since_of
-from .text import key_text
+from .text import key_text, words
+from .verdicts import OUTCOMES, origins_of
 
-OUTCOMES = tuple(Outcome)
 _NUMBERED = 200_000
 
 _HELD = """
@@ -155,8 +154,8 @@ class Appender:
                     None if v.key is None else keys[v.key],
                     v.time,
                     seen,
-                    v.reason or None,
-                    v.message or None,
+                    words(v.reason),
+                    words(v.message),
                 )
                 for v in judged.verdicts
             ),
@@ -164,7 +163,7 @@ class Appender:
         many(
             "insert into origins values (?, ?, ?) on conflict do update set first = excluded.first "
             "where excluded.first < first",
-            [(definition, keys[key], first) for key, first in _origins(judged.verdicts).items()],
+            [(definition, keys[key], first) for key, first in origins_of(judged.verdicts).items()],
         )
         for partition, watermark in judged.watermarks.items():
             run(
@@ -252,13 +251,3 @@ class Appender:
             (number,) = run(f"select id from {table} where name = ?", (name,)).fetchone()
             numbers[name] = number
         return int(number)
-
-
-def _origins(verdicts: Sequence[Verdict]) -> Mapping[str | int, int]:
-    """The earliest time of each key among events that count, or would under another expression."""
-    found: dict[str | int, int] = {}
-    for v in verdicts:
-        counts = v.outcome is Outcome.ACCEPTED or (v.outcome is Outcome.REFUSED and not v.below)
-        if counts and v.key is not None and v.time is not None:
-            found[v.key] = min(found.get(v.key, FOREVER), v.time)
-    return found

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from timeline_workers.columns.key_table import Key
-from timeline_workers.errors import Code, QuestionError
-from timeline_workers.events.times import EARLIEST, LATEST, from_microseconds
+from timeline_workers.errors import QuestionError
 
 from .blocks import unpack
+from .kept import not_kept
 from .model import (
     Changed,
     Changes,
@@ -28,8 +28,8 @@ from .model import (
     Position,
     StoredEvent,
 )
-from .sqlite_append import OUTCOMES
 from .text import key_of, key_text, slope_of, value_of
+from .verdicts import OUTCOMES
 
 _EVENT = """
 select v.partition, v.major, v.minor, e.published, k.name, v.time, v.outcome, v.reason, v.message, v.seen,
@@ -346,15 +346,6 @@ def check_kept(connection: sqlite3.Connection, start: int) -> None:
     (kept_from,) = connection.execute("select kept_from from store").fetchone()
     if kept_from is not None and start < kept_from:
         raise not_kept(start, kept_from)
-
-
-def not_kept(start: int, kept_from: int) -> QuestionError:
-    """The refusal of a question about an instant below what is kept."""
-    asked, kept = (from_microseconds(min(max(time, EARLIEST), LATEST), "iso") for time in (start, kept_from))
-    return QuestionError(
-        f"the history before {kept} has been forgotten, and {asked} lies before; ask from {kept} on",
-        code=Code.NOT_KEPT,
-    )
 
 
 def _known(row: str, as_of: int | None) -> str:

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from .model import DefinitionStatus, Gap, NodeStatus, Outcome, Reach, Status
-from .sqlite_append import OUTCOMES
+from .verdicts import OUTCOMES, least_mark
 
 
 def reach(connection: sqlite3.Connection, definition: str) -> Reach | None:
@@ -37,7 +37,7 @@ def reach(connection: sqlite3.Connection, definition: str) -> Reach | None:
 def _source_mark(connection: sqlite3.Connection, definition: int) -> int | None:
     marks = connection.execute("select watermark from source_marks where definition = ?", (definition,))
     told = [row[0] for row in marks]
-    return _least(told, len(told))
+    return least_mark(told, len(told))
 
 
 def status(connection: sqlite3.Connection, path: Path) -> Status:
@@ -92,9 +92,4 @@ def _node(connection: sqlite3.Connection, number: int, name: str) -> NodeStatus:
     (keys,) = run("select count(*) from lanes where node = ?", (number,)).fetchone()
     writers = run("select watermark, partitions from writers where node = ?", (number,)).fetchall()
     partitions = max((row[1] for row in writers), default=1)
-    return NodeStatus(name, keys, _least([row[0] for row in writers], partitions))
-
-
-def _least(marks: list[int | None], wanted: int) -> int | None:
-    known = [mark for mark in marks if mark is not None]
-    return min(known) if known and len(known) == max(wanted, len(marks)) else None
+    return NodeStatus(name, keys, least_mark([row[0] for row in writers], partitions))

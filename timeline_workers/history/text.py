@@ -17,7 +17,12 @@ from .model import Group, Value
 
 def key_text(key: Group) -> str:
     """A key or group as text, one text for each."""
-    return json.dumps(key, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(key, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, in the key of an event that is refused for it
+        return json.dumps(key)
+    return text
 
 
 def key_of(text: str) -> Group:
@@ -47,6 +52,11 @@ def value_of(text: str) -> Value:
     if not isinstance(found, bool | int | float | str | None):
         raise StateError(f"{text!r:.200} is no value of a piece; it is JSON of one scalar, or a fraction")
     return cast(Value, found)
+
+
+def words(said: str) -> str | None:
+    """Words for people as every store takes them; None for none."""
+    return said.encode(errors="backslashreplace").decode().replace("\x00", "\\x00") or None
 
 
 def slope_text(slope: Fraction | None) -> str | None:

@@ -1,0 +1,103 @@
+"""Schema of the PostgreSQL store, version 1: that of the SQLite store (``sqlite_schema``), in a schema of its
+own. Texts sort by code point (``collate "C"``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timeline_workers.errors import HistoryError
+
+VERSION = 1
+_CREATING = 0x744C6873  # the advisory lock of who creates the tables
+
+_TABLES = """
+create table store (
+    one integer primary key check (one = 1), version integer not null, seen bigint not null, kept_from bigint
+);
+create table topics (
+    id bigint generated always as identity primary key, name text collate "C" not null unique
+);
+create table definitions (
+    id bigint generated always as identity primary key, name text collate "C" not null unique,
+    topic bigint not null references topics
+);
+create table nodes (
+    id bigint generated always as identity primary key, name text collate "C" not null unique
+);
+create table keys (
+    id bigint generated always as identity primary key, name text collate "C" not null unique
+);
+
+create table blocks (
+    id bigint generated always as identity primary key, live integer not null, body bytea not null
+);
+create table events (
+    topic bigint not null, partition integer not null, major bigint not null, minor bigint not null,
+    published bigint not null, block bigint not null, place integer not null,
+    primary key (topic, partition, major, minor)
+);
+
+create table verdicts (
+    id bigint generated always as identity primary key,
+    definition bigint not null, partition integer not null, major bigint not null, minor bigint not null,
+    outcome smallint not null, key bigint, time bigint, seen bigint not null, reason text, message text,
+    unique (definition, partition, major, minor)
+);
+create index on verdicts (definition, key, time);
+create index on verdicts (definition, time);
+create index on verdicts (definition, seen);
+create table origins (
+    definition bigint not null, key bigint not null, first bigint not null, primary key (definition, key)
+);
+create table source_marks (
+    definition bigint not null, partition integer not null, watermark bigint,
+    primary key (definition, partition)
+);
+
+create table pieces (
+    id bigint generated always as identity primary key,
+    key bigint not null, node bigint not null, began bigint not null,
+    value text not null, slope text, seen_from bigint not null, seen_until bigint
+);
+create index on pieces (key, node, began);
+create index on pieces (node, began);
+create index on pieces (node, seen_from);
+create index on pieces (node, seen_until) where seen_until is not null;
+create table lanes (node bigint not null, key bigint not null, primary key (node, key));
+create table writers (
+    name text collate "C" primary key, node bigint not null, partitions integer not null,
+    stamp_major bigint not null, stamp_minor bigint not null, watermark bigint
+);
+create table gaps (
+    id bigint generated always as identity primary key, of text not null, since bigint, until bigint,
+    why text not null, seen bigint not null
+);
+"""
+
+
+async def prepare(connection: Any, schema: str) -> None:
+    """Create what is not there, once for all who open the store at one time.
+
+    Raises HistoryError for a schema of a later release, or with tables of somebody else.
+    """
+    async with connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock($1)", _CREATING)
+        await connection.execute(f'create schema if not exists "{schema}"')
+        tables = {
+            row[0]
+            for row in await connection.fetch("select tablename from pg_tables where schemaname = $1", schema)
+        }
+        if tables and "store" not in tables:
+            raise HistoryError(
+                f"schema {schema!r} has tables of another program; give the history one of its own"
+            )
+        if not tables:
+            await connection.execute(_TABLES)
+            await connection.execute("insert into store values (1, $1, 0, null)", VERSION)
+        version = await connection.fetchval("select version from store")
+        if version > VERSION:
+            raise HistoryError(
+                f"the history in schema {schema!r} has version {version}, and this release reads {VERSION}: "
+                "use a newer release"
+            )
