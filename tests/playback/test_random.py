@@ -75,7 +75,7 @@ def played(times: Sequence[int], moves: Any, delays: Sequence[int], **settings: 
         if acknowledges and (frames := virtual.of("frame")):
             virtual.say("ack", frame=frames[-1][1]["frame"])
         virtual.text(json.dumps({**request, "id": number}))
-    return virtual.run(30_000)
+    return virtual.run(8_000)
 
 
 @given(TIMES, MOVES, DELAYS)

@@ -33,7 +33,7 @@ def test_rule_1_replies_keep_the_order_of_requests() -> None:
     assert replies == ["open", "play", "at", "pause", "go", "seek", "ack", "speed"]
 
 
-def test_rule_1_an_acknowledgement_has_a_reply_where_it_asks() -> None:
+def test_rule_1_acknowledgements_have_replies_on_request() -> None:
     virtual = Virtual(ten()).open(EVENTS).say("play", start=0, end=9)
     virtual.take()
     assert virtual.say("ack", frame=1).take() == []
@@ -109,7 +109,7 @@ def test_rule_4_a_loop_begins_with_its_snapshot() -> None:
     assert epochs == [1, 1, 1, 2, 2, 2]
 
 
-def test_rule_4_a_loop_of_next_to_nothing_does_not_spin() -> None:
+def test_rule_4_a_tiny_loop_does_not_spin() -> None:
     """At 10,000,000 × a second's loop would begin ten times a microsecond; it begins every 10 ms."""
     virtual = Virtual(ten()).open(EVENTS).say("limits", frames_per_second=100)
     virtual.take()
@@ -127,7 +127,7 @@ def test_rule_4_loops_do_not_drift() -> None:
     assert abs(loops[-1][0] - 1_000 * 1_000 / 7) <= 1
 
 
-def test_rule_5_of_changes_the_last_of_each_is_kept() -> None:
+def test_rule_5_the_last_changes_are_kept() -> None:
     recording = MemoryRecording()
     recording.add_metric("m", [NodeOfChannel("n", "n", "x", "numeric")])
     for key in range(3):
@@ -201,7 +201,7 @@ def test_rule_9_the_edge_may_be_the_watermark() -> None:
     assert short(virtual.of("frame")) == [(5_200, "frame 05 06")] or virtual.of("frame")[0][0] <= 5_200
 
 
-def test_rule_9_the_store_is_looked_at_five_times_a_second() -> None:
+def test_rule_9_five_looks_a_second() -> None:
     virtual = Virtual(ten()).open(EVENTS).say("play", start=9).run(100)
     before = len(virtual.asked)
     virtual.run(2_000)

@@ -108,7 +108,7 @@ async def test_a_vanished_client_leaves_nothing_behind() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_a_client_that_is_gone_when_sent_to_ends_it() -> None:
+async def test_a_client_that_takes_nothing_ends_it() -> None:
     pair = Pair()
     pair.gone = True
     assert await Session(pair, ten()).run() is None

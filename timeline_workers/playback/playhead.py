@@ -104,7 +104,7 @@ class Playhead:
         """Everything up to here has come due; None before the first window."""
         if self.epoch == 0:
             return None
-        if self.live or self._stalled is not None:
+        if self._waits:
             return self.standing
         return min(self.clock.shown(self.now), max(self.bound, self.ahead.start))
 
@@ -112,6 +112,11 @@ class Playhead:
     def blocked(self) -> bool:
         """Whether so many frames are unacknowledged that no more may be sent."""
         return self.frames - self.acknowledged >= self.settings.unacknowledged
+
+    @property
+    def _waits(self) -> bool:
+        """Whether what its clock says has not come due, or that is at the live edge."""
+        return self.live or (self.mode == "playing" and self._hungry())
 
     @property
     def standing(self) -> int:
@@ -163,9 +168,7 @@ class Playhead:
     def stand(self) -> None:
         """Stand where it is; what it was waiting for does not count."""
         if self.epoch:
-            self.clock.put(
-                self.standing if self.live or self._stalled is not None else self.clock.at(self.now)
-            )
+            self.clock.put(self.standing if self._waits else self.clock.at(self.now))
         self.live = self.buffering = False
         self._stalled = None
 
@@ -195,7 +198,7 @@ class Playhead:
         if self.buffering or self.live or not self.clock.runs:
             self.clock.rate = self.rate
             return
-        if self._stalled is not None:
+        if self._waits:
             self.stand()
             self.clock.run(self.now)
         self.clock.set_rate(self.now, self.rate)
