@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from timeline_workers.errors import TimelineError
 from timeline_workers.language.parser import parse
 
 from .codes import DvrCode, RefusedRequest
@@ -105,16 +104,7 @@ class MemoryRecording:
             info = OpenedChannel(channel.channel, kind, complete_from=self.kept)
             return _Records(self, topic, info, None if keys is None else set(keys))
         if isinstance(channel, WhatIfChannel):
-            try:
-                parse(channel.expression)
-            except TimelineError as error:
-                raise RefusedRequest(
-                    DvrCode.BAD_EXPRESSION,
-                    str(error),
-                    field="expression",
-                    span=getattr(error, "span", None),
-                    hint=getattr(error, "hint", None) or None,
-                ) from None
+            parse(channel.expression)  # raises ExpressionError
         if not isinstance(channel, TimelinesChannel | AggregateChannel):
             raise RefusedRequest(DvrCode.BAD_MESSAGE, "this recording has events and timelines; open those")
         if channel.metric not in self._nodes:

@@ -2,8 +2,8 @@
 
 A recording is a history store, a table of somebody else's, a file: whatever opens channels and says what lies
 in them. All instants are microseconds of the axis in the view that is given. What cannot be given is
-refused with a RefusedRequest (``not-kept``, ``unknown-metric``, …); a store that is down raises
-ConnectionFailedError.
+refused with a RefusedRequest (``not-kept``, ``unknown-metric``, …), or by the library's own errors: a store
+that is down raises HistoryError or ConnectionFailedError.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from timeline_workers.errors import ConnectionFailedError
+from timeline_workers.errors import Code, ExpressionError, TimelineError
 
 from .codes import DvrCode, RefusedRequest
 from .items import ChannelLevels, Item, OpenedChannel, View
@@ -34,6 +34,16 @@ from .reads import (
     WindowRead,
 )
 from .requests import Channel
+
+_REASONS = {
+    Code.STORE_DOWN: DvrCode.STORE_DOWN,
+    Code.UNREACHABLE: DvrCode.STORE_DOWN,
+    Code.NOT_KEPT: DvrCode.NOT_KEPT,
+    Code.UNKNOWN_METRIC: DvrCode.UNKNOWN_METRIC,
+    Code.UNKNOWN_SOURCE: DvrCode.UNKNOWN_METRIC,
+    Code.UNKNOWN_KEY: DvrCode.UNKNOWN_KEY,
+    Code.WRONG_EXPRESSION: DvrCode.BAD_EXPRESSION,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +128,12 @@ class Reads:
             return ReadFailed(
                 refusal.reason, str(refusal), field=refusal.field, hint=refusal.hint, span=refusal.span
             )
-        except ConnectionFailedError as error:
-            return ReadFailed(DvrCode.STORE_DOWN, str(error))
+        except TimelineError as error:
+            if (reason := _REASONS.get(error.code)) is None:
+                raise
+            span = error.span if isinstance(error, ExpressionError) else None
+            hint = error.hint if isinstance(error, ExpressionError) else None
+            return ReadFailed(reason, str(error), hint=hint or None, span=span)
 
     async def _do(self, read: Read) -> Answer:
         if isinstance(read, OpenRead):
