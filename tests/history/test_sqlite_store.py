@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from timeline_workers.errors import Code, HistoryError, SettingsError
 from timeline_workers.history.model import Position, RawEvent, Revision, Writer
 from timeline_workers.history.open import open_history
-from timeline_workers.history.sqlite_store import SqliteStore
+from timeline_workers.history.sqlite_store import READERS, SqliteStore
 
 
 async def test_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
@@ -102,25 +104,35 @@ def plan_of(text: str, connection: sqlite3.Connection) -> str:
 
 
 async def test_questions_about_keys_use_their_index(tmp_path: Path) -> None:
-    """Neither lanes of a key nor its events are found by reading those of others."""
+    """Neither lanes of a key, its events nor what changed in it are found by reading those of others."""
     store = await SqliteStore.open(tmp_path / "history.db")
     plans: list[str] = []
+    expected = [
+        ("select n.name, k.name, p.began", "pieces_of_key"),
+        ("select v.partition", "verdicts_of_key"),
+        ("with touched", "pieces_as_seen"),
+    ]
+
+    everybody = threading.Barrier(READERS)
 
     def watched(of: sqlite3.Connection) -> None:
+        everybody.wait()  # so that each is another reader
         of.set_trace_callback(plans.append)
 
     try:
         await store.append_revisions(Writer("w", "a"), (1, 0), [Revision("s1", 0, [(0, True, None)])])
         await store.append_events("t", [RawEvent(Position(0, 0, 0), b"a")])
-        for _ in range(4):  # every reader
-            await store._read(watched)
+        await asyncio.gather(*(store._read(watched) for _ in range(READERS)))
         await store.pieces(["a", "b"], 5, 10, keys=["s1"])
-        await store.snapshot(["a"], 5, keys=["s1"])
-        asked = [text for text in plans if text.lstrip().startswith("select n.name")]
-        assert len(asked) == 3
-        for text in asked:
+        await store.snapshot(["a"], 6, keys=["s1"])
+        await store.events("t-1", 5, 10, keys=["s1"], limit=10)
+        await store.changed_since(["a"], 0, keys=["s1"])
+        asked = {text.strip(): index for text in plans for first, index in expected if first in text}
+        assert len(asked) == 5
+        for text, index in asked.items():
             steps = await store._read(partial(plan_of, text))
-            assert "pieces_of_key" in steps
-            assert "SCAN" not in steps
+            assert index in steps
+            assert "SCAN p" not in steps
+            assert "SCAN v" not in steps
     finally:
         await store.close()

@@ -56,7 +56,7 @@ def value_of(text: str) -> Value:
 
 def words(said: str) -> str | None:
     """Words for people as every store takes them; None for none."""
-    return said.encode(errors="backslashreplace").decode().replace("\x00", "\\x00") or None
+    return said.encode(errors="backslashreplace").decode().replace("\x00", "\\x00") if said else None
 
 
 def slope_text(slope: Fraction | None) -> str | None:
