@@ -7,6 +7,7 @@ Rooms, from the pure to the connected::
     recovery/   where to resume, replays of the past, gaps, recreated and trimmed topics
     source/     receiving and acknowledging messages, reading a topic's past, the dead-letter topic
     delivery/   payloads to leaf workers: in order, bounded, until accepted; refused events; repair of edges
+    program         the command: options, one task per topic
     metric_catalog  which metrics are registered, and so which topics are read and how
     topic_feeder    one topic: receive, route, deliver, acknowledge
     reporting       rates and lag, as a live line or log lines

@@ -17,10 +17,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from feeder.__main__ import _feed_topic
 from feeder.delivery.leaf_delivery import Leaves
 from feeder.metric_catalog import Catalog
 from feeder.positions import ENTRY_STEP, Offset, read_progress
+from feeder.program import _feed_topic
 from feeder.recovery.continuity import OnReset
 from feeder.recovery.gaps import Gaps
 from feeder.reporting import Counts

@@ -12,7 +12,7 @@ from timeline_workers.process.exit_codes import ExitCode
 
 _FEEDER = """
 import asyncio, threading
-from feeder import __main__ as feeder
+from feeder import program as feeder
 
 # As those of the client libraries: they keep a process alive whose main thread has ended.
 threading.Thread(target=threading.Event().wait).start()
@@ -53,7 +53,7 @@ def test_a_feeder_without_memory_ends_at_once(how: str, error: str) -> None:
 
 _UNSEEN = """
 import asyncio, logging, threading
-from feeder import __main__ as feeder
+from feeder import program as feeder
 
 def fail():
     raise MemoryError

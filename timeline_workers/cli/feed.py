@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from feeder.__main__ import main
+from feeder.program import main
 
 
 def register(app: typer.Typer) -> None:

@@ -46,6 +46,7 @@ def collect_seldom() -> None:
     look through some, which took a third of the time in which the feeder receives a message. Memory that is
     not in cycles is freed at once either way.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 20, 50)
