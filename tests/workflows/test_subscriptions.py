@@ -54,6 +54,15 @@ def test_an_edge_unknown_to_its_input_is_broken() -> None:
     ]
 
 
+def test_an_edge_held_for_nobody_is_broken() -> None:
+    """Its reader takes input: whoever had it held does not want it any more, or never was the reader."""
+    held = known(edge(state="held"))
+    [broken] = broken_edges(said(), held)
+    assert broken.why == f"{INPUT} holds back what it has for {READER}, which is not paused"
+    paused = {READER: said()[READER].model_copy(update={"paused": "too large"})}
+    assert broken_edges(paused, held) == []
+
+
 def test_an_edge_being_opened_is_believed() -> None:
     """An edge is believed where it is being opened or its input cannot say."""
     assert broken_edges(said(), known(edge())) == []
