@@ -141,6 +141,7 @@ class WorkerStatus(Said):
     unmended: tuple[str, ...] | None = None
     lost_state: str | None = None
     paused: str | None = None
+    holds: bool = False
     archives: int = 0
     archived_keys: int = 0
     archives_lost: tuple[str, ...] = ()

@@ -58,9 +58,9 @@ def test_an_edge_held_for_nobody_is_broken() -> None:
     """Its reader takes input: whoever had it held does not want it any more, or never was the reader."""
     held = known(edge(state="held"))
     [broken] = broken_edges(said(), held)
-    assert broken.why == f"{INPUT} holds back what it has for {READER}, which is not paused"
-    paused = {READER: said()[READER].model_copy(update={"paused": "too large"})}
-    assert broken_edges(paused, held) == []
+    assert broken.why == f"{INPUT} holds back what it has for {READER}, which takes it"
+    for full in ({"paused": "too large"}, {"holds": True}):
+        assert broken_edges({READER: said()[READER].model_copy(update=full)}, held) == []
 
 
 def test_an_edge_being_opened_is_believed() -> None:

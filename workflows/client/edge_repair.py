@@ -69,8 +69,8 @@ def broken_edges(readers: Statuses, inputs: Statuses) -> list[BrokenEdge]:
                 why = f"{line.worker} has no edge to {reader}: it was restarted"
             elif edge.state == "gone":
                 why = f"{line.worker} has closed its edge to {reader}: {edge.last_error}"
-            elif edge.state == "held" and not said.paused:
-                why = f"{line.worker} holds back what it has for {reader}, which is not paused"
+            elif edge.state == "held" and not (said.paused or said.holds):
+                why = f"{line.worker} holds back what it has for {reader}, which takes it"
             elif epoch and told and epoch != told:
                 why = f"{line.worker} sends to {reader} under epoch {told}, not {epoch}"
             else:

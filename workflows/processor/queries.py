@@ -99,6 +99,7 @@ class Questions:
             "unmended": sorted(self._unmended),
             "lost_state": self._lost_state or None,
             "paused": None if bounded.paused is None else bounded.paused.reason,
+            "holds": self._inputs.held,
             "archives": bounded.departed.archives,
             "archived_keys": bounded.departed.keys,
             "archives_lost": list(bounded.departed.lost),
