@@ -31,6 +31,9 @@ _HOPELESS = frozenset(
         RPCStatusCode.NOT_FOUND,
     }
 )
+# A call that takes so long does not return: a client library whose thread runs out of memory forgets whom it
+# has to answer. Every call may be made again.
+ATTEMPT_SECONDS = 60.0
 _QUIET_ATTEMPTS = 3
 _QUIET_LOOKS = 9  # some three quarters of a second
 
@@ -64,7 +67,8 @@ async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
     """Call until it succeeds, with growing pauses, for as long as the error may pass; any other error is
     raised.
 
-    It never gives up by itself: cancel it to stop. ``what`` names the work in the log.
+    It never gives up by itself: cancel it to stop. A call that does not return within ``ATTEMPT_SECONDS`` is
+    made again. ``what`` names the work in the log.
     """
 
     warned = False
@@ -84,7 +88,8 @@ async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
         reraise=True,
     ):
         with attempt:
-            result = await call()
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                result = await call()
             if warned:
                 log.info(f"{what}: recovered", attempts=attempt.retry_state.attempt_number)
             return result

@@ -8,7 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from feeder.delivery.leaf_delivery import NotApplied
-from feeder.delivery.retry import persist
+from feeder.delivery.retry import ATTEMPT_SECONDS, persist
+from tests.feeder import virtual_time
 
 
 async def pauses_of(error: Exception, times: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -52,3 +53,17 @@ async def test_a_recovery_is_logged_after_warnings(failures: int, monkeypatch: p
     said = [(line["log_level"], line["event"]) for line in lines]
     warned = [("warning", "asking: retrying")] * (failures - 2)
     assert said == ([*warned, ("info", "asking: recovered")] if warned else [])
+
+
+def test_a_call_that_never_returns_is_made_again() -> None:
+    """Who was to answer it is gone, and will not say so."""
+    calls = []
+
+    async def call() -> str:
+        calls.append(asyncio.get_running_loop().time())
+        if len(calls) == 1:
+            await asyncio.Event().wait()
+        return "done"
+
+    assert virtual_time.run(persist("asking", call)) == "done"
+    assert calls[1] - calls[0] >= ATTEMPT_SECONDS
