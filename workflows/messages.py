@@ -131,7 +131,7 @@ class OutputInput(Message):
     """Input of an output's worker; see ``ProcessorInput`` for what both have.
 
     ``began``: when its first run began, microseconds, which its revisions count from; ``published``: how many
-    it has given out so far.
+    it has given out so far; ``told``: the greatest watermark that was told, microseconds.
     """
 
     spec: OutputSpec
@@ -146,6 +146,7 @@ class OutputInput(Message):
     holds: bool = False
     began: int = 0
     published: int = 0
+    told: int | None = None
 
 
 class RecallInput(Message):

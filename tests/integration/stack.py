@@ -95,13 +95,13 @@ class Stack:
             self.client = await connect(self.addresses.temporal)
         return self.client
 
-    async def apply(self, metric: Metric) -> DriverResult:
-        """Apply a metric and return when its workers run."""
+    async def apply(self, metric: Metric, continue_as_new_after: int | None = None) -> DriverResult:
+        """Apply a metric and return when its workers run; they begin a new run after so many messages."""
         client = await self.temporal()
         async with asyncio.timeout(DEADLINE):
             return await client.execute_workflow(
                 "TimelineDriver",
-                DriverInput(metric=metric),
+                DriverInput(metric=metric, continue_as_new_after=continue_as_new_after),
                 id=DRIVER_ID.format(metric=metric.name),
                 task_queue="timeline",
                 result_type=DriverResult,

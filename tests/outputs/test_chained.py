@@ -145,6 +145,13 @@ def nearly(a: object, b: object) -> bool:
             "{name: m, source: {topic: o, key: a, time: b}, output: {topik: o}, expression: has_existed(x)}",
             "did you mean topic",
         ),
+        (
+            (
+                "{name: m, source: {topic: a, key: k, time: t, partitions: per-key}, "
+                "output: {topic: o}, expression: has_existed(x == 1)}"
+            ),
+            "a changelog says how many writers it has",
+        ),
     ],
 )
 def test_a_wrong_changelog_or_output_is_refused(text: str, said: str) -> None:

@@ -116,7 +116,8 @@ def _carry(value: Any, by: int) -> Any:
     return (at + slope * by / 1_000_000, slope) if slope else value
 
 
-def _at(pieces: list[tuple[int, Any]], instant: int) -> Any:
+def value_at(pieces: list[tuple[int, Any]], instant: int) -> Any:
+    """The value at ``instant`` of what ``folded`` has of a key."""
     begun = [piece for piece in pieces if piece[0] <= instant]
     if not begun:
         return None
@@ -154,10 +155,11 @@ def test_applied_outputs_are_the_timelines_of_the_result(data: st.DataObject) ->
         starts = whole.timeline().starts[low:high].tolist()
         for instant in {*starts, *(start for start, _ in pieces), *(s - 1 for s in starts), max(starts) + 7}:
             expected = reader.value_at(key, instant).value if instant >= starts[0] else None
-            assert _same(_at(pieces, instant), expected), (key, instant, pieces)
+            assert same(value_at(pieces, instant), expected), (key, instant, pieces)
 
 
-def _same(a: object, b: object) -> bool:
+def same(a: object, b: object) -> bool:
+    """Whether two answers are equal; True is not 1."""
     numbers = isinstance(a, int | float) and isinstance(b, int | float)
     return a == b and (numbers or type(a) is type(b)) and isinstance(a, bool) == isinstance(b, bool)
 

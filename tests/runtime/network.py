@@ -152,8 +152,11 @@ class Network:
         sender, attempt, subscriber, message = self.on_their_way.pop(index)
         for _ in range(1 + self.choose(2)):
             self._input(subscriber, "receive", message)
-        if attempt == self.attempt[sender]:
-            self.workers[sender].delivered(subscriber, self.output_for(subscriber))
+        output = self.output_for(subscriber)
+        edge = self.workers[sender].edge(subscriber, output)
+        # A send under an epoch that is over is given up: nobody hears that it arrived.
+        if attempt == self.attempt[sender] and edge is not None and edge.in_flight == message:
+            self.workers[sender].delivered(subscriber, output)
 
     def _carry_over(self, name: str) -> None:
         chunks = self.workers[name].snapshot(1 + self.choose(2) * 50)

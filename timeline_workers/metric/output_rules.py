@@ -18,6 +18,7 @@ def refuse_output(metric: Metric) -> None:
         )
     if metric.source.partitions == "per-key":
         raise MetricError(
-            f"metric {metric.name!r}: an output needs a fixed number of partitions, and its source has "
-            "'partitions: per-key'; write a number, such as 'partitions: 4'"
+            f"metric {metric.name!r}: output: a changelog says how many writers it has, by which whoever "
+            "reads it knows what is final, and with source.partitions: per-key there is another one with "
+            "every new key; write a number, such as 'partitions: 4'"
         )

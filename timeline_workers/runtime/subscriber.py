@@ -34,11 +34,18 @@ VERSION = 1
 
 
 class Subscriber:
-    """Hears the workers ``inputs``. ``life``: as for ``NodeWorker``: what its epochs begin with."""
+    """Hears the workers ``inputs``. ``life``: as for ``NodeWorker``: what its epochs begin with.
 
-    def __init__(self, worker_id: str, inputs: Sequence[str], life: str = "") -> None:
+    ``floor``: of one whose state is lost, the watermark that was handed on before: what is below it is not
+    handed on again.
+    """
+
+    def __init__(
+        self, worker_id: str, inputs: Sequence[str], life: str = "", floor: int | None = None
+    ) -> None:
         self.worker_id = worker_id
         self.life = life
+        self.floor = floor
         self.keys = KeyTable()
         senders = dict.fromkeys(inputs)
         self.inbound = {sender: InboundEdge(sender, slot) for slot, sender in enumerate(senders)}
@@ -66,7 +73,8 @@ class Subscriber:
         if not message["epoch"].startswith(self.life) or not self._joins(message, edge):
             self.repeated += 1
             return None
-        floor, before = watermark(edge.progress), self.watermark
+        before = self.watermark
+        floor = max((m for m in (watermark(edge.progress), self.floor) if m is not None), default=None)
         since = message["answerable_from"]
         revisions = edge.accept(message, self.keys)
         if not revisions:
@@ -136,6 +144,7 @@ class Subscriber:
                 "repeated": self.repeated,
                 "inputs_taken": self.inputs_taken,
                 "cut_off": self.cut_off,
+                **({} if self.floor is None else {"floor": self.floor}),
             }
         )
 
@@ -152,7 +161,7 @@ class Subscriber:
             for edge in map(InboundEdge.restored, message["inbound"]):
                 made.inbound[edge.sender] = edge
             made.repeated, made.inputs_taken = message["repeated"], message["inputs_taken"]
-            made.cut_off = message["cut_off"]
+            made.cut_off, made.floor = message["cut_off"], message.get("floor")
             made.progress = least([edge.progress for edge in made.inbound.values()])
         return made
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from timeline_workers.errors import StateError
-from timeline_workers.wire.news import News, pack_news, parts
+from timeline_workers.wire.news import News, pack_news, parts, unpack_news
 
 BATCH_BYTES = 512 * 1024
 
@@ -36,6 +36,13 @@ def unpack_batch(packed: bytes) -> Batch:
         return _BATCHES.decode(packed)
     except msgspec.MsgspecError as error:
         raise StateError(f"{len(packed)} bytes are no batch of an output: {error}") from error
+
+
+def watermark_of(batch: Batch) -> int | None:
+    """The watermark that ``batch`` tells of, microseconds: once it is told, so is everything below. None: it
+    tells of none."""
+    found = (news.watermark for news in map(unpack_news, reversed(batch.news)) if news.risen)
+    return next(found, None)
 
 
 class Gathering:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -28,12 +28,13 @@ with workflow.unsafe.imports_passed_through():
     from workflows.messages import CarriedState, OutputInput, ProcessorResult
     from workflows.processor.input_subscriptions import Inputs
 
-    from .batches import BATCH_BYTES, Batch, Gathering, pack_batch, unpack_batch
+    from .batches import BATCH_BYTES, Batch, Gathering, pack_batch, unpack_batch, watermark_of
 
 # How many bytes of payloads wait before inputs are asked to hold, and below which they go on.
 HOLD_BYTES = 2 * 1024 * 1024
 GO_ON_BYTES = 256 * 1024
 _PATIENCE = timedelta(seconds=20)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _LAST_WORDS = timedelta(seconds=5)
 
 
@@ -41,7 +42,8 @@ class SubscriberWorkflow:
     """Signals, queries and the run of a subscriber. ``_subscriber`` is None until its state was fetched."""
 
     def __init__(self, input: OutputInput, carried: bytes) -> None:
-        began = input.began or workflow.time_ns() // 1000
+        # Not the present time: after a kill of the process the first task may be played at another one.
+        began = input.began or (workflow.info().start_time - _EPOCH) // timedelta(microseconds=1)
         self._input = input.model_copy(update={"began": began})
         self._spec = input.spec
         self._inbox = Inbox()
@@ -54,6 +56,7 @@ class SubscriberWorkflow:
         self._last_refusal = input.last_refusal
         self._unmended = dict(input.unmended)
         self._published = input.published
+        self._watermark = input.told
         self._stopping = ""
         self._tail = unpack(carried)
         if input.carried is None:
@@ -143,7 +146,8 @@ class SubscriberWorkflow:
         assert self._telling is not None
         self._telling.result()  # a defect fails the workflow task
         self._telling = None
-        self._batches.popleft()
+        told = watermark_of(self._batches.popleft())
+        self._watermark = self._watermark if told is None else told
 
     def _has_something_to_do(self) -> bool:
         if self._telling is not None and self._telling.done():
@@ -227,10 +231,12 @@ class SubscriberWorkflow:
 
     def _open(self, entries: list[Entry]) -> None:
         life = f"{workflow.info().first_execution_run_id}/"
-        state = [body for kind, body in entries if kind == "state"]
+        state = b"".join(body for kind, body in entries if kind == "state")
         me, heard = self._spec.worker_id, self._inputs.workers
         self._subscriber = (
-            Subscriber.restore(me, heard, state[0], life) if state else Subscriber(me, heard, life)
+            Subscriber.restore(me, heard, state, life)
+            if state
+            else Subscriber(me, heard, life, self._watermark)
         )
         for kind, body in entries:
             if kind == "telling":
@@ -243,7 +249,8 @@ class SubscriberWorkflow:
         try:
             entries = await carry.fetch(self._input.carried)
         except carry.StateGoneError as error:
-            # What was told is in the topic; inputs tell what they have under new epochs.
+            # What was told is in the topic; inputs tell what they have under new epochs, and what is not
+            # final is told again.
             workflow.logger.error("begins anew from its inputs: %s", error.message)
             entries = []
             for worker in self._inputs.workers:
@@ -274,7 +281,8 @@ class SubscriberWorkflow:
         subscriber, self._subscriber = self._subscriber, None
         assert subscriber is not None
         subscriber.compact()
-        entries: list[Entry] = [("state", subscriber.snapshot())]
+        state, part = subscriber.snapshot(), carry.STATE_PART_BYTES
+        entries: list[Entry] = [("state", state[i : i + part]) for i in range(0, len(state), part)]
         entries += [("telling", pack_batch(batch)) for batch in self._batches]
         carried: CarriedState | None = None
         while sum(len(body) for _, body in entries) + self._inbox.size > carry.INLINE_STATE_BYTES:
@@ -296,6 +304,7 @@ class SubscriberWorkflow:
                 "last_refusal": self._last_refusal,
                 "unmended": self._unmended,
                 "published": self._published,
+                "told": self._watermark,
                 "carried": carried,
                 "continue_as_new_after": self._input.continue_as_new_after or None,
             }
