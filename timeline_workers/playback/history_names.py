@@ -57,7 +57,7 @@ class MetricsByName:
 
     async def definition(self, name: str) -> str:
         """See ``MetricNames``."""
-        topics = {one.source.topic: one.name for one in reversed(self._metrics.values())}
+        topics = {one.source.topic: one.name for one in reversed(list(self._metrics.values()))}
         named = topics.get(name, name)
         if named not in self._metrics:
             raise UnknownNameError(
