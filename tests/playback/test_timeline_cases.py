@@ -281,3 +281,16 @@ def test_an_idle_tail_lasts_as_long_as_it_should() -> None:
     virtual.say("play", start=9, end=600, speed=10).run(100_000)
     assert short(virtual.said) == [(0, "state playing"), (0, "frame 09"), (59_100, "state ended")]
     assert virtual.now == 100_000 * MS
+
+
+def test_d20_a_channel_that_begins_later_has_a_gap() -> None:
+    """One channel has the start and the other has not: it is played, and said, after the reply."""
+    recording = ten()
+    recording.add_event("other", 6 * SECOND, "k", {"n": 99})
+    recording.kept_of["other"] = 4 * SECOND
+    virtual = Virtual(recording).open(EVENTS, {"channel": "other", "events": "other"})
+    virtual.take()
+    virtual.say("play", start=1, end=3).run(5_000)
+    assert short(virtual.said)[:3] == [(0, "state playing"), (0, "gap"), (0, "frame 01")]
+    [(_, gap)] = virtual.of("gap")
+    assert (gap["channel"], gap["from"], gap["to"]) == ("other", 1, 4)

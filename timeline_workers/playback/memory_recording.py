@@ -52,11 +52,14 @@ class _Stored:
 
 
 class MemoryRecording:
-    """Events by topic, timelines by metric. ``kept``: nothing before is kept; None: all is."""
+    """Events by topic, timelines by metric. ``kept``: nothing before is kept; None: all is. ``kept_of``: the
+    same of single topics and metrics.
+    """
 
     def __init__(self) -> None:
         self.now = 0
         self.kept: int | None = None
+        self.kept_of: dict[str, int] = {}
         self.final: dict[str, int] = {}  # watermarks, by topic or metric
         self.gaps: list[Missing] = []
         self._seq = 0
@@ -101,7 +104,8 @@ class MemoryRecording:
             topic = channel.events if isinstance(channel, EventsChannel) else channel.topic
             kind: Any = "events" if isinstance(channel, EventsChannel) else "letters"
             keys = channel.keys if isinstance(channel, EventsChannel) else None
-            info = OpenedChannel(channel.channel, kind, complete_from=self.kept)
+            kept = self.kept_of.get(topic, self.kept)
+            info = OpenedChannel(channel.channel, kind, complete_from=kept)
             return _Records(self, topic, info, None if keys is None else set(keys))
         if isinstance(channel, WhatIfChannel):
             parse(channel.expression)  # raises ExpressionError
@@ -157,7 +161,7 @@ class MemoryRecording:
             live=live,
             now=self.now,
             final=finals if readers else {},
-            complete_from={one.info.channel: self.kept for one in readers},
+            complete_from={one.info.channel: self.kept_of.get(one.source, self.kept) for one in mine},
         )
         if since is None or view.as_of is not None:
             return answer

@@ -162,8 +162,7 @@ class Playhead:
         for name, one in self.channels.items():
             kept = one.complete_from
             if kept is not None and kept > position:
-                missing = Missing(position, position, kept, "not kept any more")
-                self.outbox.say(self.wording.gap(name, missing))
+                self.ahead.note_gap(name, Missing(position, position, kept, "not kept any more"))
 
     def stand(self) -> None:
         """Stand where it is; what it was waiting for does not count."""

@@ -69,15 +69,20 @@ class ReadAhead:
             if item.due > upto:
                 break
             if isinstance(item, Missing):
-                if (channel, item.start) in self._gaps:
-                    continue
-                self._gaps.add((channel, item.start))
-            self.items.append((channel, item))
+                self.note_gap(channel, item)
+            else:
+                self.items.append((channel, item))
         self.loaded = upto
         if self._stretches and self._stretches[-1].seq == window.seq:
             self._stretches[-1].upto = upto
         else:
             self._stretches.append(_Stretch(upto, window.seq))
+
+    def note_gap(self, channel: str, gap: Missing) -> None:
+        """A gap that is due after all that is held already; it is told once."""
+        if (channel, gap.start) not in self._gaps:
+            self._gaps.add((channel, gap.start))
+            self.items.append((channel, gap))
 
     def note_seq(self, seq: int) -> None:
         """Something was read as it was at ``seq``."""
