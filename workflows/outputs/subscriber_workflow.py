@@ -42,8 +42,8 @@ class SubscriberWorkflow:
     """Signals, queries and the run of a subscriber. ``_subscriber`` is None until its state was fetched."""
 
     def __init__(self, input: OutputInput, carried: bytes) -> None:
-        # Not the present time: after a kill of the process the first task may be played at another one.
-        began = input.began or (workflow.info().start_time - _EPOCH) // timedelta(microseconds=1)
+        # Not the present time: in a replay that may be another one, and revisions must not go back.
+        began = input.began or (workflow.info().workflow_start_time - _EPOCH) // timedelta(microseconds=1)
         self._input = input.model_copy(update={"began": began})
         self._spec = input.spec
         self._inbox = Inbox()
