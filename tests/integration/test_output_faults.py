@@ -23,7 +23,6 @@ from tests.workflows.cluster import end_by_hand
 from timeline_workers.metric.model import Metric
 from timeline_workers.plan.outputs import OutputSpec, output_workers
 from timeline_workers.plan.physical import plan
-from timeline_workers.wire.changelog import Change
 from workflows.client.ask import ask_worker
 from workflows.client.worker_health import examine
 
@@ -163,12 +162,12 @@ async def test_more_keys_than_a_batch_names_are_published(stack: Stack) -> None:
     [writer] = writers(told)
     client = await stack.temporal()
     await client.get_workflow_handle(writer.worker_id).signal("resubscribe", writer.inputs[0][0])
+    # Told, taken back but for those that the first message of the new epoch tells again, and told again.
     await eventually(lambda: idle(stack, told, 3 * len(keys) - 8_000))
     stack.send("names-events", [event(keys[0], 20, state="y")])
     topic = Topic(stack, "names-changes")
     expected = {key: [(10_000_000, ("x", None))] for key in keys}
     expected[keys[0]] += [(20_000_000, ("y", None))]
     await eventually_async(lambda: folded(topic.read()) == expected)
-    assert any(isinstance(one, Change) and one.withdrawn for one in topic.read())
     topic.close()
     assert stack.stop("worker") == 0
