@@ -145,3 +145,39 @@ def _reached(last: tuple[float, dict[str, Any]], ms: float) -> Fraction:
     if state["status"] not in ("playing", "buffering"):
         return position
     return position + speed * (Fraction(round((ms - at) * MS), SECOND) + Fraction(1, 5)) + Fraction(2, SECOND)
+
+
+STORED = st.lists(st.tuples(st.integers(0, 700), st.integers(0, 12_000)), max_size=30)
+
+
+@given(TIMES, STORED, DELAYS, st.sampled_from([None, "live"]))
+def test_what_is_stored_meanwhile_is_shown_once(
+    times: list[int], stored: list[tuple[int, int]], delays: list[int], live: str | None
+) -> None:
+    """Events are stored while a window is played, ahead of the playhead and behind it, and reads are slow:
+    frames and revisions together have each event of the window once.
+    """
+    slow = itertools.cycle(delays)
+    virtual = Virtual(recorded(times), delay=lambda read: next(slow) * MS)
+    virtual.open(EVENTS).run(2_000)
+    virtual.say("limits", records=1_000).run(2_000)
+    virtual.say("play", start=2, speed=3, **({} if live else {"end": 10}))
+    for i, (wait, ms) in enumerate(stored):
+        virtual.run(wait)
+        virtual.recording.add_event("ten", ms * MS, "k", {"n": 1_000 + i})
+        if frames := virtual.of("frame"):
+            virtual.say("ack", frame=frames[-1][1]["frame"])
+    for _ in range(40):
+        virtual.run(500)
+        if frames := virtual.of("frame"):
+            virtual.say("ack", frame=frames[-1][1]["frame"])
+    shown = [
+        record[2]["n"]
+        for _, message in virtual.said
+        if message["type"] in ("frame", "revision")
+        for record in (message["channels"]["ev"] if message["type"] == "frame" else message)["records"]
+    ]
+    started = virtual.of("frame")[0][1]["from"] if virtual.of("frame") else 2
+    every = [(ms, i) for i, ms in enumerate(times)] + [(ms, 1_000 + i) for i, (_, ms) in enumerate(stored)]
+    last = 10_000 if live is None else 20_000
+    assert sorted(shown) == sorted(n for ms, n in every if started * 1_000 <= ms <= last)

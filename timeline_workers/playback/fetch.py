@@ -80,16 +80,16 @@ class Fetch:
             return
         to = min(bound, max(position + reach, ahead.loaded + 1))
         read = WindowRead(tuple(head.channels), head.view, ahead.loaded, ahead.levels_after, to, room)
-        self._window_read = head.outbox.read(read, self._take_window)
+        self._window_read = head.outbox.read(read, lambda answer: self._take_window(read.after, answer))
 
-    def _take_window(self, answer: Answer) -> None:
+    def _take_window(self, after: int, answer: Answer) -> None:
         self._window_read = None
         if isinstance(answer, ReadFailed):
             self.failed(answer)
             return
         assert isinstance(answer, Window)
         self.recovered()
-        self._head.ahead.take_in(answer)
+        self._head.ahead.take_in(answer, after)
 
     def _take_levels(self, at: int, answer: Answer) -> None:
         self._levels_read = None

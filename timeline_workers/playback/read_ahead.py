@@ -57,8 +57,13 @@ class ReadAhead:
         """When the next item is due."""
         return self.items[0][1].due if self.items else None
 
-    def take_in(self, window: Window) -> None:
-        """What was read after ``loaded``; without what has become stale since."""
+    def take_in(self, window: Window, after: int) -> None:
+        """What was read after ``after``; without what has become stale since. If what it follows has become
+        stale itself, there would be a hole before it: it is read again, too.
+        """
+        if after != self.loaded:
+            self._changed.clear()
+            return
         upto = window.upto
         for changed, seq in self._changed:
             if seq > window.seq:
