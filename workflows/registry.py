@@ -23,7 +23,8 @@ class WorkflowKind:
     ``type``: the name of the workflow type; ``ids``: a pattern that the whole id matches; ``like``: the same
     for people; ``attributes``: search attributes that its workflows carry, where the server takes them;
     ``queries`` and ``signals``: what others may ask and tell it; ``health``: what says how one is;
-    ``started_by``, ``ended_by``: who does; ``pinned``: its runs stay on the build that they began on;
+    ``started_by``, ``ended_by``: who does; ``restarted``: what becomes of one that was ended by hand, for
+    people; ``pinned``: its runs stay on the build that they began on;
     ``per_partition``: there is one for each partition of a metric.
     """
 
@@ -35,6 +36,7 @@ class WorkflowKind:
     health: Health
     started_by: str
     ended_by: str
+    restarted: str = ""
     attributes: tuple[str, ...] = ()
     pinned: bool = False
     per_partition: bool = False
@@ -50,6 +52,7 @@ _PARTITION = r"(?:p[0-9]+|all|journal|key-[0-9a-z-]+)"
 _QUESTIONS = ("value_at", "spans", "change", "keys", "status")
 _EDGES = ("subscribe", "unsubscribe", "resubscribe", "hold", "attach", "detach", "stop", "continue_as_new")
 _CATALOG = "the driver, in the catalog's name, when no registered metric needs it"
+_RESTARTED = "the feeder or `timeline apply` restarts it"
 
 LEAF = WorkflowKind(
     "EventProcessor",
@@ -60,6 +63,7 @@ LEAF = WorkflowKind(
     "status",
     "the driver; the feeder, where one is missing",
     _CATALOG,
+    _RESTARTED,
     _NODE,
     pinned=True,
     per_partition=True,
@@ -73,6 +77,7 @@ NODE = WorkflowKind(
     "status",
     "the driver; the feeder, where one is missing",
     _CATALOG,
+    _RESTARTED,
     _NODE,
     pinned=True,
     per_partition=True,
@@ -86,6 +91,7 @@ TOPIC_OUTPUT = WorkflowKind(
     "status",
     "the driver; the feeder, where one is missing",
     _CATALOG,
+    _RESTARTED,
     _OUTPUT,
     pinned=True,
     per_partition=True,
@@ -109,6 +115,7 @@ CATALOG = WorkflowKind(
     "running",
     "the first who calls it",
     "nobody",
+    "the feeder or `timeline apply` of any metric restarts it with its last metrics",
 )
 DRIVER = WorkflowKind(
     "TimelineDriver",
@@ -123,6 +130,13 @@ DRIVER = WorkflowKind(
 
 KINDS = (LEAF, NODE, TOPIC_OUTPUT, ARCHIVE, CATALOG, DRIVER)
 BY_TYPE = {kind.type: kind for kind in KINDS}
+PINNED = tuple(kind for kind in KINDS if kind.pinned)
+
+
+def running(*kinds: WorkflowKind) -> str:
+    """The query that lists the workflows of these kinds that run."""
+    types = ", ".join(f"'{kind.type}'" for kind in kinds)
+    return f"WorkflowType IN ({types}) AND ExecutionStatus = 'Running'"
 
 
 def kind_of(workflow_id: str) -> tuple[WorkflowKind, ...]:

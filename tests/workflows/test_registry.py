@@ -6,7 +6,17 @@ import pytest
 from temporalio import workflow
 
 from workflows.processor import pinned
-from workflows.registry import BY_TYPE, KINDS, LEAF, NODE, TOPIC_OUTPUT, WorkflowKind, kind_of
+from workflows.registry import (
+    BY_TYPE,
+    KINDS,
+    LEAF,
+    NODE,
+    PINNED,
+    TOPIC_OUTPUT,
+    WorkflowKind,
+    kind_of,
+    running,
+)
 from workflows.worker import WORKFLOWS
 
 
@@ -26,6 +36,13 @@ def test_a_row_names_its_queries_and_signals(kind: WorkflowKind) -> None:
     assert set(found.queries) == set(kind.queries)
     assert set(found.signals) == set(kind.signals)
     assert (getattr(pinned, kind.type, None) is not None) == kind.pinned
+
+
+def test_whoever_stays_on_a_build_is_listed() -> None:
+    """Outputs too: a rollout has to move them, or their build could not be stopped."""
+    assert PINNED == (LEAF, NODE, TOPIC_OUTPUT)
+    listed = "WorkflowType IN ('EventProcessor', 'TimelineProcessor', 'TopicOutput')"
+    assert running(*PINNED) == f"{listed} AND ExecutionStatus = 'Running'"
 
 
 @pytest.mark.parametrize(

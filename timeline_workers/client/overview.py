@@ -30,6 +30,7 @@ from workflows.client.conditions.statuses import progress_of, state_of
 from workflows.client.queues import Queue, queue_of
 from workflows.client.worker_health import Health
 from workflows.messages import CATALOG_ID
+from workflows.registry import LEAF, NODE, running
 from workflows.search_attributes import METRIC
 from workflows.worker_status import WorkerStatus
 
@@ -143,9 +144,7 @@ async def _without_catalog(client: Client, names: Sequence[str], before: Queue) 
     by_metric: dict[str, int] = defaultdict(int)
     warnings: tuple[str, ...] = ()
     try:
-        async for found in client.list_workflows(
-            "WorkflowType IN ('EventProcessor', 'TimelineProcessor') AND ExecutionStatus = 'Running'"
-        ):
+        async for found in client.list_workflows(running(LEAF, NODE)):
             for metric in found.typed_search_attributes.get(METRIC) or ():
                 by_metric[metric] += 1
     except RPCError as error:

@@ -28,6 +28,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_f
 from timeline_workers.errors import ConnectionFailedError, QuestionError, TimelineError
 from timeline_workers.settings.timeline import Settings
 from workflows.durable.activities import signal_worker
+from workflows.registry import PINNED, running
 
 from .client_errors import clear_errors
 from .queues import command_of, described, queue_of
@@ -171,8 +172,7 @@ async def _elsewhere(client: Client, to: tuple[str, str] | None, among: list[str
 
     By what each says itself: visibility lags behind.
     """
-    query = "WorkflowType IN ('EventProcessor', 'TimelineProcessor') AND ExecutionStatus = 'Running'"
-    workers = among or [found.id async for found in client.list_workflows(query)]
+    workers = among or [found.id async for found in client.list_workflows(running(*PINNED))]
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def run_elsewhere(worker: str) -> str | None:

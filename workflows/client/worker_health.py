@@ -30,6 +30,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import Code
 from workflows.durable.refusal_codes import code_and_words
+from workflows.registry import LEAF, kind_of
 from workflows.worker_status import WorkerStatus
 
 from .queues import Queue, of_build, queue_of
@@ -122,8 +123,8 @@ async def examine_one(client: Client, worker: str, queue: Queue, patience: timed
     if described.status is not WorkflowExecutionStatus.RUNNING:
         asking.cancel()
         how = await _how_it_ended(client, worker, described.run_id)
-        said = f"{how}; the feeder or `timeline apply` restarts it"
-        return Health(worker_id=worker, state="down", cause=said)
+        kind = next(iter(kind_of(worker)), LEAF)
+        return Health(worker_id=worker, state="down", cause=f"{how}; {kind.restarted}")
     raw = described.raw_description
     build = _build(raw)
     status, refusal = await asking

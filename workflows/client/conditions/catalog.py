@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from workflows.messages import CATALOG_ID
+from workflows.registry import CATALOG
 
 from .look import Applied, Look
 from .model import Condition
@@ -13,8 +14,4 @@ from .model import Condition
 def check(look: Look, applied: Applied) -> Iterator[Condition]:
     """Whether the catalog was ended by hand: a feeder that starts then knows of no metric."""
     if look.catalog is not None:
-        yield Condition(
-            "down",
-            f"{look.catalog}; the feeder or `timeline apply` of any metric restarts it with its last metrics",
-            CATALOG_ID,
-        )
+        yield Condition("down", f"{look.catalog}; {CATALOG.restarted}", CATALOG_ID)
