@@ -78,7 +78,7 @@ class BareNode:
 
 def build_worker(client: Client) -> Worker:
     """A worker of these workflows, set up as ours is."""
-    from timeline_workers.settings.timeline import Settings
+    from timeline_workers.settings.timeline_settings import Settings
     from workflows.worker import workflow_runner
 
     return Worker(

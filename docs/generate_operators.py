@@ -1,7 +1,7 @@
 """Writes the list of operators in ``docs/language.md``: ``python docs/generate_operators.py``.
 
-It is made from the rows of ``timeline_workers.language.operators``. A test compares the page with what this
-makes, and another one runs the examples.
+It is made from the rows of ``timeline_workers.language.operator_table``. A test compares the page with what
+this makes, and another one runs the examples.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from timeline_workers.language.operators import OPERATORS, Operator
+from timeline_workers.language.operator_table import OPERATORS, Operator
 
 PAGE = Path(__file__).with_name("language.md")
 BEGIN = "<!-- operators: made by `python docs/generate_operators.py`; do not edit -->"

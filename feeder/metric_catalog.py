@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from feeder.routing.router import MetricGroup, groups_of
 from timeline_workers.errors import TimelineError
-from timeline_workers.plan.outputs import OutputSpec, output_workers
+from timeline_workers.plan.output_workers import OutputSpec, output_workers
 from timeline_workers.plan.physical import (
     KEY_LABEL,
     Plan,

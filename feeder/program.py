@@ -34,7 +34,7 @@ from timeline_workers.process.out_of_memory import (
 )
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
-from timeline_workers.settings.timeline import LogSettings
+from timeline_workers.settings.timeline_settings import LogSettings
 
 from .metric_catalog import Catalog
 from .reporting import Counts, reasons, report, summary

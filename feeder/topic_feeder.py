@@ -37,7 +37,7 @@ from feeder.source.partitioned_source import PartitionedSource, SourceError, Sou
 from timeline_workers.columns.values import Int64
 from timeline_workers.errors import TimelineError
 
-from .clock import now
+from .loop_clock import now
 from .message_batch import offset_of, partitions_of, read
 from .metric_catalog import Catalog
 from .positions import SILENT, Offset, Reached, advancing

@@ -15,7 +15,7 @@ from timeline_workers.language.durations import parse_duration
 from timeline_workers.metric.model import TimeUnit
 from timeline_workers.process.exit_codes import ExitCode, exit_code
 from timeline_workers.process.logging import configure_logging
-from timeline_workers.settings.timeline import LogSettings
+from timeline_workers.settings.timeline_settings import LogSettings
 
 from . import disorder, generate_cards, generate_playback, generate_worked_example, jsonl
 from .event import Event

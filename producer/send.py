@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from timeline_workers.errors import TimelineError
 from timeline_workers.servers.embedded.embedded_servers import running_addresses
-from timeline_workers.servers.embedded.watch import room_problem
+from timeline_workers.servers.embedded.servers_watch import room_problem
 from timeline_workers.servers.pulsar.pulsar_client import check_broker, connect, explained, pulsar_url
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 
 from .event import Event
 

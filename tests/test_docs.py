@@ -18,14 +18,14 @@ import pytest
 
 from timeline_workers.events import rules
 from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, FUNCTIONS
-from timeline_workers.language.operators import OPERATORS
+from timeline_workers.language.operator_table import OPERATORS
 from timeline_workers.metric.load import METRIC_FIELDS, is_source_file, load_metric, load_source
 from timeline_workers.metric.model import ColumnSpec, Source
 from timeline_workers.plan.drawing import to_mermaid
 from timeline_workers.plan.physical import partition_labels, plan, workers
 from timeline_workers.process.exit_codes import MEANINGS
 from timeline_workers.settings.credentials import CodecAccess, PulsarAccess
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 
 TOP = Path(__file__).parents[1]
 DOCUMENTS = [

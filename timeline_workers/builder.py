@@ -27,7 +27,7 @@ from timeline_workers.language.canonical import to_text
 from timeline_workers.language.durations import parse_duration
 from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, CHANGELOG_KINDS, MAX_WINDOW
 from timeline_workers.language.nesting import MAX_DEPTH, too_deep
-from timeline_workers.language.operators import Operator, function_called
+from timeline_workers.language.operator_table import Operator, function_called
 
 from .errors import ExpressionError, MetricError
 from .language import tree as t

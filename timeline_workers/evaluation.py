@@ -16,10 +16,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.timeline.timelines import Timeline
+from timeline_workers.answers.answer_models import Change, KindName, Spans, ValueAt
 from timeline_workers.answers.arrow import to_table
-from timeline_workers.answers.model import Change, KindName, Spans, ValueAt
 from timeline_workers.answers.reader import Group, Reader, in_order
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.events.decode import Decoder, Payload

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from timeline_workers.metric.model import Metric, StoredSource
-from timeline_workers.plan.outputs import OutputSpec
+from timeline_workers.plan.output_workers import OutputSpec
 from timeline_workers.plan.physical import WorkerSpec
 
 CATALOG_ID = "timeline-catalog"

@@ -27,7 +27,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from timeline_workers.process.exit import leave
 from timeline_workers.process.out_of_memory import watch_headroom
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.archive.archive_activities import ARCHIVE_ACTIVITIES
 from workflows.archive.archive_workflow import KeyArchive
 from workflows.catalog.catalog_activities import CATALOG_ACTIVITIES
@@ -35,7 +35,7 @@ from workflows.catalog.catalog_workflow import MetricCatalog
 from workflows.catalog.driver import TimelineDriver
 from workflows.durable.activities import EDGE_ACTIVITIES
 from workflows.durable.ill_arguments import RefuseIllArguments
-from workflows.durable.out_of_memory import LINE, EndWhenOutOfMemory
+from workflows.durable.memory_errors import LINE, EndWhenOutOfMemory
 from workflows.durable.query_ahead import evict_what_queries_play_ahead, unique_identity
 from workflows.durable.retention import warn_of_short_retention
 from workflows.outputs.topic_activities import OUTPUT_ACTIVITIES

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import workloads
 from timeline_workers import evaluate
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.columns.event_batch import EventBatch, Positions
 from timeline_workers.columns.values import FLOAT, STRING, Linear, StringTable, Tagged
 from timeline_workers.language.canonical import canonical

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from feeder.clock import now
+from feeder.loop_clock import now
 from feeder.message_batch import shown
 from feeder.positions import SILENT, Offset, Reached, resume
 from feeder.recovery.replay import Replay

@@ -16,11 +16,11 @@ from temporalio.service import RPCError
 
 from feeder.metric_catalog import Catalog
 from timeline_workers.errors import TimelineError
-from timeline_workers.plan.outputs import Subscribing
+from timeline_workers.plan.output_workers import Subscribing
 from workflows.client.edge_repair import inputs_of, mend_edges
 from workflows.client.running import ENDED, Ended, Run, runs_of
 from workflows.client.start import ensure_workers
-from workflows.outputs.start import ensure_outputs
+from workflows.outputs.start_outputs import ensure_outputs
 
 log = structlog.get_logger("feeder")
 

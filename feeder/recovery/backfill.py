@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import structlog
 
-from feeder.clock import now
 from feeder.delivery.fed_group import MetricGroupFeed, Waiting, lacking, place
 from feeder.delivery.leaf_delivery import Leaves, workers_of
 from feeder.delivery.refused_events import Refusals
+from feeder.loop_clock import now
 from feeder.message_batch import shown
 from feeder.positions import SILENT, Offset, Reached
 from feeder.reporting import Counts

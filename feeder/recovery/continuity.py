@@ -16,7 +16,7 @@ from enum import StrEnum
 import numpy as np
 import structlog
 
-from feeder.clock import now
+from feeder.loop_clock import now
 from feeder.message_batch import offset_of, shown
 from feeder.positions import SILENT, Offset, Reached
 from feeder.routing.router import Messages

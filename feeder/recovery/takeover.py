@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from feeder.clock import now
 from feeder.delivery.fed_group import MetricGroupFeed, Undelivered, place, stand
 from feeder.delivery.leaf_delivery import Leaves, workers_of
+from feeder.loop_clock import now
 from feeder.positions import ENTRY_STEP, SILENT, Offset, Reached
 from feeder.reporting import Counts
 from feeder.routing.silence import Silence

@@ -30,7 +30,7 @@ from timeline_workers.plan.reading import Reading, reading_of
 from timeline_workers.wire.changelog_events import ChangelogDecoder, DecodedChangelog
 from timeline_workers.wire.leaf_batch import encode_leaf_batch
 
-from .changelog import ChangelogClock
+from .published_watermarks import ChangelogClock
 from .recent_counts import Recent
 from .sent_cache import KeyNumbers, SentCache
 

@@ -14,13 +14,13 @@ from dataclasses import replace
 
 import structlog
 
-from feeder.clock import now
 from feeder.delivery.fed_group import MetricGroupFeed, added, final, place
 from feeder.delivery.leaf_delivery import Leaves, workers_of
+from feeder.loop_clock import now
 from feeder.positions import SILENT, Offset, Reached
 from feeder.source.partitioned_source import NotDeliveredError, PartitionedSource
 
-from .idle import Idle
+from .idle_partitions import Idle
 from .router import MetricGroup
 
 log = structlog.get_logger("feeder")

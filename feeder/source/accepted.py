@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from feeder.clock import now
+from feeder.loop_clock import now
 from feeder.positions import ENTRY_STEP, Offset
 
 from .partitioned_source import PartitionedSource, SourceMessage

@@ -13,7 +13,7 @@ from contextlib import suppress
 import pulsar
 import structlog
 
-from feeder.clock import now
+from feeder.loop_clock import now
 from timeline_workers.metric.topics import dead_letter_topic
 
 from .partitioned_source import Run

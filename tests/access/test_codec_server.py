@@ -21,12 +21,12 @@ from temporalio.client import Client
 
 from tests.access.test_encrypted import METRIC, NEW, OLD, events, key, server
 from tests.workflows.cluster import feed, result_workers, until_everything_arrived
-from timeline_workers.cli.codec import UI_ORIGIN
+from timeline_workers.cli.codec_server_command import UI_ORIGIN
 from timeline_workers.servers.temporal.codec import EncryptionCodec
 from timeline_workers.servers.temporal.codec_server import codec_application
 from timeline_workers.servers.temporal.temporal_client import connect
 from timeline_workers.settings.credentials import parse_keys
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.client import ask
 from workflows.worker import build_worker
 

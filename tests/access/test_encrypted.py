@@ -26,7 +26,7 @@ from timeline_workers.errors import CodecError, QuestionError
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import plan
 from timeline_workers.servers.temporal.temporal_client import connect
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.client import ask
 from workflows.client.worker_health import cause_of
 from workflows.durable.carry import KEPT_TOGETHER

@@ -19,7 +19,7 @@ from tests.access.test_encrypted import METRIC, events, server
 from tests.workflows.cluster import feed, until_everything_arrived
 from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.servers.temporal.temporal_client import connect
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.client import ask
 from workflows.worker import build_worker
 

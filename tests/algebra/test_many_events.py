@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from timeline_workers.algebra.evaluation import Evaluation
 from timeline_workers.algebra.event_log import positions_ascend
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.timeline.numbers import compare, constant
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.event_batch import EventBatch, Positions

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from timeline_workers.algebra.timeline.timelines import Timeline
-from timeline_workers.answers.model import KindName
+from timeline_workers.answers.answer_models import KindName
 from timeline_workers.answers.reader import Reader, duration, in_order, intervals
 from timeline_workers.columns.key_table import KeyTable
 from timeline_workers.columns.values import Flags, Linear, Tagged, Values

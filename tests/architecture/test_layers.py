@@ -33,10 +33,10 @@ def test_every_package_has_a_layer() -> None:
         ("timeline_workers/runtime/node_worker.py", "import workflows.messages"),
         ("timeline_workers/algebra/predicates.py", "import temporalio"),
         ("feeder/recovery/replay.py", "import pulsar"),
-        ("feeder/routing/idle.py", "import feeder.source.pulsar_topic"),
-        ("timeline_workers/cli/overview.py", "import workflows.client.ask"),
+        ("feeder/routing/idle_partitions.py", "import feeder.source.pulsar_topic"),
+        ("timeline_workers/cli/overview_command.py", "import workflows.client.ask"),
         ("timeline_workers/cli/dev.py", "import temporalio.client"),
-        ("timeline_workers/cli/worker.py", "import feeder.clock"),
+        ("timeline_workers/cli/worker_command.py", "import feeder.loop_clock"),
     ],
 )
 def test_a_forbidden_import_is_found(tmp_path: Path, module: str, line: str) -> None:

@@ -58,11 +58,11 @@ def test_a_user_gets_the_types_of_the_client(tmp_path: Path) -> None:
     (tmp_path / "use.py").write_text(USE_OF_THE_CLIENT)
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "use.py"]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
-    answers = "timeline_workers.answers.model"
+    answers = "timeline_workers.answers.answer_models"
     for revealed in (
         f"{answers}.ValueAt",
         f"list[{answers}.Change]",
-        "list[workflows.client.conditions.model.MetricHealth]",
+        "list[workflows.client.conditions.condition.MetricHealth]",
         f"{answers}.ValueAt | {answers}.Spans | {answers}.Change",
         f"{answers}.Spans",
         f"list[{answers}.ValueAt | {answers}.Spans | {answers}.Change]",

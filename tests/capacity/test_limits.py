@@ -9,7 +9,7 @@ from feeder.delivery import leaf_delivery
 from feeder.routing import router
 from timeline_workers.capacity import limits
 from timeline_workers.runtime import eviction
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.durable import carry
 
 

@@ -20,7 +20,7 @@ from tests.chaos.stacks import Stack
 from tests.chaos.stored import hole
 from tests.chaos.traffic import END, Message as Sent, ends, still, traffic
 from tests.oracle.oracle import timeline, without_events
-from timeline_workers.answers.model import Change
+from timeline_workers.answers.answer_models import Change
 from timeline_workers.evaluation import evaluate
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source

@@ -23,7 +23,7 @@ from temporalio.service import RPCError
 from tests.chaos.judging import Place
 from tests.chaos.settling import confirmed
 from tests.chaos.verdict import Fact, Shown
-from timeline_workers.cli.overview import overview
+from timeline_workers.cli.overview_command import overview
 from timeline_workers.client import TimelineClient
 from timeline_workers.errors import TimelineError
 from timeline_workers.plan.physical import (

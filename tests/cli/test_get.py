@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from timeline_workers.cli import overview
+from timeline_workers.cli import overview_command
 from timeline_workers.cli.main import build
 
 
@@ -31,7 +31,7 @@ def test_the_exit_code_says_whether_all_is_well(
 ) -> None:
     """What is listed is printed all the same."""
     seen = [row(state) for state in states], nobody
-    monkeypatch.setattr(overview, "with_client", lambda *_: seen)
+    monkeypatch.setattr(overview_command, "with_client", lambda *_: seen)
     done = CliRunner().invoke(build("get"), ["get", "-o", form])
     assert done.exit_code == code
     assert all(state in done.stdout for state in states)

@@ -15,7 +15,7 @@ import yaml
 from tests.oracle.events import Event
 from tests.workflows.cluster import CIRR, cluster, feed, until_everything_arrived, worked_example
 from timeline_workers import Code, MetricError, QuestionError, TimelineClient, UnknownNameError
-from timeline_workers.answers.model import ValueAt
+from timeline_workers.answers.answer_models import ValueAt
 from timeline_workers.client import Question, Written
 from timeline_workers.metric.model import Metric, Source
 

@@ -12,7 +12,7 @@ import pytest
 from producer.event import Event
 from tests.integration.stack import DEADLINE, running_stack
 from timeline_workers import SyncTimelineClient
-from timeline_workers.answers.model import ValueAt
+from timeline_workers.answers.answer_models import ValueAt
 
 TOP = Path(__file__).parents[2]
 PAGE = TOP / "docs/python.md"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from feeder.positions import SILENT, Offset, Reached
-from feeder.routing.idle import Idle
+from feeder.routing.idle_partitions import Idle
 
 MINUTE = 60_000_000
 

@@ -21,7 +21,7 @@ from timeline_workers.cli.dev import environment_of
 from timeline_workers.cli.main import build
 from timeline_workers.errors import QuestionError, TimelineError
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.servers.pulsar.dead_letters import (
+from timeline_workers.servers.pulsar.dead_letter_topic import (
     REPLAY,
     REPLAY_OF,
     ReplayError,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.stack import DEADLINE, Stack, event, eventually, running_stack
-from timeline_workers.cli.overview import overview
+from timeline_workers.cli.overview_command import overview
 from timeline_workers.client import TimelineClient
 from timeline_workers.events.incarnation import Mark
 from timeline_workers.metric.model import Metric, Source

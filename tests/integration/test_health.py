@@ -22,7 +22,7 @@ from tests.workflows.cluster import (
     until_everything_arrived,
     worked_example,
 )
-from timeline_workers.cli.overview import overview
+from timeline_workers.cli.overview_command import overview
 from timeline_workers.client import TimelineClient
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric, Source

@@ -15,10 +15,10 @@ from deploy.pulsar_standalone import Broker
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.outputs.test_subscriber import folded
 from timeline_workers.metric.model import Metric, Output, Source
-from timeline_workers.plan.outputs import output_workers
+from timeline_workers.plan.output_workers import output_workers
 from timeline_workers.plan.physical import plan
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
-from timeline_workers.wire.changelog import Change, Mark, read_message
+from timeline_workers.wire.changelog_messages import Change, Mark, read_message
 from workflows.catalog.catalog_activities import remove_metric
 from workflows.client.worker_health import examine
 

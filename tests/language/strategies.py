@@ -7,7 +7,7 @@ from typing import TypeAlias
 from hypothesis import strategies as st
 
 from timeline_workers.language import tree as t
-from timeline_workers.language.operators import OPERATORS
+from timeline_workers.language.operator_table import OPERATORS
 
 names = st.one_of(
     st.sampled_from(

@@ -14,20 +14,20 @@ import pytest
 
 from timeline_workers import builder, evaluate
 from timeline_workers.algebra.operators import event_operator, is_leaf, timeline_operator
-from timeline_workers.algebra.operators.recompute import RecomputeRequest
-from timeline_workers.algebra.operators.registry import (
+from timeline_workers.algebra.operators.kernels import (
     EVENT_KERNELS,
     TIMELINE_KERNELS,
     over_events,
     over_timelines,
 )
+from timeline_workers.algebra.operators.recompute import RecomputeRequest
 from timeline_workers.algebra.timeline import pieces
 from timeline_workers.algebra.timeline.exact import combine, lift
 from timeline_workers.algebra.timeline.timelines import Timeline
-from timeline_workers.language import operators, tree
+from timeline_workers.language import operator_table, tree
 from timeline_workers.language.canonical import to_text
 from timeline_workers.language.check import check
-from timeline_workers.language.operators import OPERATORS, Example, Operator
+from timeline_workers.language.operator_table import OPERATORS, Example, Operator
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import plan
@@ -56,10 +56,10 @@ def test_examples_have_the_values_they_say(row: Operator) -> None:
 @ROWS
 def test_examples_are_of_the_kind_of_their_row(row: Operator) -> None:
     root = parse(row.example.text)
-    assert operators.row_of(root) is row
+    assert operator_table.row_of(root) is row
     kind = check(root).kind
     assert kind.name == row.gives
-    assert kind.exact == operators.is_exact(root)
+    assert kind.exact == operator_table.is_exact(root)
 
 
 @ROWS
@@ -70,8 +70,8 @@ def test_every_operator_has_a_kernel_and_a_test_file(row: Operator) -> None:
         return
     root = parse(row.example.text)
     kernel = event_operator(root) if is_leaf(root) else timeline_operator(root)
-    assert kernel.lookback == operators.look_back(root)
-    assert (kernel.layout == "linear") == operators.is_exact(root)
+    assert kernel.lookback == operator_table.look_back(root)
+    assert (kernel.layout == "linear") == operator_table.is_exact(root)
     events = {"column": True, "events": True, "condition": True}.get(row.arguments[0], False)
     assert (row.name in EVENT_KERNELS) == events
     assert (row.name in TIMELINE_KERNELS) == (row.arguments[0] not in ("column", "events"))
@@ -92,7 +92,7 @@ def test_every_function_can_be_built_in_python(row: Operator) -> None:
     }
     made = getattr(builder, row.name)(*(arguments[kind] for kind in row.arguments))
     assert parse(str(made)) == made.expression
-    assert operators.row_of(made.expression) is row
+    assert operator_table.row_of(made.expression) is row
 
 
 def test_the_page_lists_the_operators_of_today() -> None:
@@ -114,7 +114,7 @@ def test_what_the_rows_say_is_written_once(function: str) -> None:
         for part in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(part, ast.FunctionDef) and part.name == function
     ]
-    assert defined == ["timeline_workers/language/operators.py"]
+    assert defined == ["timeline_workers/language/operator_table.py"]
 
 
 def test_the_worked_example_of_contributing_is_three_files() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.oracle.numbers import Value
 from timeline_workers.language import tree
-from timeline_workers.language.operators import OPERATORS
+from timeline_workers.language.operator_table import OPERATORS
 
 if TYPE_CHECKING:
     from tests.oracle.oracle import Pieces

@@ -14,7 +14,7 @@ from tests.outputs.test_chained import Publishing, Reading, answers, nearly
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of
 from tests.runtime.network import Network
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.algebra.nodes.group_names import key_of_group as key_on_an_edge
 from timeline_workers.algebra.timeline.timelines import Timeline
@@ -25,10 +25,10 @@ from timeline_workers.errors import EventError, MetricError
 from timeline_workers.language.canonical import to_text
 from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import Metric, Output, Source
-from timeline_workers.plan.outputs import output_workers
+from timeline_workers.plan.output_workers import output_workers
 from timeline_workers.plan.physical import plan
-from timeline_workers.wire.changelog import Change, Writer, key_of_group, messages, read_message
 from timeline_workers.wire.changelog_events import ChangelogDecoder
+from timeline_workers.wire.changelog_messages import Change, Writer, key_of_group, messages, read_message
 from timeline_workers.wire.news import News
 
 FUNCTIONS = ("count", "sum", "avg", "min", "max")

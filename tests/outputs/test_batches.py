@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import Tagged
 from timeline_workers.errors import StateError
-from timeline_workers.wire.changelog import ToPublish, Writer, messages
+from timeline_workers.wire.changelog_messages import ToPublish, Writer, messages
 from timeline_workers.wire.edge_messages import BEGINNING
 from timeline_workers.wire.news import News, pack_news, parts, unpack_news
 from workflows.outputs.batches import Batch, Gathering, pack_batch, unpack_batch

@@ -14,7 +14,7 @@ from tests.properties import strategies as some
 from tests.properties.batches import batch_of
 from tests.runtime.network import Network
 from tests.runtime.test_compaction import feeds
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.answers.reader import Reader
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import ExpressionError, MetricError
@@ -23,7 +23,7 @@ from timeline_workers.language.parser import parse
 from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import Plan, partition_labels, plan, worker_id, worker_name
-from timeline_workers.wire.changelog import ToPublish
+from timeline_workers.wire.changelog_messages import ToPublish
 
 OVER = {
     "boolean": ["{}", "duration_where({})", "!({})", "has_existed_within({}, 3us)"],

@@ -11,7 +11,7 @@ import pytest
 from timeline_workers.errors import MetricError
 from timeline_workers.metric.model import Metric, Output, Source
 from timeline_workers.plan.changelog_pairs import Applied, refuse_pairs
-from timeline_workers.plan.outputs import output_workers
+from timeline_workers.plan.output_workers import output_workers
 from timeline_workers.plan.physical import plan
 
 STATE, FLAG = "latest_event_to_state(x)", "has_existed(x == 1)"

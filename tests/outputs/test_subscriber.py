@@ -14,7 +14,7 @@ from tests.properties import strategies as some
 from tests.properties.batches import batch_of
 from tests.runtime.network import Network
 from tests.runtime.test_compaction import feeds
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.algebra.timeline.overwriting import overwrite
 from timeline_workers.answers.reader import Reader
@@ -25,7 +25,7 @@ from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import plan, worker_name
 from timeline_workers.runtime.subscriber import Subscriber
-from timeline_workers.wire.changelog import (
+from timeline_workers.wire.changelog_messages import (
     Change,
     Mark,
     ToPublish,

@@ -18,7 +18,7 @@ from tests.oracle.events import Event, is_predicate
 from tests.oracle.numbers import SECOND
 from tests.oracle.readings import calls
 from timeline_workers.language import tree
-from timeline_workers.language.operators import OPERATORS
+from timeline_workers.language.operator_table import OPERATORS
 
 KEYS: tuple[str | int, ...] = ("a", "b", 1, "1")
 # The first few are what most events and most constants say, so that they meet.

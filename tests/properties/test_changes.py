@@ -13,7 +13,7 @@ from tests.oracle.aggregates import aggregate
 from tests.oracle.events import keys_of
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.answers.one_key import without_events
 from timeline_workers.answers.reader import Reader
 from timeline_workers.language import tree

@@ -11,7 +11,7 @@ from tests.oracle.events import Event, keys_of
 from tests.oracle.numbers import SECOND, same
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown, within_time
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.language import tree
 
 

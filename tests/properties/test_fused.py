@@ -13,7 +13,7 @@ from tests.oracle.events import Event
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.properties.graphs import _renumbered
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.leaf_input import LeafRouter
 from timeline_workers.algebra.nodes.fused import FusedNode, derived_of
 from timeline_workers.algebra.nodes.node import EventNode

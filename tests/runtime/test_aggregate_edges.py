@@ -12,7 +12,7 @@ from tests.oracle.events import Event
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Network
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.algebra.nodes.group_names import group_of_key, key_of_group
 from timeline_workers.algebra.timeline.timeline_store import TimelineStore

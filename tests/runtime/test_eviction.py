@@ -13,7 +13,7 @@ from tests.oracle.events import Event
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of, pieces_of, shown
 from tests.runtime.network import Choose, Network
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.algebra.nodes.aggregate import AggregateNode
 from timeline_workers.answers.reader import Reader

@@ -14,7 +14,7 @@ from tests.properties import strategies as some
 from tests.properties.batches import batch_of
 from tests.runtime import test_compaction as compacting, test_eviction as departures
 from tests.runtime.network import Choose, Network
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.algebra.nodes.fused import FusedNode
 from timeline_workers.answers.reader import Reader

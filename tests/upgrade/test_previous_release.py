@@ -25,7 +25,7 @@ from timeline_workers.cli.dev import environment_of
 from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import all_workers, plan
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.client import ask, worker_health
 from workflows.client.conditions import metric_health
 from workflows.client.rollout import rollout

@@ -23,7 +23,7 @@ from tests.workflows.cluster import (
 )
 from timeline_workers.errors import ConnectionFailedError, SettingsError
 from timeline_workers.plan.physical import all_workers, plan
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.client import ask, worker_health
 from workflows.client.displaced import warn_when_displaced
 from workflows.client.queues import queue_of

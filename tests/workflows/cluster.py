@@ -21,7 +21,7 @@ from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import WorkerSpec, all_workers, partition_of, plan, worker_id
 from timeline_workers.servers.temporal.temporal_client import DATA_CONVERTER
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from timeline_workers.wire.leaf_batch import encode_leaf_batch
 from workflows.client.ask import ask_worker
 from workflows.messages import DRIVER_ID, DriverInput, DriverResult

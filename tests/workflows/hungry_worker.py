@@ -16,9 +16,9 @@ from temporalio import activity, workflow
 
 from timeline_workers.process.out_of_memory import watch_for_memory_errors
 from timeline_workers.servers.temporal.temporal_client import connect
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows import worker
-from workflows.durable.out_of_memory import LINE
+from workflows.durable.memory_errors import LINE
 
 _ROOM = 256 << 20
 

@@ -170,7 +170,7 @@ async def _output(client: Client) -> list[Run]:
     """
     # Releases up to 0.4.0 do not have these.
     from timeline_workers.metric.model import Output
-    from timeline_workers.plan.outputs import output_workers
+    from timeline_workers.plan.output_workers import output_workers
     from timeline_workers.servers.pulsar import changelog_topic
 
     refusals = [OSError("for the recording")]

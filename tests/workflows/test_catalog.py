@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from feeder.metric_catalog import Catalog
 from tests.workflows.cluster import CIRR, TASK_QUEUE, apply, cluster, metric, status
-from timeline_workers.cli.overview import overview
+from timeline_workers.cli.overview_command import overview
 from timeline_workers.client import TimelineClient
 from timeline_workers.errors import ConnectionFailedError, ExpressionError, MetricError, UnknownNameError
 from timeline_workers.metric.model import Metric, Output, Source

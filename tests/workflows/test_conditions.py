@@ -12,8 +12,8 @@ from temporalio.client import Client
 from timeline_workers.events.incarnation import Mark
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import plan
-from workflows.client.conditions import Applied, Look, behind, clocks, feeding, refusals, servers
-from workflows.client.conditions.model import WORST_FIRST, Condition, MetricHealth, Notice, State
+from workflows.client.conditions import Applied, Look, behind, clocks, feeding, refusals, unreachable_servers
+from workflows.client.conditions.condition import WORST_FIRST, Condition, MetricHealth, Notice, State
 from workflows.client.conditions.shortfall import places_to_ask
 from workflows.client.conditions.statuses import furthest
 from workflows.client.queues import Queue
@@ -187,13 +187,13 @@ def test_the_lag_of_a_silent_result_is_unknown() -> None:
 def test_a_silent_broker_hides_the_lag() -> None:
     """A broker that does not answer is worse than what waits and hides the lag."""
     seen = look_at(leaf(), broker_down="no Pulsar broker answers at pulsar://h:1")
-    assert list(servers.check(*seen)) == [
+    assert list(unreachable_servers.check(*seen)) == [
         Condition("unreachable", "no Pulsar broker answers at pulsar://h:1")
     ]
     assert feeding.lag_of(*seen) is None
-    [notice] = servers.check(*look_at(leaf(), broker_unknown="no address is set for Pulsar"))
+    [notice] = unreachable_servers.check(*look_at(leaf(), broker_unknown="no address is set for Pulsar"))
     assert "the lag behind topic t is not known: no address is set for Pulsar" in str(notice)
-    assert not list(servers.check(*look_at(leaf(), waiting={"t": None})))
+    assert not list(unreachable_servers.check(*look_at(leaf(), waiting={"t": None})))
     assert feeding.lag_of(*look_at(leaf(), waiting={"t": None})) == 0
 
 

@@ -9,7 +9,7 @@ from temporalio.client import Client
 
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import plan
-from workflows.client.conditions import Applied, Look, gaps
+from workflows.client.conditions import Applied, Look, missing_messages
 from workflows.client.queues import Queue
 from workflows.client.worker_health import Health
 from workflows.messages import CatalogEntry
@@ -47,7 +47,7 @@ def test_every_partition_with_a_gap_is_said_once(
     source = Source.model_validate({"topic": "t", "key": "k", "time": "s"})
     planned = plan(Metric(name="m", source=source, expression='has_existed(a == "b")'))
     applied = Applied(cast(CatalogEntry, None), planned, tuple(map(health_with, workers)))
-    assert [(one.state, one.cause) for one in gaps.check(_look(), applied)] == found
+    assert [(one.state, one.cause) for one in missing_messages.check(_look(), applied)] == found
 
 
 def test_a_recreated_topic_is_a_gap_before_it_is_fed() -> None:
@@ -55,7 +55,7 @@ def test_a_recreated_topic_is_a_gap_before_it_is_fed() -> None:
     source = Source.model_validate({"topic": "t", "key": "k", "time": "s"})
     planned = plan(Metric(name="m", source=source, expression='has_existed(a == "b")'))
     applied = Applied(cast(CatalogEntry, None), planned, ())
-    [found] = gaps.check(_look("t", "u"), applied)
+    [found] = missing_messages.check(_look("t", "u"), applied)
     assert found.state == "gap"
     assert "topic t was recreated" in found.cause
-    assert not list(gaps.check(_look("u"), applied))
+    assert not list(missing_messages.check(_look("u"), applied))

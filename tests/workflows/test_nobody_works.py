@@ -12,7 +12,7 @@ from temporalio.client import Client
 from tests.workflows.cluster import TASK_QUEUE, apply, dev_server, metric
 from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.plan.physical import all_workers, plan
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.client import ask, client_errors
 from workflows.client.queues import Poller, Queue, queue_of
 from workflows.client.rollout import rollout

@@ -38,7 +38,7 @@ from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.runtime.node_worker import NodeWorker
 from timeline_workers.servers.temporal.temporal_client import DATA_CONVERTER
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows import worker as worker_module
 from workflows.client import worker_health
 from workflows.messages import ArchiveInput

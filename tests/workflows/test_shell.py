@@ -16,7 +16,7 @@ from timeline_workers.plan.physical import all_workers, plan
 from timeline_workers.process.exit import QUICK_FAILURES, run_children
 from timeline_workers.runtime.node_worker import NodeWorker
 from timeline_workers.servers.temporal.temporal_client import temporal_target
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.catalog.render import render_result
 from workflows.durable.inbox import Inbox, pack, split, unpack
 from workflows.messages import WorkerName

@@ -15,7 +15,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.rows import earliest, first_of_runs, gathered, offsets_of, order, row_keys
 from timeline_workers.columns.values import UNKNOWN, Bools, Int64, Tagged
 from timeline_workers.errors import ExpressionError
-from timeline_workers.language.operators import is_leaf, name_of
+from timeline_workers.language.operator_table import is_leaf, name_of
 from timeline_workers.language.tree import Changelog, Expression
 
 from .event_log import positions_ascend

@@ -24,7 +24,7 @@ from timeline_workers.columns.values import (
     Tagged,
 )
 
-from .model import KindName
+from .answer_models import KindName
 from .one_key import MILLION
 from .reader import Group, in_order
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.timeline.timeline_store import TimelineStore
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import INT64_MAX, INT64_MIN, Flags, Int64, Linear, Tagged
 from timeline_workers.events.times import from_microseconds
 from timeline_workers.language.tree import Aggregate, Expression
 
-from .model import KindName, SecondsByValue, Span, Value
+from .answer_models import KindName, SecondsByValue, Span, Value
 
 MILLION = 1_000_000
 

@@ -26,7 +26,7 @@ from timeline_workers.language.durations import format_duration, parse_duration
 from timeline_workers.language.suggestions import nearest
 from timeline_workers.language.tree import Expression
 
-from .model import Change, KindName, Spans, ValueAt
+from .answer_models import Change, KindName, Spans, ValueAt
 from .one_key import MILLION, Pieces, change, spans, value_at, without_events
 
 Group = str | int | float | bool | None

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from timeline_workers.answers.model import Change, Spans, ValueAt
+from timeline_workers.answers.answer_models import Change, Spans, ValueAt
 from timeline_workers.client import DriverResult, Notice, RemoveResult, SourceResult, TimelineClient, Written
 from timeline_workers.client.models import QuestionKind, find_node, question
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError

@@ -25,7 +25,7 @@ from timeline_workers.client.forecast import forecast
 from timeline_workers.errors import EventError, MetricError, QuestionError
 from timeline_workers.events.times import to_microseconds
 from timeline_workers.language.durations import parse_duration
-from timeline_workers.servers.pulsar.dead_letters import Letter
+from timeline_workers.servers.pulsar.dead_letter_topic import Letter
 
 from .output import Output, OutputOption, complain, emit
 

@@ -30,7 +30,7 @@ from timeline_workers.servers.embedded.embedded_servers import (
     running_addresses,
 )
 from timeline_workers.settings.credentials import PulsarAccess
-from timeline_workers.settings.timeline import LogSettings
+from timeline_workers.settings.timeline_settings import LogSettings
 
 from .output import ExitCode
 

@@ -19,15 +19,15 @@ from .output import EXIT_CODES, complain, discard_stdout
 _MODULES = {
     "eval": ("eval", "validate"),
     "graph": ("graph",),
-    "capacity": ("capacity",),
+    "capacity_command": ("capacity",),
     "cluster": ("apply", "delete", "query"),
-    "overview": ("get", "describe"),
-    "worker": ("worker",),
-    "rollout": ("rollout",),
+    "overview_command": ("get", "describe"),
+    "worker_command": ("worker",),
+    "rollout_command": ("rollout",),
     "dev": ("dev",),
-    "source": ("source",),
+    "source_command": ("source",),
     "deadletter": ("deadletter",),
-    "codec": ("codec-server",),
+    "codec_server_command": ("codec-server",),
     "feed": ("feed",),
     "produce": ("produce",),
 }
@@ -60,9 +60,9 @@ def build(command: str = "") -> typer.Typer:
 
     modules = [name for name, commands in _MODULES.items() if command in commands] or _MODULES
     for name in modules:
-        module = import_module(f".{name}", __package__)
-        if name in ("graph", "capacity"):
-            app.command(name, no_args_is_help=True)(getattr(module, name))
+        module, (first, *_) = import_module(f".{name}", __package__), _MODULES[name]
+        if first in ("graph", "capacity"):
+            app.command(first, no_args_is_help=True)(getattr(module, first))
         else:
             module.register(app)
     return app
@@ -96,7 +96,7 @@ def _configure_logging(program: str) -> None:
     """Set up the log for commands whose libraries write one; the others start sooner without it."""
     if "structlog" in sys.modules:
         from timeline_workers.process.logging import configure_logging
-        from timeline_workers.settings.timeline import LogSettings
+        from timeline_workers.settings.timeline_settings import LogSettings
 
         configure_logging(program, LogSettings.from_env().log_level)
 

@@ -1,6 +1,5 @@
 """Using metrics from Python: applying them, asking their workers, how they are, watching them."""
 
-from .client import TimelineClient as TimelineClient
 from .models import (
     DeadLetter as DeadLetter,
     DeadLetterCount as DeadLetterCount,
@@ -16,3 +15,4 @@ from .models import (
     Written as Written,
 )
 from .sync import SyncTimelineClient as SyncTimelineClient
+from .timeline_client import TimelineClient as TimelineClient

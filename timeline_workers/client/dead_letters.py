@@ -17,7 +17,7 @@ from temporalio.client import Client
 
 from timeline_workers.errors import QuestionError
 from timeline_workers.events.times import question_time
-from timeline_workers.servers.pulsar.dead_letters import Letter, read_letters, read_replayed, replaying
+from timeline_workers.servers.pulsar.dead_letter_topic import Letter, read_letters, read_replayed, replaying
 from timeline_workers.servers.pulsar.pulsar_client import connect, pulsar_url
 from workflows.client import ask
 

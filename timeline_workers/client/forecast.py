@@ -16,7 +16,7 @@ from feeder.routing.router import MetricGroup, groups_of
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import MetricError
 from timeline_workers.events.times import from_microseconds
-from timeline_workers.servers.pulsar.dead_letters import Letter
+from timeline_workers.servers.pulsar.dead_letter_topic import Letter
 from workflows.catalog.entries import plan_of
 from workflows.client import ask
 from workflows.worker_status import WorkerStatus

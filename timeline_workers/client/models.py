@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from timeline_workers.answers.model import Answer, Change, Spans, Time, ValueAt
+from timeline_workers.answers.answer_models import Answer, Change, Spans, Time, ValueAt
 from timeline_workers.errors import QuestionError
 from timeline_workers.events.times import from_microseconds, question_time
 from timeline_workers.metric.model import Metric, TimeUnit
@@ -29,7 +29,7 @@ from workflows.messages import (
 )
 
 if TYPE_CHECKING:
-    from timeline_workers.servers.pulsar.dead_letters import Letter
+    from timeline_workers.servers.pulsar.dead_letter_topic import Letter
 
 QuestionKind = Literal["value_at", "spans", "change"]
 Key = str | int | float | bool | None

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from timeline_workers.answers.model import Answer
+from timeline_workers.answers.answer_models import Answer
 from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.events.times import from_microseconds
 from workflows.client import ask, worker_health

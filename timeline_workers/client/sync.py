@@ -14,13 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from timeline_workers.answers.model import Change, Spans, ValueAt
+from timeline_workers.answers.answer_models import Change, Spans, ValueAt
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric, NamedSource, StoredSource, TimeUnit
 from timeline_workers.plan.physical import Plan
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 
-from .client import _PATIENCE, Every, TimelineClient
 from .models import (
     DeadLetter,
     DeadLetterCount,
@@ -37,6 +36,7 @@ from .models import (
     SourceResult,
 )
 from .overview import Overview
+from .timeline_client import _PATIENCE, Every, TimelineClient
 
 if TYPE_CHECKING:
     from .dead_letters import Chosen

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from timeline_workers.answers.model import Change, Spans, ValueAt
+from timeline_workers.answers.answer_models import Change, Spans, ValueAt
 from timeline_workers.errors import Code, QuestionError, UnknownNameError
 from timeline_workers.events.times import question_time
 from timeline_workers.metric.model import TimeUnit
@@ -23,7 +23,7 @@ from workflows.client.ask_worker import ask_status
 from .models import Key, Question, now_in, question
 
 if TYPE_CHECKING:
-    from .client import TimelineClient
+    from .timeline_client import TimelineClient
 
 _MILLION = 1_000_000
 

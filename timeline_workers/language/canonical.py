@@ -19,7 +19,7 @@ from timeline_workers.columns.values import INT64_MAX, INT64_MIN
 from . import tree as t
 from .durations import format_duration
 from .lexicon import AGGREGATE_FUNCTIONS, column_text, quote
-from .operators import Form, is_exact, name_of, row_of
+from .operator_table import Form, is_exact, name_of, row_of
 
 _FLIPPED: dict[t.CompareOperator, t.CompareOperator] = {
     "==": "==",

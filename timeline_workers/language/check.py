@@ -16,7 +16,7 @@ from . import tree as t
 from .canonical import fold, to_text
 from .kinds import ColumnType, Kind, KindName, ValueType, Variable, type_of
 from .nesting import refuse_deep
-from .operators import Operator, row_of
+from .operator_table import Operator, row_of
 from .suggestions import nearest
 
 _TYPES: dict[ColumnType, ValueType] = {

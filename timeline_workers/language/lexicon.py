@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .operators import OPERATORS
+from .operator_table import OPERATORS
 
 FUNCTIONS = {row.name: row.paper or row.name for row in OPERATORS.values() if row.is_function}
 """Our name of each function, and the paper's; our own where the paper has none."""

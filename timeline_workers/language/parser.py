@@ -32,7 +32,7 @@ from .lexicon import (
     unquote,
 )
 from .nesting import MAX_DEPTH, refuse_deep, too_deep
-from .operators import function_called
+from .operator_table import function_called
 from .suggestions import nearest
 from .syntax_errors import explain
 

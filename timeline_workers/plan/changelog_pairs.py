@@ -14,7 +14,7 @@ from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric
 
 from .changelog_rules import changelog_kinds
-from .outputs import OutputSpec
+from .output_workers import OutputSpec
 
 # What no message of such a timeline fits. (A state may hold whatever the leaf wants.)
 _NEVER = {("boolean", "numeric"), ("numeric", "boolean")}

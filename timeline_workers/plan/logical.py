@@ -15,7 +15,7 @@ from timeline_workers.algebra.leaf_input import CHANGELOG_COLUMN
 from timeline_workers.language import tree as t
 from timeline_workers.language.canonical import slug, text_hash, to_text
 from timeline_workers.language.check import Checked
-from timeline_workers.language.operators import is_leaf
+from timeline_workers.language.operator_table import is_leaf
 from timeline_workers.metric.model import CLOCK_SKEW, Source
 
 from .reading import Judgement

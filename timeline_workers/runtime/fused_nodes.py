@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from timeline_workers.algebra.nodes.fused import derived_of
 from timeline_workers.algebra.nodes.protocol import Part
 from timeline_workers.algebra.timeline.timelines import Timeline
-from timeline_workers.answers.model import KindName
+from timeline_workers.answers.answer_models import KindName
 from timeline_workers.answers.reader import Reader
 from timeline_workers.errors import Code, QuestionError, StateError
 from timeline_workers.language.canonical import to_text

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from timeline_workers.algebra.leaf_input import CHANGELOG_COLUMN
-from timeline_workers.algebra.nodes.changelog import Overwritten
+from timeline_workers.algebra.nodes.changelog_node import Overwritten
 from timeline_workers.columns.event_batch import EventBatch, Positions
 from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.values import Int64, Tagged
@@ -17,7 +17,7 @@ from timeline_workers.errors import EventError
 from timeline_workers.events.rules import Decoded, Reject
 from timeline_workers.events.times import EARLIEST
 
-from .changelog import Change, Mark, read_message
+from .changelog_messages import Change, Mark, read_message
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric
 from timeline_workers.metric.size_limits import refuse_oversized
 from timeline_workers.plan.changelog_pairs import Applied, refuse_pairs
-from timeline_workers.plan.outputs import OutputSpec, Subscribing, output_workers
+from timeline_workers.plan.output_workers import OutputSpec, Subscribing, output_workers
 from timeline_workers.plan.physical import KEY_LABEL, Plan, WorkerSpec, all_worker_names, all_workers, plan
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.archive.archive_activities import end_archives
 from workflows.client.edge_repair import inputs_of, mend_edges
 from workflows.client.running import Run, runs_of
@@ -38,7 +38,7 @@ from workflows.messages import (
     ReleaseResult,
     RemoveResult,
 )
-from workflows.outputs.start import ensure_outputs
+from workflows.outputs.start_outputs import ensure_outputs
 from workflows.search_attributes import METRIC
 
 from .catalog_client import call_catalog

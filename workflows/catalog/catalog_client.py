@@ -20,7 +20,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.metric.model import StoredSource
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.durable.refusal_codes import passed_on
 from workflows.messages import CATALOG_ID, CatalogState
 from workflows.registry import CATALOG

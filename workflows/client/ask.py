@@ -43,11 +43,11 @@ from timeline_workers.plan.physical import (
     worker_id,
     worker_name,
 )
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.catalog.catalog_activities import remove_metric
 from workflows.catalog.catalog_workflow import unknown_metric
 from workflows.catalog.entries import Unusable, plan_of, read_entries
-from workflows.client.conditions.model import Condition
+from workflows.client.conditions.condition import Condition
 from workflows.messages import CATALOG_ID, DRIVER_ID, CatalogEntry, DriverInput, DriverResult, RemoveResult
 from workflows.registry import DRIVER
 

@@ -17,8 +17,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from timeline_workers.plan.physical import Plan, WorkerSpec, all_workers
+from workflows.client.conditions.condition import WORST_FIRST, Condition, Notice
 from workflows.client.conditions.feeding import being_rebuilt
-from workflows.client.conditions.model import WORST_FIRST, Condition, Notice
 from workflows.client.conditions.refusals import unseen_columns
 from workflows.messages import CATALOG_ID
 from workflows.processor.doubts import in_doubt

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from temporalio.client import Client, WorkflowQueryFailedError
 
-from timeline_workers.plan.outputs import Subscribing
+from timeline_workers.plan.output_workers import Subscribing
 from workflows.durable.activities import signal_worker
 from workflows.worker_status import WorkerStatus
 

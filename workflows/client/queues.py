@@ -10,7 +10,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 
 NO_WORKER = "start one with `timeline worker` (or `timeline dev`)"
 # A poll waits a minute for work. The server's list has pollers of the last five minutes; the rest of the

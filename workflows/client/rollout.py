@@ -26,7 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from timeline_workers.errors import ConnectionFailedError, QuestionError, TimelineError
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.durable.activities import signal_worker
 from workflows.registry import PINNED, running
 

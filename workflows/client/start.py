@@ -14,9 +14,9 @@ from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, W
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.plan.outputs import Subscribing
+from timeline_workers.plan.output_workers import Subscribing
 from timeline_workers.plan.physical import WorkerSpec
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows import search_attributes
 from workflows.durable.activities import signal_worker
 from workflows.messages import EnsureResult, ProcessorInput

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from temporalio import activity
 
-from timeline_workers.plan.outputs import OutputSpec
-from timeline_workers.wire.changelog import ToPublish, Writer, messages
+from timeline_workers.plan.output_workers import OutputSpec
+from timeline_workers.wire.changelog_messages import ToPublish, Writer, messages
 from timeline_workers.wire.news import unpack_news
 from workflows.durable.activities import heartbeats
 

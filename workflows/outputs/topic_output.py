@@ -20,7 +20,7 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 
 @workflow.defn
 class TopicOutput(SubscriberWorkflow):
-    """Writes what one worker of a metric's result says, as a changelog (``wire.changelog``)."""
+    """Writes what one worker of a metric's result says, as a changelog (``wire.changelog_messages``)."""
 
     @workflow.init
     def __init__(self, input: OutputInput, carried: bytes) -> None:

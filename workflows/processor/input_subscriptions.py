@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from timeline_workers.plan.outputs import Subscribing
+    from timeline_workers.plan.output_workers import Subscribing
     from timeline_workers.wire.edge_messages import is_message, sender_of
     from workflows.durable import activities
     from workflows.messages import HoldInput, SubscribeInput

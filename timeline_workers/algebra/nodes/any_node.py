@@ -7,7 +7,7 @@ from timeline_workers.columns.key_table import KeyTable
 from timeline_workers.language.tree import Aggregate, Changelog, Expression
 
 from .aggregate import AggregateNode
-from .changelog import ChangelogNode
+from .changelog_node import ChangelogNode
 from .fused import FusedNode
 from .node import DerivedNode, EventNode
 from .protocol import Node

@@ -31,7 +31,7 @@ from timeline_workers.columns.key_table import KeyTable
 from timeline_workers.columns.rows import FOREVER, distinct, earliest
 from timeline_workers.columns.values import Bools, Flags, Int64, StringTable, Tagged, Values
 from timeline_workers.errors import StateError
-from timeline_workers.language.operators import row_of
+from timeline_workers.language.operator_table import row_of
 from timeline_workers.language.tree import Changelog, Expression
 
 from .key_rows import DerivedRows, KeyRows, LeafRows, RowsShape

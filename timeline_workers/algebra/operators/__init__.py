@@ -11,10 +11,10 @@ from pkgutil import iter_modules
 from timeline_workers.algebra.predicates import columns_of
 from timeline_workers.errors import ExpressionError
 from timeline_workers.language import tree
-from timeline_workers.language.operators import is_exact, is_leaf, name_of
+from timeline_workers.language.operator_table import is_exact, is_leaf, name_of
 
+from .kernels import EVENT_KERNELS, TIMELINE_KERNELS
 from .recompute import EventOperator, RecomputeRequest, TimelineOperator
-from .registry import EVENT_KERNELS, TIMELINE_KERNELS
 
 __all__ = [
     "EventOperator",

@@ -11,11 +11,11 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns import operations
 from timeline_workers.columns.rows import row_keys
 from timeline_workers.columns.values import FLOAT, INT, INT64_MIN, UNKNOWN, Linear, Tagged
-from timeline_workers.language.operators import is_exact
+from timeline_workers.language.operator_table import is_exact
 
+from .kernels import over_timelines
 from .operands import lengths, tagged
 from .recompute import RecomputeRequest
-from .registry import over_timelines
 
 
 class Abs:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from timeline_workers.algebra.timeline import exact, numbers, pieces
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import Linear, Values
-from timeline_workers.language.operators import is_exact
+from timeline_workers.language.operator_table import is_exact
 from timeline_workers.language.tree import ArithmeticOperator
 
+from .kernels import constant, over_timelines
 from .operands import Constant, common_pieces, tagged
 from .recompute import RecomputeRequest
-from .registry import constant, over_timelines
 
 
 class Arithmetic:

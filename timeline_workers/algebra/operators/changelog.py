@@ -1,12 +1,12 @@
-"""``changelog(kind)``: what the messages of a changelog say (``nodes.changelog`` computes it)."""
+"""``changelog(kind)``: what the messages of a changelog say (``nodes.changelog_node`` computes it)."""
 
 from __future__ import annotations
 
 from timeline_workers.algebra.event_log import EventLog
 from timeline_workers.algebra.timeline.timelines import Timeline
 
+from .kernels import over_events
 from .recompute import RecomputeRequest
-from .registry import over_events
 
 _LAYOUTS = {"boolean": "flags", "state": "tagged", "numeric": "linear"}
 

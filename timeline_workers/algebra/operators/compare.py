@@ -15,9 +15,9 @@ from timeline_workers.columns.rows import row_keys
 from timeline_workers.columns.values import Flags, Int64, Linear, Tagged
 from timeline_workers.language.tree import CompareOperator
 
+from .kernels import constant, over_timelines
 from .operands import Constant, common_pieces, lengths, tagged
 from .recompute import RecomputeRequest
-from .registry import constant, over_timelines
 
 
 class Compare:

@@ -11,8 +11,8 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import FOREVER, next_starts, row_keys
 from timeline_workers.columns.values import Flags, Linear
 
+from .kernels import over_timelines
 from .recompute import RecomputeRequest
-from .registry import over_timelines
 
 
 class DurationWhere:

@@ -10,8 +10,8 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import order, row_keys
 from timeline_workers.columns.values import INT, Int64, StringTable, Tagged
 
+from .kernels import over_events
 from .recompute import RecomputeRequest
-from .registry import over_events
 
 
 def counts(key: Int64, starts: Int64, deltas: Int64, begin: Int64, request: RecomputeRequest) -> Timeline:

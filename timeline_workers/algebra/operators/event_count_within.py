@@ -9,8 +9,8 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import row_keys
 
 from .event_count import counts
+from .kernels import over_events
 from .recompute import RecomputeRequest
-from .registry import over_events
 
 
 class EventCountWithin:

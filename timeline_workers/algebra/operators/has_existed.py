@@ -11,8 +11,8 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import first_of_runs, row_keys
 from timeline_workers.columns.values import Flags, Int64
 
+from .kernels import over_events, over_timelines
 from .recompute import RecomputeRequest
-from .registry import over_events, over_timelines
 
 
 def _true_from(key: Int64, starts: Int64, request: RecomputeRequest) -> Timeline:

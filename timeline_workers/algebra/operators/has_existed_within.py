@@ -18,8 +18,8 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.rows import FOREVER, next_starts, offsets_of, row_keys
 from timeline_workers.columns.values import Flags, Int64
 
+from .kernels import over_events, over_timelines
 from .recompute import RecomputeRequest
-from .registry import over_events, over_timelines
 
 
 def _merged_windows(key: Int64, begins: Int64, ends: Int64, request: RecomputeRequest) -> Timeline:

@@ -12,8 +12,8 @@ from timeline_workers.columns import operations
 from timeline_workers.columns.rows import led
 from timeline_workers.columns.values import Tagged
 
+from .kernels import over_events
 from .recompute import RecomputeRequest
-from .registry import over_events
 
 
 class LatestEventToState:

@@ -8,8 +8,8 @@ from timeline_workers.algebra.timeline.flags import at_least
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import Bools, Flags
 
+from .kernels import over_timelines
 from .recompute import RecomputeRequest
-from .registry import over_timelines
 
 
 def _flags(timeline: Timeline) -> Bools:

@@ -38,9 +38,9 @@ from tenacity import (
 from timeline_workers.errors import ConnectionFailedError, TimelineError
 from timeline_workers.process.guard import guarded as guarded
 from timeline_workers.process.supervisor import Job, Supervisor
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 
-from .watch import StuckConsumers as StuckConsumers, room_problem, watched
+from .servers_watch import StuckConsumers as StuckConsumers, room_problem, watched
 
 HOST = "127.0.0.1"
 TEMPORAL_PORT, UI_PORT, PULSAR_PORT = 7233, 8233, 6650

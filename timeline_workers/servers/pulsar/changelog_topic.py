@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import pulsar
 
-from timeline_workers.wire.changelog import ToPublish
+from timeline_workers.wire.changelog_messages import ToPublish
 
 from .pulsar_client import connect, explained, keep, pulsar_url
 

@@ -5,12 +5,12 @@ it is one kind of check and looks at that only; ``health`` puts the checks toget
 answers of clients and the chaos tests read their results, so that none of them can know better than others.
 """
 
-from .health import CHECKS as CHECKS, health_of as health_of, metric_health as metric_health
-from .look import Applied as Applied, Look as Look, look_at as look_at
-from .model import (
+from .condition import (
     WELL as WELL,
     Condition as Condition,
     MetricHealth as MetricHealth,
     Notice as Notice,
     together as together,
 )
+from .health import CHECKS as CHECKS, health_of as health_of, metric_health as metric_health
+from .look import Applied as Applied, Look as Look, look_at as look_at

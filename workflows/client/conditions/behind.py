@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .condition import Condition
 from .feeding import lacking_since
 from .look import Applied, Look
-from .model import Condition
 
 BEHIND_SECONDS = 5.0
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from timeline_workers.language.durations import format_duration
 from workflows.worker_status import NotedStatus
 
+from .condition import Notice
 from .look import Applied, Look
-from .model import Notice
 from .refusals import is_recent, latest_noted
 
 

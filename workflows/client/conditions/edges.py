@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .condition import Condition
 from .look import Applied, Look
-from .model import Condition
 
 
 def check(look: Look, applied: Applied) -> Iterator[Condition]:

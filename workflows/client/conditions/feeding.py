@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from workflows.client.worker_health import Health
 
+from .condition import Condition
 from .look import Applied, Look
-from .model import Condition
 from .statuses import progress_of
 
 LAG_SECONDS = 5.0

@@ -10,20 +10,32 @@ from workflows.client import ask
 from workflows.client.client_errors import clear_errors
 from workflows.client.queues import queue_of
 
-from . import archives, behind, catalog, clocks, edges, feeding, gaps, neighbours, refusals, servers, workers
+from . import (
+    archives,
+    behind,
+    clocks,
+    edges,
+    ended_catalog,
+    feeding,
+    missing_messages,
+    neighbours,
+    refusals,
+    unreachable_servers,
+    workers,
+)
+from .condition import Condition, MetricHealth, Notice
 from .look import Applied, Look, look_at
-from .model import Condition, MetricHealth, Notice
 
 Check = Callable[[Look, Applied], Iterable[Condition | Notice]]
 
 CHECKS: tuple[Check, ...] = (
-    servers.check,
-    catalog.check,
+    unreachable_servers.check,
+    ended_catalog.check,
     workers.check,
     edges.check,
     archives.check,
     feeding.check,
-    gaps.check,
+    missing_messages.check,
     behind.check,
     refusals.check,
     clocks.check,

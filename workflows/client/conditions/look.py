@@ -14,7 +14,7 @@ from temporalio.client import Client
 from timeline_workers.errors import MetricError, TimelineError
 from timeline_workers.events.incarnation import Mark
 from timeline_workers.metric.model import Metric
-from timeline_workers.plan.outputs import output_workers
+from timeline_workers.plan.output_workers import output_workers
 from timeline_workers.plan.physical import Plan, worker_name
 from workflows.archive.archive_activities import archive_id
 from workflows.catalog.catalog_workflow import unknown_metric

@@ -13,8 +13,8 @@ from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import plan
 from timeline_workers.plan.reading import reading_of
 
+from .condition import Notice
 from .look import Applied, Look
-from .model import Notice
 
 
 def check(look: Look, applied: Applied) -> Iterator[Notice]:

@@ -8,8 +8,8 @@ from timeline_workers.plan.physical import Plan, partition_labels, worker_id
 from workflows.client.worker_health import Health
 from workflows.worker_status import NotedStatus
 
+from .condition import Condition, Notice
 from .look import Applied, Look
-from .model import Condition, Notice
 from .statuses import progress_of, state_of
 
 RECENT_SECONDS = 60.0

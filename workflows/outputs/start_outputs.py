@@ -14,8 +14,8 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.plan.outputs import OutputSpec
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.plan.output_workers import OutputSpec
+from timeline_workers.settings.timeline_settings import Settings
 from workflows import search_attributes
 from workflows.messages import OutputInput
 from workflows.registry import TOPIC_OUTPUT

@@ -10,7 +10,7 @@ import typer
 
 from timeline_workers.client import Moved, TimelineClient
 from timeline_workers.errors import QuestionError
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 
 from .cluster import AddressOption, NamespaceOption, with_client
 from .output import Output, complain, emit

@@ -7,7 +7,7 @@ import numpy as np
 from feeder.positions import BEFORE_ALL, SILENT, Clock, Clocked, Offset, Reached
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.columns.values import Bools, Int64
-from timeline_workers.wire.changelog import Mark
+from timeline_workers.wire.changelog_messages import Mark
 
 
 class ChangelogClock(Clock):

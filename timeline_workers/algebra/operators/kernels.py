@@ -1,4 +1,4 @@
-"""Kernels by the names of their operators (``timeline_workers.language.operators``).
+"""Kernels by the names of their operators (``timeline_workers.language.operator_table``).
 
 Each module of this package registers what it computes: an operator over events, over timelines, or one of
 each. A kernel is made for one node of an expression.

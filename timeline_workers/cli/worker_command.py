@@ -14,12 +14,12 @@ from timeline_workers.process.exit import collect_seldom, run_children, stop_sig
 from timeline_workers.process.logging import configure_logging
 from timeline_workers.process.out_of_memory import watch_for_memory_errors
 from timeline_workers.servers.temporal.temporal_client import connect_when_up, temporal_target
-from workflows.durable.out_of_memory import LINE
+from workflows.durable.memory_errors import LINE
 from workflows.worker import deployment, run_worker
 
 from .cluster import AddressOption, NamespaceOption
 from .output import complain
-from .rollout import BuildOption, DeploymentOption, settings_of
+from .rollout_command import BuildOption, DeploymentOption, settings_of
 
 _log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from workflows.messages import CATALOG_ID
 from workflows.registry import CATALOG
 
+from .condition import Condition
 from .look import Applied, Look
-from .model import Condition
 
 
 def check(look: Look, applied: Applied) -> Iterator[Condition]:

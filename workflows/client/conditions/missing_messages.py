@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from workflows.worker_status import NotedStatus
 
+from .condition import Condition
 from .look import Applied, Look
-from .model import Condition
 from .statuses import progress_of
 
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from temporalio.client import Client
 
-from timeline_workers.answers.model import Change, Spans, ValueAt
+from timeline_workers.answers.answer_models import Change, Spans, ValueAt
 from timeline_workers.errors import QuestionError, UnknownNameError
 from timeline_workers.metric.load import load_metric, load_source
 from timeline_workers.metric.model import Metric, NamedSource, StoredSource, TimeUnit
 from timeline_workers.plan.physical import Plan, plan
 from timeline_workers.servers.temporal.temporal_client import connect
-from timeline_workers.settings.timeline import Settings
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.catalog.entries import plans_of
 from workflows.catalog.stored_sources import apply_source, delete_source, find_source, stored_sources
 from workflows.client import ask, worker_health
