@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from timeline_workers.events.incarnation import ENTRY_STEP as ENTRY_STEP, WHOLE_
 from timeline_workers.events.times import EARLIEST, LATEST
 from timeline_workers.metric.model import CLOCK_SKEW
 from timeline_workers.wire.leaf_batch import noted_of
+from workflows.worker_status import WorkerStatus
 
 BEFORE_ALL = -(2**62)  # below every event time
 
@@ -98,19 +99,18 @@ class Reached:
         return self.offset, BEFORE_ALL if self.watermark is None else self.watermark
 
 
-def read_progress(status: Mapping[str, Any]) -> dict[int, Reached]:
-    """Return, per source partition, what the answer of a leaf to ``status`` says it has applied."""
-    state = status.get("state") or {}
+def read_progress(status: WorkerStatus) -> dict[int, Reached]:
+    """Return, per source partition, what a leaf says of itself that it has applied."""
     return {
-        int(p["partition"]): Reached(
-            Offset(int(p["major"]), int(p["minor"])),
-            p["watermark"],
-            p.get("late", 0),  # a worker of release 0.1.0 tells no counts
-            p.get("refused", 0),
-            p.get("published"),
-            noted_of(p.get("noted") or {}),
+        p.partition: Reached(
+            Offset(p.major, p.minor),
+            p.watermark,
+            p.late,
+            p.refused,
+            p.published,
+            noted_of({} if p.noted is None else p.noted.model_dump(exclude_none=True)),
         )
-        for p in state.get("progress", ())
+        for p in status.progress
     }
 
 

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import structlog
 
@@ -27,6 +26,7 @@ from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.errors import TimelineError
 from timeline_workers.plan.physical import KEY_LABEL, WorkerSpec, worker_id, workers
 from workflows.client.running import NotRunningError, Run
+from workflows.worker_status import WorkerStatus
 
 from .leaf_workers import LeafWorkers
 from .retry import NotYet, persist
@@ -275,14 +275,14 @@ class Leaves:
                     self.incomplete.add(worker)
                     return {}
                 raise NotApplied(f"{worker} continued as new") from error
-            if status["state"] is None:
+            if status.state is None:
                 raise NotApplied("it is fetching its state")
-            if status.get("incomplete"):
+            if status.incomplete:
                 self.incomplete.add(worker)
             else:
                 self.incomplete.discard(worker)
-            if settled and status.get("inbox"):
-                raise NotApplied(f"{status['inbox']} batches are accepted but not yet applied{_why(status)}")
+            if settled and status.inbox:
+                raise NotApplied(f"{status.inbox} batches are accepted but not yet applied{_why(status)}")
             return read_progress(status)
 
         return await persist(f"querying the position of worker {worker}", ask)
@@ -294,8 +294,8 @@ def _has_past(worker: str) -> bool:
     return label != COMMIT_LABEL and not label.startswith(KEY_LABEL)
 
 
-def _why(status: Mapping[str, Any]) -> str:
-    return f": it is paused: {status['paused']}" if status.get("paused") else ""
+def _why(status: WorkerStatus) -> str:
+    return f": it is paused: {status.paused}" if status.paused else ""
 
 
 def workers_of(group: MetricGroup) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -10,8 +10,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.plan.physical import WorkerSpec
-from workflows.client.running import Run, query_running, run_of
+from workflows.client.running import Run, run_of, running_status
 from workflows.client.start import ensure_workers
+from workflows.worker_status import WorkerStatus
 
 _QUERY_TIMEOUT = timedelta(seconds=10)
 
@@ -25,7 +26,7 @@ class LeafWorkers(Protocol):
     async def run_of(self, worker: str) -> Run | None:
         """The run of ``worker`` that runs now; None when there is none."""
 
-    async def status(self, worker: str, run_id: str | None) -> Mapping[str, Any]:
+    async def status(self, worker: str, run_id: str | None) -> WorkerStatus:
         """What ``worker`` answers to ``status``; with ``run_id``, what that run does and no other.
 
         Raises NotRunningError when it does not run.
@@ -51,12 +52,9 @@ class TemporalLeafWorkers:
         found = await run_of(self._client, worker)
         return found if isinstance(found, Run) else None
 
-    async def status(self, worker: str, run_id: str | None) -> Mapping[str, Any]:
+    async def status(self, worker: str, run_id: str | None) -> WorkerStatus:
         """See ``LeafWorkers``; raises WorkflowQueryFailedError, too."""
-        answer: dict[str, Any] = await query_running(
-            self._client, worker, "status", run_id=run_id, timeout=_QUERY_TIMEOUT
-        )
-        return answer
+        return await running_status(self._client, worker, run_id=run_id, timeout=_QUERY_TIMEOUT)
 
     async def signal(self, worker: str, run_id: str | None, signal: str, *arguments: Any) -> bool:
         """See ``LeafWorkers``."""

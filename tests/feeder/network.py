@@ -32,6 +32,7 @@ from feeder.topic_feeder import TopicFeeder
 from timeline_workers.plan.physical import Plan, WorkerSpec, all_workers
 from timeline_workers.runtime.node_worker import NodeWorker
 from workflows.client.running import NotRunningError, Run
+from workflows.worker_status import WorkerStatus
 
 EPOCH_MS = 1_700_000_000_000
 GROUP = "feeders"
@@ -174,7 +175,7 @@ class Network:
         }
 
     def reached(self, leaf: LeafWorker) -> Any:
-        return read_progress({"state": leaf.node.status()})
+        return read_progress(WorkerStatus.model_validate({"state": leaf.node.status()}))
 
     def all_is_fed(self) -> bool:
         """Whether every leaf has what it will ever have."""
@@ -296,7 +297,7 @@ class Door:
         leaf = self._network.leaves.get(worker)
         return None if leaf is None else leaf.run
 
-    async def status(self, worker: str, run_id: str | None) -> Mapping[str, Any]:
+    async def status(self, worker: str, run_id: str | None) -> WorkerStatus:
         await self._process.step()
         leaf = self._network.leaves.get(worker)
         if leaf is None or run_id not in (None, leaf.run.run_id):
@@ -307,7 +308,7 @@ class Door:
             "inbox": len(leaf.inbox),
         }
         await self._process.step()
-        return status
+        return WorkerStatus.model_validate(status)
 
     async def signal(self, worker: str, run_id: str | None, signal: str, *arguments: Any) -> bool:
         await self._process.step()

@@ -21,6 +21,7 @@ from feeder.positions import (
 )
 from timeline_workers.algebra.leaf_input import Noted, Progress
 from timeline_workers.columns.event_batch import Positions
+from workflows.worker_status import WorkerStatus
 
 
 def positions(*places: tuple[int, int, int]) -> Positions:
@@ -98,8 +99,8 @@ class TestResume:
 def test_progress_is_read_from_a_status() -> None:
     """Progress is read from a status and absent while the state is fetched."""
     status = {"state": {"progress": [{"partition": 2, "major": 1, "minor": 9, "watermark": None}]}}
-    assert read_progress(status) == {2: Reached(Offset(1, 9), None)}
-    assert read_progress({"state": None}) == {}
+    assert read_progress(WorkerStatus.model_validate(status)) == {2: Reached(Offset(1, 9), None)}
+    assert read_progress(WorkerStatus(state=None)) == {}
 
 
 def test_an_event_below_the_watermark_before_it_is_late() -> None:

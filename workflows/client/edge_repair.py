@@ -17,7 +17,7 @@ from timeline_workers.plan.output_workers import Subscribing
 from workflows.durable.activities import signal_worker
 from workflows.worker_status import WorkerStatus
 
-from .running import NotRunningError, query_running
+from .running import NotRunningError, running_status
 
 Statuses = Mapping[str, WorkerStatus]
 """What workers answer to ``status``, by their ids; without those that do not answer."""
@@ -110,8 +110,7 @@ async def statuses(client: Client, workers: Sequence[str]) -> Statuses:
     async def one(worker: str) -> None:
         async with slots:
             try:
-                said = await query_running(client, worker, "status", timeout=_TIMEOUT)
-                found[worker] = WorkerStatus.model_validate(said)
+                found[worker] = await running_status(client, worker, timeout=_TIMEOUT)
             except (NotRunningError, WorkflowQueryFailedError):
                 return
 

@@ -16,6 +16,7 @@ from temporalio.common import QueryRejectCondition
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import TimelineError
+from workflows.worker_status import WorkerStatus
 
 _CONCURRENCY = 8
 
@@ -64,6 +65,14 @@ async def query_running(
         if error.status is RPCStatusCode.NOT_FOUND:
             raise NotRunningError(worker, ended=False) from error
         raise
+
+
+async def running_status(
+    client: Client, worker: str, *, run_id: str | None = None, timeout: timedelta
+) -> WorkerStatus:
+    """What the run of ``worker`` says of itself; see ``query_running``, which raises for this, too."""
+    said = await query_running(client, worker, "status", run_id=run_id, timeout=timeout)
+    return WorkerStatus.model_validate(said)
 
 
 async def run_of(client: Client, worker: str) -> Run | Ended | None:

@@ -23,7 +23,7 @@ from workflows.messages import EnsureResult, ProcessorInput
 from workflows.registry import LEAF, NODE
 
 from .edge_repair import readers_of
-from .running import NotRunningError, query_running
+from .running import NotRunningError, running_status
 
 _SUMMARY_LENGTH = 180
 MEMO_LENGTH = 1_000  # Temporal warns of a memo beyond 2 KiB
@@ -101,8 +101,8 @@ async def _departed(client: Client, specs: Sequence[WorkerSpec], started: set[st
     found = []
     for worker in sorted(heard - started):
         with suppress(NotRunningError):
-            status = await query_running(client, worker, "status", timeout=_QUERY_TIMEOUT)
-            if status.get("archives"):
+            status = await running_status(client, worker, timeout=_QUERY_TIMEOUT)
+            if status.archives:
                 found.append(worker)
     return tuple(found)
 
@@ -238,7 +238,7 @@ async def wait_until_ready(
         pause = 0.05
         while True:
             try:
-                if (await query_running(client, worker_id, "status", timeout=_QUERY_TIMEOUT))["ready"]:
+                if (await running_status(client, worker_id, timeout=_QUERY_TIMEOUT)).ready:
                     break
             except NotRunningError:
                 break
