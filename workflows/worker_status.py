@@ -152,3 +152,15 @@ class WorkerStatus(Said):
     def progress(self) -> tuple[PartitionStatus, ...]:
         """How far it is, per source partition; nothing while it does not say."""
         return () if self.state is None else self.state.progress
+
+
+class OutputStatus(WorkerStatus):
+    """The worker of an output. ``function``: that of an aggregate which it hears; ``holds``: its inputs hold
+    what they have to say; ``published``: revisions given out so far; ``telling``: how many of them are being
+    told now.
+    """
+
+    function: str = ""
+    holds: bool = False
+    published: int = 0
+    telling: int = 0

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from temporalio import workflow
 
@@ -27,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.durable.inbox import Entry, Inbox, pack, unpack
     from workflows.messages import CarriedState, OutputInput, ProcessorResult
     from workflows.processor.input_subscriptions import Inputs
+    from workflows.worker_status import InputStatus, OutputStatus, StateStatus
 
     from .batches import BATCH_BYTES, Batch, Gathering, pack_batch, unpack_batch, watermark_of
 
@@ -90,35 +90,35 @@ class SubscriberWorkflow:
         self._input = self._input.model_copy(update={"continue_as_new_after": 0})
 
     @workflow.query
-    def status(self) -> dict[str, Any]:
-        """What this is, how far it is, and what ails it. ``published``: revisions given out so far;
-        ``telling``: how many of them are being told now.
-        """
+    def status(self) -> OutputStatus:
+        """What this is, how far it is, and what ails it."""
         info = workflow.info()
-        return {
-            "worker_id": self._spec.worker_id,
-            "expression": self._spec.expression,
-            "partition": self._spec.partition,
-            "topic": self._spec.topic,
-            **({"function": self._spec.function} if self._spec.function else {}),
-            "metrics": [self._spec.metric],
-            "ready": self._subscriber is not None and self._inputs.ready,
-            "inputs": self._inputs.status(),
-            "edges": [],
-            "inbox": len(self._inbox),
-            "runs": self._input.runs,
-            "applied_in_run": self._applied,
-            "history_events": info.get_current_history_length(),
-            "history_bytes": info.get_current_history_size(),
-            "refused": self._refused,
-            "last_refusal": self._last_refusal or None,
-            "unmended": sorted(self._unmended),
-            "paused": None,
-            "holds": self._inputs.held,
-            "published": self._published,
-            "telling": sum(batch.count for batch in self._batches),
-            "state": None if self._subscriber is None else self._subscriber.status(),
-        }
+        subscriber = None if self._subscriber is None else self._subscriber.status()
+        said = OutputStatus(
+            worker_id=self._spec.worker_id,
+            expression=self._spec.expression,
+            partition=self._spec.partition,
+            topic=self._spec.topic,
+            metrics=(self._spec.metric,),
+            ready=self._subscriber is not None and self._inputs.ready,
+            inputs=tuple(InputStatus(**line) for line in self._inputs.status()),
+            edges=(),
+            inbox=len(self._inbox),
+            runs=self._input.runs,
+            applied_in_run=self._applied,
+            history_events=info.get_current_history_length(),
+            history_bytes=info.get_current_history_size(),
+            refused=self._refused,
+            last_refusal=self._last_refusal or None,
+            unmended=tuple(sorted(self._unmended)),
+            paused=None,
+            holds=self._inputs.held,
+            published=self._published,
+            telling=sum(batch.count for batch in self._batches),
+            state=None if subscriber is None else StateStatus(**subscriber),
+        )
+        function = self._spec.function
+        return said.model_copy(update={"function": function}) if function else said
 
     # The run.
 
