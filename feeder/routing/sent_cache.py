@@ -2,9 +2,9 @@
 
 A key that a batch has no rows of, for some leaf, matters to it only when its origin is news, when the leaf
 has not been told of the key yet, or of a later origin; and where idle keys leave, as a sign that it is not
-idle, every now and then. And a leaf of ``has_existed`` needs each key's earliest match and no other: it is
-True from there on, for ever. What was sent is remembered, for a bounded number of keys; forgetting it costs
-names and rows sent in vain, nothing else.
+idle, every now and then. And a leaf of ``has_existed`` needs each key's earliest match and no other
+(``earliest_suffices``): it is True from there on, for ever. What was sent is remembered, for a bounded number
+of keys; forgetting it costs names and rows sent in vain, nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from timeline_workers.algebra.leaf_input import LeafBatch, LeafRouter
 from timeline_workers.columns.key_table import Key, KeyTable
 from timeline_workers.columns.values import Int64
-from timeline_workers.language.tree import HasExisted
+from timeline_workers.language.operator_table import earliest_suffices
 
 KEYS = 500_000
 SIGNS = 8  # of life, in the time after which a key that gives none may leave
@@ -62,7 +62,7 @@ class SentCache:
     """
 
     def __init__(self, leaf: LeafRouter, key_ttl: int | None = None) -> None:
-        self._earliest_only = isinstance(leaf.leaf, HasExisted)
+        self._earliest_only = earliest_suffices(leaf.leaf)
         self._pause = None if key_ttl is None else key_ttl // SIGNS
         self._origins = np.zeros(0, np.int64)
         self._first = np.zeros(0, np.int64)  # the earliest row sent, where no other is needed

@@ -16,7 +16,7 @@ from . import tree as t
 from .canonical import fold, to_text
 from .kinds import ColumnType, Kind, KindName, ValueType, Variable, type_of
 from .nesting import refuse_deep
-from .operator_table import Operator, row_of
+from .operator_table import Operator, row_of, stands_in_conditions
 from .suggestions import nearest
 
 _TYPES: dict[ColumnType, ValueType] = {
@@ -201,13 +201,10 @@ class _Checker:
                 return _Found(node.kind, values.get(node.kind, Variable()), exact=node.kind == "numeric")
             case t.Compare():
                 return self._compare(node)
-            case t.And() | t.Or():
-                sign = "&&" if isinstance(node, t.And) else "||"
-                self._boolean(node.left, sign)
-                self._boolean(node.right, sign)
-                return self._truth()
-            case t.Not():
-                self._boolean(node.of, "!")
+            case t.And() | t.Or() | t.Not():
+                sign = row_of(node).signs[0]
+                for operand in node.children():
+                    self._boolean(operand, sign)
                 return self._truth()
             case t.Arithmetic():
                 return self._arithmetic(node)
@@ -405,7 +402,7 @@ def _leaves(node: t.Expression) -> tuple[t.Column | None, t.Expression | None]:
         part = stack.pop()
         if isinstance(part, t.Column):
             column = column or part
-        elif isinstance(part, t.Compare | t.And | t.Or | t.Not | t.Arithmetic):
+        elif stands_in_conditions(part):
             stack.extend(reversed(part.children()))
         elif not isinstance(part, t.Literal):
             timeline = timeline or part

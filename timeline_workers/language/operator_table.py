@@ -40,7 +40,9 @@ class Operator:
 
     ``paper``: its name in the CIDR 2023 paper, if it is there; ``signs``: how it is written where it is no
     function; ``gives``: its kind; ``exact``: whether it has slope: never, always, or where an operand has;
-    ``look_back``, ``look_ahead``: how far from an instant its inputs still matter: 0, or its window.
+    ``look_back``, ``look_ahead``: how far from an instant its inputs still matter: 0, or its window;
+    ``in_conditions``: it also stands in a condition on one event's columns, over their values;
+    ``earliest_suffices``: of a key's events that satisfy its condition, the earliest says everything.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Operator:
     canonical: Form = "operands"
     look_back: Choice[0, "window"] = 0
     look_ahead: Choice[0, "window"] = 0
+    in_conditions: bool = False
+    earliest_suffices: bool = False
     doc: str
     example: Example
 
@@ -105,6 +109,7 @@ _ROWS = (
         paper="TL_HasExisted",
         arguments=("condition",),
         gives="boolean",
+        earliest_suffices=True,
         doc="some event up to now satisfies the condition, or the Boolean was true at some instant",
         example=Example('has_existed(user == "seek")', 5, False),
     ),
@@ -172,6 +177,7 @@ _ROWS = (
         arguments=("any", "any"),
         gives="boolean",
         canonical="compared",
+        in_conditions=True,
         doc="also with a constant; false wherever a side is unknown; exact where a side has a slope",
         example=Example(_PLAY, 5, False),
     ),
@@ -182,6 +188,7 @@ _ROWS = (
         arguments=("boolean", "boolean"),
         gives="boolean",
         canonical="ordered",
+        in_conditions=True,
         doc="both, at each instant",
         example=Example(f'{_PLAY} && has_existed(user == "seek")', 10, True),
     ),
@@ -192,6 +199,7 @@ _ROWS = (
         arguments=("boolean", "boolean"),
         gives="boolean",
         canonical="ordered",
+        in_conditions=True,
         doc="either, at each instant",
         example=Example(f'{_PLAY} || has_existed(user == "seek")', 5, False),
     ),
@@ -202,6 +210,7 @@ _ROWS = (
         arguments=("boolean",),
         gives="boolean",
         canonical="negated",
+        in_conditions=True,
         doc="the negation, of the smallest operand that follows, a comparison included",
         example=Example('!has_existed(user == "seek")', 5, True),
     ),
@@ -213,6 +222,7 @@ _ROWS = (
         gives="numeric",
         exact="operand",
         canonical="computed",
+        in_conditions=True,
         doc="unknown where a side is unknown or a divisor is 0; `*` and `/` need one side without slope",
         example=Example("latest_event_to_state(bitrate) / 1000", 9, 1.6),
     ),
@@ -259,8 +269,19 @@ def is_predicate(node: t.Expression) -> bool:
     """Whether ``node`` is a condition, or part of one, on one event's columns."""
     if isinstance(node, t.Column | t.Literal):
         return True
-    inside = isinstance(node, t.Compare | t.And | t.Or | t.Not | t.Arithmetic)
-    return inside and all(map(is_predicate, node.children()))
+    return stands_in_conditions(node) and all(map(is_predicate, node.children()))
+
+
+def stands_in_conditions(node: t.Expression) -> bool:
+    """Whether ``node`` is an operator that a condition on one event's columns may be made of."""
+    row = OPERATORS.get(name_of(node))
+    return row is not None and row.in_conditions
+
+
+def earliest_suffices(leaf: t.Expression) -> bool:
+    """Whether of each key's events that concern ``leaf`` the earliest says everything."""
+    row = OPERATORS.get(name_of(leaf))
+    return row is not None and row.earliest_suffices
 
 
 def is_leaf(node: t.Expression) -> bool:
