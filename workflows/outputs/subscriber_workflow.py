@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from timeline_workers.wire.edge_messages import sender_of
     from workflows.durable import carry
     from workflows.durable.inbox import Entry, Inbox, pack, unpack
+    from workflows.durable.run_signals import RunSignals
     from workflows.messages import CarriedState, OutputInput, ProcessorResult
     from workflows.processor.input_subscriptions import Inputs
     from workflows.worker_status import InputStatus, OutputStatus, StateStatus
@@ -38,7 +39,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _LAST_WORDS = timedelta(seconds=5)
 
 
-class SubscriberWorkflow:
+class SubscriberWorkflow(RunSignals[OutputInput]):
     """Signals, queries and the run of a subscriber. ``_subscriber`` is None until its state was fetched."""
 
     def __init__(self, input: OutputInput, carried: bytes) -> None:
@@ -73,21 +74,6 @@ class SubscriberWorkflow:
     def receive(self, payload: bytes) -> None:
         """Take a message of an input worker."""
         self._inbox.put("receive", payload)
-
-    @workflow.signal
-    def resubscribe(self, worker_id: str) -> None:
-        """Open the edge from an input anew: it was started afresh and does not know its subscribers."""
-        self._inbox.put("resubscribe", worker_id.encode())
-
-    @workflow.signal
-    def stop(self, reason: str = "stopped") -> None:
-        """End it: it unsubscribes from its inputs and returns."""
-        self._inbox.put("stop", reason.encode())
-
-    @workflow.signal
-    def continue_as_new(self) -> None:
-        """Begin a new run now, as for a drill; nothing is lost."""
-        self._input = self._input.model_copy(update={"continue_as_new_after": 0})
 
     @workflow.query
     def status(self) -> OutputStatus:

@@ -32,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
     from timeline_workers.wire.edge_messages import sender_of
     from workflows.durable import carry
     from workflows.durable.inbox import PAYLOADS, Entry, Kind, pack, unpack
+    from workflows.durable.run_signals import RunSignals
     from workflows.messages import CarriedState, HoldInput, ProcessorInput, ProcessorResult, SubscribeInput
 
     from .outgoing_edges import Edges
@@ -46,7 +47,7 @@ FIRST_LOOK = timedelta(seconds=5)
 LAST_LOOK = timedelta(minutes=5)
 
 
-class _Processor(Questions):
+class _Processor(Questions, RunSignals[ProcessorInput]):
     """What both kinds of worker share."""
 
     def __init__(self, input: ProcessorInput, carried: bytes) -> None:
@@ -72,11 +73,6 @@ class _Processor(Questions):
         self._inbox.put("unsubscribe", subscriber.encode())
 
     @workflow.signal
-    def resubscribe(self, worker_id: str) -> None:
-        """Open the edge from an input anew: it was started afresh and does not know its subscribers."""
-        self._inbox.put("resubscribe", worker_id.encode())
-
-    @workflow.signal
     def hold(self, hold: HoldInput) -> None:
         """Send a subscriber nothing for now, but remember what there is to say, or go on."""
         self._inbox.put("hold", hold.model_dump_json().encode())
@@ -90,16 +86,6 @@ class _Processor(Questions):
     def detach(self, metric: str) -> None:
         """Note that a metric does not need this worker any more."""
         self._inbox.put("detach", metric.encode())
-
-    @workflow.signal
-    def stop(self, reason: str = "stopped") -> None:
-        """End the worker: it unsubscribes from its inputs and returns."""
-        self._inbox.put("stop", reason.encode())
-
-    @workflow.signal
-    def continue_as_new(self) -> None:
-        """Begin a new run now, as for a drill; nothing is lost."""
-        self._input = self._input.model_copy(update={"continue_as_new_after": 0})
 
     # The run.
 
