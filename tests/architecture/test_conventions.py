@@ -43,6 +43,21 @@ def test_the_room_map_names_every_room() -> None:
         assert rooms <= named, rooms - named
 
 
+# `client` is what workflows offer and what Python users get; `model` the types of metrics and of the history.
+TWICE = {"client", "model"}
+
+
+def test_names_of_modules_are_there_once() -> None:
+    """No two modules or rooms are called the same: a name in the log or in a sentence says which is meant."""
+    named: dict[str, list[str]] = {}
+    for package in ("timeline_workers", "workflows", "feeder", "producer"):
+        for module in modules(package):
+            if module.stem != "__main__":
+                name = module.parent.name if module.stem == "__init__" else module.stem
+                named.setdefault(name, []).append(str(module.relative_to(TOP)))
+    assert {name: paths for name, paths in named.items() if len(paths) > 1 and name not in TWICE} == {}
+
+
 def test_names_of_tests_are_short() -> None:
     """At most nine words after ``test_``."""
     long = []
