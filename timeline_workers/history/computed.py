@@ -17,9 +17,9 @@ from typing import cast
 
 import numpy as np
 
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.timeline.timelines import Timeline
-from timeline_workers.answers.model import KindName
+from timeline_workers.answers.answer_models import KindName
 from timeline_workers.answers.reader import Reader
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.columns.key_table import Key
