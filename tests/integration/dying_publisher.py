@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 from timeline_workers.cli.main import main
 from timeline_workers.servers.pulsar import changelog_topic
-from timeline_workers.wire.changelog import ToPublish
+from timeline_workers.wire.changelog_messages import ToPublish
 
 _publish = changelog_topic.publish
 

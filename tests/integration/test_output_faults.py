@@ -21,7 +21,7 @@ from tests.integration.test_outputs import Topic, eventually_async, metric, piec
 from tests.outputs.test_subscriber import folded, value_at
 from tests.workflows.cluster import end_by_hand
 from timeline_workers.metric.model import Metric
-from timeline_workers.plan.outputs import OutputSpec, output_workers
+from timeline_workers.plan.output_workers import OutputSpec, output_workers
 from timeline_workers.plan.physical import plan
 from workflows.client.ask import ask_worker
 from workflows.client.worker_health import examine

@@ -18,7 +18,7 @@ from tests.outputs.test_subscriber import folded, same, value_at
 from tests.outputs.writers import Written
 from tests.properties.batches import batch_of
 from tests.runtime.network import Network
-from timeline_workers.algebra.evaluation import Evaluation
+from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.leaf_input import Progress
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.answers.reader import Reader
@@ -27,7 +27,7 @@ from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import Plan, partition_labels, plan, worker_id, worker_name
-from timeline_workers.wire.changelog import key_of_group, read_message
+from timeline_workers.wire.changelog_messages import key_of_group, read_message
 
 # What is written, which of its functions is read, what is made of that, and the two in one.
 CHAINS = [

@@ -14,12 +14,12 @@ from typing import Any
 from tests.runtime.network import Network
 from timeline_workers.errors import StateError
 from timeline_workers.metric.model import Metric, Output
-from timeline_workers.plan.outputs import OutputSpec, output_workers
+from timeline_workers.plan.output_workers import OutputSpec, output_workers
 from timeline_workers.plan.physical import plan
 from timeline_workers.runtime.node_worker import NodeWorker
 from timeline_workers.runtime.subscriber import Subscriber
 from timeline_workers.servers.pulsar.changelog_topic import partition_of
-from timeline_workers.wire.changelog import ToPublish
+from timeline_workers.wire.changelog_messages import ToPublish
 from workflows.outputs.batches import Gathering, pack_batch, unpack_batch, watermark_of
 from workflows.outputs.topic_activities import rendered
 
