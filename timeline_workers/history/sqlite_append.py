@@ -7,7 +7,7 @@ they may be remembered while other processes write; what a transaction that fail
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 
 from cachetools import LRUCache
@@ -23,7 +23,7 @@ from .verdicts import OUTCOMES, origins_of
 _NUMBERED = 200_000
 
 _HELD = """
-select began, value, slope, id, seen_from from pieces
+select began, value, slope, id from pieces
 where key = ?1 and node = ?2 and seen_until is null and began >= coalesce(
     (select began from pieces where key = ?1 and node = ?2 and began < ?3 and seen_until is null
      order by began desc limit 1), ?3)
@@ -107,8 +107,7 @@ class Appender:
                 self._mark(writer, node, stamp, watermark)
                 (kept_from,) = self.connection.execute("select kept_from from store").fetchone()
                 revisions = [above(revision, kept_from) for revision in revisions]
-                for text, of_key in by_key(revisions).items():
-                    self._revise(self._number("keys", text), node, of_key, seen)
+                self._revise(node, by_key(revisions), seen)
                 self._add_gaps(gaps, seen)
                 return Appended(seen, True)
         except Nothing:
@@ -223,23 +222,24 @@ class Appender:
             (writer.name, node, writer.partitions, *stamp, max(marks, default=None)),
         )
 
-    def _revise(self, key: int, node: int, revisions: Sequence[Revision], seen: int) -> None:
+    def _revise(self, node: int, revisions: Mapping[str, Sequence[Revision]], seen: int) -> None:
         run, many = self.connection.execute, self.connection.executemany
-        held = run(_HELD, (key, node, since_of(revisions))).fetchall()
-        rows = [Row(*row[:3]) for row in held]
-        gone, new = difference(rows, revisions)
-        if gone:
-            superseded = set(gone)
-            many(
-                "update pieces set seen_until = ? where id = ?",
-                [(seen, row[3]) for row in held if Row(*row[:3]) in superseded],
-            )
-        many(
-            "insert into pieces (key, node, began, value, slope, seen_from) values (?, ?, ?, ?, ?, ?)",
-            [(key, node, *row, seen) for row in new],
-        )
-        if new and not held:
-            run("insert or ignore into lanes values (?, ?)", (node, key))
+        superseded: list[tuple[int, int]] = []
+        rows: list[tuple[int, int, int, str, str | None, int]] = []
+        lanes: list[tuple[int, int]] = []
+        for text, of_key in revisions.items():
+            key = self._number("keys", text)
+            held = run(_HELD, (key, node, since_of(of_key))).fetchall()
+            gone, new = difference([Row(*row[:3]) for row in held], of_key)
+            if gone:
+                begins = {row.began for row in gone}  # no two rows of a lane begin at one time
+                superseded += [(seen, row[3]) for row in held if row[0] in begins]
+            rows += [(key, node, *row, seen) for row in new]
+            if new and not held:
+                lanes.append((node, key))
+        many("update pieces set seen_until = ? where id = ?", superseded)
+        many("insert into pieces (key, node, began, value, slope, seen_from) values (?, ?, ?, ?, ?, ?)", rows)
+        many("insert or ignore into lanes values (?, ?)", lanes)
 
     def _number(self, table: str, name: str) -> int:
         """The number of ``name`` in ``table``, a new one if need be."""

@@ -95,7 +95,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     try:
         _prepare(connection, path)
         connection.execute("pragma synchronous = full")
-        connection.execute("pragma cache_size = -32768")
+        connection.execute("pragma cache_size = -65536")
+        connection.execute("pragma wal_autocheckpoint = 4000")  # rows of many keys touch many pages
         connection.execute("pragma journal_size_limit = 67108864")
         if read_only:
             connection.execute("pragma query_only = on")
