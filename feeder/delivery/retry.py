@@ -18,6 +18,8 @@ from tenacity import (
 )
 from tenacity.wait import wait_base
 
+from timeline_workers.errors import TimelineError
+
 log = structlog.get_logger("feeder")
 T = TypeVar("T")
 
@@ -31,9 +33,9 @@ _HOPELESS = frozenset(
         RPCStatusCode.NOT_FOUND,
     }
 )
-# A call that takes so long does not return: a client library whose thread runs out of memory forgets whom it
-# has to answer. Every call may be made again.
-ATTEMPT_SECONDS = 60.0
+# A call that takes so long, beyond all time-outs of its own, never returns, and neither will others: a client
+# library whose thread has run out of memory is dead without a word.
+ATTEMPT_SECONDS = 90.0
 _QUIET_ATTEMPTS = 3
 _QUIET_LOOKS = 9  # some three quarters of a second
 
@@ -45,6 +47,10 @@ def unavailable(error: BaseException) -> bool:
     return isinstance(
         error, (WorkflowQueryFailedError, WorkflowQueryRejectedError, OSError, asyncio.TimeoutError)
     )
+
+
+class NeverReturnedError(TimelineError):
+    """A call has not returned, and nothing in this process may be expected to any more."""
 
 
 class NotYet(OSError):
@@ -67,8 +73,8 @@ async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
     """Call until it succeeds, with growing pauses, for as long as the error may pass; any other error is
     raised.
 
-    It never gives up by itself: cancel it to stop. A call that does not return within ``ATTEMPT_SECONDS`` is
-    made again. ``what`` names the work in the log.
+    It never gives up by itself: cancel it to stop. ``what`` names the work in the log. Raises
+    NeverReturnedError for a call that does not return within ``ATTEMPT_SECONDS``.
     """
 
     warned = False
@@ -88,8 +94,16 @@ async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
         reraise=True,
     ):
         with attempt:
-            async with asyncio.timeout(ATTEMPT_SECONDS):
-                result = await call()
+            try:
+                async with asyncio.timeout(ATTEMPT_SECONDS) as bound:
+                    result = await call()
+            except TimeoutError as error:
+                if bound.expired():
+                    raise NeverReturnedError(
+                        f"{what}: no answer and no error for {ATTEMPT_SECONDS:g} s: a client library in this "
+                        "process has failed, as for lack of memory; restart it"
+                    ) from error
+                raise
             if warned:
                 log.info(f"{what}: recovered", attempts=attempt.retry_state.attempt_number)
             return result

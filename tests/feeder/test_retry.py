@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from feeder.delivery.leaf_delivery import NotApplied
-from feeder.delivery.retry import ATTEMPT_SECONDS, persist
+from feeder.delivery.retry import NeverReturnedError, persist
 from tests.feeder import virtual_time
 
 
@@ -55,15 +55,20 @@ async def test_a_recovery_is_logged_after_warnings(failures: int, monkeypatch: p
     assert said == ([*warned, ("info", "asking: recovered")] if warned else [])
 
 
-def test_a_call_that_never_returns_is_made_again() -> None:
-    """Who was to answer it is gone, and will not say so."""
-    calls = []
+def test_a_call_that_never_returns_ends_the_feeder() -> None:
+    """Who was to answer it is gone, and will not say so; one that fails by its own time-out is made again."""
+    calls = 0
 
-    async def call() -> str:
-        calls.append(asyncio.get_running_loop().time())
-        if len(calls) == 1:
-            await asyncio.Event().wait()
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async def slow() -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise TimeoutError
         return "done"
 
-    assert virtual_time.run(persist("asking", call)) == "done"
-    assert calls[1] - calls[0] >= ATTEMPT_SECONDS
+    assert virtual_time.run(persist("asking", slow)) == "done"
+    with pytest.raises(NeverReturnedError, match="asking: no answer and no error for 90 s"):
+        virtual_time.run(persist("asking", never))
