@@ -181,3 +181,52 @@ def test_what_is_stored_meanwhile_is_shown_once(
     every = [(ms, i) for i, ms in enumerate(times)] + [(ms, 1_000 + i) for i, (_, ms) in enumerate(stored)]
     last = 10_000 if live is None else 20_000
     assert sorted(shown) == sorted(n for ms, n in every if started * 1_000 <= ms <= last)
+
+
+REVISED = st.lists(
+    st.tuples(st.integers(0, 700), st.integers(0, 12_000), st.lists(st.integers(1, 3_000), max_size=3)),
+    max_size=15,
+)
+
+
+@given(TIMES, REVISED, DELAYS)
+def test_a_client_has_the_timeline_as_it_is(
+    times: list[int], revised: list[tuple[int, int, list[int]]], delays: list[int]
+) -> None:
+    """Timelines are revised while they are played, behind the playhead and ahead of it: what a client makes
+    of snapshot, changes and revisions is the timeline that is recorded in the end.
+    """
+    slow = itertools.cycle(delays)
+    settings = Settings(unacknowledged=10**9)
+    virtual = Virtual(recorded(times), delay=lambda read: next(slow) * MS, settings=settings)
+    virtual.open(LEVELS).run(2_000)
+    virtual.say("limits", records=1_000).run(2_000)
+    virtual.say("play", start=2, end=10, speed=3)
+    truth = {ms: float(ms) for ms in times}
+    for number, (wait, start, steps) in enumerate(revised):
+        virtual.run(wait)
+        places = itertools.accumulate(steps, initial=start)
+        new = dict.fromkeys(places, number * 100 + 0.5)
+        truth = {ms: value for ms, value in truth.items() if ms < start} | new
+        pieces = [Piece(ms * MS, value, 0) for ms, value in new.items()]
+        virtual.recording.revise("m", "n", "k", start * MS, pieces, late=True)
+    virtual.run(20_000)
+    seen: dict[float, float] = {}
+    at_start: float | None = None
+    for _, message in virtual.said:
+        if message["type"] == "snapshot":
+            at_start = next((level["value"] for level in message["channels"]["m"]), None)
+        elif message["type"] == "frame":
+            seen |= {line[0]: line[3] for line in message["channels"]["m"]["changes"]}
+        elif message["type"] == "revision":
+            start_at = message["from"]
+            seen = {t: value for t, value in seen.items() if t < start_at}
+            for t, value, _slope in message["pieces"]:
+                if t <= 2:
+                    at_start = value
+                else:
+                    seen[t] = value
+    assert virtual.of("state")[-1][1]["status"] == "ended"
+    assert seen == {ms / 1_000: value for ms, value in truth.items() if 2_000 < ms <= 10_000}
+    expected = [truth[ms] for ms in sorted(truth) if ms <= 2_000]
+    assert at_start == (expected[-1] if expected else None) or not expected

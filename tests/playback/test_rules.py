@@ -353,3 +353,20 @@ def test_positions_go_on_where_nothing_is_said() -> None:
     frames = [frame for _, frame in virtual.of("frame")]
     assert frames[0]["from"] == 0.5
     assert all(one["to"] == other["from"] for one, other in itertools.pairwise(frames))
+
+
+def test_rule_7_slow_levels_are_waited_for_too() -> None:
+    """The window is there at once and its levels after half a second: it goes on when they are there."""
+    recording, cirr = session()
+    slow = iter([500 * MS])
+    virtual = Virtual(recording, delay=lambda read: next(slow, 0) if isinstance(read, SnapshotRead) else 0)
+    virtual.open({"channel": "cirr", "metric": "cirr", "keys": ["s1"]}).take()
+    virtual.say("play", start=12, end=15).run(10_000)
+    assert short(virtual.said) == [
+        (0, "state playing"),
+        (200, "state buffering"),
+        (500, "snapshot"),
+        (500, "state playing"),
+        (2_500, f"frame {list(cirr.nodes)[-1]}"),
+        (3_500, "state ended"),
+    ]

@@ -68,7 +68,6 @@ class Playhead:
         self._frame_from = 0
         self._began = 0  # the instant at which this iteration of a loop began
         self._stalled: int | None = None  # since when the clock is ahead of what was read
-        self._stood = 0  # up to where the store had been read when buffering began
 
     # What it is.
 
@@ -336,7 +335,7 @@ class Playhead:
             or (self.live and self.fetch.retry is not None)
         ):
             return True
-        return self.buffering and not self.live and self.ahead.loaded <= self._stood < self.bound
+        return self.buffering and not self.live and self.ahead.loaded <= self.standing < self.bound
 
     def _stand_still(self) -> None:
         """Stand, and say so, when the store takes too long."""
@@ -354,7 +353,6 @@ class Playhead:
                 self._stalled = max(since, due)
         if self.now - self._stalled >= self.settings.stall or self.fetch.retry is not None:
             self.clock.put(self.standing)
-            self._stood = self.ahead.loaded
             self.buffering = True
             self.idle.leave()
             self.say_state()
