@@ -230,3 +230,13 @@ def test_a_client_has_the_timeline_as_it_is(
     assert seen == {ms / 1_000: value for ms, value in truth.items() if 2_000 < ms <= 10_000}
     expected = [truth[ms] for ms in sorted(truth) if ms <= 2_000]
     assert at_start == (expected[-1] if expected else None) or not expected
+
+
+@given(TIMES, MOVES, DELAYS)
+def test_after_anything_a_window_comes_to_its_end(times: list[int], moves: Any, delays: list[int]) -> None:
+    """Whatever was said before, and however slow the store is: nothing leaves the player stuck."""
+    virtual = played(times, moves, delays, unacknowledged=10**9)
+    virtual.say("play", start=0, end=20, speed=100, id="last").run(30_000)
+    last = [message for _, message in virtual.said if message.get("reply") == "last"]
+    assert [message["type"] for message in last] == ["state"]
+    assert virtual.of("state")[-1][1]["status"] == "ended"
