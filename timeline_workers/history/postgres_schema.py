@@ -45,7 +45,7 @@ create table verdicts (
     unique (definition, partition, major, minor)
 );
 create index on verdicts (definition, key, time);
-create index on verdicts (definition, time);
+create index on verdicts (definition, time, outcome, key);
 create index on verdicts (definition, seen);
 create table origins (
     definition bigint not null, key bigint not null, first bigint not null, primary key (definition, key)

@@ -137,16 +137,18 @@ def keys_active(
 ) -> KeysActive:
     """See ``HistoryStore``."""
     check_kept(connection, start)
-    given = (_definition(connection, definition), start, end, as_of, limit)
-    window = "definition = ?1 and time >= ?2 and time < ?3 and outcome = 0 and (?4 is null or seen <= ?4)"
+    # The index of times has all that is counted; when it was seen is read from the table where that is asked.
+    of_seen = "" if as_of is None else "and seen <= :as_of"
+    window = f"definition = :definition and time >= :start and time < :end and outcome = 0 {of_seen}"
+    given = {"definition": _definition(connection, definition), "start": start, "end": end, "as_of": as_of}
     (count,) = connection.execute(
-        f"select count(distinct key) from verdicts where {window}", given[:4]
+        f"select count(distinct key) from verdicts where {window}", given
     ).fetchone()
     busiest = connection.execute(
         f"with active as (select key, count(*) as many from verdicts where {window} group by key) "
         "select k.name, v.many from active v join keys k on k.id = v.key "
-        "order by v.many desc, k.name limit ?5",
-        given,
+        "order by v.many desc, k.name limit :limit",
+        given | {"limit": limit},
     )
     return KeysActive(count, [(cast(Key, key_of(name)), many) for name, many in busiest])
 
@@ -169,11 +171,18 @@ def density(
     check_kept(connection, start)
     width = -((start - end) // buckets)
     of_keys = "" if keys is None else f"and key in ({_listed(_keys(connection, keys))})"
+    of_seen = "" if as_of is None else "and seen <= :as_of"
     found: dict[Outcome, list[int]] = {}
     for code, bucket, many in connection.execute(
-        "select outcome, (time - ?2) / ?5, count(*) from verdicts where definition = ?1 and time >= ?2 "
-        f"and time < ?3 and (?4 is null or seen <= ?4) {of_keys} group by 1, 2",
-        (_definition(connection, definition), start, end, as_of, width),
+        "select outcome, (time - :start) / :width, count(*) from verdicts where definition = :definition "
+        f"and time >= :start and time < :end {of_seen} {of_keys} group by 1, 2",
+        {
+            "definition": _definition(connection, definition),
+            "start": start,
+            "end": end,
+            "as_of": as_of,
+            "width": width,
+        },
     ):
         found.setdefault(OUTCOMES[code // 2], [0] * buckets)[bucket] += many
     return found

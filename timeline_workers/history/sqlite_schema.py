@@ -3,8 +3,8 @@
 Names that come again and again (topics, definitions, nodes, keys) are numbers in all other tables.
 ``blocks`` have the payloads of some events, compressed; ``events`` says where each one is. ``verdicts`` and
 ``pieces`` are never changed, but for ``seen_until`` of a piece that is superseded; both are indexed by (key,
-time), which lanes ask for, and by time alone. ``lanes`` names the keys of a node, ``origins`` the earliest
-time of a key's events, forgotten ones included.
+time), which lanes ask for, and by time alone, with what is counted over all keys. ``lanes`` names the keys of
+a node, ``origins`` the earliest time of a key's events, forgotten ones included.
 
 WAL lets readers go on beside the one writer; ``synchronous=FULL`` makes what was committed outlive the
 machine. The writer may be any process of this host: transactions are short, and wait for each other.
@@ -48,7 +48,7 @@ create table verdicts (
 );
 create unique index verdict_of_position on verdicts (definition, partition, major, minor);
 create index verdicts_of_key on verdicts (definition, key, time);
-create index verdicts_in_time on verdicts (definition, time);
+create index verdicts_in_time on verdicts (definition, time, outcome, key);
 create index verdicts_as_seen on verdicts (definition, seen);
 create table origins (
     definition integer not null, key integer not null, first integer not null, primary key (definition, key)
