@@ -385,6 +385,8 @@ class ModelStore:
         limit: int | None = None,
     ) -> Changes:
         upto = self.seen if until is None else min(until, self.seen)
+        if upto <= seen:
+            return Changes(max(upto, min(seen, self.seen)), [])
         lanes = self._lanes(nodes, keys)
         if limit is not None:
             looked = sorted(when for lane in lanes for when in self._touches(lane, seen, upto))

@@ -165,8 +165,8 @@ class HistoryStore(Protocol):
         limit: int | None = None,
     ) -> Changes:
         """What changed after system time ``seen``, and until ``until`` (None: now), in the order of seen,
-        then (node, key). ``pieces`` with ``as_of`` has what was before, and what is. ``limit``: of rows to
-        look at; those of one append come together.
+        then (node, key); nothing where ``until`` is not later. ``pieces`` with ``as_of`` has what was before,
+        and what is. ``limit``: of rows to look at; those of one append come together.
         """
 
     async def forget(self, before: int, *, idle: int | None = None) -> Forgotten:
