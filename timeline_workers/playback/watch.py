@@ -34,6 +34,8 @@ class Watch:
         since = self._since()
         if self._is_off() or since is None or self._read is not None or head.now < self._next:
             return
+        if head.fetch.levels:
+            return
         self._next = head.now + head.settings.look_every
         # Records up to here may be on screen by the time that the answer comes.
         upto = head.ahead.loaded + int(head.rate * head.settings.ahead_time)
@@ -42,7 +44,7 @@ class Watch:
 
     def wake(self) -> int | None:
         """When to look again."""
-        waits = self._is_off() or self._since() is None or self._read is not None
+        waits = self._is_off() or self._since() is None or self._read is not None or self._head.fetch.levels
         return None if waits or self._next <= self._head.now else self._next
 
     def _is_off(self) -> bool:
@@ -61,6 +63,8 @@ class Watch:
         assert isinstance(answer, LookAnswer)
         head.fetch.recovered()
         self.learn(answer)
+        if head.fetch.levels:  # a snapshot that was read before this would undo it: look again after it
+            return
         self._tell(answer)
         head.ahead.looked(answer.changed_from, answer.seq, reading=head.fetch.reading)
         self._seq = answer.seq
