@@ -50,7 +50,7 @@ def test_every_partition_with_a_gap_is_said_once(
     assert [(one.state, one.cause) for one in missing_messages.check(_look(), applied)] == found
 
 
-def test_a_recreated_topic_is_a_gap_before_it_is_fed() -> None:
+def test_a_recreated_topic_is_a_gap_at_once() -> None:
     """Nobody waits for the feeder to note it."""
     source = Source.model_validate({"topic": "t", "key": "k", "time": "s"})
     planned = plan(Metric(name="m", source=source, expression='has_existed(a == "b")'))
