@@ -259,11 +259,12 @@ class PostgresStore:
 @asynccontextmanager
 async def _explained() -> AsyncIterator[None]:
     """Say as a HistoryError what PostgreSQL, or the way there, refuses."""
-    from asyncpg import InterfaceError, PostgresError
+    from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresError
 
     try:
         yield
-    except (PostgresError, InterfaceError, OSError) as error:
+    except (PostgresError, InterfaceError, InternalClientError, OSError) as error:
+        # The internal one is what a rollback gets whose connection was ended in the middle of a statement.
         raise HistoryError(
             f"the history in PostgreSQL does not answer: {error or type(error).__name__}", may_pass=True
         ) from error
