@@ -191,7 +191,7 @@ def test_a_state_of_an_earlier_release_is_read(case: dict[str, Any]) -> None:
     worker = NodeWorker.restore(spec, [base64.b64decode(case["state"])])
     _check_answers(worker, case["before"])
     for subscriber, message in case["sends"].items():
-        assert (sent := worker.outgoing(subscriber, 400_000)) is not None
+        assert (sent := worker.outgoing(subscriber, 400_000, worker.output_told(subscriber))) is not None
         assert sent == base64.b64decode(message)
     again = NodeWorker.restore(spec, worker.snapshot(1 << 20))
     for method, payload in case["inputs"]:

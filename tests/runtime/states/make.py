@@ -131,11 +131,12 @@ def cases() -> list[dict[str, Any]]:
         specs = {spec.worker_id: spec for spec in [*workers(made, "p0"), *global_workers(made)]}
         for name, told in inputs(specs).items():
             worker = NodeWorker(specs[name])
-            worker.subscribe(SUBSCRIBER, "first/0")
+            output = next(iter(getattr(worker.node, "outputs", {"": None})))
+            worker.subscribe(SUBSCRIBER, "first/0", output)
             half = len(told) // 2
             for method, payload in told[: half // 2]:
                 getattr(worker, method)(payload)
-            under_way = worker.outgoing(SUBSCRIBER, 100)
+            under_way = worker.outgoing(SUBSCRIBER, 100, output)
             for method, payload in told[half // 2 : half]:
                 getattr(worker, method)(payload)
             (state,) = worker.snapshot(1 << 30)
