@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
@@ -10,9 +11,18 @@ from hypothesis import given, strategies as st
 from temporalio.client import Client
 
 from timeline_workers.events.incarnation import Mark
-from timeline_workers.metric.model import Metric, Source
+from timeline_workers.metric.model import Metric, Output, Source
 from timeline_workers.plan.physical import plan
-from workflows.client.conditions import Applied, Look, behind, clocks, feeding, refusals, unreachable_servers
+from workflows.client.conditions import (
+    Applied,
+    Look,
+    behind,
+    changelogs,
+    clocks,
+    feeding,
+    refusals,
+    unreachable_servers,
+)
 from workflows.client.conditions.condition import WORST_FIRST, Condition, MetricHealth, Notice, State
 from workflows.client.conditions.shortfall import places_to_ask
 from workflows.client.conditions.statuses import furthest
@@ -377,3 +387,23 @@ def test_the_same_cause_is_one_line() -> None:
 def test_waiting_for_keys_is_well(state: State, is_well: bool) -> None:
     assert MetricHealth.of("m", [Condition(state, "")]).is_well is is_well
     assert MetricHealth.of("m", []).is_well
+
+
+def test_a_changelog_that_no_metric_writes_is_noticed() -> None:
+    """What reads it is well, and old for good."""
+    reader = Metric(
+        name="reader",
+        source=Source(topic="out", changelog=True),
+        expression="duration_where(changelog(boolean))",
+    )
+    writer = ON.metric.model_copy(update={"name": "writer", "output": Output(topic="out")})
+
+    def said(*metrics: Metric) -> list[str]:
+        entries = tuple(CatalogEntry(metric=metric, generation=1) for metric in metrics)
+        look, _ = look_at()
+        of = Applied(cast(CatalogEntry, None), plan(reader), ())
+        return [str(one) for one in changelogs.check(replace(look, entries=entries), of)]
+
+    assert said(reader, writer) == []
+    [notice] = said(reader, ON.metric)
+    assert "topic out is read as a changelog, and no registered metric writes it" in notice

@@ -199,10 +199,19 @@ def delete(
 ) -> None:
     """Remove a metric, and end the workers that no other metric needs."""
 
-    async def work(client: TimelineClient) -> RemoveResult:
-        return await client.delete(name, timeout=timedelta(seconds=wait))
+    async def work(client: TimelineClient) -> tuple[RemoveResult, list[str]]:
+        metrics = {metric.name: metric for metric in await client.metrics()}
+        written = metrics[name].output if name in metrics else None
+        topic = None if written is None else written.topic
+        readers = [m.name for m in metrics.values() if m.source.changelog and m.source.topic == topic]
+        return await client.delete(name, timeout=timedelta(seconds=wait)), readers
 
-    result: RemoveResult = with_client(address, namespace, work)
+    removed: tuple[RemoveResult, list[str]] = with_client(address, namespace, work)
+    result, readers = removed
+    if readers:
+        complain(
+            f"warning: nothing new comes any more to what reads its output: {', '.join(sorted(readers))}"
+        )
     if output is Output.json:
         emit([result.model_dump(mode="json")])
     elif output is Output.table:

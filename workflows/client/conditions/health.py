@@ -13,6 +13,7 @@ from workflows.client.queues import queue_of
 from . import (
     archives,
     behind,
+    changelogs,
     clocks,
     edges,
     ended_catalog,
@@ -39,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     behind.check,
     refusals.check,
     clocks.check,
+    changelogs.check,
     neighbours.check,
 )
 
