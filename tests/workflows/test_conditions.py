@@ -24,6 +24,7 @@ from workflows.client.conditions import (
     unreachable_servers,
 )
 from workflows.client.conditions.condition import WORST_FIRST, Condition, MetricHealth, Notice, State
+from workflows.client.conditions.health import health_of
 from workflows.client.conditions.shortfall import places_to_ask
 from workflows.client.conditions.statuses import furthest
 from workflows.client.queues import Queue
@@ -78,10 +79,12 @@ def leaf(minor: int = 0, unseen: tuple[str, ...] = (), partition: int = 0, **not
     return Health(worker_id=f"{LEAF}.p{partition}", state="ok", status={"state": state})
 
 
-def look_at(*workers: Health, **fields: object) -> tuple[Look, Applied]:
+def look_at(
+    *workers: Health, entries: tuple[CatalogEntry, ...] = (), **fields: object
+) -> tuple[Look, Applied]:
     applied = Applied(cast(CatalogEntry, None), ON, workers)
     queue = Queue("q", (), 0, timedelta(0), None)
-    return Look(cast(Client, None), queue, (), (applied,), **fields), applied  # type: ignore[arg-type]
+    return Look(cast(Client, None), queue, entries, (applied,), **fields), applied  # type: ignore[arg-type]
 
 
 def published_at(worker: Health, published: int) -> Health:
@@ -407,3 +410,34 @@ def test_a_changelog_that_no_metric_writes_is_noticed() -> None:
     assert said(reader, writer) == []
     [notice] = said(reader, ON.metric)
     assert "topic out is read as a changelog, and no registered metric writes it" in notice
+
+
+def test_a_reader_is_as_its_writer_is() -> None:
+    """However many metrics lie between; it is asked about alone, or with them."""
+    chain = [
+        ON.metric.model_copy(update={"name": "first", "output": Output(topic="one")}),
+        *(
+            Metric(
+                name=name,
+                source=Source(topic=topic, changelog=True),
+                expression="changelog(boolean)",
+                output=Output(topic=written) if written else None,
+            )
+            for name, topic, written in (("second", "one", "two"), ("third", "two", ""))
+        ),
+    ]
+    entries = tuple(CatalogEntry(metric=metric, generation=1) for metric in chain)
+    look, _ = look_at(entries=entries, waiting=dict.fromkeys(("t", "one", "two")))
+    ended = Health(worker_id="leaf.p0", state="down", cause="ended")
+    first, second, third = (
+        Applied(entry, plan(entry.metric), (ended,) if entry is entries[0] else ()) for entry in entries
+    )
+    for asked, beneath in (((third,), (first, second)), ((third, second, first), ())):
+        found = health_of(replace(look, applied=asked, writers=beneath))
+        assert [one.state for one in found] == ["down"] * len(asked)
+        assert found[0].cause == (
+            "metric second, whose output it reads, is down: metric first, whose output it reads, is down: "
+            "leaf.p0: ended"
+        )
+    [alone] = health_of(replace(look, applied=(second,), writers=(Applied(entries[0], plan(chain[0]), ()),)))
+    assert alone.state == "ok"

@@ -16,9 +16,13 @@ from cachetools import TTLCache
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from timeline_workers.errors import TimelineError
+from timeline_workers.plan.output_workers import output_workers
 from timeline_workers.plan.physical import Plan, WorkerSpec, all_workers
+from workflows.catalog.entries import plan_of
 from workflows.client.conditions.condition import WORST_FIRST, Condition, Notice
 from workflows.client.conditions.feeding import being_rebuilt
+from workflows.client.conditions.look import writers_by_topic
 from workflows.client.conditions.refusals import unseen_columns
 from workflows.messages import CATALOG_ID
 from workflows.processor.doubts import in_doubt
@@ -47,8 +51,34 @@ async def doubt_about(client: Client, planned: Plan, asked: Iterable[str]) -> Co
         return known[names]
     except KeyError:
         pass
-    doubt = known[names] = await _look(client, planned, beneath(planned, names))
+    found = [await _look(client, planned, beneath(planned, names)), await _of_its_writer(client, planned)]
+    doubt = min((one for one in found if one is not None), key=lambda one: _rank(one.state), default=None)
+    known[names] = doubt
     return doubt
+
+
+async def _of_its_writer(client: Client, planned: Plan) -> Condition | None:
+    """The worst that is wrong with the metric whose output this one reads, where it does and one is known."""
+    if not planned.metric.source.changelog:
+        return None
+    from .ask import registered  # which asks this module, too
+
+    try:
+        async with asyncio.timeout(PATIENCE.total_seconds()):
+            metrics = {entry.metric.name: entry.metric for entry in await registered(client)}
+        name = writers_by_topic(metrics.values()).get(planned.metric.source.topic)
+        if name is None or name == planned.metric.name:
+            return None
+        writer = await asyncio.to_thread(plan_of, metrics[name])
+    except (TimeoutError, TimelineError, RPCError):
+        return None  # nothing is known against it
+    workers = [spec.worker_id for spec in all_workers(writer)]
+    workers += [spec.worker_id for spec in output_workers(writer)]
+    found = [await _look(client, writer, workers), await _of_its_writer(client, writer)]
+    worst = min((one for one in found if one is not None), key=lambda one: _rank(one.state), default=None)
+    if worst is None:
+        return None
+    return Condition(worst.state, f"metric {name}, whose output it reads, is {worst.state}: {worst}")
 
 
 def notices_of(client: Client) -> list[Notice]:

@@ -25,7 +25,7 @@ from . import (
     workers,
 )
 from .condition import Condition, MetricHealth, Notice
-from .look import Applied, Look, look_at
+from .look import Applied, Look, look_at, writers_by_topic
 
 Check = Callable[[Look, Applied], Iterable[Condition | Notice]]
 
@@ -49,13 +49,25 @@ def health_of(look: Look) -> list[MetricHealth]:
     """How every metric is that was looked at: those that are applied in their order, then those that cannot
     be used.
     """
+    every = {one.metric.name: one for one in (*look.applied, *look.writers)}
+    writers = writers_by_topic(entry.metric for entry in look.entries)
+    known: dict[str, MetricHealth] = {}
+
+    def health(name: str) -> MetricHealth:
+        if name not in known:
+            known[name] = MetricHealth(name)  # whoever comes back to it
+            applied = every[name]
+            found = [one for check in CHECKS for one in check(look, applied)]
+            source = applied.metric.source
+            writer = writers.get(source.topic) if source.changelog else None
+            if writer in every and not (below := health(writer)).is_well:
+                said = f"metric {writer}, whose output it reads, is {below.state}: {below.cause or ''}"
+                found.append(Condition(below.state, said.rstrip(": ")))
+            known[name] = MetricHealth.of(name, found)
+        return known[name]
+
     return [
-        *(
-            MetricHealth.of(
-                applied.metric.name, [found for check in CHECKS for found in check(look, applied)]
-            )
-            for applied in look.applied
-        ),
+        *(health(applied.metric.name) for applied in look.applied),
         *(MetricHealth.of(one.name, [Condition("failing", one.reason)]) for one in look.unusable),
     ]
 

@@ -72,16 +72,17 @@ class Applied:
 class Look:
     """Everything that the checks may look at.
 
-    ``entries``: all registered metrics; ``applied``: those that are asked about, and ``unusable`` those of
-    them that cannot be planned or read, about which nothing else is known; ``waiting``: of each topic
-    when the oldest event that was not fed yet was published, microseconds, None when none waits; topics that
-    cannot be looked into are left out; ``other_topics``: those that were recreated, or have lost their end,
-    since they were fed last; ``lacking``: of each metric whose result may be behind its event
+    ``entries``: all registered metrics; ``applied``: those that are asked about, and ``unusable`` those
+    of them that cannot be planned or read, about which nothing else is known; ``writers``: the further
+    metrics whose outputs those read, directly or through others; ``waiting``: of each topic when the
+    oldest event that was not fed yet was published, microseconds, None when none waits; topics that
+    cannot be looked into are left out; ``other_topics``: those that were recreated, or have lost their
+    end, since they were fed last; ``lacking``: of each metric whose result may be behind its event
     processors for long, when the oldest message was published that the result has not applied;
-    ``broker_down``: why the broker does not answer, None when it does; ``broker_unknown``: why it cannot be
-    asked, where it is not configured here; ``broken``: edges on which a worker waits for what will not come;
-    ``catalog``: how the catalog's workflow has ended, None where it runs; ``archives``: those of workers that
-    do not run, by worker; ``now``: seconds since the epoch.
+    ``broker_down``: why the broker does not answer, None when it does; ``broker_unknown``: why it cannot
+    be asked, where it is not configured here; ``broken``: edges on which a worker waits for what will not
+    come; ``catalog``: how the catalog's workflow has ended, None where it runs; ``archives``: those of
+    workers that do not run, by worker; ``now``: seconds since the epoch.
     """
 
     client: Client
@@ -89,6 +90,7 @@ class Look:
     entries: tuple[CatalogEntry, ...]
     applied: tuple[Applied, ...]
     unusable: tuple[Unusable, ...] = ()
+    writers: tuple[Applied, ...] = ()
     waiting: dict[str, int | None] = field(default_factory=dict)
     other_topics: frozenset[str] = frozenset()
     lacking: dict[str, int | None] = field(default_factory=dict)
@@ -120,7 +122,7 @@ async def look_at(
     names = names or listed
     plans: list[Plan] = []
     unplanned = {one.name: one for one in unusable}
-    for name in names:
+    for name in (*names, *_writers_beneath(names, chosen)):
         if name in unplanned:
             continue
         try:
@@ -131,7 +133,7 @@ async def look_at(
     outputs = [[spec.worker_id for spec in output_workers(planned)] for planned in plans]
     async with clear_errors(client):
         seen = {h.worker_id: h for h in await examine(client, chain(*workers, *outputs))}
-        applied = tuple(
+        looked_at = tuple(
             Applied(
                 chosen[planned.metric.name],
                 planned,
@@ -140,17 +142,18 @@ async def look_at(
             )
             for planned, some, told in zip(plans, workers, outputs, strict=True)
         )
-        edges = await confirmed(client, _broken(applied))
+        edges = await confirmed(client, _broken(looked_at))
         catalog = await ended(client, CATALOG_ID)
         archives = await _archives_ended(client, seen.values())
     of_those = tuple(unplanned[name] for name in names if name in unplanned)
-    waiting, broker_down, broker_unknown = await _waiting(applied)
+    waiting, broker_down, broker_unknown = await _waiting(looked_at)
     return Look(
         client,
         queue,
         tuple(entries),
-        applied,
+        tuple(one for one in looked_at if one.metric.name in names),
         of_those,
+        writers=tuple(one for one in looked_at if one.metric.name not in names),
         waiting={topic: found.oldest for (topic, metric), found in waiting.items() if metric is None},
         other_topics=frozenset(topic for (topic, _), found in waiting.items() if found.other),
         lacking={metric: found.oldest for (_, metric), found in waiting.items() if metric is not None},
@@ -160,6 +163,25 @@ async def look_at(
         catalog=catalog,
         archives=archives,
     )
+
+
+def writers_by_topic(metrics: Iterable[Metric]) -> dict[str, str]:
+    """Which metric writes each topic that is some metric's output."""
+    return {metric.output.topic: metric.name for metric in metrics if metric.output is not None}
+
+
+def _writers_beneath(names: Sequence[str], chosen: Mapping[str, CatalogEntry]) -> list[str]:
+    """The further metrics whose outputs ``names`` read, directly or through others."""
+    writers = writers_by_topic(entry.metric for entry in chosen.values())
+    every = dict.fromkeys(names)
+    todo = [name for name in names if name in chosen]
+    while todo:
+        source = chosen[todo.pop()].metric.source
+        writer = writers.get(source.topic) if source.changelog else None
+        if writer is not None and writer not in every:
+            every[writer] = None
+            todo.append(writer)
+    return [name for name in every if name not in names]
 
 
 def _broken(applied: Sequence[Applied]) -> list[BrokenEdge]:
