@@ -28,7 +28,7 @@ from tests.workflows.cluster import (
     worked_example,
 )
 from timeline_workers.errors import UnknownNameError
-from timeline_workers.metric.model import Metric
+from timeline_workers.metric.model import Metric, Output, Source
 from timeline_workers.plan.physical import all_workers, plan
 from workflows.client import ask, beneath
 from workflows.client.conditions import metric_health
@@ -199,3 +199,28 @@ async def test_a_reset_worker_answers_as_before(first: bool) -> None:
         await until_everything_arrived(client, cirr, events)
         await assert_same_as_in_process(client, cirr, events)
         assert [entry.metric.name for entry in await ask.registered(client)] == ["cirr"]
+
+
+async def test_what_reads_an_output_is_as_its_writer() -> None:
+    """Its health and its answers name the worker of the other metric that has ended."""
+    writer = metric("writer", BUFFERING.split("(", 1)[1][:-1], partitions=1)
+    writer = writer.model_copy(update={"output": Output(topic="buffering")})
+    reader = Metric(
+        name="reader",
+        source=Source(topic="buffering", changelog=True, partitions=1),
+        expression="duration_where(changelog(boolean))",
+    )
+    result = all_workers(plan(reader))[-1].worker_id
+    async with cluster() as client:
+        for each in (writer, reader):
+            await apply(client, each)
+        ended = all_workers(plan(writer))[0].worker_id
+        await end_by_hand(client, ended)
+        [found] = await metric_health(client, ["reader"])
+        assert found.state == "down"
+        assert found.cause is not None
+        assert f"metric writer, whose output it reads, is down: {ended}" in found.cause
+        doubt = await beneath.doubt_about(client, plan(reader), [result])
+        assert doubt is not None
+        assert doubt.state == "down"
+        assert "metric writer" in str(doubt)
