@@ -420,3 +420,21 @@ def test_dividing_by_a_constant_zero_is_unknown() -> None:
     assert evaluate("latest_event_to_state(a) / 0", events, key="k", time="t").value_at("x", 1).value is None
     duration = "duration_where(latest_event_to_state(a) == 1) / 0 != 1"
     assert evaluate(duration, events, key="k", time="t").value_at("x", 1).value is False
+
+
+def test_a_column_is_declared_by_its_type_alone() -> None:
+    """As in a metric's file; a type that there is not is named with those that there are."""
+    events = [{"k": "a", "t": 1, "x": 2}]
+    short = evaluate("latest_event_to_state(x)", events, key="k", time="t", columns={"x": "float"})
+    assert short.value_at("a", 1).value == 2.0
+    with pytest.raises(
+        QuestionError, match="column 'x' is declared 'number'; give a ColumnSpec, or one"
+    ):
+        evaluate("latest_event_to_state(x)", events, key="k", time="t", columns={"x": "number"})
+
+
+@pytest.mark.parametrize("name", [None, 3, "i\udcff"])
+def test_a_field_that_has_no_name_is_refused(name: Any) -> None:
+    for names in ({"key": name, "time": "t"}, {"key": "k", "time": name}):
+        with pytest.raises(QuestionError, match="give the name of a field of the events"):
+            evaluate("latest_event_to_state(x)", [], **names)

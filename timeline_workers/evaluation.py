@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_args, runtime_checkable
 
 from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.timeline.timelines import Timeline
@@ -29,6 +29,7 @@ from timeline_workers.events.rules import Decoded, Missing, Reject
 from timeline_workers.events.times import check_unit
 from timeline_workers.language.canonical import canonical
 from timeline_workers.language.check import check
+from timeline_workers.language.kinds import ColumnType
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate, AggregateFunction, Expression, Node
 from timeline_workers.metric.model import ColumnSpec
@@ -76,14 +77,18 @@ class Result:
         key: str,
         time: str,
         time_unit: str = "s",
-        columns: Mapping[str, ColumnSpec] | None = None,
+        columns: Mapping[str, ColumnSpec | str] | None = None,
         newest_first: bool = False,
         changelog: bool | AggregateFunction = False,
     ) -> None:
         check_unit(time_unit)
+        for what, name in (("key", key), ("time", time)):
+            if not isinstance(name, str) or any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise QuestionError(f"{what} is {name!r}; give the name of a field of the events, as text")
+        declared = {name: _declared(name, spec) for name, spec in (columns or {}).items()}
         text = expression if isinstance(expression, str) else None
         tree = parse(expression) if isinstance(expression, str) else _tree_of(expression)
-        types = None if columns is None else {name: spec.type for name, spec in columns.items()}
+        types = None if columns is None else {name: spec.type for name, spec in declared.items()}
         checked = check(tree, types, text=text)
         self.expression = tree
         self.kind: KindName = _answer_kind(checked.kind.name)
@@ -91,7 +96,6 @@ class Result:
         self.rejected: list[Reject] = []
         self.missing: list[Missing] = []
         self.accepted = 0
-        declared = columns or {}
         try:
             refuse_changelog(tree, bool(changelog))
         except MetricError as error:
@@ -240,6 +244,16 @@ class Result:
         raise QuestionError(f"aggregate={aggregate!r}: say which of {', '.join(known)}")
 
 
+def _declared(name: str, spec: ColumnSpec | str) -> ColumnSpec:
+    """A column's declaration, of which the type alone is enough, as in a metric's file."""
+    if isinstance(spec, ColumnSpec):
+        return spec
+    if spec not in get_args(ColumnType):
+        types = ", ".join(get_args(ColumnType))
+        raise QuestionError(f"column {name!r} is declared {spec!r}; give a ColumnSpec, or one of: {types}")
+    return ColumnSpec(type=cast(ColumnType, spec))
+
+
 def evaluate(
     expression: str | HasExpression | Expression,
     events: Iterable[Mapping[str, Any]] | Any,
@@ -247,7 +261,7 @@ def evaluate(
     key: str,
     time: str,
     time_unit: str = "s",
-    columns: Mapping[str, ColumnSpec] | None = None,
+    columns: Mapping[str, ColumnSpec | str] | None = None,
     newest_first: bool = False,
     changelog: bool | AggregateFunction = False,
 ) -> Result:
