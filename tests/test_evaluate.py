@@ -427,9 +427,7 @@ def test_a_column_is_declared_by_its_type_alone() -> None:
     events = [{"k": "a", "t": 1, "x": 2}]
     short = evaluate("latest_event_to_state(x)", events, key="k", time="t", columns={"x": "float"})
     assert short.value_at("a", 1).value == 2.0
-    with pytest.raises(
-        QuestionError, match="column 'x' is declared 'number'; give a ColumnSpec, or one"
-    ):
+    with pytest.raises(QuestionError, match="column 'x' is declared 'number'; give a ColumnSpec, or one"):
         evaluate("latest_event_to_state(x)", events, key="k", time="t", columns={"x": "number"})
 
 
