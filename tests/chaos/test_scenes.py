@@ -16,7 +16,10 @@ TOP = Path(__file__).parents[2]
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("name", "act"), [("terminate", "leaf"), ("forged", "garbage")])
+@pytest.mark.parametrize(
+    ("name", "act"),
+    [pytest.param("terminate", "leaf", marks=pytest.mark.long), ("forged", "garbage")],
+)
 async def test_answers_are_right_and_get_is_truthful(name: str, act: str, tmp_path: Path) -> None:
     """A leaf that three metrics share is terminated; garbage is signalled to everything. All answers are the
     oracle's, and `timeline get` says ok when they are up to date only.
