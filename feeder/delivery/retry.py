@@ -33,8 +33,8 @@ _HOPELESS = frozenset(
         RPCStatusCode.NOT_FOUND,
     }
 )
-# A call that takes so long, beyond all time-outs of its own, never returns, and neither will others: a client
-# library whose thread has run out of memory is dead without a word.
+# Temporal's client gives up a call after 30 s, also where the server stands still. One that takes so much
+# longer never returns: a client library whose thread has run out of memory is dead without a word.
 ATTEMPT_SECONDS = 90.0
 _QUIET_ATTEMPTS = 3
 _QUIET_LOOKS = 9  # some three quarters of a second

@@ -55,7 +55,7 @@ async def test_a_recovery_is_logged_after_warnings(failures: int, monkeypatch: p
     assert said == ([*warned, ("info", "asking: recovered")] if warned else [])
 
 
-def test_a_call_that_never_returns_ends_the_feeder() -> None:
+def test_a_call_that_never_returns_is_given_up() -> None:
     """Who was to answer it is gone, and will not say so; one that fails by its own time-out is made again."""
     calls = 0
 
