@@ -116,6 +116,20 @@ def test_counts_add_up(times: list[int], moves: Any, delays: list[int], window: 
 
 
 @given(TIMES, MOVES, DELAYS)
+@example(  # the loop that is left lies behind the end of the window
+    times=[],
+    moves=[
+        (0, {"action": "play"}, False),
+        (0, {"action": "play", "start": 0.0}, False),
+        (0, {"action": "play", "start": 0.0, "end": 0.0, "speed": 0.5}, False),
+        (0, {"action": "play", "start": 0.0, "end": 0.0, "speed": 0.5}, False),
+        (0, {"action": "loop", "from": 0.0, "to": 0.001}, False),
+        (150, {"action": "pause"}, False),
+        (0, {"action": "loop", "off": True}, False),
+        (0, {"action": "resume"}, False),
+    ],
+    delays=[5],
+)
 def test_nothing_is_early_and_positions_are_continuous(
     times: list[int], moves: Any, delays: list[int]
 ) -> None:

@@ -17,6 +17,7 @@ import timeline_workers
 from tests.oracle.events import Event
 from tests.properties.batches import batch_of
 from timeline_workers.algebra.leaf_input import LeafRouter, Progress
+from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import WorkerSpec, all_workers, partition_of, plan, worker_id
@@ -159,11 +160,16 @@ def result_workers(applied: Metric) -> list[str]:
 
 
 async def until_everything_arrived(client: Client, applied: Metric, events: Sequence[Event]) -> None:
-    """Wait until the result workers know everything up to the last event; a test's own time limit ends it."""
+    """Wait until the result workers know everything up to the last event; a test's own time limit ends it.
+
+    A worker process that was just started may not answer yet.
+    """
     last = list(events[-1].position)
     for worker in result_workers(applied):
         while True:
-            state = (await status(client, worker))["state"]
+            state = None
+            with contextlib.suppress(ConnectionFailedError):
+                state = (await status(client, worker))["state"]
             reached = [[p["partition"], p["major"], p["minor"]] for p in state["progress"]] if state else []
             if last in reached:
                 break

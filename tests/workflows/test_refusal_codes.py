@@ -7,7 +7,15 @@ import asyncio
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from tests.workflows.cluster import apply, cluster, feed, metric, result_workers, worked_example
+from tests.workflows.cluster import (
+    apply,
+    cluster,
+    feed,
+    metric,
+    result_workers,
+    until_everything_arrived,
+    worked_example,
+)
 from timeline_workers import errors
 from timeline_workers.errors import Code, MetricError, QuestionError, UnknownNameError
 from workflows.client import ask
@@ -24,6 +32,7 @@ async def test_a_refused_question_comes_with_its_code(monkeypatch: pytest.Monkey
     async with asyncio.timeout(60), cluster() as client:
         await apply(client, BUFFERING)
         await feed(client, BUFFERING, worked_example())
+        await until_everything_arrived(client, BUFFERING, worked_example())
         (result,) = result_workers(BUFFERING)
         for question, kind, code in (
             ({"key": "s2", "at": 1}, UnknownNameError, Code.UNKNOWN_KEY),

@@ -90,13 +90,13 @@ class Playhead:
 
     @property
     def bound(self) -> int:
-        """Up to where it plays: the end, else the live edge."""
+        """Up to where it plays: the end, else the live edge. Never behind what was shown: a window may end
+        before the loop that was left.
+        """
         end = self.bounds[1] if self.bounds else None
-        return (
-            end
-            if end is not None
-            else max(self.ahead.start, self.ahead.start if self.edge is None else self.edge)
-        )
+        if end is None:
+            end = self.ahead.start if self.edge is None else self.edge
+        return max(end, self.standing)
 
     @property
     def position(self) -> int | None:
@@ -105,7 +105,7 @@ class Playhead:
             return None
         if self._waits:
             return self.standing
-        return min(self.clock.shown(self.now), max(self.bound, self.ahead.start))
+        return min(self.clock.shown(self.now), self.bound)
 
     @property
     def blocked(self) -> bool:
@@ -249,7 +249,7 @@ class Playhead:
         """Up to where everything is due."""
         if self.live:
             return self.bound
-        return min(self.clock.shown(self.now), max(self.bound, self.ahead.start))
+        return min(self.clock.shown(self.now), self.bound)
 
     def _drain(self) -> None:
         if self.fetch.levels:
