@@ -25,6 +25,7 @@ from timeline_workers.plan.drawing import to_mermaid
 from timeline_workers.plan.physical import partition_labels, plan, workers
 from timeline_workers.process.exit_codes import MEANINGS
 from timeline_workers.settings.credentials import CodecAccess, PulsarAccess
+from timeline_workers.settings.history_settings import HistorySettings
 from timeline_workers.settings.timeline_settings import Settings
 
 TOP = Path(__file__).parents[1]
@@ -188,7 +189,11 @@ def _operations() -> str:
 
 def test_every_setting_is_documented_and_no_other() -> None:
     """The variables in docs/operations.md are those that the code reads."""
-    read = {kind.variable(name) for kind in (PulsarAccess, CodecAccess) for name in kind.model_fields}
+    read = {
+        kind.variable(name)
+        for kind in (PulsarAccess, CodecAccess, HistorySettings)
+        for name in kind.model_fields
+    }
     read |= {f"TIMELINE_{name.upper()}" for name in Settings.model_fields}
     for folder in ("timeline_workers", "workflows", "feeder", "producer"):
         for module in TOP.glob(f"{folder}/**/*.py"):

@@ -30,11 +30,13 @@ from timeline_workers.servers.embedded.embedded_servers import (
     running_addresses,
 )
 from timeline_workers.settings.credentials import PulsarAccess
+from timeline_workers.settings.history_settings import OFF, HistorySettings, shown_address, sqlite_address
 from timeline_workers.settings.timeline_settings import LogSettings
 
 from .output import ExitCode
 
 STOP_SECONDS = 90.0
+HISTORY_FILE = Path("history", "history.db")
 _log = structlog.get_logger("dev")
 
 
@@ -64,6 +66,12 @@ def dev(
     servers_only: Annotated[
         bool, typer.Option("--servers-only", help="Run no worker and no feeder.")
     ] = False,
+    history: Annotated[
+        bool,
+        typer.Option(
+            help="Store the history in SQLite in the data directory, or where TIMELINE_HISTORY says."
+        ),
+    ] = True,
     status: Annotated[
         bool,
         typer.Option(
@@ -77,8 +85,8 @@ def dev(
     """Run Temporal, a Pulsar broker, a worker and the feeder until Ctrl-C.
 
     Data is kept in ./.timeline, or where TIMELINE_DATA_DIR says, and found again next time. Other `timeline`
-    commands, `python -m feeder` and `python -m producer` in the same directory find the servers by
-    themselves.
+    commands, `python -m feeder` and `python -m producer` in the same directory find the servers, and the
+    history, by themselves.
 
     What ends by itself is started again, with a line that says how it ended; what keeps ending for five
     minutes stops everything. While less than TIMELINE_MIN_FREE_BYTES of the disk are free, the broker is
@@ -92,6 +100,7 @@ def dev(
     configure_logging("dev", LogSettings.from_env().log_level)
     asked = threading.Event()
     supervisor = Supervisor(tell=_tell, patience=PATIENCE_SECONDS)
+    store = _history(directory, history)
     with embedded(
         directory,
         temporal_port=temporal_port,
@@ -99,6 +108,8 @@ def dev(
         pulsar_port=pulsar_port,
         topic_partitions=topic_partitions,
         supervisor=supervisor,
+        # One with a password is written nowhere.
+        history=store if store is not None and store.startswith("sqlite:") else None,
     ) as addresses:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: asked.set())
@@ -111,9 +122,10 @@ def dev(
         try:
             if not servers_only:
                 settings = {**environment_of(addresses), **_pulsar_log(directory)}
+                settings[HistorySettings.variable("history")] = store or OFF
                 for job in jobs(environment=settings):
                     supervisor.start(job)
-            _say(addresses, servers_only)
+            _say(addresses, servers_only, store)
             asked.wait()
         finally:
             typer.echo("stopping …", err=True)
@@ -149,7 +161,16 @@ def environment_of(addresses: Addresses) -> dict[str, str]:
         "TEMPORAL_ADDRESS": addresses.temporal,
         "TIMELINE_PULSAR_URL": addresses.pulsar,
         "TIMELINE_DATA_DIR": str(addresses.data_dir),
+        HistorySettings.variable("history"): addresses.history or OFF,
     }
+
+
+def _history(directory: Path, wanted: bool) -> str | None:
+    """The address of the history store of this run; None for none."""
+    said = HistorySettings.from_env().history
+    if not wanted or (said is not None and said.get_secret_value() == OFF):
+        return None
+    return sqlite_address(directory / HISTORY_FILE) if said is None else said.get_secret_value()
 
 
 def _pulsar_log(directory: Path) -> dict[str, str]:
@@ -162,11 +183,12 @@ def _pulsar_log(directory: Path) -> dict[str, str]:
     return {name: str(file)}
 
 
-def _say(addresses: Addresses, servers_only: bool) -> None:
+def _say(addresses: Addresses, servers_only: bool, history: str | None) -> None:
     lines = [
         f"Temporal  {addresses.temporal}   UI {addresses.ui}",
         f"Pulsar    {addresses.pulsar}",
         f"data      {addresses.data_dir}",
+        "history   " + ("off" if history is None else shown_address(history)),
         "running   " + ("the servers" if servers_only else "the servers, a worker and the feeder"),
         "Ctrl-C stops everything.",
     ]

@@ -9,6 +9,7 @@ its owner says so, ``addresses.json`` says where they listen, and ``processes.js
 Layout of the directory (default ``./.timeline``, or ``TIMELINE_DATA_DIR``)::
 
     lock  addresses.json  processes.json  logs/{temporal,pulsar}.log  temporal/temporal.db  pulsar/  storage/
+    history/history.db (``dev``)
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from tenacity import (
     Retrying,
     retry_if_exception_type,
@@ -35,11 +35,17 @@ from tenacity import (
     wait_exponential,
 )
 
-from timeline_workers.errors import ConnectionFailedError, TimelineError
+from timeline_workers.errors import TimelineError
 from timeline_workers.process.guard import guarded as guarded
 from timeline_workers.process.supervisor import Job, Supervisor
 from timeline_workers.settings.timeline_settings import Settings
 
+from .embedded_addresses import (
+    Addresses as Addresses,
+    data_directory as data_directory,
+    require_running as require_running,
+    running_addresses as running_addresses,
+)
 from .servers_watch import StuckConsumers as StuckConsumers, room_problem, watched
 
 HOST = "127.0.0.1"
@@ -68,44 +74,6 @@ class EmbeddedError(TimelineError):
     """An embedded server cannot be started: the message says which, why and what to do."""
 
 
-class Addresses(BaseModel):
-    """Where the embedded servers of one data directory listen. ``pid``: the process that owns them."""
-
-    model_config = ConfigDict(frozen=True)
-
-    temporal: str
-    pulsar: str
-    ui: str
-    pid: int
-    data_dir: Path
-
-
-def data_directory() -> Path:
-    """The data directory in force: ``TIMELINE_DATA_DIR``, else ``./.timeline``; absolute."""
-    return Path(os.environ.get("TIMELINE_DATA_DIR") or ".timeline").absolute()
-
-
-def running_addresses(data_dir: Path | None = None) -> Addresses | None:
-    """Return where the servers of ``data_dir`` listen, or None when none run there.
-
-    A directory left behind by a killed process counts as not running: its lock went with the process.
-    """
-    directory = data_directory() if data_dir is None else data_dir.absolute()
-    try:
-        lock = (directory / "lock").open("r")
-    except OSError:
-        return None
-    with closing(lock):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            try:
-                return Addresses.model_validate_json((directory / "addresses.json").read_bytes())
-            except (OSError, ValidationError):
-                return None  # still starting
-    return None
-
-
 @contextmanager
 def embedded(
     data_dir: Path | None = None,
@@ -115,13 +83,15 @@ def embedded(
     pulsar_port: int | None = None,
     topic_partitions: int = DEFAULT_TOPIC_PARTITIONS,
     supervisor: Supervisor | None = None,
+    history: str | None = None,
 ) -> Iterator[Addresses]:
     """Run both servers for the length of the ``with`` block; they accept connections when it is entered.
 
     A port of None is the usual one (7233, 8233, 6650) when it is free and any free one otherwise; 0 is any
     free one; a given port is used or refused. ``topic_partitions``: partitions of topics the broker
     creates. ``supervisor``: what keeps the servers running, and is stopped at the end, with other jobs that
-    it has been given; by default one that tells of their ends on standard error.
+    it has been given; by default one that tells of their ends on standard error. ``history``: the address of
+    the history store that goes with them, for who asks where they are.
 
     A server that ends is started again on its port. The broker is stopped while less than
     ``TIMELINE_MIN_FREE_BYTES`` are free for the directory.
@@ -158,6 +128,7 @@ def embedded(
             ui=f"http://{HOST}:{ui}",
             pid=os.getpid(),
             data_dir=directory,
+            history=history,
         )
         record = directory / "addresses.json"
         partial = directory / "addresses.json.partial"
@@ -380,16 +351,3 @@ def what_happened(address: str) -> str | None:
         return f"{of} starts it again: it {reason}"
     logs = running.data_dir / "logs"
     return f"{of} takes it for running; `timeline dev --status` says how it is, and its log is in {logs}"
-
-
-def require_running(service: str) -> Addresses:
-    """Return the running servers, or raise ConnectionFailedError that says how to start or name
-    ``service``.
-    """
-    running = running_addresses()
-    if running is None:
-        raise ConnectionFailedError(
-            f"no address is set for {service} and no embedded servers run in {data_directory()}; "
-            "start them with `timeline dev`, or set TEMPORAL_ADDRESS and TIMELINE_PULSAR_URL"
-        )
-    return running
