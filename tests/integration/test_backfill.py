@@ -86,6 +86,7 @@ async def told_alike(stack: Stack, metric: Metric, other: Metric) -> None:
     await eventually(alike)
 
 
+@pytest.mark.long_on_pulsar
 @pytest.mark.parametrize("new", ["leaves", "group"])
 async def test_a_later_metric_answers_like_an_earlier_one(stack: Stack, new: str) -> None:
     """Applied in the middle of a stream of events, some of them late; new leaves beside those that are fed,

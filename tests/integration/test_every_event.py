@@ -205,6 +205,7 @@ async def test_good_bad_and_late_events_count_once(stack: Stack) -> None:
     assert told["reasons"] == dict(Counter(refused[place][2] for place in refused))
 
 
+@pytest.mark.long_on_pulsar
 async def test_a_feeder_killed_repeatedly_loses_nothing(stack: Stack) -> None:
     """kill -9 at three random points of the feeding of two partitions: every event is counted once, and
     every bad event is in the dead-letter topic (perhaps twice, with the same position).

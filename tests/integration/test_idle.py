@@ -41,6 +41,7 @@ async def until_beyond(stack: Stack, metric: Metric, mark: int) -> None:
     await eventually(beyond)
 
 
+@pytest.mark.long_on_pulsar
 async def test_time_goes_on_in_silence(
     stack: Stack,
 ) -> None:

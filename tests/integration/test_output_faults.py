@@ -148,6 +148,7 @@ async def test_new_runs_and_epochs_under_load_lose_nothing(stack: Stack) -> None
     assert stack.stop("worker") == 0
 
 
+@pytest.mark.long_on_pulsar
 async def test_more_keys_than_a_batch_names_are_published(stack: Stack) -> None:
     """Three megabytes of names, of which Temporal takes two at once: when the writer subscribes anew all of
     them are taken back in one go, and told again.

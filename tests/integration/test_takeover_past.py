@@ -111,7 +111,7 @@ async def test_one_of_two_feeders_reads_the_missed_past(stack: Stack, pulsar_bro
     assert {name for name, _ in found} <= {"first", "apart", "apart, first", "beside, first"}
 
 
-@pytest.mark.parametrize("new", ["apart", "beside"])
+@pytest.mark.parametrize("new", [pytest.param("apart", marks=pytest.mark.long), "beside"])
 async def test_the_other_feeder_reads_on_after_a_kill(stack: Stack, pulsar_broker: Broker, new: str) -> None:
     """kill -9 of the one that reads, while events keep coming: every event counts once in the end, for every
     metric, though the one that is left has waited.

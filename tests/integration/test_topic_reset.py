@@ -337,6 +337,7 @@ async def test_events_deleted_before_they_are_fed_are_a_gap(real: Stack, trimmin
         assert words in cause
 
 
+@pytest.mark.long
 async def test_a_backlog_quota_that_evicts_is_a_gap(real: Stack, trimming: Broker) -> None:
     topic = "evicted"
     trimming.create_topic(topic)

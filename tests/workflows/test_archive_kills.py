@@ -76,8 +76,12 @@ async def _patiently(call: Callable[[], Awaitable[None]]) -> None:
             continue
 
 
-@pytest.mark.parametrize(("seed", "fuse"), [(1, False), pytest.param(2, True, marks=pytest.mark.long)])
-async def test_answers_are_right_whatever_is_killed_while_keys_leave(seed: int, fuse: bool) -> None:
+@pytest.mark.parametrize(
+    ("seed", "fuse", "waves"), [(1, False, 3), pytest.param(2, True, 5, marks=pytest.mark.long)]
+)
+async def test_answers_are_right_whatever_is_killed_while_keys_leave(
+    seed: int, fuse: bool, waves: int
+) -> None:
     """Sessions come in waves with silence between them, and some come back in later waves; the seed is that
     of the events and of the kills. Every node is asked where one worker computes several."""
     draw = random.Random(seed)
@@ -88,7 +92,7 @@ async def test_answers_are_right_whatever_is_killed_while_keys_leave(seed: int, 
         begin.set()
         feed = Feed(client, metric)
         start = 0.0
-        for _ in range(5):
+        for _ in range(waves):
             keys = [f"s{draw.randrange(12)}" for _ in range(4)]
             times = sorted(start + draw.uniform(0, 60) for _ in range(30))
             for place in range(0, 30, 10):
@@ -107,4 +111,4 @@ async def test_answers_are_right_whatever_is_killed_while_keys_leave(seed: int, 
         workers = [spec.worker_id for spec in all_workers(plan(metric))]
         away = [(await status(client, worker))["archives"] for worker in workers]
         assert max(away) > 0
-        assert len(killed) > 3
+        assert len(killed) >= waves - 1

@@ -182,7 +182,9 @@ async def reset(client: Client, worker: str, *, first: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["first task", "last task"])
+@pytest.mark.parametrize(
+    "first", [True, pytest.param(False, marks=pytest.mark.long)], ids=["first task", "last task"]
+)
 async def test_a_reset_worker_answers_as_before(first: bool) -> None:
     """Every worker of a metric in turn, and the catalog, between batches: all answers stay right."""
     cirr = metric(partitions=1)
