@@ -184,12 +184,13 @@ def run_pairs(
     """This checkout against another one, the durable benchmark in turns: the ratio pair by pair."""
     options = ["--real-broker"] if real_broker else []
 
-    def speed(checkout: Path) -> float:
+    def speed(checkout: Path) -> pairing.Speed:
         if in_process:
             return pairing.kernel(checkout, events or 1_000_000)
         return pairing.durable(checkout, events or 300_000, options)
 
-    typer.echo(pairing.run(other, pairs, speed, tell).text())
+    for name, found in pairing.run(other, pairs, speed, tell).items():
+        typer.echo(f"{name}: {found.text()}")
 
 
 @app.command("latency")

@@ -31,6 +31,16 @@ class PairError(TimelineError):
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """Events a second of one run: by the clock (None: not taken), and by the processor time of all processes,
+    which a busy machine disturbs less.
+    """
+
+    clock: float | None
+    processor: float
+
+
+@dataclass(frozen=True, slots=True)
 class Pairs:
     """Events a second in this checkout and in the other one, pair by pair."""
 
@@ -73,42 +83,54 @@ def interval(ordered: Sequence[float], confidence: float = CONFIDENCE) -> tuple[
 def run(
     other: Path,
     pairs: int,
-    speed: Callable[[Path], float],
+    speed: Callable[[Path], Speed],
     tell: Callable[[str], object],
-) -> Pairs:
-    """Measure ``pairs`` pairs, the other checkout first in every second one. Raises PairError.
+) -> dict[str, Pairs]:
+    """Measure ``pairs`` pairs, the other checkout first in every second one: those by the clock, if that was
+    taken, and those by processor time. Raises PairError.
 
-    ``speed``: events a second of a checkout, measured now: ``durable`` or ``kernel``.
+    ``speed``: of a checkout, measured now: ``durable`` or ``kernel``.
     """
-    ours: list[float] = []
-    theirs: list[float] = []
+    ours: list[Speed] = []
+    theirs: list[Speed] = []
     for pair in range(pairs):
         first, second = ((ROOT, ours), (other, theirs)) if pair % 2 else ((other, theirs), (ROOT, ours))
         for checkout, speeds in (first, second):
             speeds.append(speed(checkout))
-        tell(f"pair {pair + 1} of {pairs}: {ours[-1]:,.0f}/s here, {theirs[-1]:,.0f}/s there")
-    return Pairs(tuple(ours), tuple(theirs))
+        here, there = (one.processor if one.clock is None else one.clock for one in (ours[-1], theirs[-1]))
+        share = ours[-1].processor / theirs[-1].processor
+        tell(
+            f"pair {pair + 1} of {pairs}: {here:,.0f}/s here, {there:,.0f}/s there; "
+            f"by processor time {share:.3f}"
+        )
+    found = {}
+    clocks = [(a.clock, b.clock) for a, b in zip(ours, theirs, strict=True) if a.clock and b.clock]
+    if clocks:
+        found["by the clock"] = Pairs(*zip(*clocks, strict=True))
+    found["by processor time"] = Pairs(tuple(a.processor for a in ours), tuple(b.processor for b in theirs))
+    return found
 
 
-def durable(checkout: Path, events: int, options: Sequence[str]) -> float:
-    """Events a second of the durable path, by the clock."""
+def durable(checkout: Path, events: int, options: Sequence[str]) -> Speed:
+    """Of the durable path; its processor time is that of the servers, too."""
     command = ["durable", "--only", "durable", "--runs", "1", "--events", str(events), *options]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         _run(checkout, [*command, "--json", str(report)])
         result = json.loads(report.read_text())["comparisons"][0]["results"][0]
-        return float(result["items_per_second"])
+        return Speed(float(result["items_per_second"]), events / float(result["cpu_seconds"][0]))
 
 
-def kernel(checkout: Path, events: int) -> float:
-    """Events a second of evaluation in process, by the processor time of the whole benchmark: its three
-    metrics, all at once and in batches, generated events and all.
+def kernel(checkout: Path, events: int) -> Speed:
+    """Of evaluation in process, by the processor time of the whole benchmark: its three metrics, all at once
+    and in batches, generated events and all.
     """
     command = ["kernel", "--form", "columns", "--only", "engine", "--only", "engine-cuts", "--runs", "1"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     _run(checkout, [*command, "--events", str(events)])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return events / (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Speed(None, events / used)
 
 
 def _run(checkout: Path, arguments: Sequence[str]) -> None:

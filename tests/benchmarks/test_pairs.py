@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.pairs import Pairs, interval
+from pathlib import Path
+
+from benchmarks.pairs import Pairs, Speed, interval, run
 
 
 def test_the_interval_of_ten_ratios_holds_the_median() -> None:
@@ -21,3 +23,20 @@ def test_ratios_are_of_speeds_pair_by_pair() -> None:
     assert measured.text().startswith(
         "3 pairs: 1.000 of the other's speed, median (least 0.500, greatest 2.000;"
     )
+
+
+def test_both_clocks_are_compared_pair_by_pair() -> None:
+    """The other checkout runs first in every second pair; what no clock was taken of is compared without."""
+    other, order = Path("other"), []
+
+    def speed(checkout: Path) -> Speed:
+        order.append(checkout == other)
+        return Speed(10.0, 4.0) if checkout == other else Speed(5.0, 8.0)
+
+    found = run(other, 2, speed, lambda said: None)
+    assert order == [True, False, False, True]
+    assert {name: pairs.ratios for name, pairs in found.items()} == {
+        "by the clock": [0.5, 0.5],
+        "by processor time": [2.0, 2.0],
+    }
+    assert list(run(other, 1, lambda checkout: Speed(None, 3.0), lambda said: None)) == ["by processor time"]
