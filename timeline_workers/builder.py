@@ -180,7 +180,9 @@ def col(name: str) -> Built:
 
 
 def changelog(kind: str) -> Built:
-    """What the messages of another metric's output say of a key; ``kind``: boolean, state or numeric."""
+    """What the messages of another metric's output say of a key; ``kind``: boolean, state, number (without
+    slope, as a count) or numeric (with slope, as a duration).
+    """
     if kind not in CHANGELOG_KINDS:
         raise ExpressionError(
             f"changelog needs the kind of the timeline that is published, not {kind!r:.60}",

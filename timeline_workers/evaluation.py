@@ -230,6 +230,7 @@ class Result:
                 self.expression,
                 unit=self.time_unit,
                 aggregate=function,
+                before=evaluation.before,
             )
         return self._readers[function]
 

@@ -25,6 +25,7 @@ from timeline_workers.columns.values import UNKNOWN, Bools, Int64
 from timeline_workers.events.times import from_microseconds
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Source
+from timeline_workers.plan.changelog_rules import changelog_kinds
 from timeline_workers.plan.physical import NodeSpec, Plan, partition_labels, partition_of, worker_id
 from timeline_workers.plan.reading import Reading, reading_of
 from timeline_workers.wire.changelog_events import ChangelogDecoder, DecodedChangelog
@@ -188,7 +189,8 @@ class Router:
         """Go on with other metrics of the same signature; watermarks and positions stay."""
         self.group = group
         self._forget_keys()
-        kinds = frozenset(leaf.node.kind for leaf in group.leaves.values())
+        leaves = (parse(leaf.node.expression) for leaf in group.leaves.values())
+        kinds = frozenset[str]().union(*map(changelog_kinds, leaves))
         self._decoder = (
             ChangelogDecoder(group.source.time_unit, kinds, group.source.aggregate_read)
             if group.source.changelog

@@ -146,4 +146,4 @@ def test_depth_is_limited() -> None:
 def test_a_changelog_of_no_kind_is_refused(kind: object) -> None:
     with pytest.raises(ExpressionError, match="the kind of the timeline") as refused:
         changelog(kind)  # type: ignore[arg-type]
-    assert refused.value.hint == "one of boolean, state, numeric"
+    assert refused.value.hint == "one of boolean, state, number, numeric"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tests.outputs.test_chained import Publishing, Reading, answers, nearly
+from tests.outputs.test_chained import Publishing, Reading, answers, changed, ranges
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of
 from tests.runtime.network import Network
@@ -49,11 +49,12 @@ def test_a_metric_reads_one_function_of_an_aggregate(data: st.DataObject) -> Non
     source = Source(topic="t", key="k", time="t", time_unit="us", partitions=data.draw(st.integers(1, 2)))
     first = plan(Metric(name="m", source=source, expression=to_text(expression)))
     several = len(expression.functions) > 1
-    second = plan(read(function if several else data.draw(st.sampled_from([True, function]))))
-    events = data.draw(some.event_sets(expression, scale=1, max_size=10))
-    events = [replace(e, position=(i % 2, i // 4, i)) for i, e in enumerate(events)]
     choose = lambda n: data.draw(st.integers(0, n - 1)) if n > 1 else 0  # noqa: E731
     network, whole = Publishing(first, choose), Evaluation(expression)
+    which = function if several else data.draw(st.sampled_from([True, function]))
+    second = plan(read(which, f"changelog({network.read_by[function]})"))
+    events = data.draw(some.event_sets(expression, scale=1, max_size=10))
+    events = [replace(e, position=(i % 2, i // 4, i)) for i, e in enumerate(events)]
     reading = Reading(Network(second, choose))
     for cut in (events[i : i + 3] for i in range(0, len(events), 3)):
         last = {e.position[0]: e.position for e in cut}
@@ -71,8 +72,10 @@ def test_a_metric_reads_one_function_of_an_aggregate(data: st.DataObject) -> Non
         starts = timeline.starts[timeline.offsets[row] : timeline.offsets[row + 1]].tolist()
         for instant in {*starts, *(start + 1 for start in starts), max(starts) + 7}:
             found = answers(second, reading.network, key_of_group(group), instant)
-            expected = reader.value_at(group, instant).value
-            assert found == expected or nearly(found, expected), (group, instant)
+            assert found == reader.value_at(group, instant).value
+        for start, end in ranges(starts):
+            found = changed(second, reading.network, key_of_group(group), start, end).change
+            assert found == reader.change(group, start, end).change
     # A group that a late event has taken every key of has no timeline any more.
     worker = next(iter(reading.network.workers.values()))
     assert {*worker.keys({"limit": 1000})["keys"]} == {key_of_group(group) for group in whole.groups}

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from feeder.routing.router import Messages, Router, groups_of
+from tests.oracle.events import Event
 from tests.outputs.test_subscriber import Told
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of
 from tests.runtime.network import Network
 from tests.runtime.test_compaction import feeds
 from timeline_workers.algebra.graph_evaluation import Evaluation
+from timeline_workers.algebra.leaf_input import Progress
+from timeline_workers.answers.answer_models import Change
 from timeline_workers.answers.reader import Reader
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import ExpressionError, MetricError
@@ -23,11 +26,15 @@ from timeline_workers.language.parser import parse
 from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import Plan, partition_labels, plan, worker_id, worker_name
+from timeline_workers.runtime.eviction import pack_idle
+from timeline_workers.runtime.key_archive import Archive
+from timeline_workers.runtime.node_worker import NodeWorker
 from timeline_workers.wire.changelog_messages import ToPublish
 
 OVER = {
     "boolean": ["{}", "duration_where({})", "!({})", "has_existed_within({}, 3us)"],
-    "numeric": ["{}", "({}) > 1", "duration_where(({}) > 0.000002)"],
+    "numeric": ["{}", "({}) > 1", "duration_where(({}) > 0.000002)", "({}) / 3 + 0.1", "({}) * 0.1 == 0.3"],
+    "number": ["{}", "({}) + 0.2 == 0.3", "({}) * 3 / 10", "({}) * ({})", "duration_in_cur_state({})"],
     "state": ["{}", '({}) == "a"', "duration_in_cur_state({})"],
 }
 
@@ -79,6 +86,17 @@ def answers(made: Plan, network: Network, key: Any, instant: int) -> Any:
     raise AssertionError(f"nobody knows {key!r}")
 
 
+def changed(made: Plan, network: Network, key: Any, start: int, end: int, function: str = "") -> Change:
+    """The answer about the change of ``key``, without its finality."""
+    name = worker_name(made, made.result)
+    for worker in (network.workers[worker_id(name, label)] for label in partition_labels(made)):
+        if key in worker.node.keys.names:
+            said = worker.ask("change", {"key": key, "start": start, "end": end, "unit": "us"})
+            assert isinstance(said, dict)
+            return Change(**{name: value for name, value in said.items() if name != "final"})
+    raise AssertionError(f"nobody knows {key!r}")
+
+
 @settings(max_examples=settings().max_examples // 10)
 @given(st.data())
 def test_two_metrics_answer_like_one_expression(data: st.DataObject) -> None:
@@ -88,16 +106,17 @@ def test_two_metrics_answer_like_one_expression(data: st.DataObject) -> None:
     choose = lambda n: data.draw(st.integers(0, n - 1)) if n > 1 else 0  # noqa: E731
     try:
         first = plan(Metric(name="m", source=source, expression=to_text(inner)))
-        kind = first.result.kind
+        network = Publishing(first, choose, 400_000, [])
+        kind = network.read_by[""]
         over = data.draw(st.sampled_from(OVER[kind]))
-        whole = Evaluation(parse(over.format(f"({to_text(inner)})")))
+        whole = Evaluation(parse(over.format(*[f"({to_text(inner)})"] * 2)))
         plan(Metric(name="w", source=source, expression=to_text(whole.expression)))
         log = Source.model_validate({"topic": "o", "changelog": True, "time_unit": "us"})
-        second = plan(Metric(name="n", source=log, expression=over.format(f"changelog({kind})")))
+        read = over.format(*[f"changelog({kind})"] * 2)
+        second = plan(Metric(name="n", source=log, expression=read, fuse=data.draw(st.booleans())))
     except ExpressionError:
         return
     feed = data.draw(feeds(inner, max_size=10))
-    network = Publishing(first, choose, 400_000, [])
     reading = Reading(Network(second, choose, 400_000, []))
     for batch, progress in feed.batches:
         network.feed(batch_of(batch), progress)
@@ -115,16 +134,43 @@ def test_two_metrics_answer_like_one_expression(data: st.DataObject) -> None:
     for row, key in enumerate(whole.keys.names):
         starts = timeline.starts[timeline.offsets[row] : timeline.offsets[row + 1]].tolist()
         for instant in {*starts, *(start + 1 for start in starts), max(starts) + 7}:
-            found = answers(second, reading.network, key, instant)
-            expected = reader.value_at(key, instant).value
-            assert found == expected or nearly(found, expected), (key, instant)
+            assert answers(second, reading.network, key, instant) == reader.value_at(key, instant).value
+        for start, end in ranges(starts):
+            assert changed(second, reading.network, key, start, end) == reader.change(key, start, end)
 
 
-def nearly(a: object, b: object) -> bool:
-    # A Numeric of floats is read as exact decimals: sums of them are rounded once, not at each step.
-    if not isinstance(a, int | float) or not isinstance(b, float) or isinstance(a, bool):
-        return False
-    return abs(a - b) <= 1e-9 * max(1, abs(b))
+def ranges(starts: list[int]) -> list[tuple[int, int]]:
+    """Ranges that begin before a key's origin, at it, at a change and after it all."""
+    places = [starts[0] - 5, starts[0], starts[-1], starts[-1] + 1, starts[-1] + 7]
+    return [(a, b) for a in places for b in places if a <= b]
+
+
+def test_a_chained_count_begins_with_its_first_event() -> None:
+    """A change from the origin on, or from before it, at the leaf and above it, also of what is archived."""
+    source = Source(topic="t", key="k", time="t", time_unit="us")
+    log = Source.model_validate({"topic": "o", "changelog": True, "time_unit": "us"})
+    choose = lambda n: 0 if n == 1 else n - 1  # noqa: E731
+    for over in ("changelog(number)", "changelog(number) * 2 + 1"):
+        network = Publishing(plan(Metric(name="m", source=source, expression="event_count(x == 1)")), choose)
+        made = plan(Metric(name="n", source=log, expression=over, key_ttl=1))
+        reading = Reading(Network(made, choose))
+        rows = [Event("a", time, (0, 0, time), {"x": 1}) for time in (5, 6, 9)]
+        network.feed(batch_of(rows), (Progress(0, 0, 9, 1_000),))
+        network.settle()
+        reading.feed(network.bodies)
+        reading.network.settle()
+        by = 2 if "*" in over else 1
+        for start, end, gained in ((0, 6, 1), (5, 6, 1), (5, 10, 3), (6, 10, 2)):
+            assert changed(made, reading.network, "a", start, end).change == gained * by
+        worker = reading.network.workers[worker_id(made.result.name, "p0")]
+        holders: list[Any] = [NodeWorker.restore(worker.spec, worker.snapshot(1 << 20))]
+        if over == "changelog(number)":
+            [segment] = pack_idle(worker, "life").segments
+            holders.append(Archive(worker.spec))
+            holders[-1].add(segment)
+        for holder in holders:
+            said = holder.ask("change", {"key": "a", "start": 5, "end": 10, "unit": "us"})
+            assert said["change"] == 3 * by
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,19 @@ def test_messages_are_evaluated_as_mappings() -> None:
     assert [result.value_at("a", at).value for at in (12, 17, 25)] == [True, False, False]
 
 
+def test_messages_say_by_what_they_are_read() -> None:
+    """What would be computed otherwise is refused with the fix; those of release 0.5.0 do not say it."""
+    said = {"metric": "m", "key": "a", "from": 10, "until": None, "value": 0.1, "slope": 0, "revision": 1}
+    for kind, refused in (("number", 1), ("numeric", 0), ("state", 1), ("", 0)):
+        about = {"kind": kind, "before": 0} if kind else {}
+        result = evaluate("changelog(numeric) + 0.2", [said | about], key="key", time="from", changelog=True)
+        assert len(result.rejected) == refused
+        if refused:
+            assert f"write changelog({kind}) in the expression" in result.rejected[0].message
+        else:
+            assert result.change("a", 10, 20).change == (0.1 if kind else 0)
+
+
 def test_events_are_no_changelog() -> None:
     with pytest.raises(ExpressionError, match="'changelog: true'"):
         Result("changelog(boolean)", key="key", time="t")

@@ -15,7 +15,7 @@ from timeline_workers.plan.output_workers import output_workers
 from timeline_workers.plan.physical import plan
 
 STATE, FLAG = "latest_event_to_state(x)", "has_existed(x == 1)"
-NUMBER = f"duration_where({FLAG})"
+NUMBER, COUNT = f"duration_where({FLAG})", "event_count(x == 1)"
 
 
 def applied(made: Metric) -> Applied:
@@ -42,17 +42,18 @@ def reader(
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (reader(changelog="count"), aggregate("count, max")),
-        (reader(changelog="max"), aggregate("count, max")),
-        (reader(), aggregate("max")),
-        (reader(changelog="max"), aggregate("max")),
+        (reader("changelog(number)", changelog="count"), aggregate("count, max")),
+        (reader("changelog(number)", changelog="max"), aggregate("count, max")),
+        (reader(), writer(f"{NUMBER} | aggregate(group_by(g), max)")),
+        (reader("changelog(number)", changelog="max"), aggregate("max")),
         (reader(topic="another"), aggregate("count, max")),
         (reader(), writer(NUMBER)),
-        (reader(), writer(STATE)),
+        (reader("changelog(number)"), writer(STATE)),
+        (reader("changelog(number)"), writer(COUNT)),
+        (reader("changelog(state)"), writer(COUNT)),
         (reader("changelog(boolean)"), writer(FLAG)),
         (reader("changelog(boolean)"), writer(STATE)),
         (reader("changelog(state)"), writer(FLAG)),
-        (reader("changelog(state)"), writer(NUMBER)),
         (writer(FLAG, "a", to="p"), writer(FLAG, "b", to="q")),
         (reader(to="p"), writer(NUMBER)),
     ],
@@ -75,7 +76,16 @@ def test_what_goes_together_is_applied(one: Applied, other: Applied) -> None:
             reader("duration_where(changelog(boolean))"),
             aggregate("count"),
             "changelog(boolean) is not what",
-            "write changelog(numeric)",
+            "write changelog(number)",
+        ),
+        (reader(), writer(COUNT), "changelog(numeric) is not what", "write changelog(number)"),
+        (reader(), writer(STATE), "changelog(numeric) is not what", "write changelog(state)"),
+        (reader("changelog(state)"), writer(NUMBER), "(state) is not what", "write changelog(numeric)"),
+        (
+            reader(changelog="count"),
+            writer(f"{NUMBER} | aggregate(group_by(g), count, max)"),
+            "changelog(numeric) is not what",
+            "write changelog(number)",
         ),
     ],
 )

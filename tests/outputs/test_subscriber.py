@@ -22,19 +22,20 @@ from timeline_workers.errors import ExpressionError, StateError
 from timeline_workers.language.canonical import to_text
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
-from timeline_workers.metric.model import Metric, Source
+from timeline_workers.metric.model import Metric, Output, Source
+from timeline_workers.plan.output_workers import output_workers
 from timeline_workers.plan.physical import plan, worker_name
 from timeline_workers.runtime.subscriber import Subscriber
 from timeline_workers.wire.changelog_messages import (
     Change,
     Mark,
     ToPublish,
-    Writer,
     decimal,
     messages,
     read_message,
 )
 from timeline_workers.wire.news import pack_news, unpack_news
+from workflows.outputs.topic_activities import writer_of
 
 NAME = "output-m"
 
@@ -55,6 +56,9 @@ class Told(Network):
         }
         self.unsubscribed += list(self.listeners.items())
         self.subscribers = {me: Subscriber(me, [heard]) for me, heard in self.listeners.items()}
+        specs = output_workers(plan(self.plan.metric.model_copy(update={"output": Output(topic="o")})))
+        self.writers = {(spec.partition, spec.function): writer_of(spec) for spec in specs}
+        self.read_by = {spec.function: spec.read_by for spec in specs}
         self.topic: list[Change | Mark] = []
         self.revision = 0
 
@@ -74,11 +78,8 @@ class Told(Network):
         if news is None:
             return
         news = unpack_news(pack_news(news))
-        kind = self.plan.result.kind
-        partition, function = name.rpartition(".")[2], self.output_for(name)
-        writer = Writer(
-            "m", partition, len(self.results), "us", kind == "numeric", function, tuple(self.functions)
-        )
+        function = self.output_for(name)
+        writer = self.writers[name.rpartition(".")[2], function]
         told = list(messages(news, writer, self.revision))
         assert len(told) == news.count()
         assert [one.revision for one in told] == list(range(self.revision, self.revision + len(told)))

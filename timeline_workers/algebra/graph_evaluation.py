@@ -77,9 +77,13 @@ class Evaluation:
         return [planned.index(child) for child in inputs_of(expression)]
 
     @classmethod
-    def of_nothing(cls, expression: Expression) -> Evaluation:
-        """One key, whose origin is the instant 0, and no events at all; ``expression`` is no aggregate."""
+    def of_nothing(cls, expression: Expression, before: str = "") -> Evaluation:
+        """One key, whose origin is the instant 0, and no events at all; ``expression`` is no aggregate. A
+        changelog that it reads is ``before`` then (see ``Node``).
+        """
         evaluation = cls(expression)
+        for step in evaluation._steps:
+            step.node.before = before
         none = np.zeros(0, np.int64)
         place = Positions(none.astype(np.int32), none, none)
         numbers = evaluation.keys.intern_all([""])
@@ -116,6 +120,11 @@ class Evaluation:
         Raises KeyError for an expression that is no node of this one.
         """
         return self._nodes[self.expression if node is None else node].output.timeline()
+
+    @property
+    def before(self) -> str:
+        """What the changelog that is read, if one is, says that it is without any event; see ``Node``."""
+        return next((step.node.before for step in self._steps if step.node.before), "")
 
     @property
     def groups(self) -> list[Scalar | None]:

@@ -150,13 +150,14 @@ def _numeric_change(pieces: Pieces, start: int, end: int, nothing: Exact) -> Val
 
 
 @lru_cache(maxsize=1024)
-def without_events(expression: Expression, function: str = "") -> Exact:
+def without_events(expression: Expression, function: str = "", before: str = "") -> Exact:
     """What a Numeric ``expression`` (of an aggregate: ``function``) gives with no events, which is what
-    it is before the origin: counts and durations are 0 there, and what rests on a state is unknown.
+    it is before the origin: counts and durations are 0 there, and what rests on a state is unknown. Of a
+    changelog its messages say what that is: ``before`` (see ``Node``).
     """
     if isinstance(expression, Aggregate):
         return 0 if function == "count" else None
-    value: Exact = Pieces.of(Evaluation.of_nothing(expression).timeline(), 0).exact(0, 0)
+    value: Exact = Pieces.of(Evaluation.of_nothing(expression, before).timeline(), 0).exact(0, 0)
     return value
 
 

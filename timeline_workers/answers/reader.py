@@ -77,6 +77,7 @@ class Reader:
 
     ``answerable_from`` (microseconds): below it pieces have been forgotten. A question about an instant of
     which nothing is kept is refused with a QuestionError that says so; ``retention`` is what was asked for.
+    ``before``: what a changelog that ``expression`` reads is without any event (see ``Node``).
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Reader:
         numbers: Sequence[int] | Int64 | None = None,
         answerable_from: int | None = None,
         retention: int | None = None,
+        before: str = "",
     ) -> None:
         check_unit(unit)
         self._timeline = timeline
@@ -103,6 +105,7 @@ class Reader:
         self.watermark = watermark
         self.answerable_from = answerable_from
         self.retention = retention
+        self._before = before
         self._function = aggregate
         self._aggregate: dict[str, Any] = {"aggregate": aggregate} if aggregate else {}
         self._table = names.index if isinstance(names, KeyTable) else None
@@ -165,7 +168,7 @@ class Reader:
 
     def _change(self, key: Group, pieces: Pieces, low: int, high: int) -> Change:
         numeric = self.kind == "numeric"
-        nothing = without_events(self.expression, self._function) if numeric else None
+        nothing = without_events(self.expression, self._function, self._before) if numeric else None
         fields = change(pieces, self.kind, low, high, nothing)
         return Change(key=key, **self._labels(low, high), **fields, **self._final(high - 1))
 

@@ -126,6 +126,7 @@ class Computed:
             unit=self.source.time_unit,
             watermark=self.watermark,
             aggregate=function,
+            before=self._evaluation.before,
         )
 
     def pieces(

@@ -197,6 +197,8 @@ class _Checker:
             case t.Column():
                 return self._visit_column(node)
             case t.Changelog():
+                if node.kind == "number":
+                    return _Found("numeric", Variable("number"))
                 values = {"boolean": Variable("bool"), "numeric": Variable("number")}
                 return _Found(node.kind, values.get(node.kind, Variable()), exact=node.kind == "numeric")
             case t.Compare():

@@ -12,7 +12,7 @@ from .operator_table import OPERATORS
 FUNCTIONS = {row.name: row.paper or row.name for row in OPERATORS.values() if row.is_function}
 """Our name of each function, and the paper's; our own where the paper has none."""
 
-CHANGELOG_KINDS = ("boolean", "state", "numeric")
+CHANGELOG_KINDS = ("boolean", "state", "number", "numeric")
 
 AGGREGATE_FUNCTIONS = ("count", "sum", "avg", "min", "max")
 

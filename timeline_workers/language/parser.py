@@ -327,7 +327,7 @@ class _Lowering:
         raise self.error(
             "changelog needs the kind of the timeline that is published",
             arguments[0],
-            "write changelog(boolean), changelog(state) or changelog(numeric)",
+            "write changelog(boolean), changelog(state), changelog(number) or changelog(numeric)",
         )
 
     def _column(self, function: str, argument: Syntax) -> str:

@@ -87,9 +87,11 @@ class LatestEventToState(Node, tag="latest_event_to_state", frozen=True):
 
 
 class Changelog(Node, tag="changelog", frozen=True):
-    """Of ``kind``: what the messages of a changelog, another metric's output, say of a key."""
+    """Of ``kind``: what the messages of a changelog, another metric's output, say of a key. Numeric are both
+    ``number``, without slope, as the numbers of events are, and ``numeric``, exact and with slope.
+    """
 
-    kind: Choice["state", "boolean", "numeric"]
+    kind: Choice["state", "boolean", "number", "numeric"]
 
 
 class HasExisted(Node, tag="has_existed", frozen=True):

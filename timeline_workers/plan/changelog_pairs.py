@@ -13,11 +13,8 @@ from timeline_workers.errors import MetricError
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric
 
-from .changelog_rules import changelog_kinds
+from .changelog_rules import NOT_READ, changelog_kinds
 from .output_workers import OutputSpec
-
-# What no message of such a timeline fits. (A state may hold whatever the leaf wants.)
-_NEVER = {("boolean", "numeric"), ("numeric", "boolean")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +77,11 @@ def _unreadable(reader: Metric, writer: Applied) -> tuple[str, str] | None:
     if source.time_unit != first.unit:
         why = f"source.time_unit: {source.time_unit} is not that of {by}, which writes {source.topic!r}"
         return why, f"write 'time_unit: {first.unit}'"
+    read = first if wanted is None else next(one for one in writer.outputs if one.function == wanted)
     for kind in sorted(changelog_kinds(parse(reader.expression))):
-        if (kind, first.kind) in _NEVER:
+        if (read.read_by, kind) in NOT_READ:
             why = f"changelog({kind}) is not what {by} writes to {source.topic!r}"
-            return why, f"write changelog({first.kind}) in the expression"
+            return why, f"write changelog({read.read_by}) in the expression"
     return None
 
 

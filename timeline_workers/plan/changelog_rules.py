@@ -5,6 +5,20 @@ from __future__ import annotations
 from timeline_workers.errors import MetricError
 from timeline_workers.language import tree as t
 
+# By what is published, the leaves that cannot read it, or would compute otherwise than the writer.
+NOT_READ = frozenset(
+    {
+        ("boolean", "number"),
+        ("boolean", "numeric"),
+        ("number", "boolean"),
+        ("number", "numeric"),
+        ("numeric", "boolean"),
+        ("numeric", "number"),
+        ("numeric", "state"),
+        ("state", "numeric"),
+    }
+)
+
 
 def changelog_kinds(expression: t.Expression) -> frozenset[str]:
     """The kinds of the leaves of ``expression`` that read a changelog."""
@@ -35,5 +49,5 @@ def refuse_changelog(expression: t.Expression, is_changelog: bool, where: str = 
     if is_changelog and (events or not reads):
         raise MetricError(
             f"{where}the messages of a changelog have no columns; the expression reads what they say by "
-            "changelog(boolean), changelog(state) or changelog(numeric)"
+            "changelog(boolean), changelog(state), changelog(number) or changelog(numeric)"
         )

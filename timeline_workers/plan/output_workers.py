@@ -10,8 +10,9 @@ from typing import Annotated, Literal as Choice, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from timeline_workers.language.operator_table import is_exact
 from timeline_workers.language.parser import parse
-from timeline_workers.language.tree import Aggregate
+from timeline_workers.language.tree import Aggregate, Expression
 from timeline_workers.metric.model import TimeUnit
 
 from .physical import GLOBAL, Plan, is_global, partition_labels, worker_id, worker_name
@@ -32,7 +33,8 @@ class Subscribing(Protocol):
 class OutputSpec(BaseModel):
     """One worker of an output: it tells ``topic`` what the worker of a metric's result in ``partition``, one
     of ``partitions``, says. Times are in ``unit``. ``function``: of an aggregate, which of its ``functions``
-    it tells; "" where the result is per key.
+    it tells; "" where the result is per key. ``read_by``: the kind of ``changelog(...)`` that reads it;
+    "": of release 0.5.0, whose messages do not say it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,7 @@ class OutputSpec(BaseModel):
     inputs: tuple[tuple[str, ...], ...]
     function: Annotated[str, Field(exclude_if=lambda function: not function)] = ""
     functions: Annotated[tuple[str, ...], Field(exclude_if=lambda functions: not functions)] = ()
+    read_by: Annotated[str, Field(exclude_if=lambda kind: not kind)] = ""
 
 
 def output_workers(plan: Plan) -> list[OutputSpec]:
@@ -74,10 +77,21 @@ def output_workers(plan: Plan) -> list[OutputSpec]:
             kind=plan.result.kind,
             expression=plan.result.expression,
             inputs=((worker_id(heard, label),),),
+            read_by=_read_by(tree, plan.result.kind, function),
         )
         for label in labels
         for function, name in names.items()
     ]
+
+
+def _read_by(tree: Expression, kind: str, function: str) -> str:
+    """The kind of ``changelog(...)`` that reads what is published of ``tree``: of a Numeric the one that
+    computes as it does.
+    """
+    if kind != "numeric":
+        return kind
+    of = tree.of if isinstance(tree, Aggregate) else tree
+    return "numeric" if is_exact(of) and function != "count" else "number"
 
 
 def _name(metric: str, function: str, identity: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from timeline_workers.algebra.nodes.key_rows import KeyRows
+from timeline_workers.algebra.nodes.published_values import published
 from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import StateError
 from timeline_workers.wire.encoding import check_keys, decoding, pack, unpack
@@ -27,7 +28,8 @@ VERSION = 1
 class Segment:
     """``names[i]`` is key ``i`` of ``rows``. ``watermark`` and ``answerable_from``: the worker's when the
     keys left, microseconds; ``told``: the (subscriber, epoch) pairs that knew everything about them;
-    ``inner_answerable_from``: of a worker with several nodes, that of all but the last.
+    ``inner_answerable_from``: of a worker with several nodes, that of all but the last; ``before``: the
+    node's.
     """
 
     worker_id: str
@@ -39,6 +41,7 @@ class Segment:
     names: list[Key]
     rows: KeyRows
     inner_answerable_from: tuple[int | None, ...] = ()
+    before: str = ""
 
     def of(self, picked: Sequence[int]) -> Segment:
         """The segment with only the keys numbered ``picked``."""
@@ -61,6 +64,7 @@ def pack_segment(segment: Segment) -> bytes:
             "names": segment.names,
             "rows": pack_rows(segment.rows),
             **({"inner": segment.inner_answerable_from} if segment.inner_answerable_from else {}),
+            **({"before": segment.before} if segment.before else {}),
         }
     )
 
@@ -83,6 +87,7 @@ def unpack_segment(packed: bytes) -> Segment:
             names,
             unpack_key_rows(message["rows"]),
             tuple(message.get("inner", ())),
+            published(message.get("before", "")),
         )
     if segment.rows.keys != len(names):
         raise StateError(f"a segment names {len(names)} keys and holds rows of {segment.rows.keys}")

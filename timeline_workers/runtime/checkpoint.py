@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from timeline_workers.algebra.nodes.published_values import published
 from timeline_workers.columns.key_table import Key, KeyTable
 from timeline_workers.errors import StateError
 from timeline_workers.wire.edge_messages import InboundEdge, OutboundEdge, edge_name
@@ -53,6 +54,8 @@ def pack_state(worker: NodeWorker) -> bytes:
     }
     if inner:
         message["inner"] = inner
+    if node.before:
+        message["before"] = node.before
     return pack(message)
 
 
@@ -84,6 +87,7 @@ def _fill(worker: NodeWorker, message: dict[str, Any]) -> None:
     node.put_all(unpack_rows(message["rows"], node.rows_shape))
     node.compacted, node.answerable_from = message["folded"], message["answerable_from"]
     node.too_late = message["too_late"]
+    node.before = published(message.get("before", ""))
     node.put_inner_marks(message.get("inner", ()))
     worker.cut_off = message["cut_off"]
     worker.left_below = message.get("left_below")

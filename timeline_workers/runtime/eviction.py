@@ -122,6 +122,7 @@ def pack_idle(worker: NodeWorker, life: str, gone: Collection[str] = ()) -> Evic
                 names,
                 node.copy_out(part),
                 tuple(part.answerable_from for part in node.parts()[:-1]),
+                node.before,
             )
         )
         if len(packed) > SEGMENT_BYTES and len(part) > 1:

@@ -69,6 +69,7 @@ def reader(worker: NodeWorker, name: str | None, unit: str, function: object = N
         numbers=numbers,
         answerable_from=part.answerable_from,
         retention=spec.retention,
+        before=worker.node.before,
     )
 
 

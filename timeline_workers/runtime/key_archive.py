@@ -187,6 +187,7 @@ class Archive:
             watermark=max(marks, default=None),
             answerable_from=since,
             retention=self.spec.retention,
+            before=segment.before,
         )
 
     def _opened(self, number: int) -> Segment:

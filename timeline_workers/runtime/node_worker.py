@@ -105,6 +105,8 @@ class NodeWorker:
             floor = watermark(edge.progress)
             revisions = edge.accept(message, self.node.keys)
             self.repeated += not revisions
+            if revisions:
+                self.node.before = message["before"]
             for revision in revisions:
                 self.node.receive(edge.slot, revision, floor)
         self.progress = least([edge.progress for edges in self.inbound.values() for edge in edges])
@@ -196,6 +198,7 @@ class NodeWorker:
             limit_bytes,
             self.inputs_taken,
             self._complete_from(),
+            self.node.before,
         )
 
     def _complete_from(self) -> int | None:

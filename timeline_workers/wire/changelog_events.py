@@ -10,12 +10,14 @@ import numpy as np
 
 from timeline_workers.algebra.leaf_input import CHANGELOG_COLUMN
 from timeline_workers.algebra.nodes.changelog_node import Overwritten
+from timeline_workers.algebra.nodes.published_values import text_of
 from timeline_workers.columns.event_batch import EventBatch, Positions
 from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.values import Int64, Tagged
 from timeline_workers.errors import EventError
 from timeline_workers.events.rules import Decoded, Reject
 from timeline_workers.events.times import EARLIEST
+from timeline_workers.plan.changelog_rules import NOT_READ
 
 from .changelog_messages import Change, Mark, read_message
 
@@ -63,7 +65,15 @@ class ChangelogDecoder:
                 marks[row] = said
                 continue
             since = EARLIEST if said.since is None else said.since
-            one = Overwritten(since, said.until, said.revision, said.value, said.slope, said.withdrawn)
+            one = Overwritten(
+                since,
+                said.until,
+                said.revision,
+                said.value,
+                said.slope,
+                said.withdrawn,
+                text_of(said.before),
+            )
             if (type(said.key), said.key) not in keys:
                 keys[type(said.key), said.key] = len(names)
                 names.append(said.key)
@@ -85,14 +95,28 @@ class ChangelogDecoder:
 
 
 def _check_kind(said: Change, kinds: frozenset[str]) -> None:
+    for kind in sorted(kinds):
+        if (said.kind, kind) in NOT_READ:
+            raise EventError(
+                "wrong-type",
+                f"the message is of a timeline of kind {said.kind}, which changelog({kind}) does not read; "
+                f"write changelog({said.kind}) in the expression",
+            )
     if said.withdrawn:
         return
-    value = said.value
+    value, is_level = said.value, said.slope is None or said.slope == 0
+    is_number = value is None or not isinstance(value, bool | str)
     fits = {
         "boolean": isinstance(value, bool),
-        "numeric": value is None or not isinstance(value, bool | str),
-        "state": said.slope is None or said.slope == 0,
+        "number": is_number and is_level,
+        "numeric": is_number,
+        "state": is_level,
     }
     for kind in sorted(kinds):
         if not fits[kind]:
-            raise EventError("wrong-type", f"value {value!r:.60} is not of a timeline of kind {kind}")
+            sloping = " with a slope" if not is_level else ""
+            raise EventError(
+                "wrong-type",
+                f"value {value!r:.60}{sloping} is not of a timeline of kind {kind}; in the expression write "
+                "changelog(KIND) for the kind of what is published",
+            )

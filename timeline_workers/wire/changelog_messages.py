@@ -4,11 +4,15 @@ A *change* says what a key's timeline is on ``[from, until)``, and replaces what
 under a smaller revision::
 
     {"metric": "cirr", "key": "s1", "from": 10, "until": 14, "value": 0, "slope": 1, "final": true,
-     "revision": 1764525600000003}
+     "revision": 1764525600000003, "kind": "numeric", "before": 0}
 
 ``from`` null is before all time, ``until`` null for ever. With ``withdrawn`` instead of a value, what was
 said of the span is taken back: what held just before it goes on, and where there was nothing, there is
 nothing. A Numeric whose value or slope is no decimal fraction has both as fractions in ``exact``.
+
+``kind``: by which ``changelog(...)`` it is read, so that what is made of it is computed as the writer would;
+``before``: what a Numeric is without any event, which is what it is before the origin: a number, a fraction
+as text, or null. Messages of release 0.5.0 have neither.
 
 A *watermark* says how far one writer, of ``partitions``, is: nothing below it will change::
 
@@ -27,13 +31,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 from timeline_workers.algebra.nodes.group_names import group_of_key
 from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.values import INT64_MAX, INT64_MIN, Flags, Linear, Scalar, Values
 from timeline_workers.errors import EventError
 from timeline_workers.events.times import from_microseconds, to_microseconds
+from timeline_workers.language.lexicon import CHANGELOG_KINDS
 
 from .edge_messages import BEGINNING
 from .news import News
@@ -47,6 +52,7 @@ _LONGEST_FRACTION = 2_000
 class Writer:
     """Who writes a changelog: ``metric``, one of whose ``partitions`` workers, ``partition``, is told. Times
     are in ``unit``; ``numeric``: values have a slope. ``function``: one of the ``functions`` of an aggregate.
+    ``kind``, ``before``: see above; ``kind`` "": of neither is anything said.
     """
 
     metric: str
@@ -56,6 +62,8 @@ class Writer:
     numeric: bool
     function: str = ""
     functions: tuple[str, ...] = ()
+    kind: str = ""
+    before: int | float | Fraction | None = None
 
     def fields(self) -> dict[str, Any]:
         """What every message says of its writer."""
@@ -65,6 +73,16 @@ class Writer:
         if len(self.functions) > 1:
             said["functions"] = list(self.functions)
         return said
+
+    def kind_fields(self) -> dict[str, Any]:
+        """What a change says of the timeline that it is of."""
+        if not self.kind:
+            return {}
+        if not self.numeric:
+            return {"kind": self.kind}
+        shown = _number(self.before) if isinstance(self.before, Fraction) else self.before
+        is_shown = not isinstance(self.before, Fraction) or decimal(shown) == self.before
+        return {"kind": self.kind, "before": shown if is_shown else str(self.before)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +96,7 @@ class ToPublish:
 
 def messages(news: News, writer: Writer, first: int) -> Iterator[ToPublish]:
     """The messages that say ``news``, in order, with the revisions from ``first`` on."""
-    revision = first
+    revision, about = first, writer.kind_fields()
     for row, name in enumerate(news.keys):
         key = group_of_key(name) if writer.function else name
         text = key if isinstance(key, str) else json.dumps(key)
@@ -104,6 +122,7 @@ def messages(news: News, writer: Writer, first: int) -> Iterator[ToPublish]:
                         **said,
                         "final": final,
                         "revision": revision,
+                        **about,
                     }
                 ),
             )
@@ -166,6 +185,7 @@ class Change:
     """On ``[since, until)``, microseconds (None: without end on that side), the timeline of ``key`` is
     ``value``; with a ``slope`` it is a Numeric's. ``withdrawn``: nothing is said of the span any more.
     ``function``: the aggregate function that it is about, whose group is named ``key`` (``key_of_group``).
+    ``kind``: "" where it is not said; ``before``: what the timeline is without any event.
     """
 
     key: Key
@@ -176,6 +196,8 @@ class Change:
     slope: Fraction | None = None
     withdrawn: bool = False
     function: str | None = None
+    kind: str = ""
+    before: Scalar | Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +241,31 @@ def read_message(
     )
     if since is not None and until is not None and until <= since:
         raise _bad("until", message["until"], f"is not after from, {message['from']!r}")
+    kind, before = _kind(message), _before(message)
     if message.get("withdrawn") is True:
-        return Change(key, since, until, revision, withdrawn=True, function=told)
+        return Change(key, since, until, revision, None, None, True, told, kind, before)
     if "value" not in message:
         raise EventError("bad-changelog", "the message has neither value, withdrawn nor watermark")
     if since is None:
         raise _bad("from", None, "is wanted where there is a value")
     value, slope = _value(message)
-    return Change(key, since, until, revision, value, slope, function=told)
+    return Change(key, since, until, revision, value, slope, False, told, kind, before)
+
+
+def _kind(message: dict[str, Any]) -> str:
+    kind = message.get("kind", "")
+    if kind != "" and kind not in CHANGELOG_KINDS:
+        raise _bad("kind", kind, f"is none of {', '.join(CHANGELOG_KINDS)}")
+    return str(kind)
+
+
+def _before(message: dict[str, Any]) -> Scalar | Fraction | None:
+    before = message.get("before")
+    if isinstance(before, str):
+        return _fraction(before, "before")
+    if before is not None and type(before) not in (int, float):
+        raise _bad("before", before, "is neither a number, a fraction such as 1/3, nor null")
+    return cast(Scalar | None, before)
 
 
 def _function(message: dict[str, Any], wanted: str | None) -> str | None:
@@ -294,13 +333,13 @@ def _value(message: dict[str, Any]) -> tuple[Scalar | Fraction | None, Fraction 
     return value, decimal(slope)
 
 
-def _fraction(text: object) -> Fraction:
+def _fraction(text: object, field: str = "exact") -> Fraction:
     if isinstance(text, str) and len(text) <= _LONGEST_FRACTION:
         try:
             return Fraction(text)
         except (ValueError, ZeroDivisionError):
             pass
-    raise _bad("exact", text, "is no fraction such as 1/3")
+    raise _bad(field, text, "is no fraction such as 1/3")
 
 
 def _mark(message: dict[str, Any], revision: int, unit: str, function: str | None) -> Mark:

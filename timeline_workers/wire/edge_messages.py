@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from timeline_workers.algebra.leaf_input import Progress
+from timeline_workers.algebra.nodes.published_values import published
 from timeline_workers.algebra.timeline import pieces
 from timeline_workers.algebra.timeline.revisions import KeySet, Revision
 from timeline_workers.algebra.timeline.timeline_store import TimelineStore
@@ -91,12 +92,13 @@ class OutboundEdge:
         limit: int,
         inputs: int,
         answerable_from: int | None = None,
+        before: str = "",
     ) -> bytes | None:
         """The next message of at most about ``limit`` bytes, now in flight.
 
         ``names``: of the keys of ``output``, by number; ``inputs``: how many inputs the child has taken;
         ``answerable_from``: from where on its timelines are complete (None: everywhere), said with the first
-        message of an epoch, which begins a snapshot of them.
+        message of an epoch, which begins a snapshot of them; ``before``: the child's (see ``Node``).
 
         None when there is nothing to say or a message is in flight already (after ``restored`` a message
         that was in flight is said again, unchanged, and its receiver drops it if it knows it). ``progress``
@@ -122,6 +124,7 @@ class OutboundEdge:
                 {
                     **complete,
                     **named_output,
+                    **({"before": before} if before else {}),
                     "from": sender,
                     "epoch": self.epoch,
                     "sequence": self.sequence,
@@ -395,6 +398,7 @@ def open_message(payload: bytes) -> dict[str, Any]:
         raise StateError(f"not a message of an edge: answerable_from is {message['answerable_from']!r:.60}")
     if type(message.setdefault("output", "")) is not str:
         raise StateError(f"not a message of an edge: output is {message['output']!r:.60}")
+    message["before"] = published(message.get("before", ""))
     if min(message["sequence"], message["inputs"], message["first_key"]) < 0:
         raise StateError("not a message of an edge: a number in it is below 0")
     with decoding("a message of an edge"):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from temporalio import activity
 
+from timeline_workers.answers.one_key import without_events
+from timeline_workers.language.parser import parse
 from timeline_workers.plan.output_workers import OutputSpec
 from timeline_workers.wire.changelog_messages import ToPublish, Writer, messages
 from timeline_workers.wire.news import unpack_news
@@ -32,19 +34,26 @@ def _publish(spec: OutputSpec, batch: Batch) -> int:
 
 def rendered(spec: OutputSpec, batch: Batch) -> Iterator[ToPublish]:
     """The messages that say what is in ``batch``."""
-    writer = Writer(
+    writer, first = writer_of(spec), batch.first
+    for news in map(unpack_news, batch.news):
+        yield from messages(news, writer, first)
+        first += news.count()
+
+
+def writer_of(spec: OutputSpec) -> Writer:
+    """What the messages of the output ``spec`` say of who writes them."""
+    numeric = spec.kind == "numeric"
+    return Writer(
         spec.metric,
         spec.partition,
         spec.partitions,
         spec.unit,
-        spec.kind == "numeric",
+        numeric,
         spec.function,
         spec.functions,
+        spec.read_by,
+        without_events(parse(spec.expression), spec.function) if numeric and spec.read_by else None,
     )
-    first = batch.first
-    for news in map(unpack_news, batch.news):
-        yield from messages(news, writer, first)
-        first += news.count()
 
 
 OUTPUT_ACTIVITIES = (publish_news,)

@@ -54,6 +54,7 @@ class AggregateNode:
             for function in expression.functions
         }
         self._since = FOREVER
+        self.before = ""
         self.compacted: int | None = None
         self.answerable_from: int | None = None
 

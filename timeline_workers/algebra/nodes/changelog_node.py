@@ -2,7 +2,8 @@
 
 Each message replaces what was said of its span. It counts once, and only with a greater revision than the
 key's last: the same message sent twice, or an old one sent late, changes nothing. Of each key the log holds
-one row, its last revision, and the output everything else.
+one row, its last revision, and the output everything else. What the messages say that holds without any
+event is the node's ``before``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from timeline_workers.errors import StateError
 from timeline_workers.language.tree import Expression
 
 from .node import EventNode
+from .published_values import packed, unpacked, value_of
 
 MILLION = 1_000_000
 BEFORE_ALL = -(2**61)
@@ -38,7 +40,8 @@ _INT = 2**62
 
 class Overwritten(NamedTuple):
     """One message: on ``[since, until)``, microseconds (``until`` None: for ever), a key's timeline is
-    ``value``; ``slope``: of a Numeric, per second. ``withdrawn``: what holds just before goes on.
+    ``value``; ``slope``: of a Numeric, per second. ``withdrawn``: what holds just before goes on. ``before``:
+    as the node's.
     """
 
     since: int
@@ -47,22 +50,21 @@ class Overwritten(NamedTuple):
     value: bool | int | float | str | Fraction | None
     slope: Fraction | None
     withdrawn: bool
+    before: str = ""
 
     def text(self) -> str:
         """The same as a leaf is sent it, as the value of an event."""
-        value = ["/", str(self.value)] if isinstance(self.value, Fraction) else self.value
         slope = None if self.slope is None else str(self.slope)
-        return json.dumps([self.since, self.until, self.revision, value, slope, self.withdrawn])
+        said = [self.since, self.until, self.revision, packed(self.value), slope, self.withdrawn]
+        return json.dumps([*said, self.before] if self.before else said)
 
     @staticmethod
     def of(text: str) -> Overwritten:
         """Reverse ``text``. Raises StateError for another one."""
         try:
-            since, until, revision, value, slope, withdrawn = json.loads(text)
-            exact = Fraction(value[1]) if isinstance(value, list) else value
-            return Overwritten(
-                since, until, revision, exact, None if slope is None else Fraction(slope), withdrawn
-            )
+            since, until, revision, value, slope, withdrawn, *more = json.loads(text)
+            exact = None if slope is None else Fraction(slope)
+            return Overwritten(since, until, revision, unpacked(value), exact, withdrawn, *more)
         except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
             raise StateError(f"{text!r:.80} is no message of a changelog: {error}") from error
 
@@ -92,6 +94,7 @@ class ChangelogNode(EventNode):
         froms: list[int] = []
         made: list[list[tuple[int, Any]]] = []
         revisions: list[int] = []
+        newest: Overwritten | None = None
         for key in sorted(said):
             held = self._revision(key)
             new = []
@@ -99,6 +102,7 @@ class ChangelogNode(EventNode):
                 if one.revision > held:
                     held = one.revision
                     new.append(one)
+                    newest = one if newest is None or newest.revision < held else newest
             if not new:
                 continue
             floor = BEFORE_ALL if self.compacted is None else self.compacted
@@ -111,6 +115,7 @@ class ChangelogNode(EventNode):
         if not touched:
             return self.revision(keys, instants)
         self._remember(keys, revisions)
+        self.before = "" if newest is None else newest.before
         computed = self._timeline(made)
         revision = self._replace(keys, instants, self.output.place(keys, instants), computed)
         self.origins[keys] = self.output.origins(keys)
@@ -174,14 +179,14 @@ class ChangelogNode(EventNode):
         )
 
     def _unknown(self, numbers: Int64) -> Revision:
-        """What there is of keys of which no message tells: at the instant 0 nothing is known."""
+        """What there is of keys of which no message tells: at the instant 0 it is what was before."""
         keys = np.unique(numbers)
         keys = keys[self.output.origins(keys) > BEFORE_ALL] if len(self.output) else keys
         if len(self.output) or not len(keys):
             return self.revision(keys[:0], keys[:0])
         froms = np.zeros(len(keys), np.int64)
-        unknown = False if isinstance(self.output.blank, Flags) else None
-        computed = self._timeline([[(0, (unknown, 0))] for _ in keys.tolist()])
+        nothing = self._value(Overwritten(0, None, 0, value_of(self.before), None, False))
+        computed = self._timeline([[(0, nothing)] for _ in keys.tolist()])
         return self._replace(keys, froms, None, computed)
 
 

@@ -54,6 +54,7 @@ class FusedNode(NodeOfKeys):
         self.nodes: list[DerivedNode] = []
         self.leaves: list[Expression] = []
         self.inputs: list[TimelineStore] = []
+        self.before = ""
         self.compacted: int | None = None
         # By place, who reads a leaf or node in which of its slots; and which leaves' slots a node rests on.
         self._of_leaf: list[list[tuple[DerivedNode, int]]] = []

@@ -47,6 +47,7 @@ class _Node(NodeOfKeys):
         self.expression = expression
         self.keys = KeyTable() if keys is None else keys
         self.output = TimelineStore(blank)
+        self.before = ""
         self.compacted: int | None = None
         self.answerable_from: int | None = None
 

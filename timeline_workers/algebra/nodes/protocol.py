@@ -53,10 +53,12 @@ class Node(Protocol):
     """A node's state. ``keys``: its keys, by number; ``compacted``: nothing
     new of an instant below it is taken, None before the first ``compact``; ``too_late``: events that came
     although their instant had been compacted; ``answerable_from``: below it rows
-    of an output were forgotten, None while there are all.
+    of an output were forgotten, None while there are all; ``before``: where it rests on a changelog, what
+    that is without any event, as text (``published_values``), "" where it is not known.
     """
 
     keys: KeyTable
+    before: str
     compacted: int | None
     too_late: int
 

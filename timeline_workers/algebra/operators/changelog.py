@@ -8,7 +8,7 @@ from timeline_workers.algebra.timeline.timelines import Timeline
 from .kernels import over_events
 from .recompute import RecomputeRequest
 
-_LAYOUTS = {"boolean": "flags", "state": "tagged", "numeric": "linear"}
+_LAYOUTS = {"boolean": "flags", "state": "tagged", "number": "tagged", "numeric": "linear"}
 
 
 class Changelog:
