@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from timeline_workers.client import TimelineClient
-from timeline_workers.language.durations import format_duration
+from timeline_workers.metric.definition_file import source_file
 from timeline_workers.metric.model import Metric, StoredSource
 
 from .cluster import AddressOption, NamespaceOption, with_client
@@ -77,19 +76,11 @@ def describe(
 ) -> None:
     """Print the definition of a stored source, as its file reads."""
     stored: StoredSource = with_client(address, namespace, lambda client: client.source(name))
-    definition = stored.definition.model_dump(mode="json", exclude_defaults=True)
     if output is None:
-        file = {"kind": "source", **definition, "source": _written(definition["source"])}
         typer.echo(f"# version {stored.version}")
-        typer.echo(yaml.safe_dump(file, sort_keys=False, allow_unicode=True), nl=False)
+        typer.echo(source_file(stored.definition), nl=False)
     else:
         emit([{"version": stored.version, **stored.definition.model_dump(mode="json")}], output)
-
-
-def _written(source: dict[str, Any]) -> dict[str, Any]:
-    """Durations as a file writes them."""
-    durations = ("allowed_lateness", "clock_skew", "max_ahead", "idle_timeout")
-    return {name: format_duration(value) if name in durations else value for name, value in source.items()}
 
 
 def delete(name: SourceArgument, address: AddressOption = None, namespace: NamespaceOption = None) -> None:

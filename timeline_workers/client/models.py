@@ -12,7 +12,11 @@ from timeline_workers.errors import QuestionError
 from timeline_workers.events.times import from_microseconds, question_time
 from timeline_workers.metric.model import Metric, TimeUnit
 from timeline_workers.plan.physical import Plan
-from workflows.client.ask import Written as Written, find_node as find_node
+from workflows.client.ask import (
+    Written as Written,
+    find_node as find_node,
+    keys_meant as keys_meant,
+)
 from workflows.client.conditions import (
     WELL as WELL,
     Condition,

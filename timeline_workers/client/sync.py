@@ -18,6 +18,7 @@ from timeline_workers.answers.answer_models import Change, Spans, ValueAt
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric, NamedSource, StoredSource, TimeUnit
 from timeline_workers.plan.physical import Plan
+from timeline_workers.plan.preview import ApplyPreview
 from timeline_workers.settings.timeline_settings import Settings
 
 from .models import (
@@ -111,6 +112,10 @@ class SyncTimelineClient:
         """See ``TimelineClient.apply``."""
         return self._wait(self._client.apply(metric, timeout=timeout, tell=tell))
 
+    def preview(self, metric: Metric | str | Path) -> ApplyPreview:
+        """See ``TimelineClient.preview``."""
+        return self._wait(self._client.preview(metric))
+
     def delete(self, name: str, *, timeout: timedelta = _PATIENCE) -> RemoveResult:
         """See ``TimelineClient.delete``."""
         return self._wait(self._client.delete(name, timeout=timeout))
@@ -171,6 +176,10 @@ class SyncTimelineClient:
     def notices(self) -> list[Notice]:
         """See ``TimelineClient.notices``."""
         return self._client.notices()
+
+    def keys(self, metric: str, *, node: str | None = None) -> list[Key]:
+        """See ``TimelineClient.keys``."""
+        return self._wait(self._client.keys(metric, node=node))
 
     # Questions.
 

@@ -19,6 +19,7 @@ from timeline_workers.errors import QuestionError, UnknownNameError
 from timeline_workers.metric.load import load_metric, load_source
 from timeline_workers.metric.model import Metric, NamedSource, StoredSource, TimeUnit
 from timeline_workers.plan.physical import Plan, plan
+from timeline_workers.plan.preview import ApplyPreview, preview
 from timeline_workers.servers.temporal.temporal_client import connect
 from timeline_workers.settings.timeline_settings import Settings
 from workflows.catalog.entries import plans_of
@@ -27,6 +28,7 @@ from workflows.client import ask, worker_health
 from workflows.client.beneath import notices_of
 from workflows.client.client_errors import clear_errors
 from workflows.client.conditions import MetricHealth, Notice, metric_health
+from workflows.client.known_keys import known_keys
 from workflows.client.rollout import Moved, rollout, unversioned as roll_back
 from workflows.messages import CatalogEntry, DriverResult, RemoveResult, SourceResult
 
@@ -91,6 +93,15 @@ class TimelineClient:
         """
         wanted = metric if isinstance(metric, Metric) else await self.load(metric)
         return await ask.apply(self.temporal, wanted, timeout=timeout, tell=tell)
+
+    async def preview(self, metric: Metric | str | Path) -> ApplyPreview:
+        """What applying a metric would do: the workers that would start, stop, go on, or are shared.
+
+        Raises MetricError, ExpressionError for one that is wrong.
+        """
+        wanted = metric if isinstance(metric, Metric) else await self.load(metric)
+        planned = await asyncio.to_thread(plan, wanted)
+        return preview(planned, await self.plans())
 
     async def load(self, file: str | Path) -> Metric:
         """Read a metric from a YAML file or text, with the stored source that it names."""
@@ -182,6 +193,13 @@ class TimelineClient:
     def notices(self) -> list[Notice]:
         """What was come across while asking that makes no answer wrong."""
         return notices_of(self.temporal)
+
+    async def keys(self, metric: str, *, node: str | None = None) -> list[Key]:
+        """The keys that a node knows (default: the result; of an aggregate its groups), in order: those that
+        its workers hold, and those in their archives.
+        """
+        planned = plan(await self.metric(metric))
+        return await known_keys(self.temporal, planned, ask.find_node(planned, node))
 
     # Questions about one key.
 

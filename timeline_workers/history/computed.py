@@ -183,6 +183,7 @@ async def compute(
     until: int | None = None,
     as_of: int | None = None,
     like: str | None = None,
+    accepted_only: bool = False,
 ) -> Computed:
     """Compute all nodes of ``expression`` over the events of ``source`` that ``store`` has.
 
@@ -211,7 +212,9 @@ async def compute(
     if reach.kept_from is not None:
         start = max(start, reach.kept_from)
         await _check_kept(store, definition, keys, reach.kept_from)
-    outcomes = {Outcome.ACCEPTED} if definition == own else {Outcome.ACCEPTED, Outcome.REFUSED}
+    outcomes = (
+        {Outcome.ACCEPTED} if accepted_only or definition == own else {Outcome.ACCEPTED, Outcome.REFUSED}
+    )
     after: EventCursor | None = None
     while start < end:
         page = await store.events(

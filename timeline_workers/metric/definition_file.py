@@ -1,0 +1,87 @@
+"""Definition files: a metric or a stored source as the YAML file that defines it, and places in such a file.
+
+``load_metric`` and ``load_source`` read back what was written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from timeline_workers.language.durations import format_duration
+
+from .model import Metric, NamedSource
+
+_SAID_BY_A_CHANGELOG = ("key", "time", "allowed_lateness", "columns")
+_DURATIONS = ("allowed_lateness", "clock_skew", "max_ahead", "idle_timeout")
+
+
+def metric_file(metric: Metric) -> str:
+    """The file of ``metric``; a stored source that it was applied with is written out."""
+    fields = metric.model_dump(mode="json", exclude_defaults=True, exclude={"naming", "named_source"})
+    for name in ("retention", "key_ttl"):
+        if fields.get(name) is not None:
+            fields[name] = format_duration(fields[name])
+    expression = fields.pop("expression")
+    return _yaml({**fields, "source": _written(fields["source"]), "expression": expression})
+
+
+def source_file(source: NamedSource) -> str:
+    """The file of a stored source."""
+    fields = source.model_dump(mode="json", exclude_defaults=True)
+    return _yaml({"kind": "source", **fields, "source": _written(fields["source"])})
+
+
+def expression_places(text: str, expression: str | None) -> list[tuple[int, int]] | None:
+    """The line and column of the file ``text``, from 1, at which each line of its expression begins; None
+    where the file does not have the expression as it is: in several lines that are not a literal block, or
+    escaped.
+    """
+    try:
+        document = yaml.compose(text, yaml.SafeLoader)
+    except (ValueError, yaml.YAMLError, RecursionError):
+        return None
+    fields = document.value if isinstance(document, yaml.MappingNode) else []
+    node = next((value for key, value in fields if key.value == "expression"), None)
+    if not isinstance(node, yaml.ScalarNode) or node.value != expression:
+        return None
+    lines = text.splitlines()
+    first, column = node.start_mark.line, node.start_mark.column
+    if node.style == "|":
+        return _of_block(lines[first + 1 :], node.value.splitlines(), first + 2)
+    column += len(node.style or "")  # the quote
+    as_it_is = node.value and lines[first][column:].startswith(node.value)
+    return [(first + 1, column + 1)] if as_it_is else None
+
+
+def _of_block(raw: list[str], wanted: list[str], number: int) -> list[tuple[int, int]] | None:
+    found: list[tuple[int, int]] = []
+    for line, text in zip(raw, wanted, strict=False):
+        indent = len(line) - len(text)
+        if not line.endswith(text) or line[:indent].strip():
+            return None
+        found.append((number + len(found), indent + 1))
+    return found
+
+
+def _written(source: dict[str, Any]) -> dict[str, Any]:
+    """A source as a file writes it: durations with their units, and what a changelog says itself left out."""
+    if source.get("changelog"):
+        source = {name: value for name, value in source.items() if name not in _SAID_BY_A_CHANGELOG}
+    return {name: format_duration(value) if name in _DURATIONS else value for name, value in source.items()}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as literal blocks, as people do."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _yaml(fields: dict[str, Any]) -> str:
+    return yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)

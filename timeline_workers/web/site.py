@@ -1,0 +1,102 @@
+"""``Site``: what one web server serves: a cluster, a history store, and what may be done with them.
+
+The cluster is connected to when it is first asked for, so that a server that starts before Temporal does
+serves what it can, and says of the rest what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from fastapi import Depends, Query, Request
+
+from timeline_workers.client import TimelineClient
+from timeline_workers.history.store import HistoryStore
+from timeline_workers.metric.model import Metric, TimeUnit
+from timeline_workers.playback.history_names import MetricsByName
+from timeline_workers.playback.history_recording import RecordedMetric
+
+from .access import Access
+from .failures import WebCode, WebError
+
+_FRESH_SECONDS: Final = 2.0  # for which the applied metrics are remembered for the player
+
+Connect = Callable[[], Awaitable[TimelineClient]]
+
+
+@dataclass
+class Site:
+    """See the module. ``connect``: to the cluster; ``store``: None: there is no history; ``why_no_history``:
+    what to do about that; ``temporal_ui``: where Temporal's UI is; ``encrypted``: keys of payloads are here.
+    """
+
+    connect: Connect
+    access: Access
+    store: HistoryStore | None = None
+    why_no_history: str = "set TIMELINE_HISTORY to the address of one, and start the feeder with it, too"
+    version: str = ""
+    read_only: bool = False
+    temporal_ui: str | None = None
+    encrypted: bool = False
+    _client: TimelineClient | None = None
+    _connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def client(self) -> TimelineClient:
+        """The client of the cluster, connected. Raises ConnectionFailedError, SettingsError."""
+        async with self._connecting:
+            if self._client is None:
+                self._client = await self.connect()
+            return self._client
+
+    def history(self) -> HistoryStore:
+        """The history store. Raises WebError where there is none."""
+        if self.store is None:
+            raise WebError(WebCode.NO_HISTORY, f"there is no history store here; {self.why_no_history}")
+        return self.store
+
+    def may_write(self) -> None:
+        """Raises WebError where nothing may be changed."""
+        if self.read_only:
+            raise WebError(
+                WebCode.READ_ONLY,
+                "this server is read-only: nothing can be applied, deleted or replayed here; use the "
+                "`timeline` command, or a server without --read-only",
+            )
+
+
+class AppliedNames:
+    """The names of ``HistoryRecording``: those of the metrics that are applied, as the catalog has them."""
+
+    def __init__(self, metrics: Callable[[], Awaitable[list[Metric]]]) -> None:
+        self._metrics = metrics
+        self._read = -_FRESH_SECONDS
+        self._names = MetricsByName(())
+
+    async def now(self) -> MetricsByName:
+        """The names by now. Raises ConnectionFailedError."""
+        if time.monotonic() - self._read >= _FRESH_SECONDS:
+            self._names = MetricsByName(await self._metrics())
+            self._read = time.monotonic()
+        return self._names
+
+    async def definition(self, name: str) -> str:
+        """See ``MetricNames``."""
+        return await (await self.now()).definition(name)
+
+    async def metric(self, name: str) -> RecordedMetric:
+        """See ``MetricNames``."""
+        return await (await self.now()).metric(name)
+
+
+def _site(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
+
+
+OfSite = Annotated[Site, Depends(_site)]
+Unit = Annotated[TimeUnit | None, Query(description="Of times in and out; by default the source's.")]
+AsCsv = Annotated[bool, Query(description="Answer with the table as CSV.")]
