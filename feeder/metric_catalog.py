@@ -16,7 +16,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from feeder.routing.router import MetricGroup, groups_of
 from timeline_workers.errors import TimelineError
-from timeline_workers.plan.output_workers import OutputSpec, output_workers
 from timeline_workers.plan.physical import (
     KEY_LABEL,
     Plan,
@@ -31,6 +30,7 @@ from timeline_workers.plan.physical import (
 from workflows.catalog.catalog_client import start_again
 from workflows.catalog.entries import Unusable, read_entries
 from workflows.messages import CATALOG_ID, CatalogEntry
+from workflows.outputs.start_outputs import Told, told_of
 
 log = structlog.get_logger("feeder")
 
@@ -143,10 +143,16 @@ class Catalog:
         await self.refresh()
         return {spec.worker_id: spec for planned in self._plans.values() for spec in all_workers(planned)}
 
-    async def outputs(self) -> dict[str, OutputSpec]:
-        """The workers of the outputs of all registered metrics by their ids, as of now. Raises RPCError."""
+    async def outputs(self, *, history: bool) -> dict[str, Told]:
+        """The workers of the outputs of all registered metrics by their ids, as of now; ``history``: as where
+        there is a history store. Raises RPCError.
+        """
         await self.refresh()
-        return {spec.worker_id: spec for planned in self._plans.values() for spec in output_workers(planned)}
+        return {
+            spec.worker_id: spec
+            for planned in self._plans.values()
+            for spec in told_of(planned, history=history)
+        }
 
     def look_again(self) -> None:
         """Have whoever feeds look again who has what, as when a metric was applied or removed."""

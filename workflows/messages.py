@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from timeline_workers.metric.model import Metric, StoredSource
+from timeline_workers.plan.history_workers import HistorySpec
 from timeline_workers.plan.output_workers import OutputSpec
 from timeline_workers.plan.physical import WorkerSpec
 
@@ -127,14 +128,13 @@ class ArchiveInput(Message):
     carried: CarriedState | None = None
 
 
-class OutputInput(Message):
-    """Input of an output's worker; see ``ProcessorInput`` for what both have.
+class SubscriberInput(Message):
+    """Input of a subscriber that is no node; see ``ProcessorInput`` for what both have.
 
     ``began``: when its first run began, microseconds, which its revisions count from; ``published``: how many
     it has given out so far; ``told``: the greatest watermark that was told, microseconds.
     """
 
-    spec: OutputSpec
     epochs: dict[str, int] = {}
     subscribed: tuple[str, ...] = ()
     runs: int = 0
@@ -147,6 +147,18 @@ class OutputInput(Message):
     began: int = 0
     published: int = 0
     told: int | None = None
+
+
+class OutputInput(SubscriberInput):
+    """Input of an output's worker."""
+
+    spec: OutputSpec
+
+
+class HistoryInput(SubscriberInput):
+    """Input of a worker of the history."""
+
+    spec: HistorySpec
 
 
 class RecallInput(Message):

@@ -48,6 +48,7 @@ class WorkflowKind:
 
 _NODE = ("TimelineMetric", "TimelineNode", "TimelineOperator", "TimelinePartition")
 _OUTPUT = ("TimelineMetric", "TimelineOperator", "TimelinePartition")
+_HISTORY = ("TimelineOperator", "TimelinePartition")
 _PARTITION = r"(?:p[0-9]+|all|journal|key-[0-9a-z-]+)"
 _QUESTIONS = ("value_at", "spans", "change", "keys", "status")
 _EDGES = ("subscribe", "unsubscribe", "resubscribe", "hold", "attach", "detach", "stop", "continue_as_new")
@@ -56,7 +57,7 @@ _RESTARTED = "the feeder or `timeline apply` restarts it"
 
 LEAF = WorkflowKind(
     "EventProcessor",
-    rf"(?!output-).+\.{_PARTITION}",
+    rf"(?!output-|history-).+\.{_PARTITION}",
     "<operator>-<hash>.<partition>",
     _QUESTIONS,
     (*_EDGES, "ingest", "complete"),
@@ -70,7 +71,7 @@ LEAF = WorkflowKind(
 )
 NODE = WorkflowKind(
     "TimelineProcessor",
-    rf"(?!output-).+\.{_PARTITION}",
+    rf"(?!output-|history-).+\.{_PARTITION}",
     "<operator>-<hash>[-fused].<partition>",
     _QUESTIONS,
     (*_EDGES, "receive"),
@@ -93,6 +94,21 @@ TOPIC_OUTPUT = WorkflowKind(
     _CATALOG,
     _RESTARTED,
     _OUTPUT,
+    pinned=True,
+    per_partition=True,
+)
+HISTORY_OUTPUT = WorkflowKind(
+    "HistoryOutput",
+    rf"history-.+-[0-9a-f]{{10}}(?:-[a-z_]+)?\.{_PARTITION}",
+    "history-<worker>[-<function>].<partition>",
+    ("status",),
+    ("receive", "resubscribe", "stop", "continue_as_new"),
+    "status",
+    "the driver; the feeder, where one is missing",
+    "the driver, in the catalog's name, when no registered metric needs it; the feeder, where there is no "
+    "history store any more",
+    _RESTARTED,
+    _HISTORY,
     pinned=True,
     per_partition=True,
 )
@@ -128,7 +144,7 @@ DRIVER = WorkflowKind(
     "itself",
 )
 
-KINDS = (LEAF, NODE, TOPIC_OUTPUT, ARCHIVE, CATALOG, DRIVER)
+KINDS = (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, ARCHIVE, CATALOG, DRIVER)
 BY_TYPE = {kind.type: kind for kind in KINDS}
 PINNED = tuple(kind for kind in KINDS if kind.pinned)
 
@@ -141,5 +157,5 @@ def running(*kinds: WorkflowKind) -> str:
 
 def kind_of(workflow_id: str) -> tuple[WorkflowKind, ...]:
     """The kinds that a workflow of this id may be of; a leaf and another node look alike."""
-    special = [kind for kind in (TOPIC_OUTPUT, ARCHIVE, CATALOG, DRIVER) if kind.has(workflow_id)]
+    special = [kind for kind in (TOPIC_OUTPUT, HISTORY_OUTPUT, ARCHIVE, CATALOG, DRIVER) if kind.has(workflow_id)]
     return tuple(special) or tuple(kind for kind in (LEAF, NODE) if kind.has(workflow_id))

@@ -38,6 +38,9 @@ from workflows.durable.ill_arguments import RefuseIllArguments
 from workflows.durable.memory_errors import LINE, EndWhenOutOfMemory
 from workflows.durable.query_ahead import evict_what_queries_play_ahead, unique_identity
 from workflows.durable.retention import warn_of_short_retention
+from workflows.outputs.history_activities import HISTORY_ACTIVITIES
+from workflows.outputs.history_output import HistoryOutput
+from workflows.outputs.open_stores import close_stores
 from workflows.outputs.topic_activities import OUTPUT_ACTIVITIES
 from workflows.outputs.topic_output import TopicOutput
 from workflows.processor.processor_workflow import EventProcessor, TimelineProcessor
@@ -49,6 +52,7 @@ WORKFLOWS: Sequence[type] = (
     EventProcessor,
     TimelineProcessor,
     TopicOutput,
+    HistoryOutput,
     KeyArchive,
     MetricCatalog,
     TimelineDriver,
@@ -57,12 +61,14 @@ _PINNED: dict[type, type] = {
     EventProcessor: pinned.EventProcessor,
     TimelineProcessor: pinned.TimelineProcessor,
     TopicOutput: pinned.TopicOutput,
+    HistoryOutput: pinned.HistoryOutput,
 }
 ACTIVITIES: Sequence[Callable[..., Any]] = (
     *EDGE_ACTIVITIES,
     *ARCHIVE_ACTIVITIES,
     *CATALOG_ACTIVITIES,
     *OUTPUT_ACTIVITIES,
+    *HISTORY_ACTIVITIES,
 )
 # The library is pure and deterministic; loading it anew for every run would cost more than the run does.
 PASSTHROUGH = (
@@ -204,6 +210,7 @@ async def run_worker(client: Client, *, stop: asyncio.Event, settings: Settings 
     stopping.cancel()
     measuring.cancel()
     await running
+    await close_stores()
     _log.info("worker process stopped")
 
 

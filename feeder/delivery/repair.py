@@ -20,7 +20,9 @@ from timeline_workers.plan.output_workers import Subscribing
 from workflows.client.edge_repair import inputs_of, mend_edges
 from workflows.client.running import ENDED, Ended, Run, runs_of
 from workflows.client.start import ensure_workers
-from workflows.outputs.start_outputs import ensure_outputs
+from workflows.durable.activities import signal_worker
+from workflows.outputs.start_outputs import ensure_outputs, has_history
+from workflows.registry import HISTORY_OUTPUT, running
 
 log = structlog.get_logger("feeder")
 
@@ -37,6 +39,7 @@ class Repair:
         self._client, self._catalog = client, catalog
         self._runs: dict[str, Run | Ended | None] = {}
         self._unsure: set[str] = set()
+        self._ended_histories = False
 
     async def go_on(self, stop: asyncio.Event) -> None:
         """Look after the workers until ``stop``; where Temporal does not answer, look again later."""
@@ -51,7 +54,10 @@ class Repair:
     async def look(self) -> int:
         """Look once, and mend what is found; returns how many workers there are. Raises RPCError."""
         specs = await self._catalog.all_workers()
-        outputs = await self._catalog.outputs()
+        history = await asyncio.to_thread(has_history)
+        outputs = await self._catalog.outputs(history=history)
+        if not history:
+            await self._end_histories()
         runs = await runs_of(self._client, [*specs, *outputs])
         before, self._runs = self._runs, runs
         # What was never started a moment ago its driver may be about to start.
@@ -68,7 +74,7 @@ class Repair:
 
     async def _start(self, lost: set[str]) -> None:
         wanted = await self._catalog.all_workers()  # a metric may have been deleted, and its workers ended
-        outputs = await self._catalog.outputs()
+        outputs = await self._catalog.outputs(history=await asyncio.to_thread(has_history))
         others: list[Subscribing] = [*wanted.values(), *outputs.values()]
         for worker, spec in wanted.items():  # children first
             if worker in lost:
@@ -80,6 +86,15 @@ class Repair:
         missing = [spec for worker, spec in outputs.items() if worker in lost]
         for worker in await ensure_outputs(self._client, missing):
             log.warning("an output's worker had ended and has been started again", worker=worker)
+
+    async def _end_histories(self) -> None:
+        """End workers that tell a history store of which nobody knows any more: they hold up who they hear."""
+        if self._ended_histories:
+            return
+        async for found in self._client.list_workflows(running(HISTORY_OUTPUT)):
+            if await signal_worker(self._client, found.id, "stop", "there is no history store any more"):
+                log.warning("no history store is set; a worker that stored revisions ends", worker=found.id)
+        self._ended_histories = True
 
     async def _mend(self, specs: Mapping[str, Subscribing]) -> None:
         """Mend the edges of workers that are in another run than before: only these can have lost any."""

@@ -8,6 +8,7 @@ from temporalio import workflow
 from workflows.processor import pinned
 from workflows.registry import (
     BY_TYPE,
+    HISTORY_OUTPUT,
     KINDS,
     LEAF,
     NODE,
@@ -40,8 +41,8 @@ def test_a_row_names_its_queries_and_signals(kind: WorkflowKind) -> None:
 
 def test_whoever_stays_on_a_build_is_listed() -> None:
     """Outputs too: a rollout has to move them, or their build could not be stopped."""
-    assert PINNED == (LEAF, NODE, TOPIC_OUTPUT)
-    listed = "WorkflowType IN ('EventProcessor', 'TimelineProcessor', 'TopicOutput')"
+    assert PINNED == (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT)
+    listed = "WorkflowType IN ('EventProcessor', 'TimelineProcessor', 'TopicOutput', 'HistoryOutput')"
     assert running(*PINNED) == f"{listed} AND ExecutionStatus = 'Running'"
 
 
@@ -52,6 +53,9 @@ def test_whoever_stays_on_a_build_is_listed() -> None:
         ("and-1b972dc91e-fused.p11", (LEAF, NODE)),
         ("aggregate-1b972dc91e.all", (LEAF, NODE)),
         ("output-cirr-1b972dc91e.p0", (TOPIC_OUTPUT,)),
+        ("history-and-1b972dc91e.p0", (HISTORY_OUTPUT,)),
+        ("history-and-1b972dc91e-fused.p0", (HISTORY_OUTPUT,)),
+        ("history-aggregate-1b972dc91e-count.all", (HISTORY_OUTPUT,)),
         ("timeline-catalog", (BY_TYPE["MetricCatalog"],)),
         ("timeline-driver-cirr", (BY_TYPE["TimelineDriver"],)),
         ("and-1b972dc91e.p1.archive-3", (BY_TYPE["KeyArchive"],)),

@@ -20,6 +20,10 @@ Example::
     key_ttl: 1d                  # keys idle for so long are archived; unset: never
     fuse: true                   # one worker computes all derived nodes; unset: each has its own
     output: {topic: cirr}        # the change points of the result are published there; unset: nowhere
+    history:                     # of the history store, where there is one; these are the defaults
+      events: true               # the raw events are stored
+      nodes: result              # whose timelines: result, all or none
+      retention: 30d             # how far below the watermark; unset: all of it
     expression: |
       duration_where(latest_event_to_state(playerStateChange) == "buffer")
 
@@ -54,7 +58,7 @@ from timeline_workers.language.parser import parse
 from timeline_workers.language.suggestions import nearest
 from timeline_workers.language.tree import AggregateFunction
 
-from .model import ColumnSpec, Metric, NamedSource, Output, Source, SourceVersion, StoredSource
+from .model import ColumnSpec, History, Metric, NamedSource, Output, Source, SourceVersion, StoredSource
 from .size_limits import METRIC_FILE_BYTES, refuse_oversized, refuse_oversized_source
 
 M = TypeVar("M", bound=BaseModel)
@@ -177,6 +181,8 @@ def _refuse_bare_durations(name: str, data: dict[Any, Any]) -> None:
     # The models take microseconds, which is what workers send each other; a person would mean seconds.
     source = data.get("source")
     places = [("", data, field) for field in ("retention", "key_ttl")]
+    if isinstance(history := data.get("history"), dict):
+        places.append(("history.", history, "retention"))
     if isinstance(source, dict):
         places += [("source.", source, field) for field in _SOURCE_DURATIONS]
     for where, mapping, field in places:
@@ -233,6 +239,8 @@ def _message(error: ErrorDetails, fields: list[str]) -> str:
 def _model_at(place: list[Any]) -> type[BaseModel]:
     if place[:1] == ["output"]:
         return Output
+    if place[:1] == ["history"]:
+        return History
     if place[:1] != ["source"]:
         return Metric
     return Source if len(place) == 1 else ColumnSpec

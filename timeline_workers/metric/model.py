@@ -134,6 +134,21 @@ class Output(BaseModel):
     topic: Annotated[Name, AfterValidator(_topic)]
 
 
+class History(BaseModel):
+    """What the history store is told of a metric, where there is one.
+
+    ``events``: the raw events of its source. ``nodes``: whose revisions: those of the result, of every node,
+    or of none; None: of the result, where it has workers that are known beforehand. ``retention``:
+    microseconds of event time below the watermark, further below which it is forgotten (None: never).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    events: Annotated[bool, Field(strict=True)] = True
+    nodes: Choice["result", "all", "none"] | None = unset()
+    retention: Positive | None = unset()
+
+
 NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -157,7 +172,7 @@ class Metric(BaseModel):
     name says nothing of columns that a node does not look at, though they may refuse an event; what these
     releases have stored names no rules. ``named_source``: where ``source`` was taken from, if it was not
     written out. No file sets these two. ``output``: where the change points of the result are published;
-    None: nowhere.
+    None: nowhere. ``history``: what the history store is told; None: what ``History`` says by itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -170,6 +185,7 @@ class Metric(BaseModel):
     key_ttl: Positive | None = unset()
     fuse: Annotated[bool, Field(strict=True, exclude_if=lambda value: not value)] = False
     output: Output | None = unset()
+    history: History | None = unset()
     naming: Annotated[Choice[1, 2], Field(exclude_if=lambda value: value == 1)] = NAMING
     named_source: SourceVersion | None = unset()
 

@@ -1,4 +1,4 @@
-"""Rules for a metric with an output: where it cannot be written it is refused."""
+"""Rules for a metric with an output or a history: where these cannot be written it is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from .model import Metric
 
 
 def refuse_output(metric: Metric) -> None:
-    """Raise MetricError where ``metric`` has an output that cannot be written."""
+    """Raise MetricError where ``metric`` has an output, or a history, that cannot be written."""
+    _refuse_history(metric)
     if metric.output is None:
         return
     if metric.output.topic == metric.source.topic:
@@ -21,4 +22,20 @@ def refuse_output(metric: Metric) -> None:
             f"metric {metric.name!r}: output: a changelog says how many writers it has, by which whoever "
             "reads it knows what is final, and with source.partitions: per-key there is another one with "
             "every new key; write a number, such as 'partitions: 4'"
+        )
+
+
+def _refuse_history(metric: Metric) -> None:
+    nodes = None if metric.history is None else metric.history.nodes
+    if nodes == "all" and metric.fuse:
+        raise MetricError(
+            f"metric {metric.name!r}: history.nodes: the nodes of a fused worker tell nobody what they say, "
+            "but for the last one; write 'nodes: result', or leave out fuse (stored events are enough to "
+            "compute any node)"
+        )
+    if nodes in ("result", "all") and metric.source.partitions == "per-key":
+        raise MetricError(
+            f"metric {metric.name!r}: history.nodes: with source.partitions: per-key there are other workers "
+            "with every new key, and none of them is known beforehand; write 'nodes: none' (stored events are "
+            "enough to compute any node), or a number of partitions, such as 'partitions: 4'"
         )

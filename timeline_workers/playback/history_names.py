@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from timeline_workers.errors import Code, UnknownNameError
-from timeline_workers.history.model import definition_of, node_of
+from timeline_workers.history.model import definition_of
 from timeline_workers.language.check import check
 from timeline_workers.language.parser import parse
 from timeline_workers.language.suggestions import nearest
 from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric.model import Metric
+from timeline_workers.plan.history_workers import stored_name
 from timeline_workers.plan.physical import plan
 from timeline_workers.plan.reading import Reading
 
@@ -28,11 +29,14 @@ def recorded_metric(metric: Metric) -> RecordedMetric:
     expression = parse(metric.expression)
     reading = Reading.of(metric.source, check(expression, declared, text=metric.expression))
     functions = expression.functions if isinstance(expression, Aggregate) else ("",)
-    nodes = plan(metric).nodes
-    inner = [NodeOfChannel(node.name, node.operator, node.expression, node.kind) for node in nodes[:-1]]
-    last = nodes[-1]
+    planned = plan(metric)
+    *others, last = planned.nodes
+    inner = [
+        NodeOfChannel(stored_name(planned, node), node.operator, node.expression, node.kind)
+        for node in others
+    ]
     results = [
-        NodeOfChannel(node_of(last.name, function), function or last.operator, last.expression, last.kind)
+        NodeOfChannel(stored_name(planned, last, function), function or last.operator, last.expression, last.kind)
         for function in functions
     ]
     return RecordedMetric(metric.source, definition_of(reading), (*inner, *results))

@@ -37,15 +37,23 @@ class Subscriber:
     """Hears the workers ``inputs``. ``life``: as for ``NodeWorker``: what its epochs begin with.
 
     ``floor``: of one whose state is lost, the watermark that was handed on before: what is below it is not
-    handed on again.
+    handed on again. ``bridges``: where an input has forgotten what was not heard of it, go on and say what is
+    missing (``News.unheard``), instead of taking nothing more.
     """
 
     def __init__(
-        self, worker_id: str, inputs: Sequence[str], life: str = "", floor: int | None = None
+        self,
+        worker_id: str,
+        inputs: Sequence[str],
+        life: str = "",
+        floor: int | None = None,
+        *,
+        bridges: bool = False,
     ) -> None:
         self.worker_id = worker_id
         self.life = life
         self.floor = floor
+        self.bridges = bridges
         self.keys = KeyTable()
         senders = dict.fromkeys(inputs)
         self.inbound = {sender: InboundEdge(sender, slot) for slot, sender in enumerate(senders)}
@@ -76,6 +84,7 @@ class Subscriber:
         before = self.watermark
         floor = max((m for m in (watermark(edge.progress), self.floor) if m is not None), default=None)
         since = message["answerable_from"]
+        unheard = self._unheard(message, edge) if self.bridges else None
         revisions = edge.accept(message, self.keys)
         if not revisions:
             self.repeated += 1
@@ -90,6 +99,7 @@ class Subscriber:
             revision.suffix,
             self.watermark,
             risen,
+            unheard,
         )
         return news or None
 
@@ -100,7 +110,7 @@ class Subscriber:
             return True
         self.cut_off.pop(sender, None)
         heard = watermark(edge.progress)
-        if since is None or not edge.epoch or (heard is not None and since <= heard):
+        if self.bridges or since is None or not edge.epoch or (heard is not None and since <= heard):
             return True
         self.cut_off[sender] = (
             f"{sender} has forgotten what was before {since} µs, and this subscriber has heard it up to "
@@ -108,6 +118,15 @@ class Subscriber:
             "retention makes up for longer pauses"
         )
         return False
+
+    def _unheard(self, message: dict[str, Any], edge: InboundEdge) -> tuple[int | None, int] | None:
+        """From when to when ``message``, which begins an epoch, and those before leave out what was."""
+        since, heard = message["answerable_from"], watermark(edge.progress)
+        if heard is None:
+            heard = self.floor
+        if message["sequence"] or message["epoch"] == edge.epoch or edge.is_past(message["epoch"]):
+            return None
+        return None if since is None or (heard is not None and since <= heard) else (heard, since)
 
     def compact(self) -> None:
         """Forget the names of keys that have left every input: nothing more is told of them by number."""
@@ -149,12 +168,14 @@ class Subscriber:
         )
 
     @staticmethod
-    def restore(worker_id: str, inputs: Sequence[str], data: bytes, life: str = "") -> Subscriber:
+    def restore(
+        worker_id: str, inputs: Sequence[str], data: bytes, life: str = "", *, bridges: bool = False
+    ) -> Subscriber:
         """The subscriber that ``snapshot`` was taken of. Raises StateError for other bytes."""
         message = unpack(data)
         if message.get("subscriber") != worker_id or message.get("version") != VERSION:
             raise StateError(f"carried state is not of subscriber {worker_id!r}, or of a newer release")
-        made = Subscriber(worker_id, inputs, life)
+        made = Subscriber(worker_id, inputs, life, bridges=bridges)
         with decoding(f"carried state of {worker_id}"):
             names: list[Key] = message["keys"]
             made.keys = KeyTable(names)

@@ -38,6 +38,8 @@ _KEY_BYTES, _ROW_BYTES = 16, 24
 class News:
     """What one message of an edge, or several, made new: of each of ``keys`` everything from its ``froms`` on
     is ``suffix``. ``watermark``: nothing below it will change, microseconds; ``risen``: that is news.
+    ``unheard``: what lay between these two instants is not told (None first: from the beginning on); None:
+    nothing is left out.
     """
 
     keys: list[Key]
@@ -45,16 +47,17 @@ class News:
     suffix: Timeline
     watermark: int | None
     risen: bool
+    unheard: tuple[int | None, int] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.keys) or self.risen
+        return bool(self.keys) or self.risen or self.unheard is not None
 
     def count(self) -> int:
         """How many messages ``changelog.messages`` makes of it."""
         told = np.flatnonzero(np.diff(self.suffix.offsets))
         firsts = self.suffix.starts[self.suffix.offsets[told]]
         taken_back = len(self.keys) - len(told) + int((firsts > self.froms[told]).sum())
-        return len(self.suffix) + taken_back + self.risen
+        return len(self.suffix) + taken_back + self.risen + (self.unheard is not None)
 
 
 def pack_news(news: News) -> bytes:
@@ -66,6 +69,7 @@ def pack_news(news: News) -> bytes:
             "suffix": pack_timeline(news.suffix),
             "watermark": news.watermark,
             "risen": news.risen,
+            **({} if news.unheard is None else {"unheard": news.unheard}),
         },
         MESSAGE_BYTES,
     )
@@ -76,12 +80,14 @@ def unpack_news(packed: bytes) -> News:
     message = unpack(packed, MESSAGE_BYTES)
     with decoding("news of a node"):
         check_keys(message["keys"])
+        unheard = message.get("unheard")
         news = News(
             message["keys"],
             unpack_ints(message["froms"], MESSAGE_ROWS),
             unpack_timeline(message["suffix"], MESSAGE_ROWS),
             message["watermark"],
             message["risen"],
+            None if unheard is None else (unheard[0], unheard[1]),
         )
     if not len(news.keys) == len(news.froms) == news.suffix.keys:
         raise StateError("news of keys, instants and timelines that differ in number")
@@ -118,4 +124,5 @@ def _of_keys(news: News, low: int, high: int) -> News:
         offsets - offsets[0], news.suffix.starts[rows], operations.take(news.suffix.values, rows)
     )
     risen = news.risen and high == len(news.keys)
-    return News(news.keys[low:high], news.froms[low:high], suffix, news.watermark, risen)
+    unheard = None if low else news.unheard
+    return News(news.keys[low:high], news.froms[low:high], suffix, news.watermark, risen, unheard)

@@ -12,12 +12,13 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.errors import TimelineError
+from timeline_workers.errors import MetricError, TimelineError
 from timeline_workers.metric.model import Metric
 from timeline_workers.metric.size_limits import refuse_oversized
 from timeline_workers.plan.changelog_pairs import Applied, refuse_pairs
 from timeline_workers.plan.output_workers import OutputSpec, Subscribing, output_workers
 from timeline_workers.plan.physical import KEY_LABEL, Plan, WorkerSpec, all_worker_names, all_workers, plan
+from timeline_workers.settings.history_settings import HistorySettings
 from timeline_workers.settings.timeline_settings import Settings
 from workflows.archive.archive_activities import end_archives
 from workflows.client.edge_repair import inputs_of, mend_edges
@@ -38,7 +39,8 @@ from workflows.messages import (
     ReleaseResult,
     RemoveResult,
 )
-from workflows.outputs.start_outputs import ensure_outputs
+from workflows.outputs.start_outputs import Told, ensure_outputs, has_history, told_of
+from workflows.registry import HISTORY_OUTPUT, TOPIC_OUTPUT
 from workflows.search_attributes import METRIC
 
 from .catalog_client import call_catalog
@@ -59,6 +61,7 @@ async def register_metric(metric: Metric) -> RegisterResult:
     async with _heartbeats():
         try:
             refuse_oversized(metric)
+            await asyncio.to_thread(_refuse_history, metric)
             planned = await asyncio.to_thread(plan, metric)
             specs = all_workers(planned)
             if metric.source.changelog or metric.output is not None:
@@ -70,6 +73,14 @@ async def register_metric(metric: Metric) -> RegisterResult:
         result: RegisterResult = await call_catalog(client, "register", metric, RegisterResult)
         absent = tuple(worker for worker, run in runs.items() if not isinstance(run, Run))
         return result.model_copy(update={"absent": absent})
+
+
+def _refuse_history(metric: Metric) -> None:
+    if metric.history is not None and not has_history():
+        raise MetricError(
+            f"metric {metric.name!r}: history: no history store is known to the worker processes: set "
+            f"{HistorySettings.variable('history')} for them, or leave history out"
+        )
 
 
 @activity.defn
@@ -91,7 +102,7 @@ async def ensure_graph(input: EnsureInput) -> EnsureResult:
         planned = await asyncio.to_thread(plan, input.metric)
         labels = await _trees(client, planned) if input.metric.source.partitions == "per-key" else ()
         specs = await asyncio.to_thread(all_workers, planned, labels)
-        outputs = output_workers(planned)
+        outputs = told_of(planned, history=has_history())
         others: list[Subscribing] = [
             *await _registered_workers(client, labels),
             *await _registered_outputs(client),
@@ -120,10 +131,10 @@ async def _registered_workers(client: Client, labels: Sequence[str]) -> list[Wor
     )
 
 
-async def _registered_outputs(client: Client) -> list[OutputSpec]:
+async def _registered_outputs(client: Client) -> list[Told]:
     """The workers of the outputs of all registered metrics."""
     entries = await _entries(client)
-    return await asyncio.to_thread(lambda: [spec for entry in entries for spec in outputs_of(entry.metric)])
+    return await asyncio.to_thread(lambda: [spec for entry in entries for spec in told_by(entry.metric)])
 
 
 async def _applied(client: Client) -> list[Applied]:
@@ -161,6 +172,14 @@ def outputs_of(metric: Metric) -> list[OutputSpec]:
         return []
 
 
+def told_by(metric: Metric) -> list[Told]:
+    """The workers of all outputs of a registered metric; none where this release cannot plan it."""
+    try:
+        return told_of(plan(metric), history=has_history())
+    except TimelineError:
+        return []
+
+
 def _all(*specs: Sequence[Subscribing]) -> list[Subscribing]:
     return [one for some in specs for one in some]
 
@@ -191,7 +210,7 @@ async def await_graph(metric: Metric) -> Graph:
     async with _heartbeats():
         planned = await asyncio.to_thread(plan, metric)
         specs = await asyncio.to_thread(all_workers, planned)
-        outputs = output_workers(planned)
+        outputs = told_of(planned, history=has_history())
         await wait_until_ready(activity.client(), [one.worker_id for one in _all(specs, outputs)])
     return render_graph(planned, specs)
 
@@ -223,7 +242,7 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
             if entry.metric.name == definition.name:
                 still = needed
         for worker_id in ids:
-            if worker_id in wanted and worker_id not in still:  # outputs are never another metric's
+            if worker_id in wanted and worker_id not in still and not _is_output(worker_id):
                 await signal_worker(client, worker_id, "detach", definition.name)
         stop = [worker_id for worker_id in ids if worker_id not in wanted]
         for name in trees:
@@ -241,13 +260,18 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
     return ReleaseResult(stopped=tuple(told), kept=tuple(w for w in ids if w in wanted))
 
 
+def _is_output(worker_id: str) -> bool:
+    """Whether it is no node's: it carries no names of metrics."""
+    return any(kind.has(worker_id) for kind in (TOPIC_OUTPUT, HISTORY_OUTPUT))
+
+
 def _need(metric: Metric) -> tuple[list[str], list[str]]:
     """Worker ids, parents first; of a per-key source, whose workers only the server knows, what their ids
     begin with. Raises TimelineError when the metric cannot be planned."""
     planned = plan(metric)
     per_key = metric.source.partitions == "per-key"
     return (
-        [one.worker_id for one in _all(output_workers(planned), all_workers(planned)[::-1])],
+        [one.worker_id for one in _all(told_of(planned, history=True), all_workers(planned)[::-1])],
         list(reversed(all_worker_names(planned))) if per_key else [],
     )
 

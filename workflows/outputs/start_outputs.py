@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.common import (
@@ -14,18 +15,24 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timeline_workers.plan.output_workers import OutputSpec
+from timeline_workers.plan.history_workers import HistorySpec, history_workers
+from timeline_workers.plan.output_workers import OutputSpec, output_workers
+from timeline_workers.plan.physical import Plan
+from timeline_workers.servers.embedded.history_address import history_address
 from timeline_workers.settings.timeline_settings import Settings
 from workflows import search_attributes
-from workflows.messages import OutputInput
-from workflows.registry import TOPIC_OUTPUT
+from workflows.messages import HistoryInput, OutputInput
+from workflows.registry import HISTORY_OUTPUT, TOPIC_OUTPUT
 
 OPERATOR = "output"
+HISTORY = "history"
+Told = OutputSpec | HistorySpec
+"""The worker of an output of whichever kind."""
 
 
 async def ensure_outputs(
     client: Client,
-    specs: Sequence[OutputSpec],
+    specs: Sequence[Told],
     *,
     settings: Settings | None = None,
     continue_as_new_after: int | None = None,
@@ -34,26 +41,31 @@ async def ensure_outputs(
     chosen = settings or Settings.from_env()
     started = []
     for spec in specs:
-        input = OutputInput(spec=spec, continue_as_new_after=continue_as_new_after)
+        input: OutputInput | HistoryInput = (
+            OutputInput(spec=spec, continue_as_new_after=continue_as_new_after)
+            if isinstance(spec, OutputSpec)
+            else HistoryInput(spec=spec, continue_as_new_after=continue_as_new_after)
+        )
         if await _start(client, input, chosen.task_queue):
             started.append(spec.worker_id)
     return tuple(started)
 
 
-async def _start(client: Client, input: OutputInput, task_queue: str) -> bool:
-    searchable = await search_attributes.ensure_search_attributes(client)
+async def _start(client: Client, input: OutputInput | HistoryInput, task_queue: str) -> bool:
+    searchable, spec = await search_attributes.ensure_search_attributes(client), input.spec
+    kind = TOPIC_OUTPUT if isinstance(spec, OutputSpec) else HISTORY_OUTPUT
     while True:
         try:
             await client.start_workflow(
-                TOPIC_OUTPUT.type,
+                kind.type,
                 args=[input, b""],
-                id=input.spec.worker_id,
+                id=spec.worker_id,
                 task_queue=task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                memo={"metric": input.spec.metric, "topic": input.spec.topic},
-                search_attributes=_attributes(input.spec) if searchable else TypedSearchAttributes.empty,
-                static_summary=f"{_told(input.spec)} to {input.spec.topic} [{input.spec.partition}]",
+                memo=_memo(spec),
+                search_attributes=_attributes(spec) if searchable else TypedSearchAttributes.empty,
+                static_summary=f"{_told(spec)} [{spec.partition}]",
             )
         except WorkflowAlreadyStartedError:
             return False
@@ -69,15 +81,34 @@ async def _start(client: Client, input: OutputInput, task_queue: str) -> bool:
             return True
 
 
-def _told(spec: OutputSpec) -> str:
-    return f"{spec.function} of {spec.metric}" if spec.function else spec.metric
+def _memo(spec: Told) -> dict[str, str]:
+    if isinstance(spec, OutputSpec):
+        return {"metric": spec.metric, "topic": spec.topic}
+    return {"node": spec.node}
 
 
-def _attributes(spec: OutputSpec) -> TypedSearchAttributes:
-    return TypedSearchAttributes(
-        [
-            SearchAttributePair(search_attributes.METRIC, [spec.metric]),
-            SearchAttributePair(search_attributes.OPERATOR, OPERATOR),
-            SearchAttributePair(search_attributes.PARTITION, spec.partition),
-        ]
-    )
+def _told(spec: Told) -> str:
+    if not isinstance(spec, OutputSpec):
+        return f"{spec.node} to the history"
+    return f"{f'{spec.function} of {spec.metric}' if spec.function else spec.metric} to {spec.topic}"
+
+
+def _attributes(spec: Told) -> TypedSearchAttributes:
+    of_output = isinstance(spec, OutputSpec)
+    found: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(search_attributes.OPERATOR, OPERATOR if of_output else HISTORY),
+        SearchAttributePair(search_attributes.PARTITION, spec.partition),
+    ]
+    if isinstance(spec, OutputSpec):
+        found.insert(0, SearchAttributePair(search_attributes.METRIC, [spec.metric]))
+    return TypedSearchAttributes(found)
+
+
+def told_of(planned: Plan, *, history: bool) -> list[Told]:
+    """The workers of all outputs of a metric; ``history``: there is a history store."""
+    return [*output_workers(planned), *(history_workers(planned) if history else [])]
+
+
+def has_history() -> bool:
+    """Whether this process knows of a history store. Raises SettingsError."""
+    return history_address() is not None

@@ -15,17 +15,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from timeline_workers.errors import StateError
+    from timeline_workers.plan.output_workers import Subscribing
     from timeline_workers.runtime.subscriber import Subscriber
     from timeline_workers.wire.edge_messages import sender_of
     from workflows.durable import carry
     from workflows.durable.inbox import Entry, Inbox, pack, unpack
     from workflows.durable.run_signals import RunSignals
-    from workflows.messages import CarriedState, OutputInput, ProcessorResult
+    from workflows.messages import CarriedState, ProcessorResult, SubscriberInput
     from workflows.processor.input_subscriptions import Inputs
     from workflows.worker_status import InputStatus, OutputStatus, StateStatus
 
@@ -39,14 +41,41 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _LAST_WORDS = timedelta(seconds=5)
 
 
-class SubscriberWorkflow(RunSignals[OutputInput]):
-    """Signals, queries and the run of a subscriber. ``_subscriber`` is None until its state was fetched."""
+class SubscriberSpec(Subscribing, Protocol):
+    """What is known of a subscriber beforehand. ``function``: of an aggregate, which one it hears."""
 
-    def __init__(self, input: OutputInput, carried: bytes) -> None:
+    @property
+    def function(self) -> str:
+        """See the class."""
+
+    @property
+    def expression(self) -> str:
+        """What the workers that it hears compute."""
+
+    @property
+    def partition(self) -> str:
+        """The partition of these workers."""
+
+
+Input = TypeVar("Input", bound=SubscriberInput)
+
+
+class SubscriberWorkflow(RunSignals[Input]):
+    """Signals, queries and the run of a subscriber. ``_subscriber`` is None until its state was fetched.
+
+    ``target``: where to it tells what it hears, in a word; ``metrics``: those that it is of, where it is of
+    some; ``bridges``: it goes on after what an input has forgotten before it was heard (``Subscriber``).
+    """
+
+    target: str
+    metrics: tuple[str, ...] = ()
+    bridges = False
+
+    def __init__(self, input: Input, spec: SubscriberSpec, carried: bytes) -> None:
         # Not the present time: in a replay that may be another one, and revisions must not go back.
         began = input.began or (workflow.info().workflow_start_time - _EPOCH) // timedelta(microseconds=1)
         self._input = input.model_copy(update={"began": began})
-        self._spec = input.spec
+        self._spec = spec
         self._inbox = Inbox()
         self._inputs = Inputs(self._spec, input.epochs, input.subscribed, input.holds, self._spec.function)
         self._subscriber: Subscriber | None = None
@@ -84,8 +113,8 @@ class SubscriberWorkflow(RunSignals[OutputInput]):
             worker_id=self._spec.worker_id,
             expression=self._spec.expression,
             partition=self._spec.partition,
-            topic=self._spec.topic,
-            metrics=(self._spec.metric,),
+            topic=self.target,
+            metrics=self.metrics,
             ready=self._subscriber is not None and self._inputs.ready,
             inputs=tuple(InputStatus(**line) for line in self._inputs.status()),
             edges=(),
@@ -201,7 +230,7 @@ class SubscriberWorkflow(RunSignals[OutputInput]):
         except TimeoutError:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
-            workflow.logger.warning("%s is told later what waits", self._spec.topic)
+            workflow.logger.warning("%s is told later what waits", self.target)
         else:
             self._told()
         self._telling = None
@@ -220,9 +249,9 @@ class SubscriberWorkflow(RunSignals[OutputInput]):
         state = b"".join(body for kind, body in entries if kind == "state")
         me, heard = self._spec.worker_id, self._inputs.workers
         self._subscriber = (
-            Subscriber.restore(me, heard, state, life)
+            Subscriber.restore(me, heard, state, life, bridges=self.bridges)
             if state
-            else Subscriber(me, heard, life, self._watermark)
+            else Subscriber(me, heard, life, self._watermark, bridges=self.bridges)
         )
         for kind, body in entries:
             if kind == "telling":
@@ -279,7 +308,7 @@ class SubscriberWorkflow(RunSignals[OutputInput]):
             initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
 
-    def _next_input(self, carried: CarriedState | None) -> OutputInput:
+    def _next_input(self, carried: CarriedState | None) -> Input:
         return self._input.model_copy(
             update={
                 "epochs": self._inputs.epochs,

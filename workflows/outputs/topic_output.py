@@ -19,12 +19,14 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 
 
 @workflow.defn
-class TopicOutput(SubscriberWorkflow):
+class TopicOutput(SubscriberWorkflow[OutputInput]):
     """Writes what one worker of a metric's result says, as a changelog (``wire.changelog_messages``)."""
 
     @workflow.init
     def __init__(self, input: OutputInput, carried: bytes) -> None:
-        super().__init__(input, carried)
+        self._to = input.spec
+        self.target, self.metrics = self._to.topic, (self._to.metric,)
+        super().__init__(input, self._to, carried)
 
     @workflow.run
     async def run(self, input: OutputInput, carried: bytes) -> ProcessorResult:
@@ -34,7 +36,7 @@ class TopicOutput(SubscriberWorkflow):
     async def _tell(self, batch: Batch) -> None:
         await workflow.execute_activity(
             PUBLISH,
-            args=[self._spec, pack_batch(batch)],
+            args=[self._to, pack_batch(batch)],
             result_type=int,
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT_TIMEOUT,

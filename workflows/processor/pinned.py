@@ -10,8 +10,8 @@ from temporalio import workflow
 from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
-    from workflows.messages import OutputInput, ProcessorInput, ProcessorResult
-    from workflows.outputs import topic_output
+    from workflows.messages import HistoryInput, OutputInput, ProcessorInput, ProcessorResult
+    from workflows.outputs import history_output, topic_output
 
     from . import processor_workflow
 
@@ -55,4 +55,18 @@ class TopicOutput(topic_output.TopicOutput):
     @workflow.run
     async def run(self, input: OutputInput, carried: bytes) -> ProcessorResult:
         """As ``topic_output.TopicOutput.run``."""
+        return await self._serve()
+
+
+@workflow.defn(versioning_behavior=VersioningBehavior.PINNED)
+class HistoryOutput(history_output.HistoryOutput):
+    """A worker of the history, pinned to its build."""
+
+    @workflow.init
+    def __init__(self, input: HistoryInput, carried: bytes) -> None:
+        super().__init__(input, carried)
+
+    @workflow.run
+    async def run(self, input: HistoryInput, carried: bytes) -> ProcessorResult:
+        """As ``history_output.HistoryOutput.run``."""
         return await self._serve()

@@ -14,7 +14,6 @@ from temporalio.client import Client
 from timeline_workers.errors import MetricError, TimelineError
 from timeline_workers.events.incarnation import Mark
 from timeline_workers.metric.model import Metric
-from timeline_workers.plan.output_workers import output_workers
 from timeline_workers.plan.physical import Plan, worker_name
 from workflows.archive.archive_activities import archive_id
 from workflows.catalog.catalog_workflow import unknown_metric
@@ -26,6 +25,7 @@ from workflows.client.queues import Queue
 from workflows.client.running import Run, runs_of
 from workflows.client.worker_health import Health, ended, examine
 from workflows.messages import CATALOG_ID, CatalogEntry
+from workflows.outputs.start_outputs import has_history, told_of
 
 from .shortfall import Shortfall, places_to_ask, shortfalls
 from .statuses import furthest
@@ -130,7 +130,8 @@ async def look_at(
         except MetricError as error:
             unplanned[name] = Unusable(name, str(error))
     workers = [await ask.running_workers(client, planned) for planned in plans]
-    outputs = [[spec.worker_id for spec in output_workers(planned)] for planned in plans]
+    history = await asyncio.to_thread(has_history)
+    outputs = [[spec.worker_id for spec in told_of(planned, history=history)] for planned in plans]
     async with clear_errors(client):
         seen = {h.worker_id: h for h in await examine(client, chain(*workers, *outputs))}
         looked_at = tuple(
