@@ -157,5 +157,7 @@ def running(*kinds: WorkflowKind) -> str:
 
 def kind_of(workflow_id: str) -> tuple[WorkflowKind, ...]:
     """The kinds that a workflow of this id may be of; a leaf and another node look alike."""
-    special = [kind for kind in (TOPIC_OUTPUT, HISTORY_OUTPUT, ARCHIVE, CATALOG, DRIVER) if kind.has(workflow_id)]
+    special = [
+        kind for kind in (TOPIC_OUTPUT, HISTORY_OUTPUT, ARCHIVE, CATALOG, DRIVER) if kind.has(workflow_id)
+    ]
     return tuple(special) or tuple(kind for kind in (LEAF, NODE) if kind.has(workflow_id))

@@ -88,7 +88,7 @@ class Repair:
             log.warning("an output's worker had ended and has been started again", worker=worker)
 
     async def _end_histories(self) -> None:
-        """End workers that tell a history store of which nobody knows any more: they hold up who they hear."""
+        """End the workers that tell a history store where there is none: they hold up others."""
         if self._ended_histories:
             return
         async for found in self._client.list_workflows(running(HISTORY_OUTPUT)):

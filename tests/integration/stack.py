@@ -162,12 +162,12 @@ async def eventually(check: Callable[[], Any], within: float = DEADLINE) -> None
 
 @contextmanager
 def running_stack(
-    directory: Path, topic_partitions: int = 1, broker: Broker | None = None
+    directory: Path, topic_partitions: int = 1, broker: Broker | None = None, history: str | None = None
 ) -> Iterator[Stack]:
     """Servers with their data in ``directory``; every program started on them is killed at the end.
 
     Topics come into being with ``topic_partitions``. ``broker`` None: the embedded one; else this one, which
-    is left without topics.
+    is left without topics. ``history``: the address of a history store, which programs then write to.
     """
     supervisor = Supervisor(tell=lambda line: sys.stderr.write(f"{line}\n"), patience=PATIENCE_SECONDS)
     with ExitStack() as stack:
@@ -179,6 +179,7 @@ def running_stack(
                 pulsar_port=0,
                 topic_partitions=topic_partitions,
                 supervisor=supervisor,
+                history=history,
             )
         )
         if broker is not None:

@@ -36,6 +36,6 @@ def _refuse_history(metric: Metric) -> None:
     if nodes in ("result", "all") and metric.source.partitions == "per-key":
         raise MetricError(
             f"metric {metric.name!r}: history.nodes: with source.partitions: per-key there are other workers "
-            "with every new key, and none of them is known beforehand; write 'nodes: none' (stored events are "
-            "enough to compute any node), or a number of partitions, such as 'partitions: 4'"
+            "with every new key, and none of them is known beforehand; write 'nodes: none' (stored events "
+            "are enough to compute any node), or a number of partitions, such as 'partitions: 4'"
         )

@@ -1,8 +1,8 @@
 """The workers of a metric's history: one for each worker whose revisions are stored, which it hears; of an
 aggregate, one for each function.
 
-Nodes are shared by metrics, and so are these workers: they are named for what they hear, and whichever metrics
-want the history of a node, it is told once.
+Nodes are shared by metrics, and so are these workers: they are named for what they hear, and whichever
+metrics want the history of a node, it is told once.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class HistorySpec(BaseModel):
 
 
 def stored_name(plan: Plan, node: NodeSpec, function: str = "") -> str:
-    """What the timelines of ``node`` are stored under: its name, or that of the fused workers that tell of it;
-    of an aggregate, with the ``function``.
+    """What the timelines of ``node`` are stored under: its name, or that of the fused workers that tell of
+    it; of an aggregate, with the ``function``.
     """
     name = worker_name(plan, node) if node == host(plan) else node.name
     return f"{name}/{function}" if function else name

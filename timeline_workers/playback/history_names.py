@@ -36,7 +36,9 @@ def recorded_metric(metric: Metric) -> RecordedMetric:
         for node in others
     ]
     results = [
-        NodeOfChannel(stored_name(planned, last, function), function or last.operator, last.expression, last.kind)
+        NodeOfChannel(
+            stored_name(planned, last, function), function or last.operator, last.expression, last.kind
+        )
         for function in functions
     ]
     return RecordedMetric(metric.source, definition_of(reading), (*inner, *results))

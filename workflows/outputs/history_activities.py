@@ -47,9 +47,7 @@ def rendered(spec: HistorySpec, batch: Batch) -> tuple[list[Revision], list[Gap]
         for one in news
         if one.unheard is not None
     ]
-    revisions = [
-        revision for one in news for revision in revisions_of(one, groups=spec.partition == GLOBAL)
-    ]
+    revisions = [revision for one in news for revision in revisions_of(one, groups=spec.partition == GLOBAL)]
     return revisions, gaps
 
 

@@ -1,0 +1,123 @@
+"""Revisions in the history store on real servers: the README's worked example, and a late event."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from producer.event import Event, encode
+from producer.generate_worked_example import worked_example
+from tests.integration.stack import Stack, eventually, running_stack
+from timeline_workers.history.model import Piece
+from timeline_workers.history.open import open_history
+from timeline_workers.history.store import HistoryStore
+from timeline_workers.metric.load import load_metric
+from timeline_workers.metric.model import History, Metric
+from timeline_workers.plan.history_workers import stored_name, stored_nodes
+from timeline_workers.plan.physical import plan, worker_id
+from workflows.catalog.catalog_activities import remove_metric
+from workflows.client.worker_health import examine
+from workflows.outputs.start_outputs import told_of
+
+pytestmark = pytest.mark.integration
+
+SECOND = 1_000_000
+TOP = Path(__file__).parents[2]
+ALWAYS = -(2**60), 2**60
+CIRR = load_metric(TOP / "examples/cirr/metric.yaml")
+EVERY = CIRR.model_copy(update={"name": "every", "history": History(nodes="all")})
+LATE = {"session_id": "s1", "timestamp": 11, "userAction": "seek"}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:{tmp_path_factory.mktemp('store') / 'history.db'}"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, address: str) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("revisions"), history=address) as made:
+        made.start_worker()
+        made.start_feeder()
+        yield made
+
+
+@pytest_asyncio.fixture
+async def store(address: str) -> AsyncIterator[HistoryStore]:
+    opened = await open_history(address)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def shown(pieces: list[Piece]) -> list[tuple[Any, Any, Any, Any]]:
+    return [(p.start, p.until, p.value, p.slope) for p in pieces]
+
+
+async def spans_of_workers(stack: Stack, metric: Metric, keys: list[str]) -> dict[tuple[str, str], Any]:
+    """What the workers answer for every node that is stored, to the microsecond."""
+    client, found = await stack.temporal(), {}
+    for node in stored_nodes(plan(metric)):
+        handle = client.get_workflow_handle(worker_id(node.name, "p0"))
+        for key in keys:
+            question = {"key": key, "start": 0, "end": 10_000 * SECOND, "unit": "us"}
+            answer = await handle.query("spans", question)
+            found[node.name, key] = [(s["start"], s["value"], s.get("slope")) for s in answer["spans"]]
+    return found
+
+
+async def spans_of_store(store: HistoryStore, metric: Metric, keys: list[str]) -> dict[tuple[str, str], Any]:
+    planned = plan(metric)
+    nodes = stored_nodes(planned)
+    found: dict[tuple[str, str], Any] = {(node.name, key): [] for node in nodes for key in keys}
+    for node in nodes:
+        for p in await store.pieces([stored_name(planned, node)], *ALWAYS, keys=keys):
+            value = float(p.value) if p.slope is not None and p.value is not None else p.value
+            slope = None if p.slope is None else float(p.slope)
+            found[node.name, str(p.key)].append((p.start, value, slope))
+    return found
+
+
+@pytest.mark.parametrize(
+    "metric", [CIRR, pytest.param(EVERY, marks=pytest.mark.long)], ids=["", "every node"]
+)
+async def test_a_late_event_changes_now_and_not_then(
+    stack: Stack, store: HistoryStore, metric: Metric
+) -> None:
+    """As of before it there is the old answer, and now the new one, which is the workers'."""
+    topic = f"{metric.name}-events"
+    metric = metric.model_copy(update={"source": metric.source.model_copy(update={"topic": topic})})
+    await stack.apply(metric)
+    await stack.applied(metric, stack.send(topic, worked_example()))
+    planned = plan(metric)
+    result = stored_name(planned, planned.result)
+    before = [(0, 10, 0, 0), (10, 14, 0, 1), (14, 19, 4, 0), (19, 22, 4, 1), (22, None, 7, 0)]
+    old = [(a * SECOND, None if b is None else b * SECOND, v, s) for a, b, v, s in before]
+    stored: list[Any] = []
+
+    async def has(wanted: list[Any]) -> bool:
+        stored[:] = shown(await store.pieces([result], *ALWAYS))
+        return stored == wanted
+
+    await eventually(lambda: has(old))
+    seen = (await store.status()).seen
+    await stack.applied(metric, stack.send(topic, [Event("s1", 11, encode(LATE))]))
+    after = [(0, 10, 0, 0), (10, 11, 0, 1), (11, 19, 1, 0), (19, 22, 1, 1), (22, None, 4, 0)]
+    await eventually(lambda: has([(a * SECOND, b and b * SECOND, v, s) for a, b, v, s in after]))
+    assert shown(await store.pieces([result], *ALWAYS, as_of=seen)) == old
+
+    async def agree() -> bool:
+        answered = await spans_of_workers(stack, metric, ["s1"])
+        return await spans_of_store(store, metric, ["s1"]) == answered
+
+    await eventually(agree)
+    client = await stack.temporal()
+    tellers = [spec.worker_id for spec in told_of(planned, history=True)]
+    assert len(tellers) == len(stored_nodes(planned)) == (11 if metric.history else 1)
+    assert {health.state for health in await examine(client, tellers)} == {"ok"}
+    assert set(tellers) <= set((await remove_metric(client, metric.name)).stopped)
