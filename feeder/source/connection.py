@@ -14,12 +14,15 @@ _EVERY_SECONDS = 0.02
 
 
 class Connection:
-    """Watches one connection until ``close``. ``stands``: whether it stands now, called on a thread."""
+    """Watches one connection until ``close``. ``stands``: whether it stands now, called on a thread;
+    ``losses``: how often it did not, after it had.
+    """
 
     def __init__(self, stands: Callable[[], bool]) -> None:
         self._stands = stands
         self._closing, self._lost = threading.Event(), threading.Event()
         self._since: float | None = None
+        self.losses = 0
         self._thread = threading.Thread(target=self._watch, name="connection", daemon=True)
         self._thread.start()
 
@@ -31,6 +34,7 @@ class Connection:
                 self._lost.set()
                 if self._since is None:
                     self._since = monotonic()
+                    self.losses += 1
 
     @property
     def lost_for(self) -> float:

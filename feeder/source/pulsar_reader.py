@@ -33,7 +33,7 @@ class PulsarReader(PulsarTopic):
         self._many = 0
 
     def _begin(self, after: Mapping[int, Offset | None], begin: Begin | None, many: int) -> None:
-        self._reading, self._many = Past(self._client, self._url, self.topic, after, self.incarnations), many
+        self._reading, self._many = self._past(after), many
 
     def _receive(self, wanted: Event) -> list[PulsarMessage]:
         past = self._reading

@@ -158,10 +158,13 @@ class PulsarTopic(ABC):
     def _past_of_letters(self) -> Past:
         name = dead_letter_topic(self.topic)
         partitions = len(self._client.get_topic_partitions(name))
-        return Past(self._client, self._url, name, dict.fromkeys(range(partitions)))
+        return Past(self._client, self._url, name, dict.fromkeys(range(partitions)), losses=self._losses)
 
     def _past(self, after: Mapping[int, Offset | None]) -> Past:
-        return Past(self._client, self._url, self.topic, after, self.incarnations)
+        return Past(self._client, self._url, self.topic, after, self.incarnations, self._losses)
+
+    def _losses(self) -> int:
+        return 0 if self._connection is None else self._connection.losses
 
     def _shown(self, marks: Mapping[int, Mark]) -> dict[int, Shown]:
         names = self._client.get_topic_partitions(self.topic)

@@ -5,8 +5,9 @@ it has.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import closing
+from time import monotonic, time
 
 import pulsar
 
@@ -86,17 +87,33 @@ def shown_in_whole(client: pulsar.Client, topic: str, marks: Mapping[int, Mark])
     """
     first: dict[int, Message] = {}
     at: dict[int, Message] = {}
-    with closing(client.create_reader(topic, pulsar.MessageId.earliest, receiver_queue_size=1_000)) as reader:
-        while at.keys() != marks.keys():
-            try:
-                message = reader.read_next(QUIET_MS)
-            except pulsar.Timeout:
-                break
-            partition, found = max(message.message_id().partition(), 0), described(message)
+    with closing(stored(client, topic, pulsar.MessageId.earliest)) as messages:
+        for partition, found in messages:
             first.setdefault(partition, found)
             if partition in marks and found.place >= marks[partition].witness.place:
                 at.setdefault(partition, found)
+                if at.keys() == marks.keys():
+                    break
     return {p: Shown(first.get(p), at.get(p)) for p in marks}
+
+
+def stored(
+    client: pulsar.Client, topic: str, start: pulsar.MessageId
+) -> Generator[tuple[int, Message], None, None]:
+    """What ``topic``, of several partitions on the embedded broker, holds from ``start`` on, with the
+    partition of each; not what is published meanwhile, which may have no end.
+    """
+    until: float | None = None
+    opened_ms = time() * 1000
+    with closing(client.create_reader(topic, start, receiver_queue_size=1_000)) as reader:
+        while until is None or monotonic() < until:
+            try:
+                message = reader.read_next(QUIET_MS)
+            except pulsar.Timeout:
+                return
+            if until is None and message.publish_timestamp() > opened_ms:
+                until = monotonic() + QUIET_MS / 1000  # partitions come beside each other
+            yield max(message.message_id().partition(), 0), described(message)
 
 
 def _next(reader: pulsar.Reader, tells_end: bool) -> Message | None:
