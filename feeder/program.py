@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from temporalio.service import RPCError
 from feeder.delivery.leaf_delivery import LeafLostError, Leaves
 from feeder.delivery.leaf_workers import TemporalLeafWorkers
 from feeder.delivery.repair import Repair
-from feeder.delivery.retry import persist
+from feeder.delivery.retry import NeverReturnedError, persist
 from feeder.recovery.continuity import OnReset, StoppedError, TopicResetError
 from feeder.recovery.gaps import GapError, Gaps
 from feeder.source.begin import Begin, BeginError
@@ -169,9 +169,11 @@ async def _run(
             return ExitCode.OK
         collect_seldom()
         log.info("feeder started", pulsar=url, temporal=temporal.service_client.config.target_host)
-        telling = asyncio.create_task(report(counts, leaves, stop))
-        looking = asyncio.create_task(Repair(temporal, catalog).go_on(stop))
-        measuring = asyncio.create_task(watch_headroom(_NO_MEMORY))
+        beside = [
+            asyncio.create_task(report(counts, leaves, stop), name="reporting"),
+            asyncio.create_task(Repair(temporal, catalog).go_on(stop), name="checking the workers"),
+            asyncio.create_task(watch_headroom(_NO_MEMORY), name="watching the memory"),
+        ]
 
         async def feeder(topic: str) -> TopicFeeder:
             return TopicFeeder(
@@ -188,12 +190,12 @@ async def _run(
             )
 
         try:
-            failed = await _feed_topics(catalog, feeder, stop)
+            failed = await _feed_topics(catalog, feeder, stop, beside)
         finally:
             stop.set()
-            looking.cancel()
-            measuring.cancel()
-            await asyncio.wait([telling, looking, measuring])
+            for task in beside[1:]:  # the last report is still made
+                task.cancel()
+            await asyncio.wait(beside)
     totals = summary(counts.values(), leaves.signals, 0.0)
     log.info("feeder stopped", **totals, **reasons(counts.values()))
     return ExitCode.FAILED if failed else ExitCode.OK
@@ -203,9 +205,14 @@ def _told(error: Exception) -> str:
     return "; ".join(map(_told, error.exceptions)) if isinstance(error, ExceptionGroup) else str(error)
 
 
-async def _feed_topics(catalog: Catalog, make: Make, stop: asyncio.Event) -> bool:
+async def _feed_topics(
+    catalog: Catalog, make: Make, stop: asyncio.Event, beside: Sequence[asyncio.Task[None]] = ()
+) -> bool:
     """Keep one task per topic that a registered metric reads, until ``stop``; True when the work in hand
     was left.
+
+    No task ends unseen, nor one of those that run ``beside``: what made it fail is raised, so that the
+    process ends, to be started again; and a topic's that only ended is started again.
     """
     running: dict[str, asyncio.Task[None]] = {}
     stopped = asyncio.create_task(stop.wait())
@@ -220,12 +227,19 @@ async def _feed_topics(catalog: Catalog, make: Make, stop: asyncio.Event) -> boo
             for topic in catalog.topics:
                 task = running.get(topic)
                 if task is None or task.done():
-                    if task is not None and (error := task.exception()) is not None:
+                    if task is not None and task.cancelled():
+                        log.error("feeding the topic was cancelled by nobody; restarting it", topic=topic)
+                    elif task is not None and (error := task.exception()) is not None:
                         raise error
                     running[topic] = asyncio.create_task(_feed_topic(topic, make, stop))
             await asyncio.wait(
-                [stopped, *running.values()], timeout=DISCOVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                [stopped, *running.values(), *beside],
+                timeout=DISCOVERY_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
             )
+            if ended := [task for task in beside if task.done() and not stop.is_set()]:
+                ended[0].result()
+                raise TimelineError(f"{ended[0].get_name()} has ended, and nothing does it any more")
     finally:
         stopped.cancel()
         left: set[asyncio.Task[None]] = set()
@@ -251,6 +265,8 @@ async def _feed_topic(topic: str, make: Make, stop: asyncio.Event) -> None:
                 feeder = await make(topic)
                 await feeder.run(stop)
             return
+        except NeverReturnedError:
+            raise  # nothing that is tried again in this process will
         except ConnectionFailedError as error:
             if monotonic() >= silent_until:
                 silent_until = monotonic() + SAY_AGAIN_SECONDS

@@ -24,7 +24,7 @@ from feeder.delivery.fed_group import MetricGroupFeed, stand
 from feeder.delivery.leaf_delivery import Leaves
 from feeder.delivery.pace import Pace
 from feeder.delivery.refused_events import Refusals
-from feeder.delivery.retry import persist
+from feeder.delivery.retry import persist, returned
 from feeder.recovery.backfill import Backfill
 from feeder.recovery.continuity import Continuity, OnReset
 from feeder.recovery.gaps import Gaps, Order
@@ -56,6 +56,8 @@ PARTITIONS_SECONDS = 5.0
 QUIET_SECONDS = 1.0
 # A partition that has brought nothing for so long, while others have.
 SILENT_SECONDS = 5.0
+# For so long is waited for what is under way when the feeding ends, and for the source to close.
+LEAVING_SECONDS = 30.0
 
 
 # A consumer that is not connected for so long, while the broker answers, has been given up by the client
@@ -152,7 +154,7 @@ class TopicFeeder:
                 # A full batch does not wait to be due.
                 await asyncio.wait([receive], timeout=self._pace.left(now()))
                 self._ready.set()
-                batch = await receive
+                batch = await returned(f"receiving from topic {self.topic}", receive)
                 if stop.is_set():
                     break  # not acknowledged: it comes again
                 receive = self._receive()
@@ -183,7 +185,7 @@ class TopicFeeder:
             for group in self._groups.values():
                 await self._backfill.stop(group)
             self._ready.set()
-            await asyncio.wait([receive])
+            await asyncio.wait([receive], timeout=LEAVING_SECONDS)
             if self._looking is not None:
                 await asyncio.gather(self._looking, return_exceptions=True)
             with suppress(SourceError):
@@ -192,7 +194,9 @@ class TopicFeeder:
             await self._close()
 
     async def _close(self) -> None:
-        await self._source.close()
+        with suppress(TimeoutError):  # a client library that has failed closes nothing
+            async with asyncio.timeout(LEAVING_SECONDS):
+                await self._source.close()
         self._live.close()
         self._past.close()
 

@@ -50,6 +50,9 @@ class Repair:
                 pause = max(pause, SECONDS_PER_WORKER * await self.look())
             except (RPCError, TimelineError) as error:
                 log.warning("cannot check the workers; retrying later", error=str(error))
+            except Exception:
+                # Whatever it is, what it is about must not be left alone for good.
+                log.exception("checking the workers failed; retrying later")
 
     async def look(self) -> int:
         """Look once, and mend what is found; returns how many workers there are. Raises RPCError."""

@@ -69,6 +69,23 @@ class _Pause(wait_base):
         return (self._soon if isinstance(error, NotYet) else self._usual)(retry_state)
 
 
+async def returned(what: str, task: asyncio.Task[T]) -> T:
+    """What ``task`` gives, which asks nobody twice. Raises NeverReturnedError as ``persist`` does; then it
+    still runs.
+    """
+    await asyncio.wait([task], timeout=ATTEMPT_SECONDS)
+    if not task.done():
+        raise _never_returned(what)
+    return task.result()
+
+
+def _never_returned(what: str) -> NeverReturnedError:
+    return NeverReturnedError(
+        f"{what}: no answer and no error for {ATTEMPT_SECONDS:g} s: a client library in this process has "
+        "failed, as for lack of memory; restart it"
+    )
+
+
 async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
     """Call until it succeeds, with growing pauses, for as long as the error may pass; any other error is
     raised.
@@ -99,10 +116,7 @@ async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
                     result = await call()
             except TimeoutError as error:
                 if bound.expired():
-                    raise NeverReturnedError(
-                        f"{what}: no answer and no error for {ATTEMPT_SECONDS:g} s: a client library in this "
-                        "process has failed, as for lack of memory; restart it"
-                    ) from error
+                    raise _never_returned(what) from error
                 raise
             if warned:
                 log.info(f"{what}: recovered", attempts=attempt.retry_state.attempt_number)

@@ -78,12 +78,18 @@ class Backfill:
         else:
             await self.yield_turn(fed)
 
-    async def those_behind(self, fed: MetricGroupFeed, progress: Mapping[str, Mapping[int, Reached]]) -> bool:
+    async def those_behind(
+        self,
+        fed: MetricGroupFeed,
+        progress: Mapping[str, Mapping[int, Reached]],
+        untaken: Mapping[int, Reached | None] | None = None,
+    ) -> bool:
         """Have leaves that have not had what the others have had go through the past, when it is this
         feeder's turn. They are not fed live meanwhile.
 
         True: every leaf lacks something, so there is none to go on from. No backfill is started then, and the
-        clock stands where the one that is furthest behind does, for ``all_of``.
+        clock stands where the one that is furthest behind does, for ``all_of``; also in partitions that are
+        ``untaken``, which are taken up then at the places given.
         """
         live = fed.live
         behind = lacking(fed, progress, self._leaves.incomplete)
@@ -92,6 +98,8 @@ class Backfill:
         if not behind:
             return False
         if len(behind) == len(live.leaves):
+            for partition, found in ({} if untaken is None else untaken).items():
+                fed.start(partition, found)
             for partition, at in [*fed.reached.items()]:
                 least = _least(live, progress, partition)
                 # Where nothing of what was fed since can be read again, its watermark stays.

@@ -149,10 +149,13 @@ class Takeover:
             fed.start(partition, found)
         fed.undelivered = Undelivered(undelivered) if undelivered and not past else None
         fed.woken = fed.undelivered is None
-        past |= await self._backfill.those_behind(fed, progress)
+        untaken = {partition: known.get(partition) for partition in undelivered}
         if past:
-            for partition in undelivered:
-                fed.start(partition, known.get(partition))
+            for partition, found in untaken.items():
+                fed.start(partition, found)
+            untaken = {}
+        past |= await self._backfill.those_behind(fed, progress, untaken)
+        if past:
             await self._backfill.all_of(fed)
         elif elsewhere:
             await self._backfill.wait_for_reader(fed)

@@ -306,7 +306,6 @@ class Scene:
     def on(self, directory: Path) -> AbstractAsyncContextManager[Stack]:
         """The servers that it is played on, their data in ``directory``."""
         real = self.stack != "embedded"
-        # Of several partitions nobody can ask the embedded broker what waits in them.
         return stack_of(
             directory, real_broker=real, cluster=self.stack == "cluster", partitions=4 if real else 1
         )

@@ -366,7 +366,6 @@ def test_an_ended_leaf_gets_its_past_through_kills() -> None:
     assert not is_found(ending, (47, 147, 232, 250, 311, 335, 404))
 
 
-@pytest.mark.xfail(strict=True, reason="an ended leaf may lack events where two feeders take over at once")
 def test_an_ended_leaf_between_two_feeders_gets_its_past() -> None:
     """A schedule of a leaf ended by hand while another partition of its topic changes hands."""
     assert not is_found(ending, (58,))

@@ -51,7 +51,7 @@ class Neighbours:
 
     def forget(self, _: MetricGroupFeed) -> None: ...
 
-    async def those_behind(self, _: MetricGroupFeed, __: object) -> bool:
+    async def those_behind(self, _: MetricGroupFeed, __: object, ___: object) -> bool:
         return False
 
     async def all_of(self, _: MetricGroupFeed) -> None:
