@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . deploy/environment.sh
 trap 'status=$?; [ $status -eq 0 ] || echo "Quick test FAILED: the environment could not be set up"' EXIT
-ensure_environment runtime .
+ensure_environment runtime '.[web]'
 trap - EXIT
 # In place of the shell, so that a signal reaches the test itself, which stops all it has started.
 exec "$python" deploy/quick_test.py

@@ -27,6 +27,7 @@ from timeline_workers.process.exit_codes import MEANINGS
 from timeline_workers.settings.credentials import CodecAccess, PulsarAccess
 from timeline_workers.settings.history_settings import HistorySettings
 from timeline_workers.settings.timeline_settings import Settings
+from timeline_workers.settings.web_settings import WebSettings
 
 TOP = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -191,7 +192,7 @@ def test_every_setting_is_documented_and_no_other() -> None:
     """The variables in docs/operations.md are those that the code reads."""
     read = {
         kind.variable(name)
-        for kind in (PulsarAccess, CodecAccess, HistorySettings)
+        for kind in (PulsarAccess, CodecAccess, HistorySettings, WebSettings)
         for name in kind.model_fields
     }
     read |= {f"TIMELINE_{name.upper()}" for name in Settings.model_fields}

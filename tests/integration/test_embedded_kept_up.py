@@ -212,7 +212,7 @@ def test_dev_restarts_its_servers_and_says_their_status(tmp_path: Path) -> None:
             return status()[0] == 0
 
         until(well)
-        for name in (BROKER, TEMPORAL, "worker", "feeder"):
+        for name in (BROKER, TEMPORAL, "worker", "feeder", "web server"):
             pid = int(str(status()[1][name]["pid"]))
             os.kill(pid, signal.SIGKILL)
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from urllib.request import urlopen
 
 import pytest
 
 pytestmark = pytest.mark.integration
 
 TOP = Path(__file__).parents[2]
-PORTS = ["--temporal-port", "0", "--ui-port", "0", "--pulsar-port", "0"]
+PORTS = ["--temporal-port", "0", "--ui-port", "0", "--pulsar-port", "0", "--page-port", "0"]
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -50,8 +51,8 @@ def gone_in_the_end(program: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> None:
-    """Apply, produce and query from other terminals; answers are there again after a restart; Ctrl-C stops
-    all.
+    """Apply, produce and query from other terminals, and over HTTP; answers are there again after a restart;
+    Ctrl-C stops all.
     """
     question = ["timeline_workers", "query", "cirr", "--key", "s1", "--at", "22"]
     answer = None
@@ -88,6 +89,9 @@ def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> N
                     asked = run(tmp_path, *question)
                     if asked.returncode == 0 and json.loads(asked.stdout)["value"] == 7:
                         answer = asked.stdout
+                page = said[0].split()[-1]
+                with urlopen(f"{page}/api/metrics/cirr/query?key=s1&at=22", timeout=60) as found:
+                    assert json.load(found)["answers"] == [json.loads(answer)]
             else:
                 asked = run(tmp_path, *question)
                 assert asked.stdout == answer, asked.stderr

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from timeline_workers.servers.embedded.embedded_servers import (
     EmbeddedError,
     data_directory,
     embedded,
+    free_port,
     running_addresses,
 )
 from timeline_workers.settings.credentials import PulsarAccess
@@ -34,6 +36,7 @@ from timeline_workers.settings.history_settings import OFF, HistorySettings, sho
 from timeline_workers.settings.timeline_settings import LogSettings
 
 from .output import ExitCode
+from .serve_command import INSTALL, PORT
 
 STOP_SECONDS = 90.0
 HISTORY_FILE = Path("history", "history.db")
@@ -63,9 +66,14 @@ def dev(
     topic_partitions: Annotated[
         int, typer.Option(min=1, max=1_024, help="Partitions of topics that come into being.")
     ] = DEFAULT_TOPIC_PARTITIONS,
+    page_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Port of the page.", show_default=f"{PORT} if free"),
+    ] = None,
     servers_only: Annotated[
-        bool, typer.Option("--servers-only", help="Run no worker and no feeder.")
+        bool, typer.Option("--servers-only", help="Run no worker, no feeder and no page.")
     ] = False,
+    page: Annotated[bool, typer.Option(help="Serve the page (`timeline serve`).")] = True,
     history: Annotated[
         bool,
         typer.Option(
@@ -82,7 +90,7 @@ def dev(
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop what runs here, and wait until it has.")] = False,
 ) -> None:
-    """Run Temporal, a Pulsar broker, a worker and the feeder until Ctrl-C.
+    """Run Temporal, a Pulsar broker, a worker, the feeder and the page until Ctrl-C.
 
     Data is kept in ./.timeline, or where TIMELINE_DATA_DIR says, and found again next time. Other `timeline`
     commands, `python -m feeder` and `python -m producer` in the same directory find the servers, and the
@@ -123,8 +131,10 @@ def dev(
             if not servers_only:
                 settings = {**environment_of(addresses), **_pulsar_log(directory)}
                 settings[HistorySettings.variable("history")] = store or OFF
-                for job in jobs(environment=settings):
+                port = free_port(page_port, PORT) if page and has_web() else None
+                for job in jobs(environment=settings, page_port=port):
                     supervisor.start(job)
+                _say_page(page, port)
             _say(addresses, servers_only, store)
             asked.wait()
         finally:
@@ -145,14 +155,33 @@ def _tell(text: str) -> None:
     _log.warning(event, **({"output": output} if output else {}))
 
 
-def jobs(log_directory: Path | None = None, environment: Mapping[str, str] | None = None) -> list[Job]:
-    """The worker and the feeder, in the order to start them."""
+def jobs(
+    log_directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    page_port: int | None = None,
+) -> list[Job]:
+    """The worker, the feeder and, with a port, the web server of the page, in the order to start them."""
 
     def job(name: str, *command: str) -> Job:
         log = None if log_directory is None else log_directory / f"{name}.log"
         return Job(name, [sys.executable, "-m", *command], log, environment or {})
 
-    return [job("worker", "timeline_workers", "worker"), job("feeder", "feeder")]
+    found = [job("worker", "timeline_workers", "worker"), job("feeder", "feeder")]
+    if page_port is not None:
+        found.append(job("web server", "timeline_workers", "serve", "--quiet", "--port", str(page_port)))
+    return found
+
+
+def has_web() -> bool:
+    """Whether what serves the page is installed: the extra ``[web]``."""
+    return all(find_spec(name) for name in ("fastapi", "uvicorn", "websockets"))
+
+
+def _say_page(wanted: bool, port: int | None) -> None:
+    if port is not None:
+        typer.echo(f"page      http://127.0.0.1:{port}", err=True)
+    elif wanted:
+        typer.echo(f"page      not served; to have it: {INSTALL}", err=True)
 
 
 def environment_of(addresses: Addresses) -> dict[str, str]:

@@ -27,6 +27,7 @@ _MODULES = {
     "dev": ("dev",),
     "source_command": ("source",),
     "deadletter": ("deadletter",),
+    "serve_command": ("serve",),
     "codec_server_command": ("codec-server",),
     "feed": ("feed",),
     "produce": ("produce",),

@@ -1,9 +1,9 @@
-"""Access: who may open a socket: by Host header, by origin, by token, and how many at once.
+"""Access: who may open a socket or ask: by Host header, by origin, by token, and how many sockets at once.
 
-On a loopback address no token is needed, on any other one is. A page of another site cannot open a socket in
-its visitor's name: browsers say which origin a page has, and it must be that of this server, or one that was
-allowed. The Host header must be one of ours, so that no name of an attacker's that resolves to this address
-(DNS rebinding) makes a page of theirs one of ours.
+On a loopback address no token is needed, on any other one is. A page of another site cannot open a socket, or
+change anything, in its visitor's name: browsers say which origin a page has, and it must be that of this
+server, or one that was allowed. The Host header must be one of ours, so that no name of an attacker's that
+resolves to this address (DNS rebinding) makes a page of theirs one of ours.
 """
 
 from __future__ import annotations
@@ -55,15 +55,18 @@ class Access:
 
     def refusal(self, headers: Mapping[str, str], query: Mapping[str, str]) -> CloseCode | None:
         """Why a socket is refused; None: it is not. Names of headers are in small letters."""
-        if not self._is_own(headers.get("origin"), headers.get("host")):
+        if not self.is_own(headers.get("origin"), headers.get("host")):
             return CloseCode.FOREIGN_ORIGIN
-        if self._token is not None and not hmac.compare_digest(
-            _said(headers, query).encode(), self._token.encode()
-        ):
-            return CloseCode.NO_TOKEN
-        return None
+        return None if self.has_token(headers, query) else CloseCode.NO_TOKEN
 
-    def _is_own(self, origin: str | None, host: str | None) -> bool:
+    def has_token(self, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
+        """Whether who asks knows the token, or none is needed."""
+        if self._token is None:
+            return True
+        return hmac.compare_digest(_said(headers, query).encode(), self._token.encode())
+
+    def is_own(self, origin: str | None, host: str | None) -> bool:
+        """Whether a page of ``origin`` may change something, or open a socket."""
         if origin is None:  # no browser
             return True
         return origin in self._origins or urlsplit(origin).netloc == (host or "")

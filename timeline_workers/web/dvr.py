@@ -1,4 +1,4 @@
-"""``/api/dvr``: the player's socket, as an ASGI application.
+"""``/api/dvr``: the player's socket, as a route and as an ASGI application.
 
 With the subprotocol ``timeline.dvr.v1`` it speaks the player's messages, without it those of tivo, about the
 events that the query names (``?events=TOPIC``). Refused sockets are accepted and closed with a code that says
@@ -8,9 +8,8 @@ why (browsers do not show the status of a refused one); a foreign Host header is
 from __future__ import annotations
 
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from timeline_workers.playback.asyncapi import ADDRESS
@@ -22,22 +21,7 @@ from timeline_workers.playback.replies import PROTOCOL
 from timeline_workers.playback.session import Session
 
 from .access import Access
-
-
-class _OwnHosts:
-    """Answers 400 to whoever asks under another name."""
-
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access = app, access
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope.get("headers", ()))
-        host = headers.get(b"host", b"").decode("latin-1")
-        if scope["type"] in ("http", "websocket") and not self._access.knows_host(host):
-            answer = PlainTextResponse(f"{host!r} is no name of this server\n", status_code=400)
-            await answer(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+from .guard import Guard
 
 
 class _Socket:
@@ -60,10 +44,10 @@ class _Socket:
             raise ConnectionError("the client is gone") from error
 
 
-def application(
+def dvr_route(
     recording: Recording, access: Access, *, version: str = "", settings: Settings | None = None
-) -> ASGIApp:
-    """The application, over ``recording``; ``settings``: of every player."""
+) -> WebSocketRoute:
+    """The socket, over ``recording``; ``settings``: of every player."""
 
     async def dvr(websocket: WebSocket) -> None:
         is_own = PROTOCOL in websocket.scope["subprotocols"]
@@ -80,7 +64,15 @@ def application(
         session = Session(_Socket(websocket), recording, version=version, settings=settings, plain=plain)
         return await session.run()
 
-    return _OwnHosts(Starlette(routes=[WebSocketRoute(ADDRESS, dvr)]), access)
+    return WebSocketRoute(ADDRESS, dvr)
+
+
+def application(
+    recording: Recording, access: Access, *, version: str = "", settings: Settings | None = None
+) -> ASGIApp:
+    """An application that has the socket, and nothing else."""
+    routes = [dvr_route(recording, access, version=version, settings=settings)]
+    return Guard(Starlette(routes=routes), access)
 
 
 async def _close(websocket: WebSocket, code: CloseCode) -> None:

@@ -5,15 +5,33 @@ Messages over 64 KiB close a socket with 1009, a restart of the server closes al
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
 import uvicorn
 from starlette.types import ASGIApp
 
+from timeline_workers.errors import SettingsError
 from timeline_workers.playback.requests import LONGEST_REQUEST
+
+GRACE_SECONDS: Final = 5  # for requests that are under way when it is to end
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which takes signals for itself, and sends them on when it has ended: not so here."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none: who runs the server does."""
+        yield
 
 
 def server(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Server:
     """A server that is not running yet; ``await server.serve()`` runs it."""
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             host=host,
@@ -24,5 +42,40 @@ def server(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Serv
             access_log=False,  # addresses may hold a token
             log_config=None,
             server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises SettingsError where that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; stop what listens there, or "
+            "give another --port"
+        ) from None
+
+
+def address_of(listening: socket.socket) -> str:
+    """The address that a browser opens."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve_until(app: ASGIApp, listening: socket.socket, stop: asyncio.Event) -> None:
+    """Serve ``app`` on a socket that listens until ``stop`` is set."""
+    runs = server(app)
+
+    async def end() -> None:
+        await stop.wait()
+        runs.should_exit = True
+
+    ending = asyncio.create_task(end())
+    try:
+        await runs.serve([listening])
+    finally:
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)

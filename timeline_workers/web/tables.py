@@ -1,6 +1,8 @@
 """Tables: rows of models as CSV, one line for each, for spreadsheets and scripts.
 
-Nested values are JSON. A cell that a spreadsheet would take for a formula has an apostrophe before it.
+The spans of one answer, and the values of one State's change, are lines of their own, as in the tables of
+the `timeline` command; other nested values are JSON. A cell that a spreadsheet would take for a formula has
+an apostrophe before it.
 """
 
 from __future__ import annotations
@@ -8,18 +10,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastapi.responses import Response
 from pydantic import BaseModel
 
+_OWN_LINES = ("spans", "seconds_by_value")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(rows: Iterable[BaseModel]) -> str:
     """The rows, with a first line of the names of their fields."""
-    data = [row.model_dump(mode="json") for row in rows]
+    data = [line for row in rows for line in _lines(row.model_dump(mode="json"))]
     names = list(dict.fromkeys(name for row in data for name in row))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -27,6 +30,15 @@ def to_csv(rows: Iterable[BaseModel]) -> str:
     for row in data:
         writer.writerow([_cell(row.get(name)) for name in names])
     return text.getvalue()
+
+
+def _lines(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    inner = next((name for name in _OWN_LINES if isinstance(row.get(name), list)), None)
+    if inner is None:
+        yield row
+        return
+    items = row.pop(inner)
+    yield from ({**row, **item} for item in items)
 
 
 def csv_answer(rows: Iterable[BaseModel], name: str) -> Response:

@@ -244,6 +244,11 @@ def _choose_ports(*wanted: tuple[int | None, int]) -> list[int]:
     return chosen
 
 
+def free_port(given: int | None, usual: int) -> int:
+    """A port that is free: the one that is given, or the usual one or (0) any. Raises EmbeddedError."""
+    return _choose_ports((given, usual))[0]
+
+
 def _temporal_binary() -> str:
     beside = Path(sys.executable).parent / "temporal"
     found = str(beside) if beside.is_file() else shutil.which("temporal")

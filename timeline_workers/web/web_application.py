@@ -1,0 +1,42 @@
+"""The web application, which `timeline serve` runs: REST, the player's socket and the page, guarded."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from timeline_workers.metric.model import Metric
+from timeline_workers.playback.history_recording import HistoryRecording
+from timeline_workers.playback.playhead import Settings
+from timeline_workers.playback.recording import Recording
+
+from .dvr import dvr_route
+from .guard import Guard, is_api
+from .page_files import page_files
+from .rest_application import rest_application
+from .site import AppliedNames, Site
+
+
+def web_application(
+    site: Site, *, recording: Recording | None = None, settings: Settings | None = None
+) -> ASGIApp:
+    """All that is served for ``site``. ``recording``: what the player plays; by default the history of
+    ``site``, and without one there is no socket.
+    """
+    api = rest_application(site)
+    page = Starlette(routes=[Mount("/", page_files())])
+
+    async def metrics() -> list[Metric]:
+        return await (await site.client()).metrics()
+
+    if recording is None and site.store is not None:
+        recording = HistoryRecording(site.store, AppliedNames(metrics))
+    if recording is not None:
+        api.router.routes.append(dvr_route(recording, site.access, version=site.version, settings=settings))
+
+    async def either(scope: Scope, receive: Receive, send: Send) -> None:
+        """One beside the other: an address below ``/api/`` that is none has an answer of the API's."""
+        await (api if is_api(scope) else page)(scope, receive, send)
+
+    return Guard(either, site.access)
