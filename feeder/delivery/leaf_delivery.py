@@ -250,7 +250,10 @@ class Leaves:
                 log.warning("missing workers started", workers=list(started))
 
     async def _drained(self, worker: str, line: _Line) -> None:
-        line.applied(await self._ask(worker))
+        reached = await self._ask(worker)
+        if not reached and await self._workers.run_of(worker) is None:
+            line.sent.clear()  # nobody applies them; what is sent next has the worker started
+        line.applied(reached)
         if len(line.sent) >= OUTSTANDING:
             raise NotApplied(f"{len(line.sent)} batches are accepted but not yet applied")
 

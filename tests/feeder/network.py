@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from feeder.delivery.leaf_delivery import Leaves
 from feeder.metric_catalog import Catalog
-from feeder.positions import ENTRY_STEP, Offset, read_progress
+from feeder.positions import ENTRY_STEP, SILENT, Offset, read_progress
 from feeder.program import _feed_topic
 from feeder.recovery.continuity import OnReset
 from feeder.recovery.gaps import Gaps
@@ -68,10 +68,15 @@ class LeafWorker:
 
 
 class Network:
-    """All of it. ``plans``: of the metrics that read the topic. It is the catalog, too."""
+    """All of it. ``plans``: of the metrics that read the topic; ``alone``: one feeder at a time reads it, all
+    by itself, as on the embedded broker. It is the catalog, too.
+    """
 
-    def __init__(self, plans: Sequence[Plan], rng: random.Random, partitions: int = 2) -> None:
+    def __init__(
+        self, plans: Sequence[Plan], rng: random.Random, partitions: int = 2, *, alone: bool = False
+    ) -> None:
         self.plans, self.rng, self.topic = list(plans), rng, MemoryTopic(TOPIC, partitions)
+        self.alone = alone
         self.topics, self.version = groups_of(plans), 1
         self.specs = {spec.worker_id: spec for plan in plans for spec in all_workers(plan)}
         self.leaves: dict[str, LeafWorker] = {}
@@ -149,6 +154,8 @@ class Network:
     # Feeders.
 
     def feeder(self, *, killed_after: int | None = None, batch: int = 1_000) -> Process:
+        for other in self.processes if self.alone else ():
+            other.kill()
         process = Process(self, killed_after, batch)
         self.processes.append(process)
         return process
@@ -206,7 +213,7 @@ class Process:
 
     async def _make(self, topic: str) -> TopicFeeder:
         await self.step()
-        self.source = StagedSource(self)
+        self.source = ReaderSource(self) if self.network.alone else StagedSource(self)
         return TopicFeeder(
             self.source,
             cast(Catalog, self.network),
@@ -280,6 +287,22 @@ class StagedSource(MemorySource):
         if self.process.dead:
             raise Killed
         await super().close()
+
+
+class ReaderSource(StagedSource):
+    """A source that one feeder has for itself, and that begins where it is told."""
+
+    shared = False
+
+    async def open(self, after: Mapping[int, Offset | None], begin: Begin | None, many: int) -> None:
+        await self.process.step()
+        self.sent = {partition: place or SILENT.offset for partition, place in after.items()}
+        self._many = many
+        await self.process.step()
+
+    async def acknowledge(self, messages: Any) -> None: ...
+
+    def past_lock(self, signature: str) -> None: ...
 
 
 def _entry(message: MemoryMessage) -> tuple[int, int, int]:

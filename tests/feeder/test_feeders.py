@@ -18,14 +18,14 @@ import structlog
 from hypothesis import example, given, settings, strategies as st
 
 from feeder.delivery import fed_group
-from feeder.delivery.leaf_delivery import Leaves
+from feeder.delivery.leaf_delivery import OUTSTANDING, Leaves
 from feeder.message_batch import shown
 from feeder.positions import SILENT
 from feeder.recovery.gaps import Order
 from feeder.recovery.takeover import Takeover
 from feeder.source.memory import MemoryMessage
 from tests.feeder import virtual_time
-from tests.feeder.network import Network
+from tests.feeder.network import EPOCH_MS, QUIET_SECONDS, Network
 from timeline_workers import evaluate
 from timeline_workers.metric.model import ColumnSpec, Metric, Source
 from timeline_workers.plan.physical import Plan, partition_labels, partition_of, plan, worker_id, workers
@@ -33,6 +33,7 @@ from timeline_workers.runtime.node_worker import NodeWorker
 from workflows.client.running import Run
 
 LATENESS_MS = 3_000
+PARTITIONS = 2
 SOURCE = Source(
     topic="events",
     key="id",
@@ -75,10 +76,12 @@ def metric(name: str, expression: str, source: Source = SOURCE) -> Plan:
 class Schedule:
     """Plays operations on a network, all of whose chances come from one seed."""
 
-    def __init__(self, seed: int, partitions: int = 2, source: Source = SOURCE) -> None:
+    def __init__(
+        self, seed: int, partitions: int = PARTITIONS, source: Source = SOURCE, *, alone: bool = False
+    ) -> None:
         self.rng, self.source = random.Random(seed), source
         plans = [metric("playing", PLAYING, source), metric("counting", COUNTING, source)]
-        self.network = Network(plans, self.rng, partitions)
+        self.network = Network(plans, self.rng, partitions, alone=alone)
         self.registered = False
 
     async def play(self, operations: Sequence[str]) -> None:
@@ -157,11 +160,13 @@ def play(
     seed: int,
     operations: Sequence[str] | Callable[[Schedule], Coroutine[Any, Any, None]],
     source: Source = SOURCE,
+    *,
+    alone: bool = False,
 ) -> Network:
     """Play a schedule, or a scene, to its end. Raises AssertionError where it comes to none."""
     state = random.getstate()
     random.seed(seed)  # pauses before another try are drawn from it
-    schedule = Schedule(seed, source=source)
+    schedule = Schedule(seed, source=source, alone=alone)
     try:
         virtual_time.run(operations(schedule) if callable(operations) else schedule.play(operations))
     finally:
@@ -174,17 +179,30 @@ def judged(
 ) -> tuple[list[dict[str, Any]], dict[tuple[int, str], str]]:
     """The events that count, and the others' reasons by partition and position: the law read once more.
 
-    ``late``: those that were late by the watermark of a silent partition or of one that was added.
+    ``late``: those that may have been late by the watermark of a silent partition or of one that was added.
+    When a feeder finds a partition silent depends on the feeder. But it is so only after the time-out
+    without messages, and its watermark is then no greater than any other's may be: the time that it is, less
+    the lateness. One that was added begins at the watermark of the others, whenever a feeder finds it.
     """
     accepted: list[dict[str, Any]] = []
     refused: dict[tuple[int, str], str] = {}
+    timeout = network.plans[0].metric.source.idle_timeout
     for partition, stored in enumerate(network.topic.stored):
         watermark = float("-inf")
+        silent = float("-inf")
+        if partition >= PARTITIONS:
+            silent = network.now_after() if timeout else max(network.times) - LATENESS_MS
+        heard = EPOCH_MS * 1000
         for message in stored:
+            if timeout is not None and message.published - heard >= timeout:
+                silent = max(silent, message.published // 1000 - LATENESS_MS)
+            heard = message.published
             event = json.loads(message.payload) if message.payload.startswith(b"{") else None
             if event is None:
                 refused[partition, shown(message.place)] = "refused"
-            elif event["t"] < watermark or (partition, shown(message.place)) in late:
+            elif event["t"] < watermark or (
+                event["t"] < silent and (partition, shown(message.place)) in late
+            ):
                 refused[partition, shown(message.place)] = "late"
             else:
                 accepted.append(event)
@@ -226,8 +244,8 @@ def result(network: Network, planned: Plan, label: str) -> NodeWorker:
 def check(network: Network, *, silent: bool = False) -> None:
     """Compare everything with what it must be.
 
-    ``silent``: partitions were silent or added, and late is what the dead letters say, and all that is below
-    the watermark of its own partition.
+    ``silent``: partitions were silent or added, so that late is all that is below the watermark of its own
+    partition, and what the dead letters say and may say (``judged``).
     """
     letters = letters_of(network.topic.letters)
     late_ones = {place for place, reason in letters.items() if reason == "late"}
@@ -283,6 +301,29 @@ async def back_and_forth(schedule: Schedule) -> None:
     await network.settle()
 
 
+async def ended_with_a_full_inbox(schedule: Schedule) -> None:
+    """A leaf is ended that applies nothing, while its feeder waits for it; nobody else is there to notice."""
+    network = schedule.network
+    applied = network.apply
+
+    async def fed() -> None:
+        async with asyncio.timeout(QUIET_SECONDS):
+            while not network.all_is_fed():
+                await asyncio.sleep(0.5)
+
+    network.feeder(batch=1)
+    schedule.publish()
+    await fed()
+    network.apply = lambda _: None  # type: ignore[method-assign]
+    for _ in range(3 * OUTSTANDING):
+        schedule.publish()
+        await asyncio.sleep(1)
+    network.apply = applied  # type: ignore[method-assign]
+    for worker in sorted(network.leaves):
+        network.end(worker)
+    await fed()
+
+
 def is_found(operations: Callable[[int], list[str]], seeds: Iterable[int]) -> bool:
     """Whether one of these schedules shows a fault."""
     for seed in seeds:
@@ -302,6 +343,10 @@ def test_nothing_is_lost_or_counted_twice(seed: int, operations: list[str]) -> N
 
 def test_a_partition_comes_back_at_a_ledgers_start() -> None:
     check(play(0, back_and_forth))
+
+
+def test_an_ended_leaf_is_not_waited_for() -> None:
+    check(play(1, ended_with_a_full_inbox))
 
 
 def test_the_same_seed_plays_the_same() -> None:
@@ -379,3 +424,10 @@ def test_an_ended_leaf_between_two_feeders_gets_its_past() -> None:
 def test_silent_and_added_partitions_lose_nothing(seed: int, operations: list[str], source: Source) -> None:
     """What has no dead letter counts, for every leaf."""
     check(play(seed, operations, source), silent=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.lists(st.sampled_from(ENDING), min_size=5, max_size=60))
+def test_a_feeder_by_itself_loses_nothing(seed: int, operations: list[str]) -> None:
+    """As on the embedded broker: with kills, and leaves that are ended by hand."""
+    check(play(seed, operations, alone=True))
