@@ -1,0 +1,210 @@
+/**
+ * Lanes: the timelines and events of one key, all of what is recorded, kept up to date.
+ *
+ * One socket plays everything up to the live edge as fast as it comes, and stays there: what is new comes as frames,
+ * what has changed as revisions, and of these what was shown before is kept, to be struck through. Where frames held
+ * more than is sent of one, the part of the key is played again, slower.
+ */
+import { Refused, Timelines, type Difference, type Key, type NodeInfo, type Player } from "timeline-player";
+import type { AnyMessage, Open, RecordsPart } from "timeline-player";
+
+import { player } from "../lib/server";
+
+const AT_ONCE = { frames_per_second: 100, records: 1000, idle_limit: 0.05 };
+const LOADED_IN = 0.2; // seconds, of all that is recorded
+const SLOWEST_AGAIN = 4; // seconds, of what held too much
+
+/** What lanes are shown: those of a metric, or of an expression over the events that it reads. */
+export interface Wanted {
+  metric: string;
+  key: Key;
+  expression: string | null;
+  asOf: number | null;
+}
+
+export interface ShownEvent {
+  time: number;
+  payload: Record<string, unknown>;
+  text: string;
+  late: boolean;
+}
+
+/** A stretch of a lane that was shown with another value. */
+export interface Revised extends Difference {
+  node: string;
+  cause: string;
+}
+
+export class Lanes {
+  nodes = $state.raw<NodeInfo[]>([]);
+  events = $state.raw<ShownEvent[]>([]);
+  revised = $state.raw<Revised[]>([]);
+  /** Grows with every change of the timelines, which are not reactive themselves. */
+  version = $state(0);
+  /** Where what is recorded ends; null: nothing is. */
+  live = $state<number | null>(null);
+  final = $state<number | null>(null);
+  loading = $state(true);
+  connected = $state(false);
+  problem = $state<string | null>(null);
+  gaps = $state.raw<string[]>([]);
+  /** How many changes could not be told, as there were too many at once. */
+  skipped = $state(0);
+  /** The mistake in the expression, where that is what is wrong. */
+  mistake = $state.raw<{ message: string; span: [number, number] | null } | null>(null);
+
+  timelines = new Timelines();
+  readonly key: Key;
+  readonly #player: Player;
+  #position = 0;
+  #missed = 0;
+  #slower = 1;
+  #seen = new Set<string>();
+
+  constructor(readonly wanted: Wanted) {
+    this.key = wanted.key;
+    this.#player = player();
+    this.#player.watch(() => {
+      this.connected = this.#player.connected;
+      if (this.#player.failure) this.problem = this.#player.failure.message;
+    });
+    this.#player.listen((message) => this.#hear(message));
+    void this.#open();
+  }
+
+  /** The first and the last instant at which something changes; null: nothing does. */
+  get extent(): [number, number] | null {
+    void this.version;
+    let [first, last] = [Infinity, -Infinity];
+    for (const { node } of this.nodes) {
+      const pieces = this.timelines.pieces(node, this.key);
+      const [one, other] = [pieces[0], pieces.at(-1)];
+      if (one && other) [first, last] = [Math.min(first, one.start), Math.max(last, other.start)];
+    }
+    const [one, other] = [this.events[0], this.events.at(-1)];
+    if (one && other) [first, last] = [Math.min(first, one.time), Math.max(last, other.time)];
+    return first <= last ? [first, last] : null;
+  }
+
+  end(): void {
+    this.#player.end();
+  }
+
+  async #open(): Promise<void> {
+    try {
+      await this.#player.ready();
+      const opened = await this.#player.open(channels(this.wanted, "all"), { as_of: this.wanted.asOf });
+      this.nodes = opened.channels.find((one) => one.channel === "lanes")?.nodes ?? [];
+      await this.#player.limits(AT_ONCE);
+      const { start, live } = this.#player.hello?.range ?? {};
+      await this.#playAll(start ?? 0, live ?? 0, LOADED_IN);
+    } catch (error) {
+      this.loading = false;
+      if (error instanceof Refused && error.failed.code === "bad-expression") {
+        this.mistake = { message: error.message, span: (error.failed.span as [number, number] | undefined) ?? null };
+      } else this.problem = (error as Error).message;
+    }
+  }
+
+  async #playAll(from: number, to: number, seconds: number): Promise<void> {
+    const speed = Math.min(Math.max((to - from) / seconds, 1), 1e7);
+    await this.#player.ask({ action: "play", start: from, speed });
+  }
+
+  #hear(message: AnyMessage): void {
+    switch (message.type) {
+      case "snapshot":
+        this.timelines.addLevels(message.channels["lanes"] ?? [], message.at);
+        this.version++;
+        break;
+      case "frame":
+        this.#position = message.to;
+        this.#frame(message.channels);
+        break;
+      case "revision":
+        this.#revise(message);
+        break;
+      case "watermark":
+        this.final = Math.max(this.final ?? -Infinity, message.final);
+        break;
+      case "gap":
+        this.gaps = [...this.gaps, message.why];
+        break;
+      case "state":
+        if (message.position !== null) this.#position = message.position;
+        if (message.status === "live" || message.status === "ended") this.#arrived(message.position);
+        break;
+      default:
+    }
+  }
+
+  #frame(parts: Record<string, unknown>): void {
+    const events = parts["ev"] as RecordsPart | undefined;
+    const changes = parts["lanes"] as { count: number; changes: unknown[][]; skipped?: number } | undefined;
+    if (events) {
+      this.#addEvents(events.records, false);
+      this.#missed += events.skipped ?? 0;
+    }
+    if (changes) {
+      this.timelines.addChanges(changes);
+      this.#missed += changes.skipped ?? 0;
+    }
+    if (events ?? changes) this.version++;
+    if (!this.loading) this.live = Math.max(this.live ?? -Infinity, this.#position);
+  }
+
+  #revise(message: Extract<AnyMessage, { type: "revision" }>): void {
+    if (message.channel === "ev") {
+      this.#addEvents(message.records ?? [], true);
+      return;
+    }
+    const { node, cause } = message;
+    const found = this.timelines.revise(message, this.#position);
+    if (node) this.revised = [...this.revised, ...found.map((one) => ({ ...one, node, cause }))];
+    this.version++;
+  }
+
+  #addEvents(records: readonly unknown[][], late: boolean): void {
+    const added: ShownEvent[] = [];
+    for (const [time, , payload, position] of records as [number, Key, Record<string, unknown>, unknown][]) {
+      const name = JSON.stringify([time, position]);
+      if (this.#seen.has(name)) continue;
+      this.#seen.add(name);
+      added.push({ time, payload, text: eventText(payload, this.key, time), late });
+    }
+    if (added.length) this.events = [...this.events, ...added].sort((a, b) => a.time - b.time);
+  }
+
+  #arrived(position: number | null): void {
+    this.live = position;
+    const extent = this.extent;
+    if (this.#missed && extent && this.#slower * LOADED_IN <= SLOWEST_AGAIN) {
+      this.#missed = 0;
+      void this.#playAll(extent[0], extent[1], this.#slower * LOADED_IN).catch(() => {});
+      this.#slower *= 4;
+      return;
+    }
+    this.skipped = this.#missed;
+    this.loading = false;
+  }
+}
+
+/** The channels of a key: its events and its lanes. */
+export function channels(wanted: Wanted, nodes: "all" | "result"): Open["channels"] {
+  const keys = [wanted.key as string | number];
+  const { metric, expression } = wanted;
+  return [
+    { channel: "ev", events: metric, keys },
+    expression
+      ? { channel: "lanes", expression, like: metric, nodes, keys }
+      : { channel: "lanes", metric, nodes, keys },
+  ];
+}
+
+/** An event in a few words: its fields without the key and the time, which the place says. */
+function eventText(payload: Record<string, unknown>, key: Key, time: number): string {
+  return Object.entries(payload)
+    .filter(([, value]) => value !== key && value !== time)
+    .map(([name, value]) => (typeof value === "string" ? value : `${name} ${JSON.stringify(value)}`))
+    .join(", ");
+}

@@ -1,0 +1,140 @@
+/**
+ * Transport: the playhead of the Key view, which the server moves.
+ *
+ * Dragging shows its place at once and asks the server for it, one request at a time; what is asked while another is
+ * under way is asked after it, the last place only.
+ */
+import { Playhead, Refused, type Ask, type Player, type State } from "timeline-player";
+
+import { player } from "../lib/server";
+import { channels, type Wanted } from "./lanes.svelte";
+
+export class Transport {
+  status = $state<State["status"]>("stopped");
+  position = $state(0);
+  speed = $state(1);
+  loop = $state<[number, number] | null>(null);
+  problem = $state<string | null>(null);
+  connected = $state(false);
+
+  readonly #player: Player;
+  readonly #playhead = new Playhead();
+  #dragged: number | null = null;
+  #asking = false;
+  #frame = 0;
+
+  constructor(
+    wanted: Wanted,
+    begin: { at: number | null; speed: number; loop: [number, number] | null; live: boolean },
+  ) {
+    this.speed = begin.speed;
+    this.loop = begin.loop;
+    if (begin.at !== null) this.position = begin.at;
+    this.#player = player();
+    this.#player.watch(() => {
+      this.connected = this.#player.connected;
+      if (this.#player.failure) this.problem = this.#player.failure.message;
+    });
+    this.#player.listen((message) => {
+      this.#playhead.hear(message, performance.now());
+      if (message.type === "state") this.#told(message);
+    });
+    void this.#open(wanted, begin);
+    const tick = () => {
+      if (this.#dragged === null && this.#playhead.state) {
+        const at = this.#playhead.at(performance.now());
+        if (at !== this.position) this.position = at;
+      }
+      this.#frame = requestAnimationFrame(tick);
+    };
+    this.#frame = requestAnimationFrame(tick);
+  }
+
+  end(): void {
+    cancelAnimationFrame(this.#frame);
+    this.#player.end();
+  }
+
+  get playing(): boolean {
+    return this.status === "playing" || this.status === "buffering";
+  }
+
+  /** Plays or pauses. */
+  async toggle(): Promise<void> {
+    if (this.playing || this.status === "live") await this.#ask({ action: "pause" });
+    else if (this.status === "paused") await this.#ask({ action: "resume" });
+    else await this.#ask({ action: "play", start: this.position, speed: this.speed });
+  }
+
+  /** Goes to an instant; `dragging`: more of these follow. */
+  seek(to: number, dragging = false): void {
+    this.position = to;
+    this.#dragged = to;
+    void this.#send(dragging);
+  }
+
+  live(): Promise<boolean> {
+    return this.#ask({ action: "seek", to: "live" });
+  }
+
+  step(by: string, back: boolean): Promise<boolean> {
+    return this.#ask({ action: "step", by, back });
+  }
+
+  async setSpeed(speed: number): Promise<void> {
+    if (await this.#ask({ action: "speed", speed })) this.speed = speed;
+  }
+
+  /** Loops a part, from where it stands; null: no longer. */
+  async setLoop(loop: [number, number] | null): Promise<void> {
+    const before = this.loop;
+    this.loop = loop;
+    const asked: Ask = loop ? { action: "loop", from: loop[0], to: loop[1] } : { action: "loop", off: true };
+    if (!(await this.#ask(asked))) this.loop = before;
+  }
+
+  async #open(wanted: Wanted, begin: { at: number | null; live: boolean }): Promise<void> {
+    try {
+      await this.#player.ready();
+      await this.#player.open(channels(wanted, "all"), { as_of: wanted.asOf });
+      await this.#player.limits({ frames_per_second: 30, records: 20 });
+      if (begin.live) await this.live();
+      else {
+        await this.#player.ask({ action: "seek", to: begin.at ?? "start" });
+        if (this.speed !== 1) await this.setSpeed(this.speed);
+        if (this.#dragged !== null) await this.#send(false);
+      }
+      if (this.loop) await this.setLoop(this.loop);
+    } catch (error) {
+      if (!(error instanceof Refused)) this.problem = (error as Error).message;
+    }
+  }
+
+  #told(state: State): void {
+    this.status = state.status;
+    this.speed = state.speed;
+  }
+
+  async #send(dragging: boolean): Promise<void> {
+    if (this.#asking) return;
+    this.#asking = true;
+    let to: number | null = null;
+    while (this.#dragged !== null && this.#dragged !== to) {
+      to = this.#dragged;
+      await this.#ask({ action: "seek", to });
+    }
+    this.#asking = false;
+    if (!dragging || this.#dragged === to) this.#dragged = null;
+  }
+
+  async #ask(request: Ask): Promise<boolean> {
+    try {
+      await this.#player.ask(request);
+      this.problem = null;
+      return true;
+    } catch (error) {
+      this.problem = (error as Error).message;
+      return false;
+    }
+  }
+}

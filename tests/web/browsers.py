@@ -1,0 +1,95 @@
+"""Chromium for tests of the page: Debian's, driven by Playwright, and the servers that pages come from."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
+from playwright.async_api import Browser, Page, async_playwright
+from starlette.types import ASGIApp
+
+from timeline_workers.web.server import server
+
+CHROMIUM = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+PICTURES = "TIMELINE_TEST_PICTURES"  # a directory: screenshots are left there
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb"]
+LONG_ENOUGH = 30_000  # ms, for whatever is waited for
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """A browser without a window."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
+    """The address of ``app`` on a free port."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        runs = server(app)
+        task = asyncio.create_task(runs.serve([listening]))
+        while not runs.started:
+            await asyncio.sleep(0)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        runs.should_exit = True
+        runs.force_exit = True  # pages may be open still
+        await task
+
+
+@asynccontextmanager
+async def page_of(browser: Browser, **options: Any) -> AsyncIterator[Page]:
+    """A page; fails where it complains, as of what its policy forbids."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 860}, **options)
+    page = await context.new_page()
+    page.set_default_timeout(LONG_ENOUGH)
+    said: list[str] = []
+
+    def hear(message: Any) -> None:
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            said.append(message.text)
+
+    page.on("console", hear)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    try:
+        yield page
+    finally:
+        await context.close()
+    assert said == []
+
+
+async def picture(page: Page, name: str) -> None:
+    """Leave a screenshot where it is asked for."""
+    directory = os.environ.get(PICTURES)
+    if directory:
+        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)
+
+
+AXE = Path(__file__).parents[2] / "page/node_modules/axe-core/axe.min.js"
+needs_axe = pytest.mark.skipif(not AXE.is_file(), reason="axe is not installed: npm ci in page/")
+
+
+async def serious(page: Page) -> list[str]:
+    """What axe finds that keeps somebody from using a page."""
+    await page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = await page.evaluate("axe.run()")
+    return [
+        f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes']]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
