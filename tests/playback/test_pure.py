@@ -9,7 +9,7 @@ import pytest
 
 ROOM = Path(__file__).parents[2] / "timeline_workers" / "playback"
 KEPT_OUT = {"asyncio", "time", "datetime", "threading", "socket", "starlette", "uvicorn"}
-SHELLS = {"session.py"}
+SHELLS = {"dvr_client.py", "session.py", "sync_dvr_client.py"}
 
 
 def imported(source: str) -> set[str]:

@@ -14,8 +14,8 @@ from tests.web.serving import Served, served
 from timeline_workers.client import TimelineClient
 from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.web.access import Access
-from timeline_workers.web.guard import MOST_BYTES
 from timeline_workers.web.page_files import page_files
+from timeline_workers.web.request_guard import MOST_BYTES
 from timeline_workers.web.site import Site
 from timeline_workers.web.web_application import web_application
 

@@ -21,7 +21,7 @@ from timeline_workers.playback.replies import PROTOCOL
 from timeline_workers.playback.session import Session
 
 from .access import Access
-from .guard import Guard
+from .request_guard import Guard
 
 
 class _Socket:

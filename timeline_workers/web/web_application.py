@@ -12,8 +12,8 @@ from timeline_workers.playback.playhead import Settings
 from timeline_workers.playback.recording import Recording
 
 from .dvr import dvr_route
-from .guard import Guard, is_api
 from .page_files import page_files
+from .request_guard import Guard, is_api
 from .rest_application import rest_application
 from .site import AppliedNames, Site
 
