@@ -10,6 +10,7 @@
     ├── CodecError           a payload cannot be decrypted: says which key is missing
     ├── ConnectionFailedError  a server cannot be reached: says which address and how to start one
     ├── HistoryError         the history store does not answer, or is no store of ours
+    ├── TableError           an event table of others is not what was said of it
     └── StateError           carried state or a wire message cannot be decoded
 
 Each message names the value, the rule it breaks and the fix. Words may change between releases; the ``code``
@@ -54,6 +55,7 @@ class Code(StrEnum):
     UNREACHABLE = "unreachable"
     UNREADABLE_STATE = "unreadable-state"
     STORE_DOWN = "store-down"  # the history store does not answer
+    WRONG_TABLE = "wrong-table"  # an event table of others is not what was said of it
 
 
 class TimelineError(Exception):
@@ -211,6 +213,12 @@ class HistoryError(TimelineError):
     def __init__(self, message: str, *, may_pass: bool = False) -> None:
         self.may_pass = may_pass
         super().__init__(message)
+
+
+class TableError(TimelineError):
+    """An event table of others is not what its declaration says, or the declaration is wrong."""
+
+    usual_code = Code.WRONG_TABLE
 
 
 class StateError(TimelineError):

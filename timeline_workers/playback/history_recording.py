@@ -20,7 +20,7 @@ from timeline_workers.metric.model import Source
 from .codes import DvrCode, RefusedRequest
 from .history_channels import EventsReader, PiecesReader
 from .history_values import revision_of
-from .history_what_if import WhatIfReader
+from .history_what_if import HistoryEvents
 from .items import Missing, NodeOfChannel, OpenedChannel, View
 from .reads import LookAnswer
 from .recording import ChannelReader
@@ -32,6 +32,7 @@ from .requests import (
     TimelinesChannel,
     WhatIfChannel,
 )
+from .what_if import WhatIfReader
 
 REFUSED = frozenset(history.Outcome) - ACCEPTED
 MOST_CHANGES = 1_000  # of timelines, in one look
@@ -91,8 +92,8 @@ class HistoryRecording:
         if isinstance(channel, WhatIfChannel):
             like = await self._names.metric(channel.like)
             self._definition = like.definition
-            reader = WhatIfReader(self.store, channel, like.source, like.definition, view.as_of)
-            return await reader.open(status.kept_from)
+            events = HistoryEvents(self.store, channel, like.source, like.definition, view.as_of)
+            return await WhatIfReader(channel, like.definition, events).open(status.kept_from)
         if not isinstance(channel, TimelinesChannel | AggregateChannel):
             raise RefusedRequest(
                 DvrCode.BAD_MESSAGE, "this store has events, letters and metrics; open those"

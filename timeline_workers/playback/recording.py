@@ -38,6 +38,7 @@ from .requests import Channel
 _REASONS = {
     Code.STORE_DOWN: DvrCode.STORE_DOWN,
     Code.UNREACHABLE: DvrCode.STORE_DOWN,
+    Code.WRONG_TABLE: DvrCode.STORE_DOWN,
     Code.NOT_KEPT: DvrCode.NOT_KEPT,
     Code.UNKNOWN_METRIC: DvrCode.UNKNOWN_METRIC,
     Code.UNKNOWN_SOURCE: DvrCode.UNKNOWN_METRIC,
