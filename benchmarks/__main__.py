@@ -18,13 +18,16 @@ from . import (
     column_library,
     constants,
     cost,
+    day,
     durable,
+    event_tables,
     figure9,
     history,
     kernel,
     latency,
     pairs as pairing,
     peers,
+    player,
     recovery,
     steady,
     week,
@@ -140,6 +143,47 @@ def run_history(
 ) -> None:
     """Appending to a history store, and windows read from it meanwhile."""
     typer.echo(history.run(rows=rows, keys=keys, seconds=seconds, seed=seed, address=address).text())
+
+
+@app.command("tables")
+def run_tables(
+    rows: Annotated[int, typer.Option(min=1_000, help="Events stored at first.")] = 1_000_000,
+    keys: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
+    seconds: Annotated[float, typer.Option(min=0, help="How long each table is asked while appending.")] = 20,
+    only: Only = None,
+    seed: Seed = 7,
+    json: Json = None,
+) -> None:
+    """Event tables of others: windows, counts and neighbours while rows are appended; lanes a second."""
+    kinds = chosen(only, event_tables.KINDS, "table")
+    event_tables.run(
+        kinds=kinds, rows=rows, keys=keys, seconds=seconds, seed=seed, tell=typer.echo, json_file=json
+    )
+
+
+@app.command("player")
+def run_player(
+    events: Annotated[int, typer.Option(min=1_000, help="Events of the day.")] = 1_000_000,
+    keys: Annotated[int, typer.Option(min=1, help="Number of sessions.")] = 10_000,
+    day_seconds: Annotated[float, typer.Option(min=0, help="In how long the day is played; 0: not.")] = 60,
+    short_seconds: Annotated[
+        float, typer.Option(min=0, help="How long 1,000 events a second are played; 0: not.")
+    ] = 20,
+    only: Only = None,
+    seed: Seed = 7,
+    json: Json = None,
+) -> None:
+    """The player on a real uvicorn: a day in a minute, and how late frames come at 100 a second."""
+    player.run(
+        stores=chosen(only, day.STORES, "store"),
+        events=events,
+        keys=keys,
+        day_seconds=day_seconds,
+        short_seconds=short_seconds,
+        seed=seed,
+        tell=typer.echo,
+        json_file=json,
+    )
 
 
 @app.command("durable")

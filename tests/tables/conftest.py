@@ -55,11 +55,12 @@ def dynamodb_endpoint() -> Iterator[str]:
         runs.stop()
 
 
-KINDS = [
-    *("jsonl-seconds", "jsonl-text", "parquet-us", "parquet-ns", "parquet-float", "parquet-ms"),
-    *("dynamodb-number", "dynamodb-text"),
-    *("postgres-timestamptz", "postgres-float", "postgres-numeric", "redshift-timestamp", "redshift-bigint"),
-]
+ALWAYS = ("jsonl-seconds", "parquet-us", "dynamodb-number", "postgres-timestamptz", "redshift-bigint")
+FURTHER = (
+    *("jsonl-text", "parquet-ns", "parquet-float", "parquet-ms", "dynamodb-text"),
+    *("postgres-float", "postgres-numeric", "redshift-timestamp"),
+)
+KINDS = [*ALWAYS, *(pytest.param(one, marks=pytest.mark.long) for one in FURTHER)]
 
 
 @pytest.fixture(scope="session", params=KINDS)

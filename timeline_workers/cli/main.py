@@ -26,6 +26,7 @@ _MODULES = {
     "rollout_command": ("rollout",),
     "dev": ("dev",),
     "source_command": ("source",),
+    "tables_command": ("tables",),
     "deadletter": ("deadletter",),
     "serve_command": ("serve",),
     "codec_server_command": ("codec-server",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,8 @@ from timeline_workers.servers.embedded.history_address import history_address
 from timeline_workers.settings.credentials import CodecAccess
 from timeline_workers.settings.history_settings import shown_address
 from timeline_workers.settings.web_settings import WebSettings
+from timeline_workers.tables.declaration import read_tables
+from timeline_workers.tables.open_table import OpenTables
 
 from .cluster import AddressOption, NamespaceOption
 from .output import complain
@@ -59,6 +62,15 @@ def serve(
             show_default="none",
         ),
     ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(
+            "--tables",
+            metavar="FILE",
+            help="Event tables of others that the player plays, too; see docs/tables.md.",
+            show_default="none",
+        ),
+    ] = None,
     temporal_ui: Annotated[
         str | None,
         typer.Option(
@@ -92,9 +104,11 @@ def serve(
         origins=tuple(origin or ()),
     )
     running = running_addresses()
+    declared = None if tables is None else OpenTables(read_tables(tables))
     site = Site(
         connect=lambda: TimelineClient.connect(address, namespace),
         access=access,
+        tables=declared,
         version=timeline_workers.__version__,
         read_only=read_only,
         temporal_ui=temporal_ui or (None if running is None else running.ui),
@@ -119,6 +133,8 @@ async def _serve(site: Site, host: str, port: int, quiet: bool) -> None:
                     f"page      {address_of(listening)}",
                     "history   " + ("off" if store is None else shown_address(store)),
                 ]
+                if site.tables is not None:
+                    lines.append(f"tables    {', '.join(site.tables.declarations)}")
                 if not is_built():
                     lines.append("the page is not part of this installation: only /api/ is served")
                 if not quiet:
@@ -127,5 +143,7 @@ async def _serve(site: Site, host: str, port: int, quiet: bool) -> None:
                 await serve_until(web_application(site), listening, stop)
                 await asyncio.gather(warming, return_exceptions=True)
         finally:
+            if site.tables is not None:
+                await site.tables.close()
             if site.store is not None:
                 await site.store.close()

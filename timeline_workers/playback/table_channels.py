@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from timeline_workers.columns.key_table import Key
-from timeline_workers.tables.event_table import EventRow, EventTable, Extent, text_of
+from timeline_workers.tables.event_table import EventRow, EventTable, Extent, Rows, text_of
 
 from .items import ChannelLevels, OpenedChannel, Record, View
 from .recording import ChannelWindow
 
 MOST_NEWS = 10_000  # rows of a table's end that are looked at again
+PAGE = 5_000  # rows that are read at once where one window follows another
 
 
 class SharedTable:
@@ -90,6 +92,11 @@ class TableEnd:
         self._given = Counter({name: many for name, many in (self._given | found).items() if name[0] >= kept})
         self._from = kept
 
+    @property
+    def has_news(self) -> bool:
+        """Whether anything is."""
+        return bool(self._news)
+
     def news(self) -> list[EventRow]:
         """What is new since the last time that this was asked."""
         found, self._news = self._news, []
@@ -103,6 +110,8 @@ class TableEventsReader:
         self.shared, self.keys, self.info = shared, keys, info
         self._table = shared.table
         self.end = TableEnd(shared.table, keys, shared.settle)
+        self._page: Rows | None = None
+        self._next = 0  # where the window after the last one begins
 
     async def open(self) -> TableEventsReader:
         """Look at the end of the table for the first time."""
@@ -110,10 +119,20 @@ class TableEventsReader:
         return self
 
     async def window(self, view: View, after: int, to: int, limit: int) -> ChannelWindow:
-        """See ``ChannelReader``."""
-        end, rows = await self._table.rows(after + 1, to + 1, keys=self.keys, limit=limit)
-        self.end.give(rows, end)
-        return ChannelWindow(end - 1, records(rows))
+        """See ``ChannelReader``. A window that follows the last one may be of the page that was read then."""
+        start, page = after + 1, self._page
+        if page is None or start != self._next or start >= page.end:
+            page = await self._table.rows(start, to + 1, keys=self.keys, limit=max(limit, PAGE))
+            self.end.give(page.rows, page.end)
+        low = bisect_left(page.rows, start, key=lambda row: row.time)
+        end = min(to + 1, page.end)
+        high = bisect_left(page.rows, end, key=lambda row: row.time)
+        if high - low > limit:
+            first, last = page.rows[low].time, page.rows[low + limit].time
+            end = last if first < last else first + 1
+            high = bisect_left(page.rows, end, key=lambda row: row.time)
+        self._page, self._next = page, end
+        return ChannelWindow(end - 1, records(page.rows[low:high]))
 
     async def count(self, view: View, after: int, to: int) -> int:
         """See ``ChannelReader``."""
@@ -132,6 +151,8 @@ class TableEventsReader:
         reach = await self.shared.reach(self.keys)
         if reach is not None:
             await self.end.look(reach.last, upto)
+            if self.end.has_news:
+                self._page = None
         return reach
 
     def news(self, upto: int) -> list[EventRow]:

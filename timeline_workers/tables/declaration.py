@@ -26,7 +26,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from timeline_workers.errors import TableError, UnknownNameError
 from timeline_workers.language.suggestions import nearest
-from timeline_workers.metric.model import Microseconds, Positive
+from timeline_workers.metric.model import Microseconds
 
 from .time_column import Unit
 
@@ -74,7 +74,7 @@ class TableDeclaration(BaseModel):
     columns: tuple[Name, ...] | None = None
     position: Name | None = None
     settle: Microseconds = 2_000_000
-    look: Positive | None = None
+    look: Microseconds | None = None
     index: Name | None = None
     partitions: tuple[Name | int, ...] | Annotated[str, Field(pattern="%")] | None = None
     since: Name | None = None

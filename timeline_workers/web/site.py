@@ -19,6 +19,7 @@ from timeline_workers.history.store import HistoryStore
 from timeline_workers.metric.model import Metric, TimeUnit
 from timeline_workers.playback.history_names import MetricsByName
 from timeline_workers.playback.history_recording import RecordedMetric
+from timeline_workers.tables.open_table import OpenTables
 
 from .access import Access
 from .failures import WebCode, WebError
@@ -31,12 +32,14 @@ Connect = Callable[[], Awaitable[TimelineClient]]
 @dataclass
 class Site:
     """See the module. ``connect``: to the cluster; ``store``: None: there is no history; ``why_no_history``:
-    what to do about that; ``temporal_ui``: where Temporal's UI is; ``encrypted``: keys of payloads are here.
+    what to do about that; ``tables``: event tables of others, which the player plays, too; ``temporal_ui``:
+    where Temporal's UI is; ``encrypted``: keys of payloads are here.
     """
 
     connect: Connect
     access: Access
     store: HistoryStore | None = None
+    tables: OpenTables | None = None
     why_no_history: str = "set TIMELINE_HISTORY to the address of one, and start the feeder with it, too"
     version: str = ""
     read_only: bool = False

@@ -10,6 +10,7 @@ from timeline_workers.metric.model import Metric
 from timeline_workers.playback.history_recording import HistoryRecording
 from timeline_workers.playback.playhead import Settings
 from timeline_workers.playback.recording import Recording
+from timeline_workers.playback.tables_recording import TablesRecording
 
 from .dvr import dvr_route
 from .page_files import page_files
@@ -22,7 +23,7 @@ def web_application(
     site: Site, *, recording: Recording | None = None, settings: Settings | None = None
 ) -> ASGIApp:
     """All that is served for ``site``. ``recording``: what the player plays; by default the history of
-    ``site``, and without one there is no socket.
+    ``site`` and its event tables, and without either there is no socket.
     """
     api = rest_application(site)
     page = Starlette(routes=[Mount("/", page_files())])
@@ -32,6 +33,8 @@ def web_application(
 
     if recording is None and site.store is not None:
         recording = HistoryRecording(site.store, AppliedNames(metrics))
+    if site.tables is not None:
+        recording = TablesRecording(site.tables, recording)
     if recording is not None:
         api.router.routes.append(dvr_route(recording, site.access, version=site.version, settings=settings))
 
