@@ -64,10 +64,10 @@ async def test_lines_that_are_no_events_are_named(tmp_path: Path, said: dict[str
     ("said", "message"),
     [
         ({"table": "public.nothing"}, "there is no such table or view; name one, with its schema"),
-        ({"time": "ad"}, "has no column 'ad', which time names; did you mean 'at'"),
+        ({"time": "momnt"}, "has no column 'momnt', which time names; did you mean 'moment'"),
         ({"time": "k"}, "its time column 'k' is text, and a time is a timestamp or a number"),
         ({"key": "more"}, "its key column 'more' is jsonb, and keys are texts or whole numbers"),
-        ({"unit": "ms"}, "its time column 'at' is timestamptz, which has none; leave unit out"),
+        ({"unit": "ms"}, "its time column 'moment' is timestamptz, which has none; leave unit out"),
     ],
 )
 async def test_columns_of_a_database_are_checked(
@@ -75,8 +75,8 @@ async def test_columns_of_a_database_are_checked(
 ) -> None:
     psycopg = pytest.importorskip("psycopg")
     with psycopg.connect(postgres_address, autocommit=True) as connection:
-        connection.execute("create table if not exists checked (at timestamptz, k text, more jsonb)")
-    declared = declare(postgres_address, table="checked").model_copy(update={"time": "at", **said})
+        connection.execute("create table if not exists checked (moment timestamptz, k text, more jsonb)")
+    declared = declare(postgres_address, table="checked").model_copy(update={"time": "moment", **said})
     with pytest.raises(TableError, match=message):
         await OpenTables({"it": declared}).table("it")
 
