@@ -31,6 +31,12 @@ CONTENDERS = (
         else []
     ),
     Contender(
+        "durable-history",
+        "durable",
+        "the same with every event and its verdict in a history store, SQLite, too, whose last event counts",
+        options={"history": True},
+    ),
+    Contender(
         "flink-sql", "flink", f"Flink SQL, checkpoints every second; {_FLINK}", "flink", {"api": "sql"}
     ),
     Contender(

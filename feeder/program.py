@@ -23,6 +23,7 @@ from feeder.source.begin import Begin, BeginError
 from feeder.source.connect_pulsar import connect_source
 from feeder.source.locks import turn
 from feeder.source.partitioned_source import SourceError
+from feeder.storing.open_tees import open_tees
 from timeline_workers.errors import ConnectionFailedError, TimelineError
 from timeline_workers.process.exit import collect_seldom, leave, stop_signals
 from timeline_workers.process.exit_codes import ExitCode, exit_code
@@ -162,13 +163,19 @@ async def _run(
     temporal = await connect_temporal()
     catalog = Catalog(temporal, only)
     leaves = Leaves(TemporalLeafWorkers(temporal), catalog.needs, catalog.workers)
+    history = await open_tees()
     counts: dict[str, Counts] = {}
     gaps: dict[str, Gaps] = {}
     async with stop_signals() as stop, turn(url, subscription, stop) as mine:
         if not mine:
             return ExitCode.OK
         collect_seldom()
-        log.info("feeder started", pulsar=url, temporal=temporal.service_client.config.target_host)
+        log.info(
+            "feeder started",
+            pulsar=url,
+            temporal=temporal.service_client.config.target_host,
+            history=history.shown,
+        )
         beside = [
             asyncio.create_task(report(counts, leaves, stop), name="reporting"),
             asyncio.create_task(Repair(temporal, catalog).go_on(stop), name="checking the workers"),
@@ -176,8 +183,9 @@ async def _run(
         ]
 
         async def feeder(topic: str) -> TopicFeeder:
+            source = await asyncio.to_thread(connect_source, url, topic, subscription)
             return TopicFeeder(
-                await asyncio.to_thread(connect_source, url, topic, subscription),
+                source,
                 catalog,
                 leaves,
                 gaps.setdefault(topic, Gaps()),
@@ -187,6 +195,7 @@ async def _run(
                 gather_ms=waits[1],
                 begin=begin,
                 on_reset=on_reset,
+                tee=lambda run: history.tee(source, run, at_once=batch, begin=begin),
             )
 
         try:
@@ -196,6 +205,7 @@ async def _run(
             for task in beside[1:]:  # the last report is still made
                 task.cancel()
             await asyncio.wait(beside)
+            await history.close()
     totals = summary(counts.values(), leaves.signals, 0.0)
     log.info("feeder stopped", **totals, **reasons(counts.values()))
     return ExitCode.FAILED if failed else ExitCode.OK

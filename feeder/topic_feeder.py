@@ -33,7 +33,8 @@ from feeder.routing.router import Messages, MetricGroup, Routed
 from feeder.routing.silence import Silence
 from feeder.source.accepted import Accepted
 from feeder.source.begin import Begin
-from feeder.source.partitioned_source import PartitionedSource, SourceError, SourceMessage
+from feeder.source.partitioned_source import PartitionedSource, Run, SourceError, SourceMessage
+from feeder.storing.tee import NoTee, Tee
 from timeline_workers.columns.values import Int64
 from timeline_workers.errors import TimelineError
 
@@ -88,7 +89,8 @@ class TopicFeeder:
     batches.
 
     ``source`` is this feeder's own, and closed with it; ``gaps`` and ``counts`` outlive it. ``begin``: where
-    to begin, None: where the source or the leaves are.
+    to begin, None: where the source or the leaves are. ``tee``: who hears of what is made of the messages,
+    given where to judge the past.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class TopicFeeder:
         begin: Begin | None = None,
         on_reset: OnReset = OnReset.resume,
         elsewhere: Callable[[str], Elsewhere] = OneThread,
+        tee: Callable[[Run], Tee] | None = None,
     ) -> None:
         self.topic, self._source = source.topic, source
         self._batch, self._begin = batch_messages, begin
@@ -117,13 +120,22 @@ class TopicFeeder:
         self._reads_after: dict[int, Offset | None] = {}
         # What is fed live does not wait for what is computed for the past.
         self._live, self._past = elsewhere("live"), elsewhere("replay")
+        self._tee: Tee = NoTee(source) if tee is None else tee(self._past.run)
         self._refusals = Refusals(source, counts)
         seen = self._order.seen
         self._continuity = Continuity(source, gaps, on_reset)
         self._looking: asyncio.Task[None] | None = None
         self._silence = Silence(source, leaves, seen)
         self._backfill = Backfill(
-            source, leaves, self._refusals, counts, seen, self._past.run, at_once=batch_messages, begin=begin
+            source,
+            leaves,
+            self._refusals,
+            counts,
+            seen,
+            self._past.run,
+            self._tee,
+            at_once=batch_messages,
+            begin=begin,
         )
         self._takeover = Takeover(
             source,
@@ -136,6 +148,7 @@ class TopicFeeder:
             self._continuity,
             begin=begin,
             read_from=self._read_from,
+            past=self._tee.past,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -169,6 +182,7 @@ class TopicFeeder:
                 for group in groups:
                     await self._takeover.after_waiting(group)
                     await self._backfill.join(group)
+                    await self._tee.go_on(group)
                 if batch:
                     await self._feed(groups, batch)
                 else:
@@ -188,12 +202,14 @@ class TopicFeeder:
             await asyncio.wait([receive], timeout=LEAVING_SECONDS)
             if self._looking is not None:
                 await asyncio.gather(self._looking, return_exceptions=True)
+            await self._tee.drain()
             with suppress(SourceError):
                 # What was accepted; if the source is gone, it comes again and is skipped.
                 await self._acknowledge()
             await self._close()
 
     async def _close(self) -> None:
+        await self._tee.close()
         with suppress(TimeoutError):  # a client library that has failed closes nothing
             async with asyncio.timeout(LEAVING_SECONDS):
                 await self._source.close()
@@ -286,6 +302,7 @@ class TopicFeeder:
                 await self._backfill.forget(fed)
             for fed in self._groups.values():
                 fed.look_again()
+            await self._tee.keep_to(self._groups.values())
         return [self._groups[group.signature] for group in groups]
 
     # Batches.
@@ -311,6 +328,7 @@ class TopicFeeder:
         for fed in groups:
             if fed.whole or not await self._takeover.before(fed, firsts, fresh):
                 continue
+            await self._tee.go_on(fed)
             live, router = fed.live, fed.router
             rows = self._wanted(fed, messages)
             counts.skipped += len(messages) - len(rows)
@@ -326,6 +344,7 @@ class TopicFeeder:
             counts.events += routed.accepted
             counts.note_missing(self.topic, routed.missing)
         self._silence.heard(firsts)
+        offered = self._tee.offer(deliveries, batch, firsts)
         await self._refusals.publish(batch, refused)
         began = now()
         async with asyncio.TaskGroup() as tasks:
@@ -337,8 +356,10 @@ class TopicFeeder:
             if not fed.whole:
                 fed.end_delivery()
                 await self._takeover.complete(fed)
-        self._accepted.note(batch, firsts)
+        offered.delivered = True
+        await self._tee.room()
         self._gaps.arrived.update(firsts)
+        self._note_accepted()
         if self._accepted.due:
             await self._acknowledge()
         for fed in groups:
@@ -372,6 +393,7 @@ class TopicFeeder:
     async def _rest(self, groups: Sequence[MetricGroupFeed]) -> None:
         """Nothing has come: acknowledge, tell what is owed, and see to groups that nothing has come for."""
         self._counts.lag = 0.0
+        self._note_accepted()
         if self._accepted:
             await self._acknowledge()
         for fed in groups:
@@ -385,7 +407,12 @@ class TopicFeeder:
     def _is_open_for(self, seconds: float) -> bool:
         return now() - self._opened >= seconds
 
+    def _note_accepted(self) -> None:
+        for offered in self._tee.done():
+            self._accepted.note(offered.batch, offered.partitions)
+
     async def _acknowledge(self) -> None:
-        # What a replay misses must stay in the source.
-        if not any(fed.lacks_past for fed in self._groups.values()):
+        self._note_accepted()
+        # What a replay misses must stay in the source, and what the tee does.
+        if not any(fed.lacks_past for fed in self._groups.values()) and not self._tee.lacks():
             await self._accepted.acknowledge()

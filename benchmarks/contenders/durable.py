@@ -3,7 +3,8 @@
 Its time begins with the feeder's start and ends when the result worker has applied the last event, so that
 any question is answered with it. Every node is a workflow of its own, unless ``fuse`` is asked for. With
 ``each`` the feeder sends one signal per event and leaf; with ``real_broker`` the topic is in the standalone
-broker of the Apache distribution.
+broker of the Apache distribution. With ``history`` the feeder writes into a history store, in SQLite on the
+same cores, and the time ends when the last event is there, too.
 
 ``disturb`` ``kill``: every worker process is killed (-9) when half of the events are in, and started again.
 ``disturb`` ``backfill``: the metric has all events already; the time is that of a second one, with leaves of
@@ -13,6 +14,7 @@ its own, from its being applied on until it has them, too, through a feeder of i
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -21,7 +23,11 @@ from temporalio.client import Client
 
 from benchmarks import stack
 from producer.send import Stored
+from timeline_workers.history.model import definition_of
+from timeline_workers.history.open import open_history
 from timeline_workers.plan.physical import Plan
+from timeline_workers.plan.reading import reading_of
+from timeline_workers.settings.history_settings import OFF, HistorySettings, sqlite_address
 
 from .job import AT_END, FIRST, NOTES, Collect, Job, Run, main, names, number_of
 
@@ -33,6 +39,8 @@ class System:
         self.job = job
         self.stack = stack.Stack(real_broker=job.options.get("real_broker", False))
         AT_END.append(self.stack.close)
+        self.history = sqlite_address(self.stack.home / "history.db") if job.options.get("history") else OFF
+        os.environ[HistorySettings.variable("history")] = self.history
         self.workers = self.stack.start_workers()
         known = names(job.keys)
         pairs = zip((known[key] for key in job.key), job.lines(), strict=True)
@@ -69,6 +77,19 @@ class System:
             await self.until(self.stored)
             NOTES["seconds from kill to caught up"] = time.perf_counter() - killed
         await self.until(self.stored)
+        if self.history != OFF:
+            await self.until_stored()
+
+    async def until_stored(self) -> None:
+        """Return when the history store has the last event."""
+        store = await open_history(self.history)
+        definition = definition_of(reading_of(self.planned.metric))
+        while not any(
+            (at.major, at.minor) >= stack.place_of(self.stored)
+            for at in (await store.followed(definition)).values()
+        ):
+            await asyncio.sleep(stack.POLL_SECONDS)
+        await store.close()
 
     async def backfill(self) -> None:
         # Another lateness makes other nodes of the same expression, so nothing is shared.

@@ -1,4 +1,4 @@
-"""Waiting for Temporal: what is worth another try, and how long to wait before it."""
+"""Waiting for Temporal, and other servers: what is worth another try, and how long to wait before it."""
 
 from __future__ import annotations
 
@@ -86,9 +86,13 @@ def _never_returned(what: str) -> NeverReturnedError:
     )
 
 
-async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
-    """Call until it succeeds, with growing pauses, for as long as the error may pass; any other error is
-    raised.
+async def persist(
+    what: str,
+    call: Callable[[], Awaitable[T]],
+    passing: Callable[[BaseException], bool] = unavailable,
+) -> T:
+    """Call until it succeeds, with growing pauses, for as long as the error may pass (``passing``); any other
+    error is raised.
 
     It never gives up by itself: cancel it to stop. ``what`` names the work in the log. Raises
     NeverReturnedError for a call that does not return within ``ATTEMPT_SECONDS``.
@@ -105,7 +109,7 @@ async def persist(what: str, call: Callable[[], Awaitable[T]]) -> T:
             log.warning(f"{what}: retrying", attempt=state.attempt_number, error=str(error))
 
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception(unavailable),
+        retry=retry_if_exception(passing),
         wait=_Pause(),
         before_sleep=tell,
         reraise=True,

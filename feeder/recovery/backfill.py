@@ -28,6 +28,7 @@ from feeder.source.partitioned_source import (
     Run,
     SourceMessage,
 )
+from feeder.storing.tee import Tee
 
 from .replay import LateLetters, Replay
 
@@ -39,7 +40,8 @@ STALLED_SECONDS = 60.0
 
 class Backfill:
     """Begins the replays of ``source`` and joins them. ``seen``: how far each partition was received, which
-    grows; ``run``: where batches are decoded and routed; ``at_once``: messages per batch.
+    grows; ``run``: where batches are decoded and routed; ``tee``: who hears of what a whole group makes of
+    the past; ``at_once``: messages per batch.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Backfill:
         counts: Counts,
         seen: Mapping[int, Offset],
         run: Run,
+        tee: Tee,
         *,
         at_once: int,
         begin: Begin | None,
@@ -57,6 +60,7 @@ class Backfill:
         self._source, self._leaves, self._refusals, self._counts = source, leaves, refusals, counts
         self._seen, self._off_loop, self._at_once, self._begin = seen, run, at_once, begin
         self._turns: dict[str, PastLock | None] = {}
+        self._tee = tee
 
     async def all_of(self, fed: MetricGroupFeed) -> None:
         """Have all leaves that are fed live go through the past from where the clock stands, when it is this
@@ -124,7 +128,7 @@ class Backfill:
     async def _holds(self, partition: int, after: Offset | None, until: Offset) -> bool:
         """Whether the broker may hold messages of ``partition`` between these two places."""
         try:
-            first = await self._source.first_after(partition, after)
+            first = await self._tee.past.first_after(partition, after)
         except NotDeliveredError:
             return True
         return first is not None and first <= until
@@ -180,19 +184,22 @@ class Backfill:
         *,
         whole: bool,
     ) -> None:
-        past = await self._source.read_from(after)
+        past = await self._tee.past.read_from(after)
         letters = None
         if not whole and group.source.idle_timeout is not None:
             letters = await LateLetters.of(self._source, group.metrics)
 
         async def take(own: MetricGroup, routed: Routed, batch: Sequence[SourceMessage]) -> None:
             if whole:
+                self._tee.offer([(own, routed)])
                 await self._refusals.publish(
                     batch, {r.row: (r.reason, r.message, own.metrics) for r in routed.refused}
                 )
                 self._counts.events += routed.accepted
                 self._counts.note_missing(own.source.topic, routed.missing)
             await self._leaves.deliver(own, routed, apart=not whole)
+            if whole:
+                await self._tee.room()
 
         replay = Replay(
             group,

@@ -18,6 +18,7 @@ from feeder.reporting import Counts
 from feeder.routing.silence import Silence
 from feeder.source.begin import Begin
 from feeder.source.partitioned_source import NotDeliveredError, PartitionedSource
+from feeder.storing.stored_past import Past
 
 from .backfill import Backfill
 from .continuity import Continuity, StoppedError
@@ -25,7 +26,8 @@ from .gaps import Gaps, nothing_between
 
 
 class Takeover:
-    """Takes up the partitions of ``source``, for one group after the other.
+    """Takes up the partitions of ``source``, for one group after the other. ``past``: what can be read again
+    of it (None: what it has itself).
 
     ``seen``: how far each partition was received, which grows; ``begin``: what was published before is left
     out; ``read_from``: of a partition of a source that is not shared, the first message received, with where
@@ -45,8 +47,10 @@ class Takeover:
         *,
         begin: Begin | None,
         read_from: Callable[[int], tuple[Offset, Offset | None] | None],
+        past: Past | None = None,
     ) -> None:
-        self._source, self._leaves, self._backfill, self._silence = source, leaves, backfill, silence
+        self._past: Past = source if past is None else past
+        self._leaves, self._backfill, self._silence = leaves, backfill, silence
         self._gaps, self._counts, self._seen = gaps, counts, seen
         self._begin, self._shared, self._read_from = begin, source.shared, read_from
         self._continuity = continuity
@@ -171,7 +175,7 @@ class Takeover:
 
     async def _holds_more(self, partition: int, after: Offset | None) -> bool:
         with suppress(NotDeliveredError):  # then it is delivered, sooner or later
-            return await self._source.first_after(partition, after) is not None
+            return await self._past.first_after(partition, after) is not None
         return False
 
     async def after_waiting(self, fed: MetricGroupFeed) -> None:
@@ -238,7 +242,7 @@ class Takeover:
         if moved and (after is not None or (self._begin is not None and self._begin.latest)):
             return False, None  # what the moved subscription leaves out is left out
         try:
-            stored = await self._source.first_after(partition, after)
+            stored = await self._past.first_after(partition, after)
         except NotDeliveredError as error:
             return False, self._gaps.unreadable(partition, after, first, error)
         if stored is not None and stored < first:

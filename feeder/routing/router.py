@@ -31,6 +31,7 @@ from timeline_workers.plan.reading import Reading, reading_of
 from timeline_workers.wire.changelog_events import ChangelogDecoder, DecodedChangelog
 from timeline_workers.wire.leaf_batch import encode_leaf_batch
 
+from .decided import Decided, Messages as Messages
 from .published_watermarks import ChangelogClock
 from .recent_counts import Recent
 from .sent_cache import KeyNumbers, SentCache
@@ -39,31 +40,6 @@ PAYLOAD_BYTES = 400 * 1024
 COMMIT_LABEL = "journal"
 REASON_LENGTH = 300
 FORGET_MICROSECONDS = 600_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Messages:
-    """N messages of one topic, in order within each partition. ``published``: int64[N], microseconds.
-
-    ``begin``: where they begin, if some take more than one entry of the broker's.
-    """
-
-    payloads: list[bytes]
-    position: Positions
-    published: Int64
-    begin: Positions | None = None
-
-    def __len__(self) -> int:
-        return len(self.payloads)
-
-    def take(self, rows: NDArray[np.intp]) -> Messages:
-        """The messages of ``rows``."""
-        return Messages(
-            [self.payloads[i] for i in rows.tolist()],
-            self.position.take(rows),
-            self.published[rows],
-            None if self.begin is None else self.begin.take(rows),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +69,8 @@ class Routed:
 
     ``parcels``: per worker id, in the order to send them; ``labels``: the partition label of each of these
     workers; ``progress``: how far the whole batch brings each source partition; ``missing``: by column and
-    reason, how many values of accepted events counted as missing because they did not fit.
+    reason, how many values of accepted events counted as missing because they did not fit; ``decided``: what
+    all this rests on.
     """
 
     refused: list[Refused]
@@ -102,6 +79,7 @@ class Routed:
     progress: tuple[Progress, ...]
     accepted: int
     missing: Counter[str]
+    decided: Decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +148,11 @@ def groups_of(plans: Iterable[Plan]) -> dict[str, list[MetricGroup]]:
 class Router:
     """Routes the messages of one group, keeping its watermarks. Not safe for use by two threads at once.
 
-    ``partitions``: how many partitions the topic has.
+    ``partitions``: how many partitions the topic has; ``judges_only``: no leaf is sent anything.
     """
 
-    def __init__(self, group: MetricGroup, partitions: int = 1) -> None:
-        source = group.source
+    def __init__(self, group: MetricGroup, partitions: int = 1, *, judges_only: bool = False) -> None:
+        source, self._judges_only = group.source, judges_only
         self.clock = (
             ChangelogClock(partitions)
             if source.changelog
@@ -229,7 +207,7 @@ class Router:
             # Another feeder may have started a leaf anew, which this one is not told.
             self._forgotten = latest
             self.forget_sent()
-        standing = self.clock.progress()
+        standing, began = self.clock.progress(), dict(self.clock.reached)
         decoded = self._decoder.decode(
             messages.payloads, messages.position, messages.published, source.max_ahead
         )
@@ -250,8 +228,13 @@ class Router:
             self.clock.note_missing(int(messages.position.partition[one.row]))
         events = np.flatnonzero(~clocked.late[rows])
         self._note(messages, valid & ~clocked.late, clocked.ahead, refused)
-        parcels, labels = self._divide(decoded.batch, rows, events, messages, clocked, standing)
-        return Routed(refused, parcels, labels, self.clock.progress(), len(events), missing)
+        parcels, labels = (
+            ({}, {})
+            if self._judges_only
+            else self._divide(decoded.batch, rows, events, messages, clocked, standing)
+        )
+        decided = Decided(messages, decoded, clocked, valid, began)
+        return Routed(refused, parcels, labels, self.clock.progress(), len(events), missing, decided)
 
     def _note(self, messages: Messages, accepted: Bools, ahead: Bools, refused: Sequence[Refused]) -> None:
         """Note of each source partition what was accepted and refused, for people."""

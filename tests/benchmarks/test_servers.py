@@ -13,7 +13,7 @@ from timeline_workers.plan.physical import plan
 pytestmark = pytest.mark.integration
 
 HANGS_AFTER_SECONDS = 300
-LONG = ("durable-fused", "signal-each", "killed", "backfill")
+LONG = ("durable-fused", "durable-history", "signal-each", "killed", "backfill")
 
 
 CASES = [

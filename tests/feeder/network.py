@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from feeder.delivery.leaf_delivery import Leaves
 from feeder.metric_catalog import Catalog
@@ -27,12 +28,19 @@ from feeder.reporting import Counts
 from feeder.routing.router import groups_of
 from feeder.source.begin import Begin
 from feeder.source.memory import MemoryMessage, MemorySource, MemoryTopic
-from feeder.source.partitioned_source import DeadLetter
+from feeder.source.partitioned_source import DeadLetter, Run as RunCall
+from feeder.storing.history_tee import HistoryTee
+from feeder.storing.history_thread import Work
+from feeder.storing.tee import NoTee, Tee
 from feeder.topic_feeder import TopicFeeder
+from tests.history.model_store import ModelStore
+from timeline_workers.errors import HistoryError
 from timeline_workers.plan.physical import Plan, WorkerSpec, all_workers
 from timeline_workers.runtime.node_worker import NodeWorker
 from workflows.client.running import NotRunningError, Run
 from workflows.worker_status import WorkerStatus
+
+T = TypeVar("T")
 
 EPOCH_MS = 1_700_000_000_000
 GROUP = "feeders"
@@ -83,6 +91,10 @@ class Network:
         self.runs = 0
         self.processes: list[Process] = []
         self.times: set[int] = set()
+        # The history store, where there is one, whether it answers, and for how long it is waited for.
+        self.history: ModelStore | None = None
+        self.history_is_away = False
+        self.patience = math.inf
         for spec in self.specs.values():
             self.start(spec)
 
@@ -184,9 +196,10 @@ class Network:
     def reached(self, leaf: LeafWorker) -> Any:
         return read_progress(WorkerStatus.model_validate({"state": leaf.node.status()}))
 
-    def all_is_fed(self) -> bool:
-        """Whether every leaf has what it will ever have."""
-        ends = {p: stored[-1].place for p, stored in enumerate(self.topic.stored) if stored}
+    def all_is_fed(self, ends: Mapping[int, Offset] | None = None) -> bool:
+        """Whether every leaf has what it will ever have. ``ends``: of partitions that were cut off."""
+        if ends is None:
+            ends = {p: stored[-1].place for p, stored in enumerate(self.topic.stored) if stored}
         return set(self.leaves) == {w for w, s in self.specs.items() if s.node.is_leaf} and all(
             not leaf.incomplete
             and not leaf.inbox
@@ -223,7 +236,15 @@ class Process:
             batch_messages=self.batch,
             on_reset=OnReset.resume,
             elsewhere=Inline,
+            tee=self._tee,
         )
+
+    def _tee(self, run: RunCall) -> Tee:
+        assert self.source is not None
+        if self.network.history is None:
+            return NoTee(self.source)
+        stores = StagedStores(self, self.network.history)
+        return HistoryTee(self.source, stores, run, patience=self.network.patience, at_once=self.batch)
 
     async def step(self) -> None:
         """A moment at which the process may be killed."""
@@ -243,6 +264,21 @@ class Process:
             if self.source is not None:
                 self.source.leave()
             self.task.cancel()
+
+
+class StagedStores:
+    """A history store that takes its time, and is away at times."""
+
+    def __init__(self, process: Process, store: ModelStore) -> None:
+        self._process, self._store = process, store
+
+    async def call(self, work: Work[T]) -> T:
+        await self._process.step()
+        if self._process.network.history_is_away:
+            raise HistoryError("the store is away", may_pass=True)
+        found = await work(self._store)
+        await self._process.step()
+        return found
 
 
 class StagedSource(MemorySource):

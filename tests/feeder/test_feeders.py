@@ -89,6 +89,9 @@ class Schedule:
             getattr(self, operation.replace(" ", "_"))()
             pause = {"wait": 1.0, "wait long": 20.0}.get(operation, self.network.delay())
             await asyncio.sleep(pause * self.rng.random())
+        await self.settle()
+
+    async def settle(self) -> None:
         await self.network.settle()
 
     def publish(self) -> None:
@@ -241,6 +244,19 @@ def result(network: Network, planned: Plan, label: str) -> NodeWorker:
     return there[worker_id(planned.result.name, label)]
 
 
+def check_answers(network: Network, planned: Plan, accepted: list[dict[str, Any]]) -> None:
+    """Compare the answers of a metric with evaluation in process."""
+    end = network.now_after()
+    by_label = {label: result(network, planned, label) for label in partition_labels(planned)}
+    truth = evaluate(planned.metric.expression, accepted, key="id", time="t", time_unit="ms")
+    known = {key for worker in by_label.values() for key in worker.keys({})["keys"]}
+    assert known == set(truth.keys())
+    for key in sorted(known):
+        question = {"key": key, "start": end - 10_000_000, "end": end}
+        told = by_label[partition_of(key, SOURCE)].ask("spans", question)
+        assert told["spans"] == truth.spans(key, question["start"], question["end"]).model_dump()["spans"]
+
+
 def check(network: Network, *, silent: bool = False) -> None:
     """Compare everything with what it must be.
 
@@ -253,16 +269,8 @@ def check(network: Network, *, silent: bool = False) -> None:
     assert letters == refused
     for leaf in network.leaves.values():
         assert "too_late" not in leaf.node.status(), "told something below what it had called final"
-    end = network.now_after()
     for planned in network.plans:
-        by_label = {label: result(network, planned, label) for label in partition_labels(planned)}
-        truth = evaluate(planned.metric.expression, accepted, key="id", time="t", time_unit="ms")
-        known = {key for worker in by_label.values() for key in worker.keys({})["keys"]}
-        assert known == set(truth.keys())
-        for key in sorted(known):
-            question = {"key": key, "start": end - 10_000_000, "end": end}
-            told = by_label[partition_of(key, SOURCE)].ask("spans", question)
-            assert told["spans"] == truth.spans(key, question["start"], question["end"]).model_dump()["spans"]
+        check_answers(network, planned, accepted)
     late = sum(reason == "late" for reason in refused.values())
     for leaf in network.leaves.values():
         assert leaf.node.status()["late"] == late

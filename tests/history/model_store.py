@@ -20,6 +20,7 @@ from timeline_workers.history.model import (
     Changes,
     DefinitionStatus,
     EventCursor,
+    Followed,
     Forgotten,
     Gap,
     Group,
@@ -78,6 +79,7 @@ class ModelStore:
         self.verdicts: dict[tuple[str, Position], tuple[Verdict, int]] = {}
         self.firsts: dict[tuple[str, Key], int] = {}
         self.marks: dict[str, dict[int, int | None]] = {}
+        self.places: dict[str, dict[int, Followed]] = {}
         self.stamps: dict[str, Stamp] = {}
         self.writers: dict[str, tuple[Writer, int | None]] = {}
         self.times: list[int] = [0]  # system times at which lanes were appended to
@@ -114,6 +116,11 @@ class ModelStore:
             for partition, mark in one.watermarks.items():
                 told = [m for m in (marks.get(partition), mark) if m is not None]
                 marks[partition] = max(told, default=None)
+            places = self.places.setdefault(one.definition, {})
+            for partition, at in one.followed.items():
+                held = places.get(partition)
+                if held is None or at[:2] > held[:2]:
+                    places[partition] = at
         self._add_gaps(gaps, seen)
         if self._all() == before:
             return Appended(self.seen, False)
@@ -122,7 +129,8 @@ class ModelStore:
 
     def _all(self) -> str:
         marks = {name: dict(sorted(of.items())) for name, of in self.marks.items()}
-        return repr((len(self.raw), len(self.verdicts), self.topics, self.firsts, marks, self.gaps))
+        places = {name: dict(sorted(of.items())) for name, of in self.places.items()}
+        return repr((len(self.raw), len(self.verdicts), self.topics, self.firsts, marks, places, self.gaps))
 
     def _add_gaps(self, gaps: Sequence[Gap], seen: int) -> None:
         for gap in gaps:
@@ -359,6 +367,22 @@ class ModelStore:
             for (of, key), first in self.firsts.items()
             if of == definition and (keys is None or text(key) in set(map(text, keys)))
         }
+
+    async def followed(self, definition: str) -> Mapping[int, Followed]:
+        return dict(sorted(self.places.get(definition, {}).items()))
+
+    async def raw_events(
+        self, topic: str, partition: int, *, after: tuple[int, int] | None = None, limit: int
+    ) -> list[RawEvent]:
+        found = sorted(
+            (
+                event
+                for (of, at), event in self.raw.items()
+                if of == topic and at.partition == partition and (after is None or at[1:] > after)
+            ),
+            key=lambda event: event.position,
+        )
+        return found[:limit]
 
     async def reach(self, definition: str) -> Reach | None:
         if definition not in self.topics:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from timeline_workers.history.model import (
     EventCursor,
+    Followed,
     Gap,
     Group,
     Judged,
@@ -76,7 +77,8 @@ def _judged(draw: st.DrawFn, definition: str, among: list[Position]) -> Judged:
             )
         )
     marks = draw(st.dictionaries(st.integers(0, 1), st.none() | instants, max_size=2))
-    return Judged(definition, verdicts, marks)
+    places = st.builds(Followed, st.integers(0, 1), st.integers(0, 6), st.none() | instants)
+    return Judged(definition, verdicts, marks, draw(st.dictionaries(st.integers(0, 1), places, max_size=2)))
 
 
 gaps = st.builds(
@@ -148,9 +150,8 @@ def questions(draw: st.DrawFn) -> Step:
     definition, nodes = draw(st.sampled_from([*DEFINITIONS, "none"])), draw(st.lists(st.sampled_from(NODES)))
     of_keys = draw(st.none() | st.lists(keys, max_size=2))
     of_groups = draw(st.none() | st.lists(groups, max_size=3))
-    match draw(
-        st.sampled_from(["events", "pieces", "snapshot", "active", "density", "origins", "reach", "changed"])
-    ):
+    about = "events pieces snapshot active density origins reach followed raw changed"
+    match draw(st.sampled_from(about.split())):
         case "events":
             return step(
                 "events",
@@ -187,6 +188,12 @@ def questions(draw: st.DrawFn) -> Step:
             return step("origins", definition, of_keys)
         case "reach":
             return step("reach", definition)
+        case "followed":
+            return step("followed", definition)
+        case "raw":
+            place = draw(st.none() | st.tuples(st.integers(0, 1), st.integers(0, 6)))
+            topic, partition = draw(st.sampled_from([*TOPICS, "none"])), draw(st.integers(0, 1))
+            return step("raw_events", topic, partition, after=place, limit=draw(st.integers(1, 5)))
         case _:
             since = draw(st.integers(0, 60))
             return step("changed_since", nodes, since, keys=of_groups, until=as_of, limit=limit)

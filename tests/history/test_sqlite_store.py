@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from timeline_workers.errors import Code, HistoryError, SettingsError
-from timeline_workers.history.model import Position, RawEvent, Revision, Writer
+from timeline_workers.history.model import Followed, Judged, Position, RawEvent, Revision, Writer
 from timeline_workers.history.open import open_history
 from timeline_workers.history.sqlite_store import READERS, SqliteStore
 
@@ -42,8 +42,20 @@ async def test_later_version_is_refused(tmp_path: Path) -> None:
     later = sqlite3.connect(path)
     later.execute("pragma user_version = 99")
     later.close()
-    with pytest.raises(HistoryError, match="has version 99, and this release reads 1"):
+    with pytest.raises(HistoryError, match="has version 99, and this release reads 2"):
         await SqliteStore.open(path)
+
+
+async def test_store_of_version_1_learns_places(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    await (await SqliteStore.open(path)).close()
+    earlier = sqlite3.connect(path)
+    earlier.executescript("drop table followed; pragma user_version = 1;")
+    earlier.close()
+    store = await SqliteStore.open(path)
+    await store.append_events("clicks", [], [Judged("clicks-1", [], {}, {0: Followed(0, 7, None)})])
+    assert await store.followed("clicks-1") == {0: Followed(0, 7, None)}
+    await store.close()
 
 
 async def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

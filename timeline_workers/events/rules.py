@@ -88,7 +88,7 @@ class Applied:
 
     ``rows``: int64[N], the place of each valid event among the M; ``times``: int64[M], microseconds, that
     count where ``timed``, bool[M]: the event is valid, or refused for a column's value only; ``missing``: by
-    row, then column.
+    row, then column; ``keys``: of those that are refused only for a column's value, the keys.
     """
 
     batch: EventBatch
@@ -96,6 +96,7 @@ class Applied:
     times: Int64
     timed: Bools
     missing: list[Missing]
+    keys: Mapping[int, Key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,9 @@ class Decoded(Applied):
     @staticmethod
     def of(applied: Applied, rejects: list[Reject]) -> Decoded:
         """``applied``, with those that it refused."""
-        return Decoded(applied.batch, applied.rows, applied.times, applied.timed, applied.missing, rejects)
+        return Decoded(
+            applied.batch, applied.rows, applied.times, applied.timed, applied.missing, applied.keys, rejects
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,8 @@ class Rules:
             for row, said in unfit.items()
             if row not in refusals
         ]
-        return Applied(batch, rows, micros, timed, sorted(found, key=lambda m: (m.row, m.column)))
+        keys = {row: key.value(row) for row in refusals if timed[row]}
+        return Applied(batch, rows, micros, timed, sorted(found, key=lambda m: (m.row, m.column)), keys)
 
     def _times(self, time: RawColumn, unit: str, refusals: Refusals) -> Int64:
         said = f"the event has no time: {_absent(self.time)}"

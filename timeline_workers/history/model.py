@@ -72,15 +72,27 @@ class Verdict:
     below: bool = False
 
 
+class Followed(NamedTuple):
+    """How far one partition of a topic has been followed by a source definition, and its watermark there:
+    whoever goes on after it leaves nothing out. What was missed before is in the gaps.
+    """
+
+    major: int
+    minor: int
+    watermark: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """The verdicts of one source ``definition``. ``watermarks``: of every partition of the topic, as they are
-    after these events; None for one that has none yet.
+    after these events; None for one that has none yet. ``followed``: how far partitions have been followed
+    with these verdicts; a place that is not further than the stored one is not taken.
     """
 
     definition: str
     verdicts: Sequence[Verdict]
     watermarks: Mapping[int, int | None] = field(default_factory=dict)
+    followed: Mapping[int, Followed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,16 @@ async def _add_verdicts(connection: Any, definition: int, judged: Judged, seen: 
             partition,
             watermark,
         )
+    for partition, at in judged.followed.items():
+        many += await _count(
+            connection,
+            "insert into followed values ($1, $2, $3, $4, $5) on conflict (definition, partition) do update "
+            "set major = excluded.major, minor = excluded.minor, watermark = excluded.watermark "
+            "where (excluded.major, excluded.minor) > (followed.major, followed.minor)",
+            definition,
+            partition,
+            *at,
+        )
     return many
 
 

@@ -79,12 +79,7 @@ async def events(
         f"order by v.time {way}, v.partition {way}, v.major {way}, v.minor {way} limit {given(limit)}",
         *given,
     )
-    blocks = {
-        number: unpack(body)
-        for number, body in await connection.fetch(
-            "select id, body from blocks where id = any($1::bigint[])", sorted({row[10] for row in found})
-        )
-    }
+    blocks = await unpacked(connection, {row[10] for row in found})
     return [
         StoredEvent(
             Position(*row[:3]),
@@ -100,6 +95,12 @@ async def events(
         )
         for row in found
     ]
+
+
+async def unpacked(connection: Any, numbers: Iterable[int]) -> dict[int, list[bytes]]:
+    """The payloads in these blocks."""
+    rows = await connection.fetch("select id, body from blocks where id = any($1::bigint[])", sorted(numbers))
+    return {number: unpack(body) for number, body in rows}
 
 
 async def keys_active(

@@ -1,4 +1,4 @@
-"""Schema of the PostgreSQL store, version 1: that of the SQLite store (``sqlite_schema``), in a schema of its
+"""Schema of the PostgreSQL store, version 2: that of the SQLite store (``sqlite_schema``), in a schema of its
 own. Texts sort by code point (``collate "C"``).
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from timeline_workers.errors import HistoryError
 
-VERSION = 1
+VERSION = 2
 _CREATING = 0x744C6873  # the advisory lock of who creates the tables
 
 _TABLES = """
@@ -74,6 +74,13 @@ create table gaps (
     why text not null, seen bigint not null
 );
 """
+_SINCE_2 = """
+create table followed (
+    definition bigint not null, partition integer not null,
+    major bigint not null, minor bigint not null, watermark bigint,
+    primary key (definition, partition)
+);
+"""
 
 
 async def prepare(connection: Any, schema: str) -> None:
@@ -94,10 +101,13 @@ async def prepare(connection: Any, schema: str) -> None:
             )
         if not tables:
             await connection.execute(_TABLES)
-            await connection.execute("insert into store values (1, $1, 0, null)", VERSION)
+            await connection.execute("insert into store values (1, $1, 0, null)", 1)
         version = await connection.fetchval("select version from store")
         if version > VERSION:
             raise HistoryError(
                 f"the history in schema {schema!r} has version {version}, and this release reads {VERSION}: "
                 "use a newer release"
             )
+        if version < 2:
+            await connection.execute(_SINCE_2)
+            await connection.execute("update store set version = $1", VERSION)

@@ -17,11 +17,12 @@ from typing import Any, Self, TypeVar
 from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import HistoryError, SettingsError
 
-from . import postgres_append, postgres_forget, postgres_read, postgres_schema
+from . import postgres_append, postgres_forget, postgres_places, postgres_read, postgres_schema
 from .model import (
     Appended,
     Changes,
     EventCursor,
+    Followed,
     Forgotten,
     Gap,
     Group,
@@ -205,6 +206,16 @@ class PostgresStore:
     async def origins(self, definition: str, keys: Sequence[Key] | None) -> Mapping[Key, int]:
         """See ``HistoryStore``."""
         return await self._read(lambda of: postgres_read.origins(of, definition, keys))
+
+    async def followed(self, definition: str) -> Mapping[int, Followed]:
+        """See ``HistoryStore``."""
+        return await self._read(lambda of: postgres_places.followed(of, definition))
+
+    async def raw_events(
+        self, topic: str, partition: int, *, after: tuple[int, int] | None = None, limit: int
+    ) -> list[RawEvent]:
+        """See ``HistoryStore``."""
+        return await self._read(lambda of: postgres_places.raw_events(of, topic, partition, after, limit))
 
     async def reach(self, definition: str) -> Reach | None:
         """See ``HistoryStore``."""

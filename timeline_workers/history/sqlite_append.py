@@ -172,6 +172,12 @@ class Appender:
                 "excluded.watermark is not null)",
                 (definition, partition, watermark),
             )
+        many(
+            "insert into followed values (?, ?, ?, ?, ?) on conflict do update "
+            "set major = excluded.major, minor = excluded.minor, watermark = excluded.watermark "
+            "where (excluded.major, excluded.minor) > (major, minor)",
+            [(definition, partition, *at) for partition, at in judged.followed.items()],
+        )
 
     def _definition(self, name: str, topic: int, topic_name: str) -> int:
         run = self.connection.execute

@@ -109,7 +109,7 @@ def events(
         f"order by v.time {way}, v.partition {way}, v.major {way}, v.minor {way} limit coalesce(:limit, -1)",
         given,
     ).fetchall()
-    blocks = _blocks(connection, {row[10] for row in found})
+    blocks = unpacked(connection, {row[10] for row in found})
     return [
         StoredEvent(
             Position(*row[:3]),
@@ -127,7 +127,8 @@ def events(
     ]
 
 
-def _blocks(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, list[bytes]]:
+def unpacked(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, list[bytes]]:
+    """The payloads in these blocks."""
     query = f"select id, body from blocks where id in ({_listed(numbers)})"
     return {number: unpack(body) for number, body in connection.execute(query)}
 

@@ -1,4 +1,4 @@
-"""Schema of the SQLite store, version 1, and opening a connection to it.
+"""Schema of the SQLite store, version 2, and opening a connection to it.
 
 Names that come again and again (topics, definitions, nodes, keys) are numbers in all other tables.
 ``blocks`` have the payloads of some events, compressed; ``events`` says where each one is. ``verdicts`` and
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from timeline_workers.errors import HistoryError
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x744C6873
 BUSY_SECONDS = 30.0
 
@@ -79,6 +79,13 @@ create table gaps (
 );
 insert into store values (1, 0, null);
 """
+_SINCE_2 = """
+create table followed (
+    definition integer not null, partition integer not null,
+    major integer not null, minor integer not null, watermark integer,
+    primary key (definition, partition)
+) without rowid;
+"""
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -113,8 +120,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             return
         connection.execute("pragma journal_mode = wal")
         connection.execute("begin immediate")
-        if _version(connection, path) == 0:
-            for statement in _TABLES.split(";\n"):
+        version = _version(connection, path)
+        if version < VERSION:
+            for statement in (("" if version else _TABLES) + _SINCE_2).split(";\n"):
                 connection.execute(statement)
             connection.execute(f"pragma application_id = {APPLICATION_ID}")
             connection.execute(f"pragma user_version = {VERSION}")

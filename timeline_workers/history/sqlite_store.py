@@ -21,11 +21,12 @@ from typing import Self, TypeVar
 from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import HistoryError
 
-from . import sqlite_forget, sqlite_read, sqlite_status
+from . import sqlite_forget, sqlite_places, sqlite_read, sqlite_status
 from .model import (
     Appended,
     Changes,
     EventCursor,
+    Followed,
     Forgotten,
     Gap,
     Group,
@@ -200,6 +201,16 @@ class SqliteStore:
     async def origins(self, definition: str, keys: Sequence[Key] | None) -> Mapping[Key, int]:
         """See ``HistoryStore``."""
         return await self._read(lambda of: sqlite_read.origins(of, definition, keys))
+
+    async def followed(self, definition: str) -> Mapping[int, Followed]:
+        """See ``HistoryStore``."""
+        return await self._read(lambda of: sqlite_places.followed(of, definition))
+
+    async def raw_events(
+        self, topic: str, partition: int, *, after: tuple[int, int] | None = None, limit: int
+    ) -> list[RawEvent]:
+        """See ``HistoryStore``."""
+        return await self._read(lambda of: sqlite_places.raw_events(of, topic, partition, after, limit))
 
     async def reach(self, definition: str) -> Reach | None:
         """See ``HistoryStore``."""

@@ -32,6 +32,7 @@ from .model import (
     Appended,
     Changes,
     EventCursor,
+    Followed,
     Forgotten,
     Gap,
     Group,
@@ -151,6 +152,16 @@ class HistoryStore(Protocol):
         """The earliest event time of each of these keys (None: of all) that had an event which counts, or
         would where columns are read in another way; forgotten ones included.
         """
+
+    async def followed(self, definition: str) -> Mapping[int, Followed]:
+        """How far each partition has been followed by a definition; those of which nothing was said are left
+        out.
+        """
+
+    async def raw_events(
+        self, topic: str, partition: int, *, after: tuple[int, int] | None = None, limit: int
+    ) -> list[RawEvent]:
+        """The next events of a partition after a place, (major, minor), None: from the first on, in order."""
 
     async def reach(self, definition: str) -> Reach | None:
         """How far what is stored by a definition reaches; None for one of which nothing is."""

@@ -91,7 +91,7 @@ class ChangelogDecoder:
         )
         timed = np.zeros(len(payloads), np.bool_)
         timed[found] = True
-        return DecodedChangelog(batch, found, times, timed, [], rejects, marks)
+        return DecodedChangelog(batch, found, times, timed, [], {}, rejects, marks)
 
 
 def _check_kind(said: Change, kinds: frozenset[str]) -> None:
