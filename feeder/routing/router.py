@@ -93,12 +93,15 @@ class Leaf:
 
 @dataclass(slots=True)
 class MetricGroup:
-    """Metrics that read a topic in the same way. ``signature`` is equal for groups that do so."""
+    """Metrics that read a topic in the same way. ``signature`` is equal for groups that do so;
+    ``keeps_events``: whether some of them has its events in the history.
+    """
 
     signature: str
     reading: Reading
     metrics: list[str] = field(default_factory=list)
     leaves: dict[str, Leaf] = field(default_factory=dict)
+    keeps_events: bool = False
 
     @property
     def source(self) -> Source:
@@ -129,6 +132,7 @@ def groups_of(plans: Iterable[Plan]) -> dict[str, list[MetricGroup]]:
         signature = reading.signature()
         group = groups.setdefault(signature, MetricGroup(signature, reading))
         group.metrics.append(plan.metric.name)
+        group.keeps_events |= plan.metric.history is None or plan.metric.history.events
         leaves[plan.metric.name] = [node.name for node in plan.nodes if node.is_leaf]
         for node in (node for node in plan.nodes if node.is_leaf):
             if owner.setdefault(node.name, group) is group and node.name not in group.leaves:
@@ -140,6 +144,7 @@ def groups_of(plans: Iterable[Plan]) -> dict[str, list[MetricGroup]]:
             continue
         for metric in group.metrics:
             for name in leaves[metric]:
+                owner[name].keeps_events |= group.keeps_events
                 if metric not in owner[name].metrics:
                     owner[name].metrics.append(metric)
     return topics

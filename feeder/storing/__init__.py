@@ -1,1 +1,1 @@
-"""What the feeder reads, written into the history store, beside the feeding (``tee`` says how)."""
+"""Storing what the feeder reads in the history store, beside the feeding (``tee`` says how)."""

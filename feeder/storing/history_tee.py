@@ -92,6 +92,8 @@ class HistoryTee:
 
     async def go_on(self, fed: MetricGroupFeed) -> None:
         """See ``Tee``."""
+        if not fed.group.keeps_events:
+            return
         following = self._following(fed.group)
         if following.places is None and not await self._ask(following):
             return
@@ -102,7 +104,8 @@ class HistoryTee:
 
     async def keep_to(self, feds: Collection[MetricGroupFeed]) -> None:
         """See ``Tee``."""
-        for name in self._followings.keys() - {self._name(fed.group) for fed in feds}:
+        names = {self._name(fed.group) for fed in feds if fed.group.keeps_events}
+        for name in self._followings.keys() - names:
             await self._followings.pop(name).close()
 
     def offer(
@@ -116,6 +119,8 @@ class HistoryTee:
         shares: list[Share] = []
         gaps: list[Gap] = []
         for group, one in routed:
+            if not group.keeps_events:
+                continue
             following = self._following(group)
             if following.behind or following.catching_up is not None:
                 continue
