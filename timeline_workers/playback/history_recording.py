@@ -1,7 +1,8 @@
 """HistoryRecording: the player's recording over a history store.
 
 Channels of events and dead letters read what a source definition says of stored events, channels of metrics
-the pieces of their nodes; what-if channels are computed. ``MetricNames`` says which definition and nodes a
+the pieces of their nodes; what-if channels are computed, and so are nodes that are not stored, for the keys
+that a channel names. ``MetricNames`` says which definition and nodes a
 name stands for. What the store does not do is refused: the system axis, health. Gaps are those known when a
 channel is opened. Errors are those of the store; ``recording.Reads`` turns them into answers.
 """
@@ -15,6 +16,8 @@ from typing import Protocol, cast
 from timeline_workers.events.times import EARLIEST, LATEST
 from timeline_workers.history import model as history
 from timeline_workers.history.store import ACCEPTED, HistoryStore
+from timeline_workers.language.parser import parse
+from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric.model import Source
 
 from .codes import DvrCode, RefusedRequest
@@ -112,6 +115,11 @@ class HistoryRecording:
             many = None if groups is None else len(groups)
             info = OpenedChannel(channel.channel, "timelines", nodes, many, status.kept_from)
         self._definition = metric.definition
+        stored = {one.node for one in status.nodes}
+        if isinstance(channel, TimelinesChannel) and not stored.issuperset(node.node for node in nodes):
+            computed = _computed(self.store, channel, metric, nodes, view.as_of)
+            if computed is not None:
+                return await computed.open(status.kept_from)
         gaps = _gaps(status, {node.node for node in nodes})
         return PiecesReader(self.store, metric.definition, info, groups, gaps)
 
@@ -191,6 +199,29 @@ class HistoryRecording:
             revisions=tuple(revisions),
             late=tuple(late),
         )
+
+
+def _computed(
+    store: HistoryStore,
+    channel: TimelinesChannel,
+    metric: RecordedMetric,
+    nodes: Sequence[NodeOfChannel],
+    as_of: int | None,
+) -> WhatIfReader | None:
+    """A reader of nodes that are not stored, from the events of the keys; None where it needs all keys."""
+    expression = metric.nodes[-1].expression
+    if channel.keys is None or isinstance(parse(expression), Aggregate):
+        return None
+    asked = WhatIfChannel(
+        channel=channel.channel,
+        expression=expression,
+        like=channel.metric,
+        nodes=[node.node for node in nodes],
+        keys=channel.keys,
+    )
+    named = {node.expression: node for node in metric.nodes}
+    events = HistoryEvents(store, asked, metric.source, metric.definition, as_of, accepted_only=True)
+    return WhatIfReader(asked, metric.definition, events, named)
 
 
 def _gaps(status: history.Status, of: set[str]) -> list[Missing]:

@@ -12,7 +12,9 @@ from .requests import WhatIfChannel
 
 
 class HistoryEvents:
-    """The events that a source ``definition`` accepts, as of a system time; see ``WhatIfEvents``."""
+    """The events that a source ``definition`` accepts, as of a system time; see ``WhatIfEvents``.
+    ``accepted_only``: also where the expression is not the one that the definition was made for.
+    """
 
     def __init__(
         self,
@@ -21,9 +23,11 @@ class HistoryEvents:
         source: Source,
         definition: str,
         as_of: int | None,
+        accepted_only: bool = False,
     ) -> None:
         self._store, self._channel, self._source = store, channel, source
         self._definition, self._as_of = definition, as_of
+        self._accepted_only = accepted_only
         self._seen = 0
 
     async def compute(self) -> tuple[Computed, int]:
@@ -36,6 +40,7 @@ class HistoryEvents:
             keys=self._channel.keys,
             as_of=self._as_of,
             like=self._definition,
+            accepted_only=self._accepted_only,
         )
         self._seen = 0 if reach is None else reach.seen
         return computed, self._seen

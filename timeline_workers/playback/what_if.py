@@ -1,4 +1,5 @@
-"""What-if channels: timelines of an expression that need not be applied.
+"""What-if channels: timelines of an expression that need not be applied, and of a metric whose nodes are
+not stored.
 
 They are computed from the recorded events of the keys that the channel names, all of them in memory, when the
 channel is opened, and again when there are new events: what is other then is a revision. An aggregate is
@@ -8,12 +9,12 @@ the events are from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from timeline_workers.events.times import EARLIEST, LATEST
 from timeline_workers.history import model as history
-from timeline_workers.history.computed import Computed
+from timeline_workers.history.computed import Computed, ComputedNode
 
 from .history_channels import cut
 from .history_values import change_of, level_of, pieces_from
@@ -37,10 +38,19 @@ class WhatIfEvents(Protocol):
 
 
 class WhatIfReader:
-    """The nodes of one expression; made by ``open``."""
+    """The nodes of one expression; made by ``open``. ``named``: by their text, the nodes of the metric whose
+    expression it is; None: they have their text for a name.
+    """
 
-    def __init__(self, channel: WhatIfChannel, definition: str, events: WhatIfEvents) -> None:
+    def __init__(
+        self,
+        channel: WhatIfChannel,
+        definition: str,
+        events: WhatIfEvents,
+        named: Mapping[str, NodeOfChannel] | None = None,
+    ) -> None:
         self._channel, self.definition, self._events = channel, definition, events
+        self._named = named
         self._seen = 0
         self._computed: Computed | None = None
         self._changes: list[Change] = []
@@ -51,21 +61,28 @@ class WhatIfReader:
     async def open(self, complete_from: int | None) -> WhatIfReader:
         """Compute it for the first time. Raises what ``history.computed.compute`` raises."""
         computed = await self._compute()
-        nodes = [
-            NodeOfChannel(history.node_of(one.text, function), one.text, one.text, one.kind)
-            for one in computed.nodes
-            for function in one.functions or ("",)
-        ]
+        nodes = [self._node(one, function) for one in computed.nodes for function in one.functions or ("",)]
         wanted = self._channel.nodes
         if wanted == "result":
             nodes = nodes[-max(len(computed.nodes[-1].functions), 1) :]
         elif wanted != "all":
             nodes = [node for node in nodes if node.node in wanted]
         keys = None if self._channel.keys is None else len(self._channel.keys)
-        self.info = OpenedChannel(self._channel.channel, "what-if", tuple(nodes), keys, complete_from)
+        self.info = OpenedChannel(
+            self._channel.channel,
+            "what-if" if self._named is None else "timelines",
+            tuple(nodes),
+            keys,
+            complete_from,
+        )
         self._lanes = self._pieces(computed)
         self._sort()
         return self
+
+    def _node(self, one: ComputedNode, function: str) -> NodeOfChannel:
+        if self._named is not None and one.text in self._named:
+            return self._named[one.text]
+        return NodeOfChannel(history.node_of(one.text, function), one.text, one.text, one.kind)
 
     async def window(self, view: View, after: int, to: int, limit: int) -> ChannelWindow:
         """See ``ChannelReader``."""
@@ -129,7 +146,7 @@ class WhatIfReader:
         lanes: dict[_Lane, list[history.Piece]] = {}
         for one in computed.nodes:
             for function in one.functions or ("",):
-                name = history.node_of(one.text, function)
+                name = self._node(one, function).node
                 if name not in wanted:
                     continue
                 for piece in computed.pieces(one.text, EARLIEST, LATEST + 1, function=function):
