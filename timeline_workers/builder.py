@@ -6,11 +6,11 @@
     seeking = has_existed_within(col("userAction") == "seek", "5s")
     metric = duration_where(buffering & ~seeking).aggregate(group_by("region"), "sum", "max")
 
-The operators are ``== != < <= > >= & | ~ + - * /``, also with a constant on the left. Python's own precedence
-holds: comparisons need parentheses beside ``&`` and ``|``. ``str(metric)`` is the text of it, and
-``metric.expression`` the tree, equal to what ``parse`` makes of that text. Kinds and types are looked at when
-the expression is used (``check``); what can be told at once (a NaN, an empty name, a window of 0) is refused
-here, with ExpressionError.
+The operators are ``== != < <= > >= & | ~ + - * /``, also with a constant on the left; ``x since y`` is
+``x.since(y)``. Python's own precedence holds: comparisons need parentheses beside ``&`` and ``|``.
+``str(metric)`` is the text of it, and ``metric.expression`` the tree, equal to what ``parse`` makes of that
+text. Kinds and types are looked at when the expression is used (``check``); what can be told at once (a NaN,
+an empty name, a window of 0) is refused here, with ExpressionError.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from timeline_workers.language.canonical import to_text
 from timeline_workers.language.durations import parse_duration
 from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, CHANGELOG_KINDS, MAX_WINDOW
 from timeline_workers.language.nesting import MAX_DEPTH, too_deep
-from timeline_workers.language.operator_table import Operator, function_called
+from timeline_workers.language.operator_table import OPERATORS, Operator, function_called
 
 from .errors import ExpressionError, MetricError
 from .language import tree as t
@@ -158,6 +158,11 @@ class Built:
 
     def __neg__(self) -> Built:
         return _arithmetic("-", 0, self)
+
+    def since(self, other: Built) -> Built:
+        """Return ``self since other``: True from an instant at which both are, while this one stays True."""
+        row = OPERATORS["since"]
+        return _join(lambda a, b: row.call([a, b]), self, other)
 
     def aggregate(self, group: GroupBy, *functions: str) -> Built:
         """Return ``self | aggregate(group_by(column), functions…)``; ExpressionError for a wrong function."""

@@ -95,6 +95,24 @@ _functions_of_a_number = [
 ]
 
 
+_functions_of_booleans = [
+    row
+    for row in OPERATORS.values()
+    if row.node is t.Call and row.gives == "boolean" and set(row.operands) == {"boolean"}
+]
+
+
+def _calls_of_booleans(of: Some) -> Some:
+    return st.one_of(
+        st.builds(
+            lambda operands, within, row=row: row.call(operands, within=within),
+            st.tuples(*(of for _ in row.operands)),
+            windows if "window" in row.arguments else st.none(),
+        )
+        for row in _functions_of_booleans
+    )
+
+
 def _call(name: str, of: t.Expression) -> t.Expression:
     return OPERATORS[name].call([of])
 
@@ -124,6 +142,7 @@ def _grow(boolean: Some) -> Some:
         _compare(_numeric(boolean), numbers | _numeric(boolean)),
         boolean.map(lambda of: t.HasExisted(of=of)),
         st.builds(lambda of, within: t.HasExistedWithin(of=of, within=within), boolean, windows),
+        _calls_of_booleans(boolean),
     )
 
 

@@ -153,11 +153,25 @@ def predicates(depth: int = 2) -> SearchStrategy[Any]:
 
 
 def _calls(exact: str, of: SearchStrategy[Any]) -> list[SearchStrategy[tree.Call]]:
-    """Every operator without a class in the tree that takes a number and has slope ``exact``."""
+    """Every operator without a class in the tree that takes one number and has slope ``exact``."""
     return [
         st.builds(tree.Call, function=st.just(name), operands=st.tuples(of))
         for name in calls()
         if OPERATORS[name].arguments == ("number",) and OPERATORS[name].exact in ("operand", exact)
+    ]
+
+
+def _calls_of_booleans(scale: int, of: SearchStrategy[Any]) -> list[SearchStrategy[Any]]:
+    """Every operator without a class in the tree that takes Booleans, and perhaps a window, and gives one."""
+    rows = [OPERATORS[name] for name in calls() if OPERATORS[name].gives == "boolean"]
+    return [
+        st.builds(
+            lambda operands, within, row=row: row.call(operands, within=within),
+            st.tuples(*(of for _ in row.operands)),
+            _durations(scale) if "window" in row.arguments else st.none(),
+        )
+        for row in rows
+        if set(row.operands) == {"boolean"}
     ]
 
 
@@ -228,6 +242,7 @@ def booleans(scale: int, depth: int) -> SearchStrategy[Any]:
         st.builds(tree.Not, of=deeper),
         st.builds(tree.HasExisted, of=deeper),
         st.builds(tree.HasExistedWithin, of=deeper, within=_durations(scale)),
+        *_calls_of_booleans(scale, deeper),
         _compare(_orders, plain(scale, depth - 1), plain(scale, depth - 1) | _literals(_numbers)),
         _compare(_orders, exact(scale, depth - 1), _literals(_thresholds(scale))),
         _compare(_orders, exact(scale, depth - 1), exact(scale, depth - 1) | plain(scale, depth - 1)),

@@ -50,7 +50,7 @@ _ARITHMETIC_SLUGS: dict[t.ArithmeticOperator, str] = {
     "/": "divided-by",
 }
 # Precedences of the grammar, loosest first.
-_OR, _AND, _NOT, _COMPARE, _SUM, _PRODUCT, _ATOM = range(1, 8)
+_OR, _AND, _SINCE, _NOT, _COMPARE, _SUM, _PRODUCT, _ATOM = range(1, 9)
 
 
 def canonical(expression: t.Expression) -> t.Expression:
@@ -199,7 +199,10 @@ def _written(node: t.Expression) -> tuple[str, int]:
         case t.Or():
             return f"{_text(node.left, _OR)} || {_text(node.right, _AND)}", _OR
         case t.And():
-            return f"{_text(node.left, _AND)} && {_text(node.right, _NOT)}", _AND
+            return f"{_text(node.left, _AND)} && {_text(node.right, _SINCE)}", _AND
+        case t.Call(function="since"):
+            left, right = node.operands
+            return f"{_text(left, _NOT)} since {_text(right, _NOT)}", _SINCE
         case t.Not():
             # !a == b would read back as !(a == b), but people should not have to know.
             inner = _ATOM if isinstance(node.of, t.Compare | t.Arithmetic) else _NOT

@@ -163,6 +163,14 @@ _ROWS = (
         example=Example("duration_in_cur_state(latest_event_to_state(state))", 7, 3),
     ),
     Operator(
+        name="held_for",
+        arguments=("boolean", "window"),
+        gives="boolean",
+        look_back="window",
+        doc="x has been true for `d`: a longer true span `[a, b)` gives `[a+d, b)`, any other nothing",
+        example=Example(f"held_for({_PLAY}, 10s)", 19, True),
+    ),
+    Operator(
         name="abs",
         arguments=("number",),
         gives="numeric",
@@ -213,6 +221,14 @@ _ROWS = (
         in_conditions=True,
         doc="the negation, of the smallest operand that follows, a comparison included",
         example=Example('!has_existed(user == "seek")', 5, True),
+    ),
+    Operator(
+        name="since",
+        signs=("since",),
+        arguments=("boolean", "boolean"),
+        gives="boolean",
+        doc="`x since y`: from an instant at which both are true, for as long as x then stays true",
+        example=Example(f"{_PLAY} since latest_event_to_state(bitrate) > 1000", 25, True),
     ),
     Operator(
         name="arithmetic",

@@ -32,7 +32,7 @@ from .lexicon import (
     unquote,
 )
 from .nesting import MAX_DEPTH, refuse_deep, too_deep
-from .operator_table import function_called
+from .operator_table import OPERATORS, function_called
 from .suggestions import nearest
 from .syntax_errors import explain
 
@@ -43,6 +43,7 @@ _OURS = {ours: ours for ours in FUNCTIONS} | {paper: ours for ours, paper in FUN
 _AGGREGATE = ("aggregate", "TL_Aggregate")
 _COUNTS = ("no", "one", "two", "three", "four", "five")
 _ORDINALS = ("", "first", "second", "third", "fourth", "fifth")
+_PARENTHESES = "put one of them in parentheses, as in (x since y) since z"
 _DURATION = re.compile(r"([0-9.]+)\s*(\w+)")
 
 
@@ -146,6 +147,10 @@ class _Lowering:
                 return (t.Or if syntax.data == "or_" else t.And)(left=left, right=right, span=span)
             case "not_":
                 return t.Not(of=self.expression(cast(Syntax, syntax.children[-1])), span=span)
+            case "since":
+                if cast(Syntax, syntax.children[0]).data == "since":
+                    raise self.error("since cannot be chained", cast(Token, syntax.children[1]), _PARENTHESES)
+                return OPERATORS["since"].call(self._both(syntax), span=span)
             case "compare":
                 if cast(Syntax, syntax.children[0]).data == "compare":
                     raise self.error(

@@ -96,6 +96,7 @@ def _slot(node: NodeSpec, slot: int) -> str:
         "less-or-equal",
         "greater-than",
         "greater-or-equal",
+        "tl-since",
     )
     return ("left", "right")[slot] if ordered and len(node.inputs) == 2 else ""
 

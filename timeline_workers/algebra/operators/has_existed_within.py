@@ -22,8 +22,8 @@ from .kernels import over_events, over_timelines
 from .recompute import RecomputeRequest
 
 
-def _merged_windows(key: Int64, begins: Int64, ends: Int64, request: RecomputeRequest) -> Timeline:
-    """False except on the given windows, whose begins and ends both ascend within a key."""
+def merged_windows(key: Int64, begins: Int64, ends: Int64, request: RecomputeRequest) -> Timeline:
+    """False except on the given windows of the request's keys; begins and ends both ascend within a key."""
     same_key = key[1:] == key[:-1]
     apart = np.ones(len(key) + 1, np.bool_)
     if len(key):
@@ -58,7 +58,7 @@ class EventHasExistedWithin:
 
     def apply(self, events: EventLog, request: RecomputeRequest) -> Timeline:
         """See ``EventOperator``."""
-        return _merged_windows(row_keys(events.offsets), events.times, events.times + self.lookback, request)
+        return merged_windows(row_keys(events.offsets), events.times, events.times + self.lookback, request)
 
 
 class HasExistedWithin:
@@ -77,7 +77,7 @@ class HasExistedWithin:
         rows = np.flatnonzero(x.values.data)
         ends = ends[rows]
         ends = np.where(ends == FOREVER, FOREVER, ends + np.where(ends == FOREVER, 0, self.lookback))
-        return _merged_windows(row_keys(x.offsets)[rows], x.starts[rows], ends, request)
+        return merged_windows(row_keys(x.offsets)[rows], x.starts[rows], ends, request)
 
 
 over_events("has_existed_within", lambda node: EventHasExistedWithin(node.within))
