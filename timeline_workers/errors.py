@@ -33,6 +33,7 @@ class Code(StrEnum):
     FAILED = "failed"
     WRONG_EXPRESSION = "wrong-expression"
     WRONG_METRIC = "wrong-metric"
+    WRONG_RULE = "wrong-rule"
     WRONG_SETTING = "wrong-setting"
     WRONG_KEY_OF_PAYLOADS = "wrong-key-of-payloads"
     BAD_EVENT = "bad-event"
@@ -138,6 +139,12 @@ class MetricError(TimelineError):
     """A metric file or a source declaration breaks a rule; the message names the field, value and rule."""
 
     usual_code = Code.WRONG_METRIC
+
+
+class RuleError(TimelineError):
+    """A rule of an alert is wrong."""
+
+    usual_code = Code.WRONG_RULE
 
 
 class EventError(TimelineError):

@@ -44,7 +44,7 @@ source that is applied again changes no metric that runs.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
@@ -62,6 +62,7 @@ from .model import ColumnSpec, History, Metric, NamedSource, Output, Source, Sou
 from .size_limits import METRIC_FILE_BYTES, refuse_oversized, refuse_oversized_source
 
 M = TypeVar("M", bound=BaseModel)
+_NESTED: Final = {"output": Output, "history": History}
 SOURCE: Final = "source"
 """The ``kind`` of a source file."""
 METRIC_FIELDS: Final = [name for name in Metric.model_fields if name not in ("naming", "named_source")]
@@ -97,10 +98,10 @@ def load_metric(file: str | Path, sources: Callable[[str], StoredSource] | None 
     return metric
 
 
-def read_yaml(file: str | Path) -> tuple[str, dict[Any, Any]]:
-    """What to call a YAML file or text, and the mapping that it holds. Raises MetricError."""
+def read_yaml(file: str | Path, what: str = "metric") -> tuple[str, dict[Any, Any]]:
+    """What to call a YAML file or text, a ``what``, and the mapping that it holds. Raises MetricError."""
     is_text = isinstance(file, str) and ("\n" in file or file.lstrip().startswith("{"))
-    name = "metric" if is_text else str(file)
+    name = what if is_text else str(file)
     try:
         text = str(file) if is_text else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -115,17 +116,26 @@ def read_yaml(file: str | Path) -> tuple[str, dict[Any, Any]]:
     except RecursionError:
         raise MetricError(f"{name}: it is nested too deeply") from None
     if not isinstance(data, dict):
-        raise MetricError(f"{name}: a metric file is a mapping with {', '.join(METRIC_FIELDS)}")
+        fields = f" with {', '.join(METRIC_FIELDS)}" if what == "metric" else ", as in kind: alert"
+        raise MetricError(f"{name}: a {what} file is a mapping{fields}")
     return name, data
 
 
-def validated(model: type[M], name: str, data: dict[Any, Any], fields: list[str]) -> M:
-    """``data`` of the file ``name`` as a ``model`` whose ``fields`` a file may have. Raises MetricError."""
-    _refuse_bare_durations(name, data)
+def validated(
+    model: type[M],
+    name: str,
+    data: dict[Any, Any],
+    fields: list[str],
+    durations: Sequence[str] = ("retention", "key_ttl"),
+    nested: Mapping[str, type[BaseModel]] = _NESTED,
+) -> M:
+    """``data`` of the file ``name`` as a ``model`` whose ``fields`` a file may have, ``durations`` among
+    them; ``nested``: the models of fields that are lists of mappings or mappings. Raises MetricError."""
+    _refuse_bare_durations(name, data, durations)
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        found = list(dict.fromkeys(_message(e, fields) for e in error.errors(include_url=False)))
+        found = list(dict.fromkeys(_message(e, fields, nested) for e in error.errors(include_url=False)))
         raise MetricError("\n".join(f"{name}: {message}" for message in found)) from None
 
 
@@ -177,10 +187,10 @@ def _place(error: yaml.YAMLError) -> str:
 _SOURCE_DURATIONS = ("allowed_lateness", "clock_skew", "max_ahead", "idle_timeout")
 
 
-def _refuse_bare_durations(name: str, data: dict[Any, Any]) -> None:
+def _refuse_bare_durations(name: str, data: dict[Any, Any], durations: Sequence[str]) -> None:
     # The models take microseconds, which is what workers send each other; a person would mean seconds.
     source = data.get("source")
-    places = [("", data, field) for field in ("retention", "key_ttl")]
+    places = [("", data, field) for field in durations]
     if isinstance(history := data.get("history"), dict):
         places.append(("history.", history, "retention"))
     if isinstance(source, dict):
@@ -195,7 +205,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 2, 70, 70, 70
 
 
-def _message(error: ErrorDetails, fields: list[str]) -> str:
+def _message(error: ErrorDetails, fields: list[str], nested: Mapping[str, type[BaseModel]]) -> str:
     # Pydantic names the branch of a union, and a dict's key, as if they were fields.
     place = [part for part in error["loc"] if part != "[key]"]
     # Not repr: YAML's aliases can make a few lines as large as one likes.
@@ -211,7 +221,7 @@ def _message(error: ErrorDetails, fields: list[str]) -> str:
         case "missing":
             return f"{field}: this field is missing"
         case "extra_forbidden":
-            known = fields if len(place) == 1 else list(_model_at(place[:-1]).model_fields)
+            known = fields if len(place) == 1 else list(_model_at(place[:-1], nested).model_fields)
             near = _nearest(str(place[-1]), known) or f"; the fields are {', '.join(known)}"
             return f"{field}: there is no such field{near}"
         case "literal_error":
@@ -229,18 +239,18 @@ def _message(error: ErrorDetails, fields: list[str]) -> str:
         case "bool_type":
             return f"{field}: {value} is neither true nor false"
         case "model_type":
-            return f"{field}: {value} is not a mapping with {', '.join(_model_at(place).model_fields)}"
+            return (
+                f"{field}: {value} is not a mapping with {', '.join(_model_at(place, nested).model_fields)}"
+            )
         case "value_error":
             return f"{field}: {error['msg'].removeprefix('Value error, ')}"
         case _:
             return f"{field}: {value}: {error['msg']}"
 
 
-def _model_at(place: list[Any]) -> type[BaseModel]:
-    if place[:1] == ["output"]:
-        return Output
-    if place[:1] == ["history"]:
-        return History
+def _model_at(place: list[Any], nested: Mapping[str, type[BaseModel]]) -> type[BaseModel]:
+    if place and place[0] in nested:
+        return nested[place[0]]
     if place[:1] != ["source"]:
         return Metric
     return Source if len(place) == 1 else ColumnSpec

@@ -1,0 +1,67 @@
+"""Files of alert rules: YAML, validated, unknown fields refused.
+
+Example::
+
+    kind: alert
+    name: stalled
+    source: {topic: playback-events, key: session_id, time: timestamp}
+    expression: latest_event_to_state(playerStateChange) == "buffer"
+    for: 1m                      # true for so long before it counts
+    keep: 30s                    # and for so long after it ended; unset: not at all
+    when: provisional            # or final: what is told never changes, and comes later
+    as_of: watermark             # or clock
+    repeat: 1h                   # nobody is woken twice for one trouble within it
+    mute: [{key: "test-*", until: 2026-12-01T08:00:00Z}]
+    title: "{{ key }} buffers"   # Jinja2; unset: the plain one
+    to: [pager]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from timeline_workers.errors import MetricError, RuleError
+from timeline_workers.metric.load import read_yaml, validated
+from timeline_workers.metric.model import Source, SourceVersion, StoredSource
+
+from .alert_rule import ALERT, Mute, Rule, check_rule
+
+RULE_FIELDS: Final = [
+    field.alias or name for name, field in Rule.model_fields.items() if name not in ("kind", "named_source")
+]
+_DURATIONS = ("for", "keep", "repeat")
+
+
+def load_rule(file: str | Path, sources: Callable[[str], StoredSource] | None = None) -> Rule:
+    """Read a rule from a YAML file, or from YAML text: several lines, or one that starts with {.
+
+    ``sources``: finds a stored source by its name, for a rule that names one; it raises for an unknown one.
+
+    Raises RuleError that names every wrong field, its value, the rule that it breaks and what to write, and
+    ExpressionError for the expression.
+    """
+    try:
+        name, data = read_yaml(file, "rule")
+        if data.get("kind") != ALERT:
+            raise RuleError(f"{name}: it is no rule of an alert: one begins with 'kind: alert'")
+        if "named_source" in data:
+            raise RuleError(
+                f"{name}: named_source: there is no such field; the fields are {', '.join(RULE_FIELDS)}"
+            )
+        wanted = data.get("source")
+        if isinstance(wanted, str):
+            if sources is None:
+                raise RuleError(
+                    f"{name}: source: {wanted!r:.60} is the name of a stored source, which is not looked up "
+                    f"here; write a mapping with {', '.join(Source.model_fields)}"
+                )
+            stored = sources(wanted)
+            kept = SourceVersion(name=stored.definition.name, version=stored.version)
+            data = {**data, "source": stored.definition.source, "named_source": kept}
+        rule = validated(Rule, name, data, RULE_FIELDS, _DURATIONS, {"mute": Mute})
+    except MetricError as error:
+        raise RuleError(str(error)) from None
+    check_rule(rule)
+    return rule
