@@ -18,9 +18,9 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from timeline_workers.errors import MetricError, RuleError
 from timeline_workers.metric.load import read_yaml, validated
@@ -34,8 +34,11 @@ RULE_FIELDS: Final = [
 _DURATIONS = ("for", "keep", "repeat")
 
 
-def load_rule(file: str | Path, sources: Callable[[str], StoredSource] | None = None) -> Rule:
-    """Read a rule from a YAML file, or from YAML text: several lines, or one that starts with {.
+def load_rule(
+    file: str | Path | Mapping[Any, Any], sources: Callable[[str], StoredSource] | None = None
+) -> Rule:
+    """Read a rule from a YAML file, or from YAML text: several lines, or one that starts with {; or take what
+    such a file holds.
 
     ``sources``: finds a stored source by its name, for a rule that names one; it raises for an unknown one.
 
@@ -43,7 +46,7 @@ def load_rule(file: str | Path, sources: Callable[[str], StoredSource] | None = 
     ExpressionError for the expression.
     """
     try:
-        name, data = read_yaml(file, "rule")
+        name, data = ("rule", dict(file)) if isinstance(file, Mapping) else read_yaml(file, "rule")
         if data.get("kind") != ALERT:
             raise RuleError(f"{name}: it is no rule of an alert: one begins with 'kind: alert'")
         if "named_source" in data:

@@ -38,10 +38,16 @@ def load(
 
     Raises MetricError, UnknownNameError with the nearest name, and ConnectionFailedError.
     """
-    files = list(source_files or ())
-    find = _from_files(files) if files else _from_catalog(address, namespace)
     with naming(file):
-        return load_metric(file, find)
+        return load_metric(file, finder(source_files, address, namespace))
+
+
+def finder(
+    source_files: Iterable[Path] | None = None, address: str | None = None, namespace: str | None = None
+) -> Callable[[str], StoredSource]:
+    """What finds a source by its name: in ``source_files`` where there are any, else in the catalog."""
+    files = list(source_files or ())
+    return _from_files(files) if files else _from_catalog(address, namespace)
 
 
 def _from_files(files: list[Path]) -> Callable[[str], StoredSource]:

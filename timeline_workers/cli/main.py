@@ -18,6 +18,7 @@ from .output import EXIT_CODES, complain, discard_stdout
 # the libraries of servers it does not talk to.
 _MODULES = {
     "eval": ("eval", "validate"),
+    "trial_command": ("test",),
     "graph": ("graph",),
     "capacity_command": ("capacity",),
     "cluster": ("apply", "delete", "query"),

@@ -116,7 +116,7 @@ def read_yaml(file: str | Path, what: str = "metric") -> tuple[str, dict[Any, An
     except RecursionError:
         raise MetricError(f"{name}: it is nested too deeply") from None
     if not isinstance(data, dict):
-        fields = f" with {', '.join(METRIC_FIELDS)}" if what == "metric" else ", as in kind: alert"
+        fields = f" with {', '.join(METRIC_FIELDS)}" if what == "metric" else ""
         raise MetricError(f"{name}: a {what} file is a mapping{fields}")
     return name, data
 

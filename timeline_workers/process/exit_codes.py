@@ -13,6 +13,7 @@ from timeline_workers.errors import (
     HistoryError,
     MetricError,
     QuestionError,
+    RuleError,
     SettingsError,
     TimelineError,
 )
@@ -47,6 +48,6 @@ def exit_code(error: TimelineError) -> ExitCode:
     """The exit code that says what kind of mistake ``error`` is."""
     if isinstance(error, ConnectionFailedError | HistoryError):
         return ExitCode.UNREACHABLE
-    if isinstance(error, ExpressionError | MetricError | QuestionError | SettingsError):
+    if isinstance(error, ExpressionError | MetricError | QuestionError | RuleError | SettingsError):
         return ExitCode.USAGE
     return ExitCode.FAILED
