@@ -62,7 +62,7 @@ from .model import ColumnSpec, History, Metric, NamedSource, Output, Source, Sou
 from .size_limits import METRIC_FILE_BYTES, refuse_oversized, refuse_oversized_source
 
 M = TypeVar("M", bound=BaseModel)
-_NESTED: Final = {"output": Output, "history": History}
+_NESTED: Final[Mapping[str, type[BaseModel]]] = {"output": Output, "history": History}
 SOURCE: Final = "source"
 """The ``kind`` of a source file."""
 METRIC_FIELDS: Final = [name for name in Metric.model_fields if name not in ("naming", "named_source")]
