@@ -31,6 +31,16 @@ async def sqlite(now: Callable[[], int]) -> AsyncIterator[HistoryStore]:
             await store.close()
 
 
+def until_it_serves(server: Postgres) -> bool:
+    """Wait for a server that was started; whether it has come up."""
+    return Retrying(
+        retry=retry_if_result(lambda serves: not serves),
+        wait=wait_fixed(0.1),
+        stop=stop_after_delay(60),
+        retry_error_callback=lambda _: False,
+    )(server.serves)
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """The address of a PostgreSQL server that serves meanwhile. Raises ClusterUnavailableError."""
@@ -42,13 +52,7 @@ def postgres_server() -> Iterator[str]:
         with (home / "log").open("wb") as log:
             process = subprocess.Popen(server.command, stdout=log, stderr=log)
         try:
-            ready = Retrying(
-                retry=retry_if_result(lambda serves: not serves),
-                wait=wait_fixed(0.1),
-                stop=stop_after_delay(60),
-                retry_error_callback=lambda _: False,
-            )(server.serves)
-            if not ready:
+            if not until_it_serves(server):
                 said = (home / "log").read_text()[-300:]
                 raise ClusterUnavailableError(f"PostgreSQL does not come up: {said}")
             yield f"postgresql://{USER}:{server.password}@127.0.0.1:{server.port}/postgres"
