@@ -127,7 +127,7 @@ class HistorySchedule(Schedule):
             assert {at: plain(v) for at, v in found.items()} == expected
             places = history.places.get(name, {})
             assert {p: Offset(at.major, at.minor) for p, at in places.items()} == self.ends()
-        assert history.gaps == []
+        assert history.gaps_told == []
 
     def law(self, lateness: int) -> Iterator[tuple[Position, tuple[Outcome, Any, int | None]]]:
         watermarks: dict[int, float] = {}
@@ -211,9 +211,9 @@ def test_after_patience_there_is_a_gap() -> None:
     lost = schedule.all.keys() - {at for _, at in history.raw}
     assert len(lost) > 10
     times = [verdict[2] for at, verdict in schedule.law(LATENESS_MS) if at in lost and verdict[2] is not None]
-    assert all(time < max(gap.until or 0 for gap in history.gaps) for time in times)
+    assert all(time < max(gap.until or 0 for gap in history.gaps_told) for time in times)
     # What lay below was late already.
-    earliest = min(gap.since for gap in history.gaps if gap.since is not None)
+    earliest = min(gap.since for gap in history.gaps_told if gap.since is not None)
     assert sum(time >= earliest for time in times) > 10
     for name, lateness in schedule.definitions().items():
         found = {at: plain(verdict) for (of, at), (verdict, _) in history.verdicts.items() if of == name}

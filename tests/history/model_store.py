@@ -85,7 +85,7 @@ class ModelStore:
         self.times: list[int] = [0]  # system times at which lanes were appended to
         self.lanes: dict[Lane, dict[int, Line]] = {}  # by system time
         self.keys: dict[str, Group] = {}
-        self.gaps: list[Gap] = []
+        self.gaps_told: list[Gap] = []
 
     def _next(self) -> int:
         self.seen = max(self._now(), self.seen + 1)
@@ -130,14 +130,14 @@ class ModelStore:
     def _all(self) -> str:
         marks = {name: dict(sorted(of.items())) for name, of in self.marks.items()}
         places = {name: dict(sorted(of.items())) for name, of in self.places.items()}
-        return repr((len(self.raw), len(self.verdicts), self.topics, self.firsts, marks, places, self.gaps))
+        told = (self.topics, self.firsts, marks, places, self.gaps_told)
+        return repr((len(self.raw), len(self.verdicts), *told))
 
     def _add_gaps(self, gaps: Sequence[Gap], seen: int) -> None:
         for gap in gaps:
-            if all(
-                (g.of, g.since, g.until, g.why) != (gap.of, gap.since, gap.until, gap.why) for g in self.gaps
-            ):
-                self.gaps.append(Gap(gap.of, gap.since, gap.until, gap.why, seen))
+            told = {(g.of, g.since, g.until, g.why) for g in self.gaps_told}
+            if (gap.of, gap.since, gap.until, gap.why) not in told:
+                self.gaps_told.append(Gap(gap.of, gap.since, gap.until, gap.why, seen))
 
     async def append_revisions(
         self,
@@ -384,6 +384,9 @@ class ModelStore:
         )
         return found[:limit]
 
+    async def gaps(self, of: str) -> list[Gap]:
+        return [gap for gap in self.gaps_told if gap.of == of]
+
     async def reach(self, definition: str) -> Reach | None:
         if definition not in self.topics:
             return None
@@ -482,7 +485,7 @@ class ModelStore:
             whole = None not in known and len(known) == max(w.partitions for w, _ in mine_)
             nodes.append(NodeStatus(node, len(self._lanes([node], None)), min(known) if whole else None))
         events = Counter(topic for topic, _ in self.raw)
-        return Status("model", self.seen, events, definitions, nodes, 0, 0, self.kept_from, self.gaps)
+        return Status("model", self.seen, events, definitions, nodes, 0, 0, self.kept_from, self.gaps_told)
 
     async def close(self) -> None:
         pass

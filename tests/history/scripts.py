@@ -150,7 +150,7 @@ def questions(draw: st.DrawFn) -> Step:
     definition, nodes = draw(st.sampled_from([*DEFINITIONS, "none"])), draw(st.lists(st.sampled_from(NODES)))
     of_keys = draw(st.none() | st.lists(keys, max_size=2))
     of_groups = draw(st.none() | st.lists(groups, max_size=3))
-    about = "events pieces snapshot active density origins reach followed raw changed"
+    about = "events pieces snapshot active density origins reach followed raw gaps changed"
     match draw(st.sampled_from(about.split())):
         case "events":
             return step(
@@ -190,6 +190,8 @@ def questions(draw: st.DrawFn) -> Step:
             return step("reach", definition)
         case "followed":
             return step("followed", definition)
+        case "gaps":
+            return step("gaps", draw(st.sampled_from(["clicks", "a", "none"])))
         case "raw":
             place = draw(st.none() | st.tuples(st.integers(0, 1), st.integers(0, 6)))
             topic, partition = draw(st.sampled_from([*TOPICS, "none"])), draw(st.integers(0, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .model import Followed, Position, RawEvent
+from .model import Followed, Gap, Position, RawEvent
 from .postgres_read import unpacked
 
 
@@ -33,3 +33,11 @@ async def raw_events(
     )
     blocks = await unpacked(connection, {row[3] for row in rows})
     return [RawEvent(Position(partition, row[0], row[1]), blocks[row[3]][row[4]], row[2]) for row in rows]
+
+
+async def gaps(connection: Any, of: str) -> list[Gap]:
+    """See ``HistoryStore``."""
+    rows = await connection.fetch(
+        "select of, since, until, why, seen from gaps where of = $1 order by id", of
+    )
+    return [Gap(*row) for row in rows]

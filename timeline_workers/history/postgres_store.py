@@ -217,6 +217,10 @@ class PostgresStore:
         """See ``HistoryStore``."""
         return await self._read(lambda of: postgres_places.raw_events(of, topic, partition, after, limit))
 
+    async def gaps(self, of: str) -> list[Gap]:
+        """See ``HistoryStore``."""
+        return await self._read(lambda connection: postgres_places.gaps(connection, of))
+
     async def reach(self, definition: str) -> Reach | None:
         """See ``HistoryStore``."""
         return await self._read(lambda of: postgres_forget.reach(of, definition))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from .model import Followed, Position, RawEvent
+from .model import Followed, Gap, Position, RawEvent
 from .sqlite_read import unpacked
 
 
@@ -39,3 +39,9 @@ def raw_events(
         RawEvent(Position(partition, major, minor), blocks[block][place], published)
         for major, minor, published, block, place in rows
     ]
+
+
+def gaps(connection: sqlite3.Connection, of: str) -> list[Gap]:
+    """See ``HistoryStore``."""
+    rows = connection.execute("select of, since, until, why, seen from gaps where of = ? order by id", (of,))
+    return [Gap(*row) for row in rows]

@@ -212,6 +212,10 @@ class SqliteStore:
         """See ``HistoryStore``."""
         return await self._read(lambda of: sqlite_places.raw_events(of, topic, partition, after, limit))
 
+    async def gaps(self, of: str) -> list[Gap]:
+        """See ``HistoryStore``."""
+        return await self._read(lambda connection: sqlite_places.gaps(connection, of))
+
     async def reach(self, definition: str) -> Reach | None:
         """See ``HistoryStore``."""
         return await self._read(lambda of: sqlite_status.reach(of, definition))

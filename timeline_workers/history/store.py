@@ -163,6 +163,9 @@ class HistoryStore(Protocol):
     ) -> list[RawEvent]:
         """The next events of a partition after a place, (major, minor), None: from the first on, in order."""
 
+    async def gaps(self, of: str) -> list[Gap]:
+        """The gaps of a topic or a node, in the order in which they were told."""
+
     async def reach(self, definition: str) -> Reach | None:
         """How far what is stored by a definition reaches; None for one of which nothing is."""
 

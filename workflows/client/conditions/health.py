@@ -18,6 +18,7 @@ from . import (
     edges,
     ended_catalog,
     feeding,
+    history_look,
     missing_messages,
     neighbours,
     refusals,
@@ -41,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     refusals.check,
     clocks.check,
     changelogs.check,
+    history_look.check,
     neighbours.check,
 )
 

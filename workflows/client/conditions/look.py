@@ -27,6 +27,7 @@ from workflows.client.worker_health import Health, ended, examine
 from workflows.messages import CATALOG_ID, CatalogEntry
 from workflows.outputs.start_outputs import has_history, told_of
 
+from .history_look import HistoryLook, look_at_history
 from .shortfall import Shortfall, places_to_ask, shortfalls
 from .statuses import furthest
 
@@ -82,7 +83,8 @@ class Look:
     ``broker_down``: why the broker does not answer, None when it does; ``broker_unknown``: why it cannot
     be asked, where it is not configured here; ``broken``: edges on which a worker waits for what will not
     come; ``catalog``: how the catalog's workflow has ended, None where it runs; ``archives``: those of
-    workers that do not run, by worker; ``now``: seconds since the epoch.
+    workers that do not run, by worker; ``history``: how the history store is, None where there is none;
+    ``now``: seconds since the epoch.
     """
 
     client: Client
@@ -99,6 +101,7 @@ class Look:
     broken: tuple[BrokenEdge, ...] = ()
     catalog: str | None = None
     archives: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    history: HistoryLook | None = None
     now: float = field(default_factory=time.time)
 
 
@@ -163,6 +166,7 @@ async def look_at(
         broken=tuple(edges),
         catalog=catalog,
         archives=archives,
+        history=await look_at_history([one.metric.source.topic for one in looked_at]),
     )
 
 
