@@ -54,13 +54,18 @@ def _section(name: str, command: Any, level: int) -> str:
     types = typing.get_type_hints(command.callback)
     arguments = [p for p in parameters if p.param_type_name == "argument"]
     options = [p for p in parameters if p.param_type_name == "option"]
-    usage = " ".join([name, *(["[OPTIONS]"] if options else []), *(a.metavar for a in arguments)])
+    usage = " ".join([name, *(["[OPTIONS]"] if options else []), *map(_usage, arguments)])
     lines = [f"{'#' * level} {name}", "", f"`{usage}`", "", _prose(command.help)]
     rows = [_row(f"`{a.metavar}`", a) for a in arguments]
     rows += [_row(_spelling(o, types.get(o.name)), o) for o in options]
     if rows:
         lines += ["", "| | | default |", "|---|---|---|", *rows]
     return "\n".join([*lines, ""])
+
+
+def _usage(argument: Any) -> str:
+    name = argument.metavar if argument.required else f"[{argument.metavar}]"
+    return f"{name}..." if argument.nargs != 1 else name
 
 
 def _row(spelling: str, parameter: Any) -> str:

@@ -6,5 +6,6 @@ import gc
 gc.disable()
 
 from feeder.program import app  # noqa: E402
+from timeline_workers.process.help_form import with_plain_help  # noqa: E402
 
-app()
+with_plain_help(app)()

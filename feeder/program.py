@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
@@ -36,6 +37,7 @@ from timeline_workers.process.out_of_memory import (
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar, pulsar_url
 from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
 from timeline_workers.settings.timeline_settings import LogSettings
+from timeline_workers.settings.written_text import refuse_bytes
 
 from .metric_catalog import Catalog
 from .reporting import Counts, reasons, report, summary
@@ -128,6 +130,7 @@ def main(
     name = subscription or (SUBSCRIPTION if not only else f"{SUBSCRIPTION}-{_digest(only)}")
     code: int
     try:
+        refuse_bytes(sys.argv[1:])
         configure_logging("feeder", LogSettings.from_env().log_level)
         watch_for_memory_errors(_NO_MEMORY)
         begins = None if begin is None else Begin.parse(begin)

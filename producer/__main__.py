@@ -14,8 +14,10 @@ from timeline_workers.errors import TimelineError
 from timeline_workers.language.durations import parse_duration
 from timeline_workers.metric.model import TimeUnit
 from timeline_workers.process.exit_codes import ExitCode, exit_code
+from timeline_workers.process.help_form import with_plain_help
 from timeline_workers.process.logging import configure_logging
 from timeline_workers.settings.timeline_settings import LogSettings
+from timeline_workers.settings.written_text import refuse_bytes
 
 from . import disorder, generate_cards, generate_playback, generate_worked_example, jsonl
 from .event import Event
@@ -28,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help=__doc__,
+    help="Send sample events to a Pulsar topic, or print them.",
 )
 
 Topic = Annotated[str, typer.Option("--topic", "-t", help="Topic to send to.")]
@@ -183,8 +185,9 @@ def _deliver(events: Iterable[Event], topic: str, rate: float, stdout: bool, tot
 def main() -> int:
     """Run the command line; return its exit code (``timeline_workers.process.exit_codes``)."""
     try:
+        refuse_bytes(sys.argv[1:])
         configure_logging("producer", LogSettings.from_env().log_level)
-        app(standalone_mode=True)
+        with_plain_help(app)(standalone_mode=True)
     except TimelineError as error:
         typer.echo(f"error: {error}", err=True)
         return exit_code(error)

@@ -20,10 +20,10 @@ class Recent:
         # Accepted, refused, and ahead; the latest second first.
         self._counts = np.zeros((3, SECONDS), np.int64)
 
-    def take(self, published: Int64, accepted: Bools, ahead: Bools) -> tuple[int, int, int]:
-        """Take messages that were ``published`` then, microseconds, and were ``accepted`` or refused, some of
-        the accepted ones with times ``ahead`` of that; return how many of the last minute were accepted,
-        refused, and ahead.
+    def take(self, published: Int64, accepted: Bools, refused: Bools, ahead: Bools) -> tuple[int, int, int]:
+        """Take messages that were ``published`` then, microseconds, and were ``accepted`` or ``refused``, or
+        neither, as watermarks are that a changelog has; some of the accepted ones had times ``ahead`` of
+        that. Return how many of the last minute were accepted, refused, and ahead.
         """
         newest = int(published.max(initial=0)) // 1_000_000
         if self._latest - newest >= SECONDS:  # a clock was ahead, or has been set back: count anew
@@ -37,7 +37,7 @@ class Recent:
             self._latest = latest
         age = latest - published // 1_000_000
         recent = age < SECONDS
-        for row, chosen in enumerate((accepted & recent, ~accepted & recent, ahead & recent)):
+        for row, chosen in enumerate((accepted & recent, refused & recent, ahead & recent)):
             self._counts[row] += self._seconds(age[chosen])
         of_accepted, of_refused, of_ahead = self._counts.sum(axis=1).tolist()
         return of_accepted, of_refused, of_ahead

@@ -243,11 +243,13 @@ class Router:
 
     def _note(self, messages: Messages, accepted: Bools, ahead: Bools, refused: Sequence[Refused]) -> None:
         """Note of each source partition what was accepted and refused, for people."""
+        is_refused = np.zeros(len(messages), np.bool_)
+        is_refused[[r.row for r in refused]] = True
         reasons = {int(messages.position.partition[r.row]): r for r in refused}
         for partition in np.unique(messages.position.partition).tolist():
             mine = messages.position.partition == partition
             recent = self._recent.setdefault(partition, Recent())
-            recently = recent.take(messages.published[mine], accepted[mine], ahead[mine])
+            recently = recent.take(messages.published[mine], accepted[mine], is_refused[mine], ahead[mine])
             was = self.clock.reached[partition].noted
             last = reasons.get(partition)
             # Every leaf batch carries it: no longer than somebody wants to know.

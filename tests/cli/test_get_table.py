@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from timeline_workers.cli.get_table import table
 
 ROW: dict[str, Any] = {
@@ -32,7 +34,8 @@ def test_a_long_name_is_whole_above_its_causes() -> None:
     assert said[2:] == ["", f"{name}: {causes[0]}", f"{name}: {causes[1]}"]
 
 
-def test_wide_has_every_field_but_causes() -> None:
+def test_wide_has_every_field_but_causes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     header, line = table([ROW], wide=True).splitlines()
     assert set(header.lower().split()) == ROW.keys() - {"metric", "cause", "causes"} | {"name"}
     assert "4194304" in line

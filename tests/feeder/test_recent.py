@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from feeder.routing.recent_counts import SECONDS, Recent
 
-MESSAGE = st.tuples(st.integers(0, 300), st.sampled_from(["accepted", "ahead", "refused"]))
+MESSAGE = st.tuples(st.integers(0, 300), st.sampled_from(["accepted", "ahead", "refused", "neither"]))
 BATCHES = st.lists(st.lists(MESSAGE, min_size=1, max_size=6), max_size=8)
 
 
@@ -20,7 +20,8 @@ def test_counts_are_those_of_the_last_minute(batches: list[list[tuple[int, str]]
     latest = 0
     for batch in batches:
         published = np.asarray([second * 1_000_000 + 7 for second, _ in batch], np.int64)
-        accepted = np.asarray([kind != "refused" for _, kind in batch], np.bool_)
+        accepted = np.asarray([kind in ("accepted", "ahead") for _, kind in batch], np.bool_)
+        bad = np.asarray([kind == "refused" for _, kind in batch], np.bool_)
         ahead = np.asarray([kind == "ahead" for _, kind in batch], np.bool_)
         newest = max(second for second, _ in batch)
         if latest - newest >= SECONDS:
@@ -30,5 +31,5 @@ def test_counts_are_those_of_the_last_minute(batches: list[list[tuple[int, str]]
         taken += [one for one in batch if latest - one[0] < SECONDS]
         within = [kind for second, kind in taken if latest - second < SECONDS]
         refused = within.count("refused")
-        counted = len(within) - refused, refused, within.count("ahead")
-        assert recent.take(published, accepted, ahead) == counted
+        good = within.count("accepted") + within.count("ahead")
+        assert recent.take(published, accepted, bad, ahead) == (good, refused, within.count("ahead"))

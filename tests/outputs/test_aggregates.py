@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from feeder.routing.router import Messages, Router, groups_of
 from tests.outputs.test_chained import Publishing, Reading, answers, changed, ranges
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of
@@ -132,6 +133,25 @@ def test_messages_about_other_functions_are_no_dead_letters() -> None:
     decoder = ChangelogDecoder("s", frozenset(["numeric"]), "max")
     decoded = decoder.decode(payloads, Positions.in_input(0, 3))
     assert (decoded.rows.tolist(), decoded.rejects, decoded.marks) == ([1], [], {0: None, 2: None})
+
+
+def test_watermarks_and_other_functions_are_not_refused() -> None:
+    """A minute of nothing else is a good one: nothing of it was refused, nor applied."""
+    [group] = groups_of([plan(read("max", "changelog(number)"))])["o"]
+    router, about = Router(group), {"functions": ["sum", "max"]}
+    mark = {"metric": "m", "partition": "all", "partitions": 1, "watermark": 3, "revision": 2}
+    bad = b"{}"
+    bodies = [body(key="a", function="sum", **about), json.dumps({**mark, "function": "max"}).encode()]
+    for payloads, refused in ((bodies, 0), ([*bodies, bad], 1)):
+        count = np.arange(len(payloads), dtype=np.int64)
+        position = Positions(count.astype(np.int32) * 0, count * 0, count + 10 * refused)
+        router.route(Messages(payloads, position, count * 0 + 1_000_000))
+        noted = router.clock.reached[0].noted
+        assert (noted.recent_accepted, noted.recent_refused, bool(noted.reason)) == (
+            0,
+            refused,
+            bool(refused),
+        )
 
 
 def test_each_function_has_a_writer_with_a_name() -> None:

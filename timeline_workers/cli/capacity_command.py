@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from timeline_workers.language.durations import parse_duration
 from .definitions import SourceOption, load as load_definition
 from .in_file import naming
 from .output import Output, emit
+from .text_table import drawn
 
 if TYPE_CHECKING:
     from timeline_workers.capacity.costs import Costs
@@ -113,24 +115,11 @@ def _costs(file: Path) -> Costs:
 
 
 def _table(found: Any) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
     from timeline_workers.capacity.show import limit_rows, rows
 
-    console = Console(highlight=False)
-    console = Console(width=max(120, console.width), highlight=False)
-    needs = Table(box=SIMPLE_HEAD, show_header=False, pad_edge=False)
-    for row in rows(found):
-        needs.add_row(*row)
-    console.print(needs)
-    ends = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name, justify in (("limit", "left"), ("need", "right"), ("most", "right"), ("used", "right")):
-        ends.add_column(name, justify=justify)  # type: ignore[arg-type]
-    ends.add_column("what helps")
-    for line in limit_rows(found):
-        ends.add_row(*line)
-    console.print(ends)
+    sys.stdout.write(drawn([{"what": what, "need": need} for what, need in rows(found)], headers=False))
+    names = ("limit", "need", "most", "used", "what helps")
+    limits = [dict(zip(names, line, strict=True)) for line in limit_rows(found)]
+    sys.stdout.write("\n" + drawn(limits, right=frozenset({"need", "most", "used"})))
     if not found.fits:
-        console.print("It does not fit: see what is over 100 %.")
+        sys.stdout.write("It does not fit: see what is over 100 %.\n")

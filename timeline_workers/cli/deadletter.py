@@ -73,7 +73,8 @@ def list_letters(
 ) -> None:
     """Count dead letters by topic, reason and metric, and how many of them were replayed.
 
-    A letter that several metrics refused counts for each of them.
+    A letter that several metrics refused counts for each of them. `replayed` is how many of the letters
+    `timeline deadletter replay` has sent to their topic again.
     """
     names = _topics(topics, metric)
     rows = counts_of(names, _chosen(reason, metric, since))

@@ -40,7 +40,7 @@ def evaluate_file(
         str, typer.Option(metavar="FILE", help="JSON lines, one event a line; - is standard input.")
     ],
     expression: Annotated[
-        str | None, typer.Argument(metavar="[EXPR]", help="A timeline expression, or @FILE with one in it.")
+        str | None, typer.Argument(metavar="EXPR", help="A timeline expression, or @FILE with one in it.")
     ] = None,
     key: Annotated[
         str | None, typer.Option(metavar="FIELD", help="The key's field, dotted for nested ones.")

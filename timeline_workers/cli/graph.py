@@ -37,7 +37,7 @@ class Drawing(StrEnum):
 def graph(
     metrics: Annotated[
         list[str],
-        typer.Argument(metavar="METRIC.yaml|EXPR…", help="Metric files, or an expression (@FILE reads one)."),
+        typer.Argument(metavar="METRIC.yaml|EXPR", help="Metric files, or an expression (@FILE reads one)."),
     ],
     form: Annotated[Drawing, typer.Option("-o", help="What to draw.")] = Drawing.tree,
     output: Annotated[

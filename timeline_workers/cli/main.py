@@ -11,6 +11,8 @@ import typer
 import timeline_workers
 from timeline_workers.errors import TimelineError
 from timeline_workers.process.exit_codes import ExitCode, exit_code
+from timeline_workers.process.help_form import with_plain_help
+from timeline_workers.settings.written_text import refuse_bytes
 
 from .output import EXIT_CODES, complain, discard_stdout
 
@@ -68,13 +70,14 @@ def build(command: str = "") -> typer.Typer:
             app.command(first, no_args_is_help=True)(getattr(module, first))
         else:
             module.register(app)
-    return app
+    return with_plain_help(app)
 
 
 def main() -> NoReturn:
     """Run the command line and leave the process with its exit code."""
     code: int
     try:
+        refuse_bytes(sys.argv[1:])
         command = sys.argv[1] if len(sys.argv) > 1 else ""
         run = build(command)
         _configure_logging("producer" if command == "produce" else "timeline")

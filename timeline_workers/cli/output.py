@@ -15,6 +15,8 @@ from pydantic import BaseModel
 
 from timeline_workers.process.exit_codes import MEANINGS, ExitCode as ExitCode
 
+from .text_table import drawn
+
 _LINES_AT_ONCE = 1_000
 
 
@@ -78,21 +80,10 @@ def _flatten(row: BaseModel | Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        numbers = all(_is_number(row.get(name)) for row in rows)
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(row[name])) if name in row else "" for name in names))
-    # A pipe has no width: what reads it should not find cells wrapped to 80 columns.
-    width = None if sys.stdout.isatty() else max(120, 30 * len(names))
-    Console(width=width, highlight=False).print(table)
+    names = dict.fromkeys(name for row in rows for name in row)
+    right = frozenset(name for name in names if all(_is_number(row.get(name)) for row in rows))
+    shown = [{name: _cell(row[name]) if name in row else "" for name in names} for row in rows]
+    sys.stdout.write(drawn(shown, right=right))
 
 
 def _is_number(value: object) -> bool:

@@ -17,6 +17,7 @@ from timeline_workers.plan.physical import Plan
 from .cluster import AddressOption, MetricArgument, NamespaceOption, with_client
 from .get_table import table
 from .output import ExitCode, Output, OutputOption, complain, emit
+from .text_table import terminal_width
 
 
 class GetOutput(StrEnum):
@@ -35,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def get(
     metrics: Annotated[
-        list[str] | None, typer.Argument(metavar="[METRIC]…", help="These metrics only.", show_default="all")
+        list[str] | None, typer.Argument(metavar="METRIC", help="These metrics only.", show_default="all")
     ] = None,
     output: Annotated[
         GetOutput,
@@ -91,8 +92,11 @@ def describe(
     address: AddressOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Show a metric's graph, and how every one of its workers is."""
+    """Show a metric's graph, and how every one of its workers is.
 
+    `inbox` is how many messages a worker has received and not applied yet; `runs` how often its history was
+    closed and a new one begun (continue-as-new), as its state is carried on.
+    """
     described: MetricDescription = with_client(address, namespace, lambda client: client.describe(name))
     planned, found = described.plan, described.workers
     if output is Output.json:
@@ -119,4 +123,4 @@ def _print_graph(planned: Plan) -> None:
 
     from timeline_workers.plan.drawing import to_tree
 
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(to_tree(planned))
+    Console(width=terminal_width(), highlight=False).print(to_tree(planned))

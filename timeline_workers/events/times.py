@@ -34,6 +34,13 @@ LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FORM: Final = {
+    "s": "a number of seconds since the epoch",
+    "ms": "a number of milliseconds since the epoch",
+    "us": "a number of microseconds since the epoch",
+    "ns": "a number of nanoseconds since the epoch",
+    "iso": "ISO 8601 text such as 2024-05-01T12:30:00.25Z",
+}
 _EXPONENT: Final = {"s": 6, "ms": 3, "us": 0, "ns": -3}  # a unit is 10**exponent microseconds
 _PER_UNIT: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds; a nanosecond is less than one
 _MARKS: Final = ((4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"))
@@ -63,7 +70,7 @@ def to_microseconds(value: object, unit: str, rounding: str = ROUND_HALF_EVEN) -
     if isinstance(value, date):
         return _in_years(_from_datetime(value), value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _bad(value, f"is not a time in unit {unit!r}")
+        raise _bad(value, f"is not a time in unit {unit!r}; give {_FORM[unit]}")
     if unit == "iso":
         if not isinstance(value, str):
             raise _bad(value, "is a number, but the time unit is iso; give text, or the unit s, ms, us or ns")
@@ -73,7 +80,7 @@ def to_microseconds(value: object, unit: str, rounding: str = ROUND_HALF_EVEN) -
     if isinstance(value, int):
         return _in_years(value // 1000 if unit == "ns" else value * _PER_UNIT[unit], value)
     if not math.isfinite(value):
-        raise _bad(value, "is not a finite number")
+        raise _bad(value, f"is not a finite number; give {_FORM[unit]}")
     if abs(value) > 1e21:  # beyond every unit's range, and beyond what decimals hold exactly
         raise _out_of_years(value)
     exact = Decimal(repr(float(value))).scaleb(_EXPONENT[unit])
@@ -179,7 +186,9 @@ def question_time(value: object, unit: str) -> int:
     try:
         return to_microseconds(value, unit, ROUND_FLOOR)
     except EventError as error:
-        reason = "a question needs a time" if error.reason == "missing-time" else str(error)
+        reason = (
+            f"a question needs a time; give {_FORM[unit]}" if error.reason == "missing-time" else str(error)
+        )
         raise QuestionError(reason) from None
 
 
@@ -214,12 +223,14 @@ def _from_datetime(value: date) -> int:
 def _from_iso(text: str) -> int:
     stripped = text.strip()
     if _ISO.fullmatch(stripped) is None:
-        raise _bad(text, "is not an ISO 8601 time such as 2024-05-01T12:30:00.25Z")
+        raise _bad(text, "is not an ISO 8601 time; write one such as 2024-05-01T12:30:00.25Z")
     try:
         # Digits beyond the sixth are cut off here, which truncates toward the past.
         return _from_datetime(datetime.fromisoformat(stripped.upper().replace(" Z", "Z")))
     except ValueError as error:
-        raise _bad(text, f"is not an ISO 8601 time: {error}") from None
+        raise _bad(
+            text, f"is not an ISO 8601 time: {error}; write one such as 2024-05-01T12:30:00.25Z"
+        ) from None
 
 
 def _in_years(microseconds: int, value: object) -> int:
@@ -229,7 +240,9 @@ def _in_years(microseconds: int, value: object) -> int:
 
 
 def _out_of_years(value: object) -> EventError:
-    return _bad(value, "lies outside the years 1 to 9999; is the time unit right?")
+    return _bad(
+        value, "lies outside the years 1 to 9999; is the time unit right? It may be s, ms, us, ns or iso"
+    )
 
 
 def _bad(value: object, rule: str) -> EventError:

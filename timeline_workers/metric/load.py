@@ -57,6 +57,7 @@ from timeline_workers.language.check import check
 from timeline_workers.language.parser import parse
 from timeline_workers.language.suggestions import nearest
 from timeline_workers.language.tree import AggregateFunction
+from timeline_workers.settings.field_rules import broken_rule
 
 from .model import ColumnSpec, History, Metric, NamedSource, Output, Source, SourceVersion, StoredSource
 from .size_limits import METRIC_FILE_BYTES, refuse_oversized, refuse_oversized_source
@@ -79,7 +80,9 @@ def load_metric(file: str | Path, sources: Callable[[str], StoredSource] | None 
     """
     name, data = read_yaml(file)
     if data.get("kind") == SOURCE:
-        raise MetricError(f"{name}: it is a source file, and a metric file is wanted here")
+        raise MetricError(
+            f"{name}: it is a source file, and a metric file is wanted here; name one without 'kind: source'"
+        )
     for field in data.keys() & {"naming", "named_source"}:
         known = ", ".join(METRIC_FIELDS)
         raise MetricError(f"{name}: {field}: there is no such field; the fields are {known}")
@@ -106,18 +109,28 @@ def read_yaml(file: str | Path, what: str = "metric") -> tuple[str, dict[Any, An
         text = str(file) if is_text else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise MetricError(f"cannot read {name}: {reason}") from None
+        raise MetricError(
+            f"cannot read {name}: {reason}; name a YAML file in UTF-8 that can be read"
+        ) from None
     if len(text) > METRIC_FILE_BYTES:
-        raise MetricError(f"{name} has {len(text):,} characters, and {METRIC_FILE_BYTES:,} are the most")
+        raise MetricError(
+            f"{name} has {len(text):,} characters, and {METRIC_FILE_BYTES:,} are the most; "
+            "split it into several metrics"
+        )
     try:
         data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise MetricError(f"{name}{_place(error)}") from None
     except RecursionError:
-        raise MetricError(f"{name}: it is nested too deeply") from None
+        raise MetricError(
+            f"{name}: it is nested too deeply; write it flatter, as the fields need it"
+        ) from None
     if not isinstance(data, dict):
-        fields = f" with {', '.join(METRIC_FIELDS)}" if what == "metric" else ""
-        raise MetricError(f"{name}: a {what} file is a mapping{fields}")
+        fields = f", {', '.join(METRIC_FIELDS)}" if what == "metric" else ""
+        raise MetricError(
+            f"{name}: this is not a mapping, and a {what} file is one; write its fields{fields}, each with a "
+            "colon and a value"
+        )
     return name, data
 
 
@@ -154,9 +167,14 @@ def load_source(file: str | Path) -> NamedSource:
     """Read a source from a YAML file or text, as ``load_metric`` reads a metric. Raises MetricError."""
     name, data = read_yaml(file)
     if data.get("kind") != SOURCE:
-        raise MetricError(f"{name}: it is no source file: one begins with 'kind: source'")
+        raise MetricError(
+            f"{name}: it is no source file; write 'kind: source' at its beginning where it is to be one"
+        )
     if isinstance(data.get("source"), str):
-        raise MetricError(f"{name}: source: a source file has the fields of the source here, not a name")
+        raise MetricError(
+            f"{name}: source: a source file has the fields of the source here, not a name; "
+            f"write {', '.join(Source.model_fields)}"
+        )
     found = validated(NamedSource, name, data, list(NamedSource.model_fields))
     refuse_oversized_source(found.source, f"source {found.name!r}")
     return found
@@ -185,6 +203,7 @@ def _place(error: yaml.YAMLError) -> str:
 
 
 _SOURCE_DURATIONS = ("allowed_lateness", "clock_skew", "max_ahead", "idle_timeout")
+_DURATIONS = ("retention", "key_ttl", *_SOURCE_DURATIONS)
 
 
 def _refuse_bare_durations(name: str, data: dict[Any, Any], durations: Sequence[str]) -> None:
@@ -212,14 +231,19 @@ def _message(error: ErrorDetails, fields: list[str], nested: Mapping[str, type[B
     value = _SHORT.repr(error["input"])
     value = value if len(value) <= 60 else value[:57] + "..."
     if place[:2] == ["source", "partitions"]:
-        return f"source.partitions: {value} is neither a number from 1 to 4096 nor per-key"
+        return (
+            f"source.partitions: {value} is neither a number from 1 to 4096 nor per-key; write one of these"
+        )
     if place[:2] == ["source", "changelog"]:
         functions = ", ".join(get_args(AggregateFunction))
-        return f"source.changelog: {value} is neither true nor a function of an aggregate: {functions}"
+        return (
+            f"source.changelog: {value} is neither true nor a function of an aggregate: {functions}; "
+            "write one of these"
+        )
     field = ".".join(map(str, place))
     match error["type"]:
         case "missing":
-            return f"{field}: this field is missing"
+            return f"{field}: this field is missing; write {place[-1]}: VALUE"
         case "extra_forbidden":
             known = fields if len(place) == 1 else list(_model_at(place[:-1], nested).model_fields)
             near = _nearest(str(place[-1]), known) or f"; the fields are {', '.join(known)}"
@@ -227,25 +251,21 @@ def _message(error: ErrorDetails, fields: list[str], nested: Mapping[str, type[B
         case "literal_error":
             expected = str(error.get("ctx", {}).get("expected", ""))
             known = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
-            return f"{field}: {value} is not one of {', '.join(known)}{_nearest(str(error['input']), known)}"
+            near = _nearest(str(error["input"]), known) or "; write one of them"
+            return f"{field}: {value} is not one of {', '.join(known)}{near}"
         case "string_pattern_mismatch":
-            return f"{field}: {value} is not a name: a letter, then up to 63 letters, digits, dots and _ or -"
-        case "string_too_short":
-            return f"{field}: this must not be empty"
+            return f"{field}: {value} is not a name; write a letter, then up to 63 more, digits, dots, _ or -"
         case "greater_than":
             return f"{field}: {value} is not longer than nothing; write a positive duration or leave it out"
-        case "string_type":
-            return f"{field}: {value} is not text; put it in quotes"
-        case "bool_type":
-            return f"{field}: {value} is neither true nor false"
         case "model_type":
-            return (
-                f"{field}: {value} is not a mapping with {', '.join(_model_at(place, nested).model_fields)}"
-            )
+            known = list(_model_at(place, nested).model_fields)
+            return f"{field}: {value} is not a mapping; write one with {', '.join(known)}"
+        case "int_type" | "greater_than_equal" if place[-1] in _DURATIONS:
+            return f"{field}: {value} is not a duration; write a number and a unit, such as 5s, 2m, 1h or 7d"
         case "value_error":
-            return f"{field}: {error['msg'].removeprefix('Value error, ')}"
+            return f"{field}: {broken_rule(error)}"
         case _:
-            return f"{field}: {value}: {error['msg']}"
+            return f"{field}: {value} {broken_rule(error)}"
 
 
 def _model_at(place: list[Any], nested: Mapping[str, type[BaseModel]]) -> type[BaseModel]:

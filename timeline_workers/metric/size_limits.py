@@ -50,7 +50,7 @@ def _source_problems(source: Source) -> Iterator[str]:
             names[f"source.columns: the path of column {number}"] = spec.path
     for what, text in names.items():
         if (size := len(text.encode(errors="surrogatepass"))) > NAME_BYTES:
-            yield f"{what}: {text[:40]!r}… has {size:,} bytes, and {NAME_BYTES} are the most"
+            yield f"{what}: {text[:40]!r}… has {size:,} bytes, {NAME_BYTES} are the most; write less"
     yield from _too_long(
         {
             "source.allowed_lateness": source.allowed_lateness,
@@ -64,13 +64,13 @@ def _source_problems(source: Source) -> Iterator[str]:
 def _problems(metric: Metric) -> Iterator[str]:
     yield from _source_problems(metric.source)
     if any("\ud800" <= c <= "\udfff" for c in metric.description):
-        yield "description: it has half of a surrogate pair, which is no text"
+        yield "description: it has half of a surrogate pair, which is no text; take it out"
     if (size := len(metric.description.encode(errors="surrogatepass"))) > DESCRIPTION_BYTES:
-        yield f"description: it has {size:,} bytes, and {DESCRIPTION_BYTES:,} are the most"
+        yield f"description: it has {size:,} bytes, and {DESCRIPTION_BYTES:,} are the most; shorten it"
     yield from _too_long({"retention": metric.retention, "key_ttl": metric.key_ttl})
 
 
 def _too_long(durations: Mapping[str, int | None]) -> Iterator[str]:
     for what, duration in durations.items():
         if duration is not None and duration > MAX_WINDOW:
-            yield f"{what}: it is longer than 10,000 years"
+            yield f"{what}: it is longer than 10,000 years; write a shorter one, or leave it out"

@@ -52,7 +52,7 @@ class PulsarAccess(FromEnvironment):
             if getattr(self, has) is not None and getattr(self, lacks) is None:
                 raise ValueError(
                     f"{self.variable(has)} is set and {self.variable(lacks)} is not; a client's certificate "
-                    "needs its key"
+                    f"needs its key: set {self.variable(lacks)}, too, or unset {self.variable(has)}"
                 )
         if self.url is not None and self.url.startswith("pulsar://"):
             for name in ("tls_ca", "tls_cert"):
@@ -79,10 +79,14 @@ class PulsarAccess(FromEnvironment):
             token = self.token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"TIMELINE_PULSAR_TOKEN_FILE={str(self.token_file)!r}: no token can be read: {error}"
+                f"TIMELINE_PULSAR_TOKEN_FILE={str(self.token_file)!r}: no token can be read: {error}; "
+                "write the token into it, as text that this user can read"
             ) from None
         if not token:
-            raise SettingsError(f"TIMELINE_PULSAR_TOKEN_FILE={str(self.token_file)!r}: the file is empty")
+            raise SettingsError(
+                f"TIMELINE_PULSAR_TOKEN_FILE={str(self.token_file)!r}: the file is empty; "
+                "write the token into it"
+            )
         return token
 
 
@@ -111,7 +115,8 @@ def parse_keys(text: str) -> tuple[CodecKey, ...]:
         name, colon, encoded = entry.partition(":")
         if not colon or not _KEY_ID.fullmatch(name):
             raise ValueError(
-                f"key {place} is not written id:base64 (an id has up to 64 letters, digits, dots, - and _)"
+                f"key {place} is not written id:base64 (an id has up to 64 letters, digits, dots, - and _); "
+                "write it so, as k1: and what openssl rand -base64 32 prints"
             )
         try:
             secret = base64.b64decode(encoded, validate=True)
@@ -145,7 +150,9 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ValueError(f"the file cannot be read: {said}") from None
+        raise ValueError(
+            f"the file cannot be read: {said}; name a text file of keys that this user can read"
+        ) from None
 
 
 class CodecAccess(FromEnvironment):

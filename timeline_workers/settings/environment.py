@@ -15,13 +15,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, Validatio
 
 from timeline_workers.errors import SettingsError
 
+from .field_rules import broken_rule
+from .written_text import text_problem
+
 
 def _readable(path: Path) -> Path:
     try:
         with path.open("rb"):
             return path
     except OSError as error:
-        raise ValueError(f"the file cannot be read: {error.strerror}") from None
+        raise ValueError(
+            f"the file cannot be read: {error.strerror}; name one that this user can read, or unset it"
+        ) from None
 
 
 def _writable(path: Path) -> Path:
@@ -29,7 +34,9 @@ def _writable(path: Path) -> Path:
         with path.open("ab"):
             return path
     except OSError as error:
-        raise ValueError(f"the file cannot be written: {error.strerror}") from None
+        raise ValueError(
+            f"the file cannot be written: {error.strerror}; name one that this user can write, or unset it"
+        ) from None
 
 
 WritableFile = Annotated[Path, AfterValidator(_writable)]
@@ -58,15 +65,22 @@ class FromEnvironment(BaseModel):
         """
         found = os.environ if environ is None else environ
         given = {name: found.get(cls.variable(name), "") for name in cls.model_fields}
+        for name, value in given.items():
+            if problem := text_problem(value):
+                shown = "" if cls._is_secret(name) else f"={value!r}"
+                raise SettingsError(f"{cls.variable(name)}{shown}: {problem}")
         try:
             return cls.model_validate({name: value for name, value in given.items() if value != ""})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            said = first["msg"].removeprefix("Value error, ")
-            if not first["loc"]:
-                raise SettingsError(said) from None  # a rule about several variables, which names them
+            if not first["loc"]:  # a rule about several variables, which names them
+                raise SettingsError(broken_rule(first)) from None
             name = str(first["loc"][0])
+            field = cls.model_fields[name]
             shown = "" if cls._is_secret(name) else f"={given[name]!r}"
+            said = broken_rule(first, field.metadata)
+            if first["type"] != "value_error" and field.default not in (None, ""):
+                said += f", or unset it for {str(field.default).lower()}"
             raise SettingsError(f"{cls.variable(name)}{shown}: {said}") from None
 
     @classmethod

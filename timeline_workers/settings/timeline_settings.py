@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .environment import FromEnvironment
 
@@ -17,6 +17,12 @@ class LogSettings(FromEnvironment):
     """``log_level`` (``TIMELINE_LOG_LEVEL``): the least level of the lines that a program logs."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def _without_dots(name: str) -> str:
+    if "." in name:
+        raise ValueError(f"a deployment's name has no dots; write {name.replace('.', '-')}")
+    return name
 
 
 class Settings(LogSettings):
@@ -41,7 +47,7 @@ class Settings(LogSettings):
     state_bytes: Annotated[int, Field(ge=1024, le=18 * 1024 * 1024)] = 16 * 1024 * 1024
     sandbox: bool = False
     min_free_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
-    deployment_name: Annotated[str, Field(pattern=r"^[^.]*$")] = ""
+    deployment_name: Annotated[str, AfterValidator(_without_dots)] = ""
     build_id: str = ""
 
     @model_validator(mode="after")
@@ -50,5 +56,8 @@ class Settings(LogSettings):
             given, other = self.variable("deployment_name"), self.variable("build_id")
             if self.build_id:
                 given, other = other, given
-            raise ValueError(f"{given} is set and {other} is not; a versioned process needs both")
+            raise ValueError(
+                f"{given} is set and {other} is not; a versioned process needs both: "
+                f"set {other}, too, or unset {given}"
+            )
         return self
