@@ -45,7 +45,7 @@ async def test_the_walk_prints_what_the_readme_says(tmp_path: Path) -> None:
         await eventually(lambda: has_workers(client, "timeline"))
         script = f'timeline() {{ "{sys.executable}" -m timeline_workers "$@"; }}\n'
         script += f'python() {{ "{sys.executable}" "$@"; }}\n'
-        environment = {**os.environ, **environment_of(stack.addresses), "NO_COLOR": "1", "COLUMNS": "120"}
+        environment = {**os.environ, **environment_of(stack.addresses), "NO_COLOR": "1", "COLUMNS": "80"}
 
         def run(command: str) -> list[str]:
             done = subprocess.run(

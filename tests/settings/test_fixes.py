@@ -20,7 +20,8 @@ from timeline_workers.settings.history_settings import HistorySettings
 from timeline_workers.settings.timeline_settings import Settings
 
 FIX = re.compile(
-    r"[;,] (or )?(write|set|unset|name|leave|put|make|keep|shorten|give|use|did you mean|the fields are)\b|; is the "
+    r"[;,] (or )?(write|set|unset|name|leave|put|make|keep|shorten|give|use|did you mean|the fields are)\b"
+    r"|; is the "
 )
 WRONG = ["abc", "-1", "1.5", "nan", "1e99", "/no/such/file", "a.b", "\udcff", " "]
 SETTINGS: list[tuple[type[FromEnvironment], str]] = [

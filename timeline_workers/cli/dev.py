@@ -251,5 +251,9 @@ def _stop(directory: Path) -> int:
         retry_error_callback=lambda _: running,
     )(running_addresses, directory)
     if gone is not None:
-        raise EmbeddedError(f"process {running.pid} is still stopping after {STOP_SECONDS:.0f} s")
-    return 0
+        raise EmbeddedError(
+            f"process {running.pid} is still stopping after {STOP_SECONDS:.0f} s; its log is in "
+            f"{directory / 'logs'}. Wait, or end it with `kill -9 {running.pid}`: the data is kept"
+        )
+    typer.echo(f"stopped what ran in {directory}; the data is kept", err=True)
+    return ExitCode.OK

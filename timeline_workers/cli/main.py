@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import timeline_workers
-from timeline_workers.errors import TimelineError
+from timeline_workers.errors import ConnectionFailedError, TimelineError
 from timeline_workers.process.exit_codes import ExitCode, exit_code
 from timeline_workers.process.help_form import with_plain_help
 from timeline_workers.settings.written_text import refuse_bytes
@@ -25,6 +25,7 @@ _MODULES = {
     "capacity_command": ("capacity",),
     "cluster": ("apply", "delete", "query"),
     "overview_command": ("get", "describe"),
+    "published_command": ("output",),
     "worker_command": ("worker",),
     "rollout_command": ("rollout",),
     "dev": ("dev",),
@@ -86,7 +87,7 @@ def main() -> NoReturn:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else ExitCode.FAILED
     except TimelineError as error:
-        complain(f"error: {error}")
+        complain(f"error: {_advised(error)}")
         code = exit_code(error)
     except BrokenPipeError:
         code = ExitCode.OK
@@ -96,6 +97,15 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     _leave(code)
+
+
+def _advised(error: TimelineError) -> str:
+    """The message of ``error``, with what `timeline dev` does about it where it runs here."""
+    if not isinstance(error, ConnectionFailedError) or "temporalio" not in sys.modules:
+        return str(error)
+    from timeline_workers.client.dev_status import by_dev
+
+    return by_dev(str(error))
 
 
 def _configure_logging(program: str) -> None:

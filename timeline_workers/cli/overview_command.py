@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from timeline_workers.client import MetricDescription, TimelineClient
+from timeline_workers.client.dev_status import by_dev
 from timeline_workers.client.models import WELL
 from timeline_workers.client.overview import WorkerOverview, worker_overview
 from timeline_workers.plan.physical import Plan
@@ -67,7 +68,7 @@ def get(
     elif nobody is None:
         complain("no metric is applied; apply one with `timeline apply METRIC.yaml`")
     if nobody is not None:
-        complain(f"error: {nobody}")
+        complain(f"error: {by_dev(nobody)}")
         raise typer.Exit(ExitCode.UNREACHABLE)
     if any(row["state"] not in WELL for row in rows):
         raise typer.Exit(ExitCode.DOUBTFUL)

@@ -14,10 +14,16 @@ import pulsar
 from temporalio.service import RPCError
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.servers.embedded.embedded_servers import BROKER, PROCESSES, TEMPORAL, Addresses
+from timeline_workers.servers.embedded.embedded_servers import (
+    BROKER,
+    PROCESSES,
+    TEMPORAL,
+    Addresses,
+    running_addresses,
+)
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
-from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal
-from workflows.client.queues import queue_of
+from timeline_workers.servers.temporal.temporal_client import connect as connect_temporal, temporal_target
+from workflows.client.queues import NO_WORKER, queue_of
 
 ANSWER_SECONDS = 4.0
 WORKER, FEEDER = "worker", "feeder"
@@ -57,6 +63,24 @@ def _alive(process: Process) -> Process:
     except PermissionError:
         pass  # another user's
     return process
+
+
+def by_dev(text: str) -> str:
+    """``text``, which may ask to start a worker process: where `timeline dev` does that by itself, it says so
+    instead.
+    """
+    if NO_WORKER not in text:
+        return text
+    running = running_addresses()
+    if running is None or temporal_target().address != running.temporal:
+        return text
+    if not any(one.name == WORKER for one in recorded(running.data_dir)):
+        return text  # it runs the servers only
+    said = (
+        f"`timeline dev`, process {running.pid}, starts it again by itself: ask again in some seconds, and "
+        "`timeline dev --status` says how it is"
+    )
+    return text.replace(NO_WORKER, said)
 
 
 async def look(addresses: Addresses) -> list[Process]:

@@ -76,7 +76,7 @@ def read_letters(client: pulsar.Client, url: str, topic: str) -> list[Letter]:
     """
     check_broker(client, url, topic)
     found: dict[tuple[int, ...], Letter] = {}
-    for message in _messages(client, url, dead_letter_topic(topic)):
+    for message in messages_of(client, url, dead_letter_topic(topic)):
         about = message.properties()
         try:
             place = (int(about["partition"]), *place_order(about["position"]))
@@ -106,7 +106,7 @@ def read_replayed(client: pulsar.Client, url: str, topic: str) -> dict[str, str]
 
     Raises ConnectionFailedError or TopicError.
     """
-    records = (_record(m) for m in _messages(client, url, replayed_topic(topic)))
+    records = (_record(m) for m in messages_of(client, url, replayed_topic(topic)))
     return {r["letter"]: r["at"] for r in records if r.get("state") == "done"}
 
 
@@ -185,7 +185,7 @@ class Replay:
                     self.done[record["letter"]] = record["at"]
         if begun:
             since = min(begun.values()) - _MARGIN_MS
-            messages = (m.properties() for m in _messages(self._client, self._url, self._topic, since))
+            messages = (m.properties() for m in messages_of(self._client, self._url, self._topic, since))
             found = {(about.get(REPLAY_OF, ""), about.get(REPLAY, "")) for about in messages}
             self._note(sorted(found & begun.keys()), "done")
 
@@ -208,7 +208,7 @@ def replaying(client: pulsar.Client, url: str, topic: str) -> Iterator[Replay]:
         yield Replay(client, url, topic, records)
 
 
-def _messages(
+def messages_of(
     client: pulsar.Client, url: str, topic: str, since: int | None = None
 ) -> Iterator[pulsar.Message]:
     """Every message that ``topic`` has now, from the publish time ``since`` (milliseconds) on."""
