@@ -32,7 +32,7 @@ def test_what_does_not_fit_is_a_record() -> None:
         f"worker  {long}\nnode    {long}\nn       1\n\nworker  {long}\nnode    {long}\nn       1\n"
     )
     assert drawn([{"a": "1", "what": "this and that and something else"}], width=22) == (
-        "a  what\n─  ───────────────────\n1  this and that and\n   something else\n"
+        " a   what\n ─────────────────────\n 1   this and that and\n     something else\n"
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -95,6 +97,10 @@ async def test_a_topic_has_the_change_points_of_the_result(stack: Stack) -> None
         if isinstance(one, Change):
             revisions.setdefault(one.key, []).append(one.revision)
     assert all(found == sorted(found) for found in revisions.values())
+    printed = await asyncio.to_thread(stack.run, "timeline_workers", "output", "told", "--key", "a")
+    lines = [json.loads(line) for line in printed.stdout.splitlines()]
+    assert {one["key"] for one in lines} == {"a"}
+    assert {one["revision"] for one in lines} == set(revisions["a"])
     client = await stack.temporal()
     outputs = [spec.worker_id for spec in output_workers(plan(told))]
     assert [health.state for health in await examine(client, outputs)] == ["ok", "ok"]

@@ -10,7 +10,8 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-_GAP = 2
+_GAP, _MARGIN = 3, 1
+_RECORD_GAP = 2
 # Wrapped narrower than this, a text is easier to read in a record.
 _LEAST_TEXT = 16
 
@@ -42,7 +43,7 @@ def drawn(
     lines = []
     if headers:
         lines += [_line([[name] for name in names], names, widths, right)]
-        lines += [(" " * _GAP).join("─" * widths[name] for name in names)]
+        lines += [" " * _MARGIN + "─" * (sum(widths.values()) + _GAP * (len(names) - 1))]
     for row in rows:
         cells = [_wrapped(row.get(name, ""), widths[name]) for name in names]
         lines.append(_line(cells, names, widths, right))
@@ -55,7 +56,7 @@ def _widths(rows: Sequence[Row], names: list[str], width: int, headers: bool) ->
     widths = {name: max(map(len, texts[name])) for name in names}
     words = {name: max((len(w) for text in texts[name] for w in text.split()), default=0) for name in names}
     least = {name: max(words[name], min(widths[name], _LEAST_TEXT)) for name in names}
-    over = sum(widths.values()) + _GAP * (len(names) - 1) - width
+    over = _MARGIN + sum(widths.values()) + _GAP * (len(names) - 1) - width
     while over > 0:
         widest = max(names, key=lambda name: widths[name] - least[name])
         if widths[widest] == least[widest]:
@@ -74,7 +75,7 @@ def _line(cells: list[list[str]], names: list[str], widths: Mapping[str, int], r
             part.rjust(widths[name]) if name in right else part.ljust(widths[name])
             for part, name in zip(parts, names, strict=True)
         ]
-        lines.append((" " * _GAP).join(aligned).rstrip())
+        lines.append((" " * _MARGIN + (" " * _GAP).join(aligned)).rstrip())
     return "\n".join(lines)
 
 
@@ -91,6 +92,6 @@ def _records(rows: Sequence[Row], width: int) -> Iterator[str]:
         if place:
             yield ""
         for name, text in row.items():
-            first, *rest = _wrapped(text, width - label - _GAP)
-            yield f"{name.ljust(label)}{' ' * _GAP}{first}".rstrip()
-            yield from (" " * (label + _GAP) + line for line in rest)
+            first, *rest = _wrapped(text, width - label - _RECORD_GAP)
+            yield f"{name.ljust(label)}{' ' * _RECORD_GAP}{first}".rstrip()
+            yield from (" " * (label + _RECORD_GAP) + line for line in rest)
