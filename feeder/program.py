@@ -126,11 +126,11 @@ def main(
 
     Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage, 4 a server cannot be reached, 6 out of memory.
     """
-    only = tuple(sorted(set(metric or ())))
-    name = subscription or (SUBSCRIPTION if not only else f"{SUBSCRIPTION}-{_digest(only)}")
     code: int
     try:
         refuse_bytes(sys.argv[1:])
+        only = tuple(sorted(set(metric or ())))
+        name = subscription or (SUBSCRIPTION if not only else f"{SUBSCRIPTION}-{_digest(only)}")
         configure_logging("feeder", LogSettings.from_env().log_level)
         watch_for_memory_errors(_NO_MEMORY)
         begins = None if begin is None else Begin.parse(begin)

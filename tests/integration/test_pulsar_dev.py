@@ -52,7 +52,7 @@ def gone_in_the_end(program: subprocess.Popen[str]) -> Iterator[None]:
 
 def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> None:
     """Apply, produce and query from other terminals, and over HTTP; answers are there again after a restart;
-    Ctrl-C stops all.
+    Ctrl-C and --stop stop all.
     """
     question = ["timeline_workers", "query", "cirr", "--key", "s1", "--at", "22"]
     answer = None
@@ -95,7 +95,11 @@ def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> N
             else:
                 asked = run(tmp_path, *question)
                 assert asked.stdout == answer, asked.stderr
-            dev.send_signal(signal.SIGINT)
+            if first:
+                dev.send_signal(signal.SIGINT)
+            else:
+                stopped = run(tmp_path, "timeline_workers", "dev", "--stop")
+                assert "stopped what ran in" in stopped.stderr
             dev.stderr.read()
             assert dev.wait(60) == 0
     gone = run(tmp_path, "timeline_workers", "dev", "--status")

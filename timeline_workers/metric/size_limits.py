@@ -50,7 +50,7 @@ def _source_problems(source: Source) -> Iterator[str]:
             names[f"source.columns: the path of column {number}"] = spec.path
     for what, text in names.items():
         if (size := len(text.encode(errors="surrogatepass"))) > NAME_BYTES:
-            yield f"{what}: {text[:40]!r}… has {size:,} bytes, {NAME_BYTES} are the most; write less"
+            yield f"{what}: {text[:40]!r}… has {size:,} bytes, and {NAME_BYTES} are the most; write less"
     yield from _too_long(
         {
             "source.allowed_lateness": source.allowed_lateness,

@@ -50,7 +50,8 @@ def temporal_target(address: str | None = None, namespace: str | None = None) ->
         options: dict[str, Any] = dict(ClientConfigProfile.load().to_client_connect_config())
     except (RuntimeError, ValueError, OSError) as error:
         raise ConnectionFailedError(
-            f"Temporal's settings (TEMPORAL_*, temporal.toml) cannot be read: {error}"
+            f"Temporal's settings (TEMPORAL_*, temporal.toml) cannot be read: {error}; mend what "
+            "it names, or unset it"
         ) from error
     configured = options.pop("target_host", None)
     configured_namespace = options.pop("namespace", None)
