@@ -127,7 +127,7 @@ def test_a_rule_ends_in_true_or_false(expression: str, kind: type[TimelineError]
 def test_a_metric_is_no_rule() -> None:
     with pytest.raises(RuleError, match="one begins with 'kind: alert'"):
         load_rule(PLAIN.replace("kind: alert", ""))
-    with pytest.raises(RuleError, match="a rule file is a mapping"):
+    with pytest.raises(RuleError, match="and a rule file is one; write its fields"):
         load_rule("- a\n- b")
     assert not issubclass(RuleError, MetricError)
     assert {"for", "keep", "mute"} <= set(RULE_FIELDS)
