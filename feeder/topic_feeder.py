@@ -196,17 +196,22 @@ class TopicFeeder:
             for group in await self._current():
                 await group.tell(self._leaves)
         finally:
-            for group in self._groups.values():
-                await self._backfill.stop(group)
-            self._ready.set()
-            await asyncio.wait([receive], timeout=LEAVING_SECONDS)
-            if self._looking is not None:
-                await asyncio.gather(self._looking, return_exceptions=True)
-            await self._tee.drain()
-            with suppress(SourceError):
-                # What was accepted; if the source is gone, it comes again and is skipped.
-                await self._acknowledge()
-            await self._close()
+            try:
+                await self._leave(receive)
+            finally:
+                await self._close()  # whatever fails: what is left open would be given messages
+
+    async def _leave(self, receive: asyncio.Task[Sequence[SourceMessage]]) -> None:
+        for group in self._groups.values():
+            await self._backfill.stop(group)
+        self._ready.set()
+        await asyncio.wait([receive], timeout=LEAVING_SECONDS)
+        if self._looking is not None:
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._tee.drain()
+        with suppress(SourceError):
+            # What was accepted; if the source is gone, it comes again and is skipped.
+            await self._acknowledge()
 
     async def _close(self) -> None:
         await self._tee.close()

@@ -253,6 +253,9 @@ class Leaves:
         reached = await self._ask(worker)
         if not reached and await self._workers.run_of(worker) is None:
             line.sent.clear()  # nobody applies them; what is sent next has the worker started
+        if _has_past(worker) and self._lines.get(worker) is not line:
+            # Whoever else sends to it has found that out; this feeder would wait for what it lacks.
+            raise LeafLostError(f"leaf {worker} was restarted without its history")
         line.applied(reached)
         if len(line.sent) >= OUTSTANDING:
             raise NotApplied(f"{len(line.sent)} batches are accepted but not yet applied")

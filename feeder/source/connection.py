@@ -28,13 +28,19 @@ class Connection:
 
     def _watch(self) -> None:
         while not self._closing.wait(_EVERY_SECONDS):
-            if self._stands():
+            if self._stands_now():
                 self._since = None
             else:
                 self._lost.set()
                 if self._since is None:
                     self._since = monotonic()
                     self.losses += 1
+
+    def _stands_now(self) -> bool:
+        try:
+            return self._stands()
+        except Exception:
+            return False  # and the watch goes on
 
     @property
     def lost_for(self) -> float:

@@ -194,7 +194,8 @@ def judged(
         watermark = float("-inf")
         silent = float("-inf")
         if partition >= PARTITIONS:
-            silent = network.now_after() if timeout else max(network.times) - LATENESS_MS
+            latest = max(network.times, default=EPOCH_MS)
+            silent = network.now_after() if timeout else latest - LATENESS_MS
         heard = EPOCH_MS * 1000
         for message in stored:
             if timeout is not None and message.published - heard >= timeout:
