@@ -36,7 +36,7 @@ DOCUMENTS = [
 DOCUMENTS += sorted(TOP.glob("docs/**/*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Without a server only these can run; the others are shown with what they printed on the day.
-RUNNABLE = re.compile(r"^(cat \S+ \| )?timeline (eval|validate|graph|tables)\b")
+RUNNABLE = re.compile(r"^(cat \S+ \| )?timeline (alerts backtest|eval|validate|graph|tables|test)\b")
 
 
 def blocks(document: Path, language: str) -> Iterator[str]:

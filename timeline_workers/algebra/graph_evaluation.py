@@ -92,15 +92,18 @@ class Evaluation:
         evaluation._add(KeyBlock(numbers, none, none, place, none, np.zeros(1, np.int64)), needs)
         return evaluation
 
-    def add(self, batch: EventBatch) -> None:
-        """Take in a batch of events."""
+    def add(self, batch: EventBatch) -> list[Revision]:
+        """Take in a batch of events; returns what became of the expression's timeline, in order (nothing of
+        an aggregate)."""
         needs = [step.router.wanted(batch) if isinstance(step, _Leaf) else None for step in self._steps]
-        for group in in_groups(batch, self.keys.intern_all(batch.keys)):
-            self._add(group, needs)
-        if self._aggregate is not None:
-            self._aggregate.advance()
+        groups = in_groups(batch, self.keys.intern_all(batch.keys))
+        found = [self._add(group, needs) for group in groups]
+        if self._aggregate is None:
+            return found
+        self._aggregate.advance()
+        return []
 
-    def _add(self, group: KeyBlock, needs: Sequence[tuple[Bools, Tagged | None] | None]) -> None:
+    def _add(self, group: KeyBlock, needs: Sequence[tuple[Bools, Tagged | None] | None]) -> Revision:
         revisions: list[Revision] = []
         for step, needed in zip(self._steps, needs, strict=True):
             if isinstance(step, _Leaf):
@@ -113,6 +116,7 @@ class Evaluation:
         if self._aggregate is not None:
             for slot, place in enumerate(self._aggregated):
                 self._aggregate.receive(slot, revisions[place])
+        return revisions[-1]
 
     def timeline(self, node: Expression | None = None) -> Timeline:
         """The timeline of ``node`` (default: the whole expression) over ``keys``.

@@ -101,7 +101,7 @@ def evaluate_file(
             changelog=wanted.source.changelog,
         )
     with ExitStack() as stack:
-        refused = _read(result, events, _open(events, stack))
+        refused = _read(result, events, open_events(events, stack))
     keys = result.keys() if only is None else [name for text in only for name in result.named(text)]
 
     def answers() -> Iterator[BaseModel]:
@@ -193,7 +193,8 @@ def _warn(result: Result, wanted: Metric, name: str, *, newest_first: bool) -> N
             complain(f"note: no event has a value at {where}, which the expression uses; is the name right?")
 
 
-def _open(name: str, stack: ExitStack) -> BinaryIO:
+def open_events(name: str, stack: ExitStack) -> BinaryIO:
+    """The events in the file ``name``, - being standard input. Raises QuestionError."""
     if name == "-":
         return sys.stdin.buffer
     try:
@@ -207,7 +208,7 @@ def _read(result: Result, name: str, file: BinaryIO) -> Counter[str]:
     refused: Counter[str] = Counter()
     shown = "standard input" if name == "-" else name
     with _Progress(name) as progress:
-        for lines, numbers, size in _batches(file):
+        for lines, numbers, size in batches_of_lines(file):
             first = result.seen
             for reject in result.add(list(lines)):
                 refused[reject.reason] += 1
@@ -216,7 +217,7 @@ def _read(result: Result, name: str, file: BinaryIO) -> Counter[str]:
     return refused
 
 
-def _batches(file: BinaryIO) -> Iterator[tuple[list[bytes], list[int], int]]:
+def batches_of_lines(file: BinaryIO) -> Iterator[tuple[list[bytes], list[int], int]]:
     """Yield lines, their numbers and their size in bytes; blank lines are skipped, and counted as lines."""
     longest = Limits().event_bytes + 2  # more of a line is not kept: the event is refused for its size
     lines: list[bytes] = []

@@ -21,6 +21,7 @@ from .output import EXIT_CODES, complain, discard_stdout
 _MODULES = {
     "eval": ("eval", "validate"),
     "trial_command": ("test",),
+    "alerts_command": ("alerts",),
     "graph": ("graph",),
     "capacity_command": ("capacity",),
     "cluster": ("apply", "delete", "query"),

@@ -110,13 +110,18 @@ def load_trial(
         rule = load_rule({"kind": "alert", **trial.rule}, sources)
     else:
         rule = load_rule(Path(name).parent / trial.rule, sources)
+    refuse_changelog_rule(name, rule)
+    _check_times(name, rule, trial.steps)
+    return rule, trial.steps
+
+
+def refuse_changelog_rule(name: str, rule: Rule) -> None:
+    """Raise RuleError when the rule of the file ``name`` reads a changelog."""
     if rule.source.changelog:
         raise RuleError(
             f"{name}: the rule reads a changelog, whose messages say how far they are themselves; try the "
             "one expression that says both"
         )
-    _check_times(name, rule, trial.steps)
-    return rule, trial.steps
 
 
 def _check_times(name: str, rule: Rule, steps: tuple[Step, ...]) -> None:

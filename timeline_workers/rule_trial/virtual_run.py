@@ -12,25 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from timeline_workers.alerts.alert_rule import Rule
 from timeline_workers.alerts.alert_state import AlertState
 from timeline_workers.alerts.episodes import Message
 from timeline_workers.alerts.message_text import rendered
-from timeline_workers.algebra.graph_evaluation import Evaluation
-from timeline_workers.columns.event_batch import Positions
-from timeline_workers.columns.rows import FOREVER
-from timeline_workers.events.decode import Decoder
 from timeline_workers.events.times import from_microseconds, question_time
-from timeline_workers.language.canonical import canonical
-from timeline_workers.language.check import check
-from timeline_workers.language.parser import parse
-from timeline_workers.wire.news import News
 
 from .trial_files import Step
+from .virtual_source import VirtualSource
 
-_BEGINNING: Final = -FOREVER
 _TIMES: Final = ("start", "end", "as_of")
 
 
@@ -44,50 +34,6 @@ class Outcome:
     differences: tuple[str, ...]
 
 
-class VirtualSource:
-    """One source partition and the graph that reads it, in process. ``watermark``: microseconds."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.source = rule.source
-        tree = parse(rule.truth)
-        columns = {name: spec.type for name, spec in self.source.columns.items()} or None
-        checked = check(tree, columns)
-        self._decoder = Decoder.for_source(
-            self.source,
-            only=dict.fromkeys([*self.source.columns, *checked.columns]),
-            requirements=checked.requirements,
-            alike=checked.alike,
-        )
-        self._evaluation = Evaluation(canonical(tree))
-        self._seen = 0
-        self.watermark: int | None = None
-
-    def read(self, event: Mapping[str, Any], at: int) -> str:
-        """Read an event that is published at ``at``; why it was refused, "" when it was not."""
-        place = Positions.in_input(self._seen, 1)
-        self._seen += 1
-        published = np.array([at], np.int64)
-        decoded = self._decoder.decode([event], place, published, self.source.max_ahead)
-        if decoded.rejects:
-            return f"{decoded.rejects[0].reason}: {decoded.rejects[0].message}"
-        time = int(decoded.batch.time[0])
-        if self.watermark is not None and time < self.watermark:
-            behind = from_microseconds(self.watermark, self.source.time_unit)
-            return f"late: the watermark is {behind}"
-        self._evaluation.add(decoded.batch)
-        if time <= at + self.source.clock_skew:
-            mark = min(time, at) - self.source.allowed_lateness
-            self.watermark = mark if self.watermark is None else max(mark, self.watermark)
-        return ""
-
-    def news(self) -> News:
-        """Everything that is true, and the watermark."""
-        names = list(self._evaluation.keys.names)
-        froms = np.full(len(names), _BEGINNING, np.int64)
-        risen = self.watermark is not None
-        return News(names, froms, self._evaluation.timeline(), self.watermark, risen)
-
-
 def run(rule: Rule, steps: Sequence[Step]) -> Iterator[Outcome]:
     """Play ``steps``, which ``load_trial`` has checked."""
     source, state = VirtualSource(rule), AlertState(rule.telling)
@@ -97,8 +43,8 @@ def run(rule: Rule, steps: Sequence[Step]) -> Iterator[Outcome]:
         told: list[Message] = []
         while clocked and (due := state.next_change()) is not None and due <= at:
             told += state.step((), due)
-        refused = [why for event in step.events if (why := source.read(event, at))]
-        told += state.step([source.news()], at)
+        refused = [why for event in step.events if (why := source.read(event, at)[1])]
+        told += state.step(source.news(), at)
         differences = list(_differences(rule, step, told))
         if len(refused) != step.refused:
             why = f" ({'; '.join(refused)})" if refused else ""
