@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -56,14 +57,16 @@ class Sqlite:
 
     def go_away(self) -> None:
         self._holder = subprocess.Popen([sys.executable, "-c", HOLD, str(self.path)], stdout=subprocess.PIPE)
-        self._stack.callback(self._holder.kill)
+        self._stack.callback(self.come_back)
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == b"held\n"
 
     def come_back(self) -> None:
         """The process that holds the lock is killed."""
         self._holder.kill()
-        self._holder.communicate()
+        self._holder.wait()
+        assert self._holder.stdout is not None
+        self._holder.stdout.close()
 
 
 class PostgresStore:
@@ -78,7 +81,7 @@ class PostgresStore:
             pytest.skip(str(error))
         self._log = stack.enter_context((folder / "postgres.log").open("wb"))
         self.address = f"postgresql://{USER}:{self._server.password}@127.0.0.1:{self._server.port}/postgres"
-        stack.callback(lambda: self._process.kill())
+        stack.callback(self.go_away)
         self.come_back()
 
     def go_away(self) -> None:
@@ -97,7 +100,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sqlite | P
             yield Sqlite(tmp_path, stack)
         else:
             pytest.importorskip("asyncpg")
-            yield PostgresStore(tmp_path, stack)
+            # It may run under another account, to which the folders of tests are closed.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="history-postgres-"))
+            yield PostgresStore(Path(folder), stack)
 
 
 @pytest.fixture
@@ -127,23 +132,19 @@ async def stored(address: str, metric: Metric) -> list[StoredEvent]:
     except HistoryError:
         return []
     try:
-        definition = definition_of(reading_of(metric))
-        timed = await history.events(definition, -EVER, EVER, outcomes=frozenset(Outcome))
-        status = await history.status()
-        untimed = sum(
-            sum(one.outcomes.values()) for one in status.definitions if one.definition == definition
-        ) - len(timed)
+        # First the events: what has a verdict with a time by then is among what is asked for next.
         raw = [
             one
             for partition in range(2)
             for one in await history.raw_events(metric.source.topic, partition, limit=100_000)
         ]
-        # What has no time is in no window: it is what is left.
+        definition = definition_of(reading_of(metric))
+        timed = await history.events(definition, -EVER, EVER, outcomes=frozenset(Outcome))
         known = {one.position for one in timed}
-        left = [one for one in raw if one.position not in known]
-        assert len(left) >= untimed
+        # What has no time is in no window.
+        untimed = [one for one in raw if one.position not in known]
         refused = (None, None, Outcome.REFUSED, "", "", False, 0)
-        return timed + [StoredEvent(*_raw(one), *refused) for one in left[:untimed]]
+        return timed + [StoredEvent(*_raw(one), *refused) for one in untimed]
     finally:
         await history.close()
 
