@@ -42,6 +42,8 @@ class Following:
     definition: str
     places: dict[int, Offset] | None = None
     told: Mapping[int, Followed] = field(default_factory=dict)
+    marks: dict[int, int | None] = field(default_factory=dict)
+    """The watermarks that are stored, or on their way to the store."""
     fresh: bool = False
     """Whether ``places`` are what the store has said."""
     asking: asyncio.Task[Mapping[int, Followed]] | None = None

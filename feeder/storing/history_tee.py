@@ -55,6 +55,7 @@ class _Piece:
     shares: list[Share]
     gaps: list[Gap]
     offered: Offered
+    judged: Sequence[Judged] = ()
 
     @property
     def messages(self) -> int:
@@ -101,6 +102,8 @@ class HistoryTee:
             await self._join(following, fed)
         elif not fed.whole or following.behind:
             await self._look(following, fed)
+            if not following.lacks and fed.group.source.idle_timeout is not None:
+                self._tell_risen(following, fed)
 
     async def keep_to(self, feds: Collection[MetricGroupFeed]) -> None:
         """See ``Tee``."""
@@ -129,6 +132,7 @@ class HistoryTee:
                 following.lose()
                 continue
             following.goes_on(share)
+            following.marks.update((p.partition, p.watermark) for p in one.progress)
             shares.append(share)
             gaps += holes(one, group.source) if len(share.rows) else []
         if partitions:
@@ -185,6 +189,15 @@ class HistoryTee:
         for following in self._followings.values():
             await following.close()
 
+    def _tell_risen(self, following: Following, fed: MetricGroupFeed) -> None:
+        """Have the watermarks stored that have risen without an event, as those of silent partitions do."""
+        marks = {p.partition: p.watermark for p in fed.router.clock.progress()}
+        if marks != following.marks and not self._writer.silent:
+            following.marks = marks
+            told = Judged(following.definition, (), marks)
+            self._queue.append(_Piece([], [], Offered((), (), delivered=True), [told]))
+            self._more.set()
+
     # The queue.
 
     def _waiting(self) -> int:
@@ -216,7 +229,9 @@ class HistoryTee:
                 many += piece.messages
                 self._writing.append(piece)
             shares = [share for piece in self._writing for share in piece.shares]
-            await self._writer.append(shares, [gap for piece in self._writing for gap in piece.gaps])
+            gaps = [gap for piece in self._writing for gap in piece.gaps]
+            judged = [one for piece in self._writing for one in piece.judged]
+            await self._writer.append(shares, gaps, judged)
             for piece in self._writing:
                 piece.offered.kept = True
             self._writing.clear()

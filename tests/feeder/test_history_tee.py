@@ -25,6 +25,7 @@ from feeder.storing.history_tee import HistoryTee
 from feeder.storing.stored_past import StoredPast
 from tests.feeder import virtual_time
 from tests.feeder.test_feeders import (
+    IDLE,
     LATENESS_MS,
     LATER,
     OPERATIONS,
@@ -255,3 +256,25 @@ def test_a_later_metric_gets_what_the_broker_has_deleted(monkeypatch: pytest.Mon
     monkeypatch.setattr(StoredPast, "_first_stored", nothing)
     with pytest.raises(AssertionError):
         play(3, applied_later)
+
+
+def test_watermarks_that_rise_in_silence_are_stored() -> None:
+    """Of two partitions one brings nothing: its watermark rises, and what is final is known."""
+
+    async def one_is_silent(schedule: HistorySchedule) -> None:
+        schedule.network.register([metric("idle", LATER, IDLE)])
+        schedule.start()
+        for _ in range(5):
+            schedule.publish_to_one()
+            await asyncio.sleep(3)
+        await asyncio.sleep(60)
+        await schedule.settle()
+
+    schedule = play(4, one_is_silent)
+    history = schedule.network.history
+    assert history is not None
+    [name] = [d for d in schedule.definitions() if None not in history.marks[d].values()]
+    [group] = [g for g in schedule.network.topics["events"] if definition_of(g.reading) == name]
+    assert group.source == IDLE
+    leaf = schedule.network.leaves[group.commit_leaf()[0]]
+    assert history.marks[name] == {p: at.watermark for p, at in schedule.network.reached(leaf).items()}
