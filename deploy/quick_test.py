@@ -1,9 +1,9 @@
 """The quick test: the whole system once around, on the embedded servers or on those of the environment.
 
 Starts a worker and a feeder, applies the CIRR example, sends the worked example through Pulsar, and asks
-the result worker with Temporal's own command line. The last line says whether all was well, and so does the
-exit code. With TEMPORAL_ADDRESS and TIMELINE_PULSAR_URL set, those servers are used and a session of its
-own.
+the result worker with Temporal's own command line and over HTTP. The last line says whether all was well, and
+so does the exit code. With TEMPORAL_ADDRESS and TIMELINE_PULSAR_URL set, those servers are used and a session
+of its own.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from producer.generate_worked_example import worked_example
 from producer.send import Stored, to_pulsar
-from timeline_workers.cli.dev import environment_of, jobs
+from timeline_workers.cli.dev import environment_of, has_web, jobs
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.load import load_metric
 from timeline_workers.plan.physical import partition_of, plan, worker_id
 from timeline_workers.process.exit import leave
 from timeline_workers.process.supervisor import Supervisor
-from timeline_workers.servers.embedded.embedded_servers import embedded
+from timeline_workers.servers.embedded.embedded_servers import embedded, free_port
 from timeline_workers.servers.pulsar.pulsar_client import connect as connect_pulsar
 from timeline_workers.servers.temporal.temporal_client import connect
 from workflows.messages import DRIVER_ID, DriverResult
@@ -91,13 +95,17 @@ def _run() -> None:
         os.environ.update(environment)
         supervisor = Supervisor(environment, lambda line: print(line, file=sys.stderr))
         stack.callback(supervisor.stop)
-        running = jobs(home)
+        port = free_port(0, 0) if has_web() else None
+        running = jobs(home, page_port=port)
         for job in running:
             supervisor.start(job)
-        _say("Started a worker and a feeder")
+        _say("Started a worker and a feeder" + (f", and a page at http://127.0.0.1:{port}" if port else ""))
         try:
             # Its own session, so that it can be run again on servers that keep their data.
-            _once_around(f"quick-{uuid.uuid4().hex[:8]}" if given else "s1", int(time.time()) if given else 0)
+            session, start = (f"quick-{uuid.uuid4().hex[:8]}", int(time.time())) if given else ("s1", 0)
+            _once_around(session, start)
+            if port is not None:
+                _over_http(f"http://127.0.0.1:{port}", session, start)
             if given:
                 asyncio.run(_leave_as_it_was())
         except Exception:
@@ -131,6 +139,26 @@ def _once_around(session: str, start: int) -> None:
             wrong.append(f"{answer.get('value')} instead of {expected} at {offset}")
     if wrong:
         raise QuickTestError(f"the result worker answers {', '.join(wrong)}")
+
+
+def _over_http(server: str, session: str, start: int) -> None:
+    """Ask the REST interface what the worker was asked."""
+    address = f"{server}/api/metrics/{load_metric(METRIC).name}/query?key={session}&at={start + 22}"
+    _say(f"Asking {address}")
+    asking = Retrying(
+        retry=retry_if_exception_type(URLError),
+        wait=wait_fixed(0.1),
+        stop=stop_after_delay(DEADLINE_SECONDS),
+        reraise=True,
+    )
+    try:
+        with asking(urlopen, address, timeout=DEADLINE_SECONDS) as found:
+            (answer,) = json.load(found)["answers"]
+    except OSError as error:
+        raise QuickTestError(f"the web server does not answer: {error}") from None
+    _say(f"  at 22: {answer['value']} s of connection-induced rebuffering")
+    if answer["value"] != EXPECTED[22]:
+        raise QuickTestError(f"the web server answers {answer['value']} instead of {EXPECTED[22]} at 22")
 
 
 async def _leave_as_it_was() -> None:

@@ -10,7 +10,7 @@ import typer
 
 import timeline_workers
 from timeline_workers.client import TimelineClient
-from timeline_workers.errors import SettingsError
+from timeline_workers.errors import HistoryError, SettingsError
 from timeline_workers.history.open import open_history
 from timeline_workers.process.exit import stop_signals
 from timeline_workers.servers.embedded.embedded_addresses import running_addresses
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from timeline_workers.web.site import Site
 
 PORT = 8321
+RETRY_SECONDS = 2.0
 INSTALL = "pip install 'timeline-workers[web]'"
 
 
@@ -117,6 +118,26 @@ def serve(
     asyncio.run(_serve(site, host, port, quiet))
 
 
+async def _opens(site: Site, address: str) -> bool:
+    """Whether the history store opens. Raises HistoryError for what does not pass, SettingsError."""
+    try:
+        site.store = await open_history(address)
+    except HistoryError as error:
+        if not error.may_pass:
+            raise
+        if site.store_down is None:
+            complain(f"warning: {error}; it is tried again, and the history is served once it answers")
+        site.store_down = str(error)
+        return False
+    site.store_down = None
+    return True
+
+
+async def _open_later(site: Site, address: str) -> None:
+    while not await _opens(site, address):
+        await asyncio.sleep(RETRY_SECONDS)  # between two tries
+
+
 async def _serve(site: Site, host: str, port: int, quiet: bool) -> None:
     from timeline_workers.plan.layout import warm
     from timeline_workers.web.page_files import is_built
@@ -125,8 +146,9 @@ async def _serve(site: Site, host: str, port: int, quiet: bool) -> None:
 
     with bind(host, port) as listening:
         store = history_address()
-        if store is not None:
-            site.store = await open_history(store)
+        opening = None
+        if store is not None and not await _opens(site, store):
+            opening = asyncio.create_task(_open_later(site, store))
         try:
             async with stop_signals() as stop:
                 lines = [
@@ -143,6 +165,9 @@ async def _serve(site: Site, host: str, port: int, quiet: bool) -> None:
                 await serve_until(web_application(site), listening, stop)
                 await asyncio.gather(warming, return_exceptions=True)
         finally:
+            if opening is not None:
+                opening.cancel()
+                await asyncio.gather(opening, return_exceptions=True)
             if site.tables is not None:
                 await site.tables.close()
             if site.store is not None:

@@ -116,7 +116,9 @@ class HistoryRecording:
             info = OpenedChannel(channel.channel, "timelines", nodes, many, status.kept_from)
         self._definition = metric.definition
         stored = {one.node for one in status.nodes}
-        if isinstance(channel, TimelinesChannel) and not stored.issuperset(node.node for node in nodes):
+        known = metric.definition in {one.definition for one in status.definitions}
+        lacking = known and not stored.issuperset(node.node for node in nodes)
+        if lacking and isinstance(channel, TimelinesChannel):
             computed = _computed(self.store, channel, metric, nodes, view.as_of)
             if computed is not None:
                 return await computed.open(status.kept_from)

@@ -32,7 +32,7 @@ async def server_info(site: OfSite) -> ServerInfo:
     return ServerInfo(
         version=site.version,
         read_only=site.read_only,
-        history=site.store is not None,
+        history=site.has_history,
         temporal_ui=site.temporal_ui,
         encrypted=site.encrypted,
     )

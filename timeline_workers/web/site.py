@@ -15,6 +15,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Query, Request
 
 from timeline_workers.client import TimelineClient
+from timeline_workers.errors import HistoryError
 from timeline_workers.history.store import HistoryStore
 from timeline_workers.metric.model import Metric, TimeUnit
 from timeline_workers.playback.history_names import MetricsByName
@@ -40,6 +41,7 @@ class Site:
     access: Access
     store: HistoryStore | None = None
     tables: OpenTables | None = None
+    store_down: str | None = None  # why a store that there is has not been opened yet
     why_no_history: str = "set TIMELINE_HISTORY to the address of one, and start the feeder with it, too"
     version: str = ""
     read_only: bool = False
@@ -55,8 +57,15 @@ class Site:
                 self._client = await self.connect()
             return self._client
 
+    @property
+    def has_history(self) -> bool:
+        """Whether there is a history store, open or not."""
+        return self.store is not None or self.store_down is not None
+
     def history(self) -> HistoryStore:
-        """The history store. Raises WebError where there is none."""
+        """The history store. Raises WebError where there is none, HistoryError while it cannot be opened."""
+        if self.store is None and self.store_down is not None:
+            raise HistoryError(self.store_down, may_pass=True)
         if self.store is None:
             raise WebError(WebCode.NO_HISTORY, f"there is no history store here; {self.why_no_history}")
         return self.store

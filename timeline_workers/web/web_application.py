@@ -7,7 +7,6 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from timeline_workers.metric.model import Metric
-from timeline_workers.playback.history_recording import HistoryRecording
 from timeline_workers.playback.playhead import Settings
 from timeline_workers.playback.recording import Recording
 from timeline_workers.playback.tables_recording import TablesRecording
@@ -17,6 +16,7 @@ from .page_files import page_files
 from .request_guard import Guard, is_api
 from .rest_application import rest_application
 from .site import AppliedNames, Site
+from .site_recording import SiteRecording
 
 
 def web_application(
@@ -31,8 +31,8 @@ def web_application(
     async def metrics() -> list[Metric]:
         return await (await site.client()).metrics()
 
-    if recording is None and site.store is not None:
-        recording = HistoryRecording(site.store, AppliedNames(metrics))
+    if recording is None and site.has_history:
+        recording = SiteRecording(site, AppliedNames(metrics))
     if site.tables is not None:
         recording = TablesRecording(site.tables, recording)
     if recording is not None:

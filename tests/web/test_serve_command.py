@@ -1,0 +1,81 @@
+"""`timeline serve` as a program: what it says, that it serves while parts are down, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+pytest.importorskip("fastapi")
+from timeline_workers.web.server import bind
+
+TOP = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "timeline_workers", "serve"]
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "TIMELINE_"))}
+    return {**clean, "TIMELINE_DATA_DIR": str(home / "data"), "PYTHONPATH": str(TOP), **settings}
+
+
+def status_of(address: str) -> tuple[int, str]:
+    """The status of an address, and the code of the failure that it answers with."""
+    try:
+        with urlopen(address, timeout=60) as found:
+            return found.status, ""
+    except HTTPError as error:
+        return error.code, json.load(error)["code"]
+
+
+def test_it_serves_while_its_servers_are_down(tmp_path: Path) -> None:
+    """Neither Temporal nor the history's PostgreSQL is there; each question says what is missing."""
+    with bind("127.0.0.1", 0) as nobody:
+        port = nobody.getsockname()[1]
+    settings = environment(
+        tmp_path,
+        TIMELINE_HISTORY=f"postgresql://someone:hidden@127.0.0.1:{port}/none",
+        TEMPORAL_ADDRESS=f"127.0.0.1:{port}",
+    )
+    with subprocess.Popen([*COMMAND, "--port", "0"], env=settings, stderr=subprocess.PIPE, text=True) as runs:
+        try:
+            assert runs.stderr is not None
+            said = []
+            for line in runs.stderr:
+                said.append(line)
+                if line.startswith("Ctrl-C"):
+                    break
+            page = next(line.split()[1] for line in said if line.startswith("page "))
+            assert status_of(f"{page}/api/server") == (200, "")
+            assert status_of(f"{page}/api/metrics") == (503, "unreachable")
+            assert status_of(f"{page}/api/history/status") == (503, "store-down")
+            assert status_of(f"{page}/") == (200, "")
+            runs.send_signal(signal.SIGTERM)
+            rest = runs.stderr.read()
+            assert runs.wait(60) == 0
+        finally:
+            if runs.poll() is None:
+                runs.kill()
+    text = "".join(said) + rest
+    assert "the history is served once it answers" in text
+    assert "hidden" not in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("case", ["address", "port"])
+def test_what_cannot_be_served_is_refused(tmp_path: Path, case: str) -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["--host", "0.0.0.0", "--port", "0"] if case == "address" else ["--port", port]
+        done = subprocess.run(
+            [*COMMAND, *arguments], env=environment(tmp_path), capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert ("TIMELINE_WEB_TOKEN" if case == "address" else "--port") in done.stderr
+    assert "Traceback" not in done.stderr
