@@ -30,7 +30,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``merged``, it is part of the episode ``into``. ``episode``: its id; ``seq``: 1 for the first message of
     an episode; ``start``, ``end``: what is true now, or was told last where that is taken back, end None
     while it goes on; ``as_of``: the instant at which it looks so; ``page``: somebody should be woken;
-    ``muted``: kept, and sent to nobody.
+    ``muted``: kept, and sent to nobody; ``new``: nobody was sent anything of the episode before.
     """
 
     kind: Kind
@@ -43,6 +43,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     as_of: int
     page: bool = False
     muted: bool = False
+    new: bool = False
     into: str | None = None
 
     @property
@@ -173,6 +174,7 @@ class KeyEpisodes:
         waited = episode.paged is None or as_of - episode.paged >= self.repeat
         page = page and waited and not silent and not self.muted(as_of)
         episode.paged = as_of if page else episode.paged
+        new = not episode.heard and not silent
         episode.heard = episode.heard or not silent
         return Message(
             kind=kind,
@@ -185,6 +187,7 @@ class KeyEpisodes:
             as_of=as_of,
             page=page,
             muted=silent,
+            new=new,
             into=into,
         )
 
