@@ -399,7 +399,7 @@ class TopicFeeder:
         """Nothing has come: acknowledge, tell what is owed, and see to groups that nothing has come for."""
         self._counts.lag = 0.0
         self._note_accepted()
-        if self._accepted:
+        if self._accepted or self._tee.lacks():  # asked, a tee gives up what it has waited for too long
             await self._acknowledge()
         for fed in groups:
             if fed.whole:

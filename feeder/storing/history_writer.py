@@ -77,35 +77,39 @@ class HistoryWriter:
         return await self._call("reading the history", self._reading(partition, after, limit))
 
     async def look(self, partition: int, after: Offset | None, limit: int) -> Sequence[RawEvent]:
-        """The same, or HistoryError where the store does not answer soon."""
-        try:
-            async with asyncio.timeout(HURRY_SECONDS):
-                return await self._stores.call(self._reading(partition, after, limit))
-        except TimeoutError:
-            raise HistoryError(f"no answer for {HURRY_SECONDS:g} s", may_pass=True) from None
+        """The same, or HistoryError where the store does not answer soon, or has not before."""
+        if self.silent:
+            raise HistoryError("the history store does not answer", may_pass=True)
+        return await self._once(self._reading(partition, after, limit))
 
     def _reading(self, partition: int, after: Offset | None, limit: int) -> Work[Sequence[RawEvent]]:
         return lambda store: store.raw_events(self._topic, partition, after=after, limit=limit)
 
     async def _call(self, what: str, work: Work[T]) -> T:
-        async def attempt() -> T:
-            mine, begun = object(), now()
-            self._begun[mine] = begun
-            try:
-                found = await self._stores.call(work)
-            except Exception:
-                if self._failed_since is None:
-                    self._failed_since = begun
-                raise
-            finally:
-                del self._begun[mine]
-            self._failed_since = None
-            return found
+        if self.hurry:
+            return await self._once(work)
+        return await persist(
+            what, lambda: self._attempt(work), passing=lambda error: isinstance(error, Exception)
+        )
 
-        if not self.hurry:
-            return await persist(what, attempt, passing=lambda error: isinstance(error, Exception))
+    async def _once(self, work: Work[T]) -> T:
+        begun = now()
         try:
             async with asyncio.timeout(HURRY_SECONDS):
-                return await attempt()
+                return await self._attempt(work)
         except TimeoutError:
+            self._failed_since = begun if self._failed_since is None else self._failed_since
             raise HistoryError(f"no answer for {HURRY_SECONDS:g} s", may_pass=True) from None
+
+    async def _attempt(self, work: Work[T]) -> T:
+        mine, begun = object(), now()
+        self._begun[mine] = begun
+        try:
+            found = await self._stores.call(work)
+        except Exception:
+            self._failed_since = begun if self._failed_since is None else self._failed_since
+            raise
+        finally:
+            del self._begun[mine]
+        self._failed_since = None
+        return found
