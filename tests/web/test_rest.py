@@ -30,7 +30,9 @@ from timeline_workers.history.sqlite_store import SqliteStore
 from timeline_workers.metric.definition_file import metric_file
 from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import Metric, Source
+from timeline_workers.playback import DvrClient, TimelinesChannel
 from timeline_workers.playback.history_names import recorded_metric
+from timeline_workers.playback.replies import Frame, Snapshot
 from timeline_workers.web.access import Access
 from timeline_workers.web.rest_application import document
 from timeline_workers.web.site import Site
@@ -134,6 +136,26 @@ async def test_lanes_of_history_and_workers_agree(rest: tuple[Served, Site]) -> 
         "code"
     ] == "unknown-key"
     assert (await server.get("/lanes", 400, metric="cirr", key="s9"))["code"] == "wrong-question"
+
+
+async def test_the_player_plays_the_metric_on_the_cluster(rest: tuple[Served, Site]) -> None:
+    """D15 by the socket beside it: names are those of the catalog, nodes that are not stored are computed."""
+    server, _ = rest
+    graph = await server.get("/metrics/cirr")
+    result = graph["nodes"][-1]["node"]
+    async with DvrClient(server.address) as player:
+        opened = await player.open(TimelinesChannel(channel="c", metric="cirr", nodes="all", keys=["s1"]))
+        assert [node.node for node in opened.channels[0].nodes] == [one["node"] for one in graph["nodes"]]
+        await player.play(12, 20, speed=100)
+        changes: list[list[Any]] = []
+        async for message in player.window():
+            if isinstance(message, Snapshot):
+                (level,) = (one for one in message.channels["c"] if one.node == result)
+                assert (level.value, level.slope, level.since, level.until) == (2, 1, 10, 14)
+            if isinstance(message, Frame):
+                changes += [one for part in message.channels.values() for one in part.changes]  # type: ignore[union-attr]
+        assert [(one[0], *one[3:]) for one in changes if one[1] == result] == [(14, 4, 0), (19, 4, 1)]
+        assert {one[0] for one in changes} == {14, 19}
 
 
 async def test_the_history_is_paged_and_counted(rest: tuple[Served, Site]) -> None:
