@@ -30,9 +30,9 @@ from timeline_workers.history.sqlite_store import SqliteStore
 from timeline_workers.metric.definition_file import metric_file
 from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import Metric, Source
-from timeline_workers.playback import DvrClient, TimelinesChannel
+from timeline_workers.playback import DvrClient, HealthChannel, TimelinesChannel
 from timeline_workers.playback.history_names import recorded_metric
-from timeline_workers.playback.replies import Frame, Snapshot
+from timeline_workers.playback.replies import Frame, RecordsPart, Snapshot
 from timeline_workers.web.access import Access
 from timeline_workers.web.rest_application import document
 from timeline_workers.web.site import Site
@@ -156,6 +156,22 @@ async def test_the_player_plays_the_metric_on_the_cluster(rest: tuple[Served, Si
                 changes += [one for part in message.channels.values() for one in part.changes]  # type: ignore[union-attr]
         assert [(one[0], *one[3:]) for one in changes if one[1] == result] == [(14, 4, 0), (19, 4, 1)]
         assert {one[0] for one in changes} == {14, 19}
+
+
+async def test_health_is_told_while_it_changes(rest: tuple[Served, Site]) -> None:
+    server, _ = rest
+    seen: list[tuple[str, str]] = []
+    async with DvrClient(server.address) as player:
+        await player.open(HealthChannel(channel="health"))
+        await player.play()
+        async for message in player:
+            if isinstance(message, Frame):
+                for part in message.channels.values():
+                    assert isinstance(part, RecordsPart)
+                    seen += [(record[1], record[2]["state"]) for record in part.records]
+            if seen:
+                break
+    assert [name for name, _ in seen] == ["cirr"]
 
 
 async def test_the_history_is_paged_and_counted(rest: tuple[Served, Site]) -> None:

@@ -12,6 +12,7 @@ from timeline_workers.playback.recording import Recording
 from timeline_workers.playback.tables_recording import TablesRecording
 
 from .dvr import dvr_route
+from .health_recording import HealthRecording, HealthWatch
 from .page_files import page_files
 from .request_guard import Guard, is_api
 from .rest_application import rest_application
@@ -31,11 +32,15 @@ def web_application(
     async def metrics() -> list[Metric]:
         return await (await site.client()).metrics()
 
+    async def states() -> list[tuple[str, str, str | None]]:
+        return [(one.metric, one.state, one.cause) for one in await (await site.client()).health()]
+
     if recording is None and site.has_history:
         recording = SiteRecording(site, AppliedNames(metrics))
     if site.tables is not None:
         recording = TablesRecording(site.tables, recording)
     if recording is not None:
+        recording = HealthRecording(HealthWatch(states), recording)
         api.router.routes.append(dvr_route(recording, site.access, version=site.version, settings=settings))
 
     async def either(scope: Scope, receive: Receive, send: Send) -> None:
