@@ -24,6 +24,8 @@ SPAN = 3_600
 EXPRESSIONS = {
     "cirr": CIRR,
     "busy": 'event_count_within(playerStateChange == "play", 10m) > 3 || has_existed(userAction == "seek")',
+    "lasting": 'held_for(latest_event_to_state(playerStateChange) == "buffer", 40s)'
+    ' || latest_event_to_state(playerStateChange) != "pause" since has_existed(cdnChange == "CDN2")',
     "by-cdn": "duration_in_cur_state(latest_event_to_state(playerStateChange))"
     " | aggregate(group_by(cdnChange), count, sum, max)",
 }
@@ -79,7 +81,9 @@ def digest(found: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["cirr", pytest.param("busy", marks=pytest.mark.long), "by-cdn"])
+@pytest.mark.parametrize(
+    "name", ["cirr", *(pytest.param(name, marks=pytest.mark.long) for name in ("busy", "lasting")), "by-cdn"]
+)
 async def test_any_order_and_batches_give_the_same_answers(name: str) -> None:
     """Two shuffles of 5,000 events with duplicates, redeliveries and other batch cuts: every answer about
     every key is the same from both graphs, and the one of evaluation in process.

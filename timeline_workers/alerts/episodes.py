@@ -10,7 +10,8 @@ Instants are microseconds of event time; ``OPEN`` is the end of an episode that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal as Choice, TypeAlias
 
@@ -89,23 +90,28 @@ class KeyEpisodes:
         at or before ``over_before`` and belongs to no episode is not told.
         """
         seen = list(spans)
-        was = {id(one): (one.start, min(one.end, told_to + 1)) for one in self.episodes}
-        told = sorted((one for one in self.episodes if one.told), key=lambda one: (one.start, one.first))
-        owners = _owners([was[id(one)] for one in told], seen)
+        told = sorted((one for one in self.episodes if one.told), key=lambda one: one.start)
+        was = [_said(one, told_to) for one in told]
+        gone = [(one, _said(one, told_to)) for one in self.episodes if not one.told]
+        owners = _owners(was, seen)
+        claimed = set(owners.values())
         messages: list[Message] = []
         for number, owner in sorted(owners.items()):
-            # Whoever was woken for a part of it is awake.
-            told[owner].paged = _last_page(one for one in told if _meet(was[id(one)], seen[number]))
-            messages += self._kept(told[owner], seen[number], as_of)
+            if self._is_news(told[owner], seen[number], as_of):
+                # Whoever was woken for a part of it is awake.
+                told[owner].paged = _last_page(told[i] for i in _meeting(was, seen[number]))
+                messages.append(self._changed(told[owner], seen[number], as_of))
         for place, episode in enumerate(told):
-            if place not in owners.values():
-                met = (told[owners[i]].id for i, span in enumerate(seen) if _meet(was[id(episode)], span))
-                messages.append(self._taken_back(episode, was[id(episode)], next(met, None), as_of))
+            if place not in claimed:
+                met = (told[owners[i]].id for i in _meeting(seen, was[place]))
+                messages.append(self._taken_back(episode, was[place], next(met, None), as_of))
+        used = {one.id: one for one in self.episodes}
         for number, span in enumerate(seen):
             if number not in owners and (over_before is None or span[1] > over_before):
                 # What split off, or comes back, is the same trouble, too.
-                same = [one for one in self.episodes if id(one) in was and _meet(was[id(one)], span)]
-                messages.append(self._begin(span, same, as_of))
+                same = [told[i] for i in _meeting(was, span)]
+                same += [one for one, before in gone if _meet(before, span)]
+                messages.append(self._begin(span, same, used, as_of))
         return messages
 
     def forget(self, before: int) -> None:
@@ -120,15 +126,19 @@ class KeyEpisodes:
         """Whether an episode goes on that nobody was told of."""
         return any(one.told and one.end == OPEN and not one.heard for one in self.episodes)
 
-    def _kept(self, episode: Episode, span: Span, as_of: int) -> Iterator[Message]:
-        was, now = episode.end == OPEN, span[1] == OPEN
-        late = now and not episode.heard and not self.muted(as_of)
-        if span == (episode.start, episode.end) and not late:
-            return
+    def _is_news(self, episode: Episode, span: Span, as_of: int) -> bool:
+        return span != (episode.start, episode.end) or self._is_late(episode, span, as_of)
+
+    def _is_late(self, episode: Episode, span: Span, as_of: int) -> bool:
+        """Whether it began under a mute, and goes on after it."""
+        return span[1] == OPEN and not episode.heard and not self.muted(as_of)
+
+    def _changed(self, episode: Episode, span: Span, as_of: int) -> Message:
+        was, now, late = episode.end == OPEN, span[1] == OPEN, self._is_late(episode, span, as_of)
         episode.start, episode.end = span
         kind: Kind = "fire" if late else "moved" if was == now else "resolve" if was else "reopen"
         silent = not episode.heard and not late
-        yield self._message(kind, episode, as_of, silent, page=kind in ("fire", "reopen"))
+        return self._message(kind, episode, as_of, silent, page=kind in ("fire", "reopen"))
 
     def _taken_back(self, episode: Episode, was: Span, into: str | None, as_of: int) -> Message:
         kind: Kind = "withdraw" if into is None else "merged"
@@ -137,16 +147,15 @@ class KeyEpisodes:
         episode.start, episode.end = was
         return message
 
-    def _begin(self, span: Span, same: list[Episode], as_of: int) -> Message:
-        episode = self._named(span)
+    def _begin(self, span: Span, same: list[Episode], used: dict[str, Episode], as_of: int) -> Message:
+        episode = self._named(span, used)
         episode.paged = _last_page((*same, episode))
         goes_on = span[1] == OPEN
         silent = not episode.heard and self.muted(as_of)
         return self._message("fire" if goes_on else "resolve", episode, as_of, silent, page=goes_on)
 
-    def _named(self, span: Span) -> Episode:
+    def _named(self, span: Span, used: dict[str, Episode]) -> Episode:
         start, end = span
-        used = {one.id: one for one in self.episodes}
         name = plain = f"{self.rule}/{key_text(self.key)}/{start}"
         tried = 1
         # Another episode was first told to begin here, and was moved.
@@ -155,7 +164,7 @@ class KeyEpisodes:
             name = f"{plain}.{tried}"
         episode = used.get(name)
         if episode is None:
-            episode = Episode(id=name, first=start, start=start, end=end)
+            episode = used[name] = Episode(id=name, first=start, start=start, end=end)
             self.episodes.append(episode)
         episode.start, episode.end, episode.told = start, end, True
         return episode
@@ -192,18 +201,34 @@ class KeyEpisodes:
         )
 
 
+def _said(episode: Episode, told_to: int) -> Span:
+    """The span that was told: one that goes on was told to do so up to ``told_to``."""
+    return episode.start, min(episode.end, told_to + 1)
+
+
 def _owners(told: list[Span], spans: list[Span]) -> dict[int, int]:
-    """Which of ``told``, in order, each span is, by the numbers of both; a span that is not there is none.
+    """Which of ``told`` each span is, by the numbers of both; a span that is not there is none. Both are in
+    order, and of neither do two meet.
 
     Each chooses the earliest of the spans that it meets and that is no other's: so of several in one span the
-    earliest stays, and of a span that was split its first part.
+    earliest stays, and of a span that was split its first part. What is before a span that was chosen meets
+    none that comes later.
     """
     owners: dict[int, int] = {}
+    free = 0
     for place, one in enumerate(told):
-        found = next((i for i, span in enumerate(spans) if i not in owners and _meet(one, span)), None)
-        if found is not None:
-            owners[found] = place
+        meeting = _meeting(spans, one)
+        first = max(meeting.start, free)
+        if first < meeting.stop:
+            owners[first] = place
+            free = first + 1
     return owners
+
+
+def _meeting(spans: list[Span], other: Span) -> range:
+    """The numbers of ``spans``, in order and apart, that overlap or touch ``other``."""
+    low = bisect_left(spans, other[0], key=lambda span: span[1])
+    return range(low, max(low, bisect_right(spans, other[1], key=lambda span: span[0])))
 
 
 def _last_page(episodes: Iterable[Episode]) -> int | None:
