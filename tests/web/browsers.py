@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,16 +12,14 @@ from typing import Any
 import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
-from playwright.async_api import Browser, Page, async_playwright
-from starlette.types import ASGIApp
-
-from timeline_workers.web.server import server
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 PICTURES = "TIMELINE_TEST_PICTURES"  # a directory: screenshots are left there
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb"]
-LONG_ENOUGH = 30_000  # ms, for whatever is waited for
+LONG_ENOUGH = 60_000  # ms, for whatever is waited for
+expect.set_options(timeout=LONG_ENOUGH)
 
 
 @asynccontextmanager
@@ -35,21 +31,6 @@ async def chromium() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
-
-
-@asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """The address of ``app`` on a free port."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        runs = server(app)
-        task = asyncio.create_task(runs.serve([listening]))
-        while not runs.started:
-            await asyncio.sleep(0)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        runs.should_exit = True
-        runs.force_exit = True  # pages may be open still
-        await task
 
 
 @asynccontextmanager
@@ -70,14 +51,15 @@ async def page_of(browser: Browser, **options: Any) -> AsyncIterator[Page]:
         yield page
     finally:
         await context.close()
-    assert said == []
+    assert said == [], said
 
 
 async def picture(page: Page, name: str) -> None:
     """Leave a screenshot where it is asked for."""
     directory = os.environ.get(PICTURES)
     if directory:
-        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)
+        # Else a style is put into the page, which its policy forbids.
+        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True, caret="initial")
 
 
 AXE = Path(__file__).parents[2] / "page/node_modules/axe-core/axe.min.js"

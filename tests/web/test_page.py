@@ -1,53 +1,52 @@
-"""The page in a browser, over a history that holds the worked example."""
+"""The page in a browser: over a cluster with the worked example, and a history that holds its events."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-pytest.importorskip("uvicorn")
-from playwright.async_api import Browser, Page, expect
-from starlette.datastructures import MutableHeaders
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+pytest.importorskip("fastapi")
+from playwright.async_api import Browser, Locator, Page, expect
 
-from timeline_workers.playback.history_names import MetricsByName
-from timeline_workers.playback.history_recording import HistoryRecording
+from tests.workflows.cluster import cluster
+from timeline_workers.client import TimelineClient
 from timeline_workers.web.access import Access
-from timeline_workers.web.dvr import application
+from timeline_workers.web.site import Site
+from timeline_workers.web.web_application import web_application
 
-from .browsers import chromium, needs_axe, needs_chromium, page_of, picture, serious, serving
+from .browsers import chromium, needs_axe, needs_chromium, page_of, picture, serious
 from .recorded import Recorded
+from .serving import served
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
-BUILT = Path(__file__).parents[2] / "timeline_workers/web/page"
+pytestmark = [needs_chromium, pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
 
 @dataclass
 class Shown:
-    """A browser, the address of a server, and the history behind it."""
+    """A browser, the address of a server, the cluster behind it, and the history."""
 
     browser: Browser
     address: str
+    client: TimelineClient
     recorded: Recorded
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shown(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shown]:
     recorded = await Recorded.worked_example(tmp_path_factory.mktemp("history") / "history.db")
-    recording = HistoryRecording(recorded.store, MetricsByName([recorded.metric]))
-    dvr = application(recording, Access())
-    files = StaticFiles(directory=BUILT, html=True)
+    async with cluster() as temporal, chromium() as browser:
+        client = TimelineClient(temporal)
+        await client.apply(recorded.metric)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (dvr if scope["type"] == "websocket" else _strict(files))(scope, receive, send)
+        async def connect() -> TimelineClient:
+            return client
 
-    async with chromium() as browser, serving(app) as address:
-        yield Shown(browser, address, recorded)
+        site = Site(connect, Access(), store=recorded.store, version="test")
+        async with served(web_application(site)) as server:
+            yield Shown(browser, server.address, client, recorded)
     await recorded.store.close()
 
 
@@ -58,21 +57,6 @@ async def test_the_playhead_reads_the_worked_example(shown: Shown) -> None:
         for time, value in [(14, "4"), (19, "4"), (22, "7")]:
             await drag(page, time)
             await expect(page.locator(".result .value")).to_have_text(value)
-        await picture(page, "page-key")
-
-
-def _strict(app: ASGIApp) -> ASGIApp:
-    """With the policy that allows nothing inline, and nothing from elsewhere."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Content-Security-Policy"] = "default-src 'self'"
-            await send(message)
-
-        await app(scope, receive, with_policy)
-
-    return answer
 
 
 async def drag(page: Page, time: float) -> None:
@@ -107,9 +91,79 @@ async def test_a_late_event_strikes_the_old_span_through(shown: Shown) -> None:
         await picture(page, "page-revision")
 
 
+VIEWS = {
+    "key": ("view=key&metric=cirr&key=s1&at=14&loop=10~20&table=1&sel=equal-to-df7b8a2f4a:9~30", ".stretch"),
+    "metrics": ("view=metrics", "[data-metric=cirr]"),
+    "metric": ("view=metric&metric=cirr", "svg [data-node]"),
+    "fleet": ("view=fleet&metric=cirr", "[data-row=s1]"),
+    "aggregates": ("view=aggregates&metric=cirr", "h1"),
+    "edit": ("view=edit&metric=cirr", ".right"),
+    "letters": ("view=letters", "h1"),
+}
+
+
 @needs_axe
-async def test_axe_finds_nothing_serious(shown: Shown) -> None:
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[] if one == "key" else pytest.mark.long) for one in VIEWS]
+)
+async def test_axe_finds_nothing_serious(shown: Shown, name: str) -> None:
+    query, there = VIEWS[name]
     async with page_of(shown.browser) as page:
-        await page.goto(f"{shown.address}/?view=key&metric=cirr&key=s1&at=14&loop=10~20&table=1&sel=x:1~2")
-        await expect(page.locator("[data-node]")).to_have_count(11)
+        await page.goto(f"{shown.address}/?{query}")
+        await expect(page.locator(there).first).to_be_visible()
         assert await serious(page) == []
+        await picture(page, f"page-{name}")
+
+
+async def test_a_metric_is_applied_from_the_editor(shown: Shown) -> None:
+    """A mistake is shown where it is; what would start, what it would give for a stored key; then it runs."""
+    async with page_of(shown.browser) as page:
+        await page.goto(f"{shown.address}/?view=edit&metric=cirr")
+        field = page.get_by_role("textbox", name="Metric file")
+        await expect(page.locator(".right")).to_contain_text("11 nodes")
+        wrong = YAML.replace("has_existed", "has_exited")
+        await paste(field, wrong)
+        await expect(page.locator(".mistake")).to_contain_text(
+            "Line 8, column 18: there is no function `has_exited`"
+        )
+        await paste(field, YAML)
+        await expect(page.locator("[data-change=start]")).to_have_count(1)
+        await expect(page.locator("[data-change=keep]")).to_have_count(1)
+        await page.get_by_label("Key").fill("s1")
+        await page.get_by_role("button", name="Show", exact=True).first.click()
+        await expect(page.locator("[data-node]")).to_have_count(2)
+        await picture(page, "page-edit")
+        await page.get_by_role("button", name="Apply").click()
+        await expect(page.locator(".applied")).to_contain_text(
+            "played is new: 1 workers started, 1 ran already"
+        )
+        assert [one.name for one in await shown.client.metrics()] == ["cirr", "played"]
+        await page.get_by_role("link", name="Look at it").click()
+        await expect(page.locator("svg [data-node]")).to_have_count(2)
+        await page.goto(f"{shown.address}/")
+        await expect(page.locator("[data-metric]")).to_have_count(2)
+
+
+async def paste(field: Locator, text: str) -> None:
+    """Paste over all of it; Playwright's own fill writes markup with styles, which the policy forbids."""
+    await field.press("Control+a")
+    await field.evaluate(
+        """(node, text) => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData("text/plain", text);
+            const said = { clipboardData, bubbles: true, cancelable: true };
+            node.dispatchEvent(new ClipboardEvent("paste", said));
+        }""",
+        text,
+    )
+
+
+YAML = """name: played
+source:
+  topic: playback-events
+  key: session_id
+  time: timestamp
+  columns: {playerStateChange: string, userAction: string, cdnChange: string}
+expression: |
+  duration_where(has_existed(playerStateChange == "play"))
+"""

@@ -70,10 +70,15 @@ def first() -> set[str]:
     )
 
 
-@pytest.mark.parametrize("name", ["Metrics", "Metric", "KeyView"])
+@pytest.mark.parametrize("name", ["Metrics", "Metric", "KeyView", "Fleet", "Aggregates", "Edit", "Letters"])
 def test_the_first_load_is_small(name: str) -> None:
     assert view(name)
     assert zipped(first() | view(name)) <= FIRST_LOAD
+
+
+def test_the_editor_is_loaded_for_itself_and_small() -> None:
+    own = view("editor") - first() - view("Edit")
+    assert 0 < zipped(own) <= EDITOR
 
 
 def test_nothing_is_inline_or_from_elsewhere() -> None:

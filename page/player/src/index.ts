@@ -11,6 +11,7 @@ export {
   valueOf,
   type Difference,
   type Key,
+  type Lane,
   type Piece,
   type Value,
 } from "./timelines";

@@ -16,6 +16,13 @@ export interface Piece {
   slope: number | null;
 }
 
+/** The pieces of one node for one key, in order. */
+export interface Lane {
+  node: string;
+  key: Key;
+  pieces: Piece[];
+}
+
 /** A stretch in which two timelines differ; `end` Infinity: it lasts. */
 export interface Difference {
   start: number;
@@ -27,16 +34,21 @@ export interface Difference {
 const COMPARED = 1e-9; // values of slopes are sums of floats
 
 export class Timelines {
-  readonly #lanes = new Map<string, Piece[]>();
+  readonly #lanes = new Map<string, Lane>();
+
+  /** All lanes of which something is known. */
+  lanes(): Iterable<Lane> {
+    return this.#lanes.values();
+  }
 
   /** The pieces of a lane, in order; not to be changed. */
   pieces(node: string, key: Key): readonly Piece[] {
-    return this.#lanes.get(laneOf(node, key)) ?? [];
+    return this.#lanes.get(laneOf(node, key))?.pieces ?? [];
   }
 
   /** Replaces all that is known of a lane. */
   set(node: string, key: Key, pieces: readonly Piece[]): void {
-    this.#lanes.set(laneOf(node, key), compacted(pieces));
+    this.#lanes.set(laneOf(node, key), { node, key, pieces: compacted(pieces) });
   }
 
   /** The piece that holds at an instant; null: nothing is known there. */
@@ -81,15 +93,15 @@ export class Timelines {
       ...pieces,
       ...before.filter((piece) => piece.start > upto),
     ]);
-    this.#lanes.set(laneOf(node, key), after);
+    this.#lanes.set(laneOf(node, key), { node, key, pieces: after });
     return differences(before, after, from, upto);
   }
 
   #put(node: string, key: Key, piece: Piece): void {
     const name = laneOf(node, key);
-    const lane = this.#lanes.get(name);
+    const lane = this.#lanes.get(name)?.pieces;
     if (lane === undefined) {
-      this.#lanes.set(name, [piece]);
+      this.#lanes.set(name, { node, key, pieces: [piece] });
       return;
     }
     const place = placeAfter(lane, piece.start);

@@ -6,7 +6,7 @@
  * more than is sent of one, the part of the key is played again, slower.
  */
 import { Refused, Timelines, type Difference, type Key, type NodeInfo, type Player } from "timeline-player";
-import type { AnyMessage, Open, RecordsPart } from "timeline-player";
+import type { AnyMessage, ChangesPart, Failed, Open, RecordsPart } from "timeline-player";
 
 import { player } from "../lib/server";
 
@@ -20,6 +20,8 @@ export interface Wanted {
   key: Key;
   expression: string | null;
   asOf: number | null;
+  /** Names of nodes in the place of those that the player has for them. */
+  names?: ReadonlyMap<string, string>;
 }
 
 export interface ShownEvent {
@@ -50,8 +52,8 @@ export class Lanes {
   gaps = $state.raw<string[]>([]);
   /** How many changes could not be told, as there were too many at once. */
   skipped = $state(0);
-  /** The mistake in the expression, where that is what is wrong. */
-  mistake = $state.raw<{ message: string; span: [number, number] | null } | null>(null);
+  /** Why nothing can be shown: what was asked for was refused. */
+  refused = $state.raw<Failed | null>(null);
 
   timelines = new Timelines();
   readonly key: Key;
@@ -61,7 +63,11 @@ export class Lanes {
   #slower = 1;
   #seen = new Set<string>();
 
-  constructor(readonly wanted: Wanted) {
+  /** `opened`: the channels to open in the place of those of the key, `lanes` and perhaps `ev`. */
+  constructor(
+    readonly wanted: Wanted,
+    opened: Open["channels"] = channels(wanted),
+  ) {
     this.key = wanted.key;
     this.#player = player();
     this.#player.watch(() => {
@@ -69,15 +75,14 @@ export class Lanes {
       if (this.#player.failure) this.problem = this.#player.failure.message;
     });
     this.#player.listen((message) => this.#hear(message));
-    void this.#open();
+    void this.#open(opened);
   }
 
   /** The first and the last instant at which something changes; null: nothing does. */
   get extent(): [number, number] | null {
     void this.version;
     let [first, last] = [Infinity, -Infinity];
-    for (const { node } of this.nodes) {
-      const pieces = this.timelines.pieces(node, this.key);
+    for (const { pieces } of this.timelines.lanes()) {
       const [one, other] = [pieces[0], pieces.at(-1)];
       if (one && other) [first, last] = [Math.min(first, one.start), Math.max(last, other.start)];
     }
@@ -90,19 +95,19 @@ export class Lanes {
     this.#player.end();
   }
 
-  async #open(): Promise<void> {
+  async #open(asked: Open["channels"]): Promise<void> {
     try {
       await this.#player.ready();
-      const opened = await this.#player.open(channels(this.wanted, "all"), { as_of: this.wanted.asOf });
-      this.nodes = opened.channels.find((one) => one.channel === "lanes")?.nodes ?? [];
+      const opened = await this.#player.open(asked, { as_of: this.wanted.asOf });
+      const nodes = opened.channels.find((one) => one.channel === "lanes")?.nodes ?? [];
+      this.nodes = nodes.map((one) => ({ ...one, node: this.#name(one.node) }));
       await this.#player.limits(AT_ONCE);
       const { start, live } = this.#player.hello?.range ?? {};
       await this.#playAll(start ?? 0, live ?? 0, LOADED_IN);
     } catch (error) {
       this.loading = false;
-      if (error instanceof Refused && error.failed.code === "bad-expression") {
-        this.mistake = { message: error.message, span: (error.failed.span as [number, number] | undefined) ?? null };
-      } else this.problem = (error as Error).message;
+      if (error instanceof Refused) this.refused = error.failed;
+      else this.problem = (error as Error).message;
     }
   }
 
@@ -114,7 +119,10 @@ export class Lanes {
   #hear(message: AnyMessage): void {
     switch (message.type) {
       case "snapshot":
-        this.timelines.addLevels(message.channels["lanes"] ?? [], message.at);
+        this.timelines.addLevels(
+          (message.channels["lanes"] ?? []).map((level) => ({ ...level, node: this.#name(level.node) })),
+          message.at,
+        );
         this.version++;
         break;
       case "frame":
@@ -140,12 +148,13 @@ export class Lanes {
 
   #frame(parts: Record<string, unknown>): void {
     const events = parts["ev"] as RecordsPart | undefined;
-    const changes = parts["lanes"] as { count: number; changes: unknown[][]; skipped?: number } | undefined;
+    const changes = parts["lanes"] as ChangesPart | undefined;
     if (events) {
       this.#addEvents(events.records, false);
       this.#missed += events.skipped ?? 0;
     }
     if (changes) {
+      for (const change of changes.changes) change[1] = this.#name(change[1] as string);
       this.timelines.addChanges(changes);
       this.#missed += changes.skipped ?? 0;
     }
@@ -158,10 +167,15 @@ export class Lanes {
       this.#addEvents(message.records ?? [], true);
       return;
     }
-    const { node, cause } = message;
-    const found = this.timelines.revise(message, this.#position);
+    const { cause } = message;
+    const node = this.#name(message.node ?? "");
+    const found = this.timelines.revise({ ...message, node }, this.#position);
     if (node) this.revised = [...this.revised, ...found.map((one) => ({ ...one, node, cause }))];
     this.version++;
+  }
+
+  #name(node: string): string {
+    return this.wanted.names?.get(node) ?? node;
   }
 
   #addEvents(records: readonly unknown[][], late: boolean): void {
@@ -190,14 +204,14 @@ export class Lanes {
 }
 
 /** The channels of a key: its events and its lanes. */
-export function channels(wanted: Wanted, nodes: "all" | "result"): Open["channels"] {
+export function channels(wanted: Wanted): Open["channels"] {
   const keys = [wanted.key as string | number];
   const { metric, expression } = wanted;
   return [
     { channel: "ev", events: metric, keys },
     expression
-      ? { channel: "lanes", expression, like: metric, nodes, keys }
-      : { channel: "lanes", metric, nodes, keys },
+      ? { channel: "lanes", expression, like: metric, nodes: "all", keys }
+      : { channel: "lanes", metric, nodes: "all", keys },
   ];
 }
 

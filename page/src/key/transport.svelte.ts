@@ -96,7 +96,7 @@ export class Transport {
   async #open(wanted: Wanted, begin: { at: number | null; live: boolean }): Promise<void> {
     try {
       await this.#player.ready();
-      await this.#player.open(channels(wanted, "all"), { as_of: wanted.asOf });
+      await this.#player.open(channels(wanted), { as_of: wanted.asOf });
       await this.#player.limits({ frames_per_second: 30, records: 20 });
       if (begin.live) await this.live();
       else {

@@ -1,2 +1,0 @@
-const __vite__mapDeps=(i,m=__vite__mapDeps,d=(m.f||(m.f=["./App-Cw6Paipc.js","./location.svelte-DdM5vhk-.js","./index-client-BhrRKuwy.js","./preload-helper-Do0izRBh.js","./App-aPH0Y0xA.css"])))=>i.map(i=>d[i]);
-import{_ as e}from"./index-client-BhrRKuwy.js";import{a as t}from"./server-D_oTR_JK.js";import{t as n}from"./preload-helper-Do0izRBh.js";t();var{default:r}=await n(async()=>{let{default:e}=await import(`./App-Cw6Paipc.js`);return{default:e}},__vite__mapDeps([0,1,2,3,4]),import.meta.url);e(r,{target:document.getElementById(`app`)});
