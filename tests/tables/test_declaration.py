@@ -20,14 +20,17 @@ SAID: dict[str, Any] = {"address": "postgresql://me:secret@db/a", "table": "t", 
     ("changed", "message"),
     [
         ({"adress": "x"}, "table 'it': there is no field 'adress'; did you mean address?"),
-        ({"time": None}, "table 'it': time is None: Input should be a valid string"),
+        ({"time": None}, "table 'it': time: None is not text; put it in quotes"),
         ({"address": "parket:x"}, r"'parket:x' begins with no kind of a table \(did you mean parquet:\?\)"),
         ({"address": "jsonl:x"}, "table is for databases; a file's address is enough, so leave table out"),
         ({"table": None}, "table is missing: which table or view of the database to read"),
         ({"payload": "p", "columns": ["c"]}, "payload and columns both say what the event is"),
         ({"index": "i"}, "index is for tables of DynamoDB; leave it out"),
         ({"settle": "2 fortnights"}, "table 'it': settle is '2 fortnights': "),
-        ({"unit": "minutes"}, "table 'it': unit is 'minutes': Input should be 's', 'ms', 'us' or 'ns'"),
+        (
+            {"unit": "minutes"},
+            "unit: 'minutes' is not one of the words that go here; write 's', 'ms'",
+        ),
     ],
 )
 def test_mistakes_name_field_rule_and_fix(changed: dict[str, Any], message: str) -> None:

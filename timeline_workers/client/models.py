@@ -12,6 +12,7 @@ from timeline_workers.errors import QuestionError
 from timeline_workers.events.times import from_microseconds, question_time
 from timeline_workers.metric.model import Metric, TimeUnit
 from timeline_workers.plan.physical import Plan
+from timeline_workers.settings.field_rules import broken_rule
 from workflows.client.ask import (
     Written as Written,
     find_node as find_node,
@@ -97,9 +98,8 @@ def question(kind: QuestionKind, **parameters: Any) -> Question:
         return Question(kind=kind, **given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise QuestionError(
-            f"{'.'.join(map(str, first['loc'][:1]))}={first['input']!r}: {first['msg']}"
-        ) from None
+        place = ".".join(map(str, first["loc"][:1]))
+        raise QuestionError(f"{place}={first['input']!r:.80}: {broken_rule(first)}") from None
 
 
 def _time(given: Instant, unit: TimeUnit) -> Time:

@@ -27,6 +27,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from timeline_workers.errors import TableError, UnknownNameError
 from timeline_workers.language.suggestions import nearest
 from timeline_workers.metric.model import Microseconds
+from timeline_workers.settings.field_rules import broken_rule
 
 from .time_column import Unit
 
@@ -167,7 +168,7 @@ def _first_of(error: ValidationError, said: dict[str, Any]) -> str:
     """The first mistake, with the table and the field that it is in."""
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
-    words = first["msg"].removeprefix("Value error, ")
+    words = broken_rule(first)
     place = f"table {where[1]!r}" if len(where) > 1 else where[0]
     if len(where) < 3:
         return f"{place}: {words}"
@@ -177,7 +178,9 @@ def _first_of(error: ValidationError, said: dict[str, Any]) -> str:
         return f"{place}: there is no field {field!r}" + (f"; did you mean {near}?" if near else "")
     if first["type"] == "missing":
         return f"{place}: {field} is missing; say it, as in {field}: …"
-    return f"{place}: {field} is {first['input']!r:.80}: {words}"
+    if first["type"] == "value_error":
+        return f"{place}: {field} is {first['input']!r:.80}: {words}"
+    return f"{place}: {field}: {first['input']!r:.80} {words}"
 
 
 def check_column(what: str, name: str, known: dict[str, Any] | list[str], table: str) -> None:
