@@ -6,7 +6,7 @@ What the broker holds between there and what it delivers is read from the past f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -96,11 +96,17 @@ class Takeover:
             return False
         if fed.taken_up:
             # Where one leaf has nothing, the others may have had what is fed next.
-            furthest = {p: max(has.get(p, SILENT).offset for has in progress.values()) for p in starting}
-            fed.complete_at = {**(fed.complete_at or {}), **furthest}
-            await self.complete(fed)
+            await self._complete_after(fed, progress, {*starting, *fed.reached})
         await self._silence.claim(fed, starting)
         return True
+
+    async def _complete_after(
+        self, fed: MetricGroupFeed, progress: Mapping[str, Mapping[int, Reached]], partitions: Iterable[int]
+    ) -> None:
+        """Let the leaves know that they lack nothing once all have been fed what some had in these."""
+        furthest = {p: max(has.get(p, SILENT).offset for has in progress.values()) for p in partitions}
+        fed.complete_at = {**(fed.complete_at or {}), **furthest}
+        await self.complete(fed)
 
     async def complete(self, fed: MetricGroupFeed) -> None:
         """Let the leaves know that they lack nothing, once they have been sent what any of them had."""
@@ -130,6 +136,7 @@ class Takeover:
         known = stand(live, progress, self._leaves.incomplete)
         fed.know(known)
         past = elsewhere = False
+        fed_live = frozenset(fed.reached)
         before = {} if fed.undelivered is None else fed.undelivered.places
         undelivered: dict[int, Offset | None] = {}
         for partition in range(fed.partitions):
@@ -164,7 +171,7 @@ class Takeover:
         elif elsewhere:
             await self._backfill.wait_for_reader(fed)
         elif not undelivered:
-            await self._leaves.complete(fed.live)
+            await self._complete_after(fed, progress, fed_live)
             if any(
                 has.get(partition, SILENT).offset < at.offset
                 for has in progress.values()
