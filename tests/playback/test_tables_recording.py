@@ -129,6 +129,19 @@ async def test_what_no_table_says_is_refused(plays: Plays) -> None:
         assert (answer.reason, answer.field) == ("bad-message", field)
 
 
+async def test_unknown_tables_and_expressions_are_answers(plays: Plays) -> None:
+    alone = Reads(TablesRecording(plays.tables))
+    for channel, reason in (
+        (EventsChannel(channel="ev", events="play"), "unknown-metric"),
+        (DURATION.model_copy(update={"like": "play"}), "unknown-metric"),
+        (DURATION.model_copy(update={"expression": "latest("}), "bad-expression"),
+        (DURATION.model_copy(update={"expression": "sum(exists(x))"}), "bad-expression"),
+    ):
+        answer = await alone.do(OpenRead((channel,), View()))
+        assert isinstance(answer, ReadFailed)
+        assert answer.reason == reason
+
+
 async def test_mistakes_in_a_file_are_told(plays: Plays) -> None:
     """The value, the rule and the fix, as an answer: the session goes on."""
     plays.tell({"s": "s1", "t": "noon"})

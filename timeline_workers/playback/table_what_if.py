@@ -10,7 +10,6 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from timeline_workers.errors import QuestionError
 from timeline_workers.events.times import EARLIEST, LATEST, from_microseconds
 from timeline_workers.history.computed import Computed
 from timeline_workers.history.model import Outcome, Position, StoredEvent
@@ -19,6 +18,7 @@ from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric.model import Source
 from timeline_workers.tables.event_table import EventRow, Extent
 
+from .codes import DvrCode, RefusedRequest
 from .requests import WhatIfChannel
 from .table_channels import SharedTable, TableEnd
 
@@ -46,11 +46,15 @@ class TableEvents:
         return reach
 
     async def compute(self) -> tuple[Computed, int]:
-        """See ``WhatIfEvents``. Raises ExpressionError, and QuestionError for keys of an aggregate."""
+        """See ``WhatIfEvents``. Raises ExpressionError, and RefusedRequest for keys of an aggregate."""
         text, keys = self._channel.expression, self._channel.keys
         computed = Computed(parse(text), _SOURCE, text)
         if isinstance(computed.nodes[-1].expression, Aggregate) and keys is not None:
-            raise QuestionError("an aggregate is over all keys; leave out keys of the channel")
+            raise RefusedRequest(
+                DvrCode.BAD_MESSAGE,
+                "an aggregate is over all keys; leave out keys of the channel",
+                field="keys",
+            )
         self._news = False  # before reading: what comes meanwhile is looked at again
         await self.look(None)
         start, place = EARLIEST, 0

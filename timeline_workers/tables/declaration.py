@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from timeline_workers.errors import TableError, UnknownNameError
+from timeline_workers.errors import Code, TableError, UnknownNameError
 from timeline_workers.language.suggestions import nearest
 from timeline_workers.metric.model import Microseconds
 from timeline_workers.settings.field_rules import broken_rule
@@ -196,5 +196,5 @@ def declared(tables: dict[str, TableDeclaration], name: str) -> TableDeclaration
     if name not in tables:
         near = nearest(name, tables)
         hint = f"did you mean {near!r}?" if near else f"there are {', '.join(tables) or 'none'}"
-        raise UnknownNameError(f"no table is declared as {name!r}; {hint}")
+        raise UnknownNameError(f"no table is declared as {name!r}; {hint}", code=Code.UNKNOWN_SOURCE)
     return tables[name]
