@@ -39,14 +39,16 @@ class WrongCountError(TimelineError):
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """``seconds`` it lasted, which ``should`` have been so many; delays in milliseconds; memory in MiB:
-    when it began, and at most. ``sent``: records in frames; ``events``: what the frames counted.
+    """``seconds`` it lasted, which ``should`` have been so many (buffering, as often as ``buffered`` says, comes
+    on top: a busy machine is told by it); ``processor``: of the server, seconds. Delays in milliseconds; memory
+    in MiB: when it began, and at most. ``sent``: records in frames; ``events``: what the frames counted.
     """
 
     store: str
     what: str
     seconds: float
     should: float
+    processor: float
     frames: int
     events: int
     sent: int
@@ -60,7 +62,8 @@ class Played:
     def text(self) -> str:
         """A line for people."""
         return (
-            f"{self.store:11} {self.what:15} {self.seconds:6.2f} s of {self.should:.2f} {self.frames} frames "
+            f"{self.store:11} {self.what:15} {self.seconds:6.2f} s of {self.should:.2f} "
+            f"({self.processor:.1f} s of a processor)  {self.frames} frames "
             f"{self.events:9,} events ({self.sent:,} sent)  delay {self.delay_p50:.1f} ms p50 "
             f"{self.delay_p95:.1f} p95 {self.delay_max:.0f} max  buffering {self.buffered}  "
             f"{self.memory_begin:.0f} to {self.memory_most:.0f} MiB"
@@ -76,7 +79,7 @@ async def play(
         await until(client, "opened")
         await say(client, action="limits", id=2, frames_per_second=100, records=200)
         await until(client, "state")
-        began = memory(pid)
+        began, spent = memory(pid), processor(pid)
         await say(client, action="play", id=3, start=start, end=end, speed=speed)
         await until(client, "state")
         at = time.perf_counter()
@@ -109,6 +112,7 @@ async def play(
             what,
             now - at,
             (end - start) / speed,
+            processor(pid) - spent,
             frames,
             events,
             sent,
@@ -140,6 +144,12 @@ def memory(pid: int) -> int:
     """A process's memory, in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def processor(pid: int) -> float:
+    """What a process has had of processors, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measure(
@@ -194,13 +204,17 @@ def run(
             for played in asyncio.run(measure(store, address, events, day_seconds, short_seconds)):
                 tell(played.text())
                 found.append(played)
-    if json_file is not None:
-        said = {
-            "benchmark": "player",
-            "machine": machine(),
-            "versions": versions(PACKAGES),
-            "parameters": {"events": events, "keys": keys, "seed": seed},
-            "played": [asdict(one) for one in found],
-        }
-        json_file.write_text(json.dumps(said, indent=2) + "\n")
+        if json_file is not None:  # after each: it takes minutes
+            _write(json_file, found, {"events": events, "keys": keys, "seed": seed})
     return found
+
+
+def _write(file: Path, found: list[Played], parameters: dict[str, int]) -> None:
+    said = {
+        "benchmark": "player",
+        "machine": machine(),
+        "versions": versions(PACKAGES),
+        "parameters": parameters,
+        "played": [asdict(one) for one in found],
+    }
+    file.write_text(json.dumps(said, indent=2) + "\n")

@@ -46,8 +46,14 @@ def payload_of(value: Any) -> Mapping[str, Any]:
     """
     if isinstance(value, str):
         try:
-            value = from_json(value)
+            found = from_json(value, allow_inf_nan=False)  # of JSON there is nothing to convert
         except ValueError:
-            return {"payload": value}
-    found = json_value(value)
+            found = value
+    else:
+        found = json_value(value)
     return found if isinstance(found, dict) else {"payload": found}
+
+
+def unquoted(said: Any) -> Any:
+    """JSON as text, of which a text that is in quotes is taken out: a payload may be in it."""
+    return from_json(said) if isinstance(said, str) and said.startswith('"') else said

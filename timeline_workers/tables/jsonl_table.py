@@ -25,7 +25,7 @@ from timeline_workers.events.times import EARLIEST, LATEST
 from .declaration import TableDeclaration
 from .duckdb_session import DuckSession
 from .event_table import EventRow, Extent, Rows
-from .json_values import payload_of
+from .json_values import payload_of, unquoted
 from .sql_statements import Asked, KeyColumns, Statements
 from .sql_table import SqlTable
 from .time_column import TimeColumn
@@ -269,4 +269,4 @@ def _read_row(row: tuple[Any, ...]) -> EventRow:
     placed = None if position is None else from_json(position)
     if not (placed is None or isinstance(placed, int | str)):
         placed = position
-    return EventRow(time, key, payload_of({} if event is None else from_json(event)), placed)
+    return EventRow(time, key, payload_of({} if event is None else unquoted(event)), placed)

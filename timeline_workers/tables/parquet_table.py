@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic_core import from_json
-
 from timeline_workers.errors import TableError
 
 from .declaration import TableDeclaration, check_column
 from .duckdb_session import DuckSession
 from .event_table import EventRow
-from .json_values import json_value, payload_of
+from .json_values import json_value, payload_of, unquoted
 from .sql_statements import Asked, KeyColumns, Statements, quoted
 from .sql_table import SqlTable
 from .time_column import Kind, TimeColumn
@@ -83,19 +81,12 @@ def _table(
         assert at is not None, "windows end where years do"
         shown_key = key if key is None or isinstance(key, int) else str(key)
         placed = position if position is None or isinstance(position, int | str) else str(position)
-        return EventRow(at, shown_key, payload_of(_text(next(values))), placed)
+        return EventRow(at, shown_key, payload_of(unquoted(next(values))), placed)
 
     keys = None if declared.key is None else _keys(declared.key, types[declared.key], said)
     return SqlTable(
         statements, times, keys, session.ask, read_row, session.close, extreme=shown, instant=instant
     )
-
-
-def _text(said: Any) -> Any:
-    """The JSON that DuckDB makes of a text is a text in quotes; the payload may be in it."""
-    if isinstance(said, str) and said.startswith('"'):
-        return from_json(said)
-    return said
 
 
 def _times(declared: TableDeclaration, said_type: str, said: str) -> TimeColumn:
