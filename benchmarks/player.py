@@ -39,9 +39,9 @@ class WrongCountError(TimelineError):
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """``seconds`` it lasted, which ``should`` have been so many (buffering, as often as ``buffered`` says, comes
-    on top: a busy machine is told by it); ``processor``: of the server, seconds. Delays in milliseconds; memory
-    in MiB: when it began, and at most. ``sent``: records in frames; ``events``: what the frames counted.
+    """``seconds`` it lasted, which ``should`` have been so many: buffering comes on top, ``buffered`` times,
+    where others have the machine. ``processor``: what the server had of it, seconds. Delays: milliseconds;
+    memory in MiB: when it began, and at most. ``sent``: records in frames; ``events``: what frames counted.
     """
 
     store: str
