@@ -209,12 +209,17 @@ def run(
     return found
 
 
+def _rounded(one: Played) -> dict[str, Any]:
+    said = asdict(one)
+    return {name: round(value, 2) if isinstance(value, float) else value for name, value in said.items()}
+
+
 def _write(file: Path, found: list[Played], parameters: dict[str, int]) -> None:
     said = {
         "benchmark": "player",
         "machine": machine(),
         "versions": versions(PACKAGES),
         "parameters": parameters,
-        "played": [asdict(one) for one in found],
+        "played": [_rounded(one) for one in found],
     }
     file.write_text(json.dumps(said, indent=2) + "\n")
