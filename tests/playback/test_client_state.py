@@ -80,7 +80,7 @@ def test_lost_sockets_lose_and_repeat_nothing(
     assert epochs == sorted(epochs)
 
 
-def test_a_live_edge_that_is_played_again_is_not_shown() -> None:
+def test_a_live_edge_played_again_is_not_shown() -> None:
     """A server that has nothing new plays from its edge, which was shown before."""
     client = ClientState()
     client.heard(state_of(0, SECOND, 1))

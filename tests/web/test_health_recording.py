@@ -27,7 +27,7 @@ async def test_records_say_what_has_changed(looks: list[dict[str, str] | None]) 
         found = next(answers)
         if found is None:
             raise ConnectionFailedError("nobody is there")
-        return [(name, state, None) for name, state in found.items()]
+        return [(name, state, f"another cause than {watch.looked}") for name, state in found.items()]
 
     watch = HealthWatch(states, clock=lambda: 7_000)  # a clock that stands still
     expected, known = [], {}

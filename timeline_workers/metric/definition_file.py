@@ -23,6 +23,8 @@ def metric_file(metric: Metric) -> str:
     for name in ("retention", "key_ttl"):
         if fields.get(name) is not None:
             fields[name] = format_duration(fields[name])
+    if "retention" in fields.get("history", {}):
+        fields["history"]["retention"] = format_duration(fields["history"]["retention"])
     expression = fields.pop("expression")
     return _yaml({**fields, "source": _written(fields["source"]), "expression": expression})
 

@@ -21,6 +21,7 @@ from timeline_workers.metric.model import Metric, TimeUnit
 from timeline_workers.playback.history_names import recorded_metric
 from timeline_workers.playback.history_values import shown
 
+from .csv_tables import csv_answer
 from .rest_models import (
     DefinitionRow,
     Density,
@@ -33,7 +34,6 @@ from .rest_models import (
     StoredNode,
 )
 from .site import AsCsv, OfSite, Site, Unit
-from .tables import csv_answer
 
 router = APIRouter(prefix="/history", tags=["history"])
 _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}

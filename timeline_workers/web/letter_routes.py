@@ -13,9 +13,9 @@ from timeline_workers.errors import EventError, MetricError, QuestionError
 from timeline_workers.events.times import to_microseconds
 from timeline_workers.language.durations import parse_duration
 
+from .csv_tables import csv_answer
 from .rest_models import Letter, LetterCounts, LetterList, ReplayAnswer, ReplayRequest
 from .site import AsCsv, OfSite
-from .tables import csv_answer
 
 router = APIRouter(tags=["letters"])
 _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}

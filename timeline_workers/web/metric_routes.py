@@ -23,6 +23,7 @@ from timeline_workers.metric.model import Metric, StoredSource
 from timeline_workers.plan.physical import NodeSpec, Plan, plan
 from timeline_workers.playback.history_names import recorded_metric
 
+from .csv_tables import csv_answer
 from .failures import WebCode, WebError
 from .graph_drawing import draw, worker_states
 from .rest_models import (
@@ -37,7 +38,6 @@ from .rest_models import (
     WorkerList,
 )
 from .site import AsCsv, OfSite, Site
-from .tables import csv_answer
 
 router = APIRouter()
 MOST_TEXT = 1 << 20  # bytes of a metric file that is sent

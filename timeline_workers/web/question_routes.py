@@ -23,6 +23,7 @@ from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import ColumnSpec, Metric, Source, TimeUnit
 from timeline_workers.plan.physical import is_global, plan
 
+from .csv_tables import csv_answer
 from .failures import failure_of
 from .graph_drawing import draw
 from .metric_routes import nodes_of, read_metric
@@ -35,7 +36,6 @@ from .rest_models import (
     RefusedEvent,
 )
 from .site import AsCsv, OfSite, Site, Unit
-from .tables import csv_answer
 
 router = APIRouter()
 MOST_ANSWERS = 10_000
