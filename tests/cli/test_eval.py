@@ -255,6 +255,21 @@ def test_version_and_exit_codes_are_in_the_help() -> None:
     assert timeline("evil").returncode == 2
 
 
+def test_validate_knows_rules_of_alerts(tmp_path: Path) -> None:
+    """An expression that is wrong is shown where it is; where a metric is wanted a rule is called one."""
+    file = tmp_path / "rule.yaml"
+    text = "kind: alert\nname: r\nsource: {topic: t, key: k, time: t}\nexpression: has_existed(x) && y\n"
+    file.write_text(text)
+    wrong = timeline("validate", str(file))
+    assert wrong.returncode == 2
+    assert f"{file}, line 4, column 31: column y has a value only at its events" in wrong.stderr
+    file.write_text(text.replace(" && y", ""))
+    assert timeline("validate", str(file)).stdout == f"{file}: rule r is valid\n"
+    graph = timeline("graph", str(file))
+    assert graph.returncode == 2
+    assert "it is a rule of an alert, for `timeline test`" in graph.stderr
+
+
 def test_validate_says_what_is_wrong(tmp_path: Path) -> None:
     """Validate says that a metric is valid or what is wrong."""
     file = tmp_path / "m.yaml"

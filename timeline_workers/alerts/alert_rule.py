@@ -32,8 +32,6 @@ from timeline_workers.metric.model import (
 from .message_text import TEXT, TITLE, template_problem
 from .telling import AsOf, Silence, Telling, When
 
-ALERT: Final = "alert"
-"""The ``kind`` of a rule's file."""
 HOUR: Final = 3_600_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from timeline_workers.errors import MetricError, RuleError
-from timeline_workers.metric.load import read_yaml, validated
+from timeline_workers.metric.load import ALERT, read_yaml, validated
 from timeline_workers.metric.model import Source, SourceVersion, StoredSource
 
-from .alert_rule import ALERT, Mute, Rule, check_rule
+from .alert_rule import Mute, Rule, check_rule
 
 RULE_FIELDS: Final = [
     field.alias or name for name, field in Rule.model_fields.items() if name not in ("kind", "named_source")

@@ -16,11 +16,11 @@ from timeline_workers.errors import QuestionError
 from timeline_workers.evaluation import Result
 from timeline_workers.events.rules import Limits
 from timeline_workers.events.times import read_time
-from timeline_workers.metric.load import is_source_file, load_source
+from timeline_workers.metric.load import ALERT, SOURCE, kind_of_file, load_source
 from timeline_workers.metric.model import Metric, Source, TimeUnit
 from timeline_workers.plan.physical import plan
 
-from .definitions import SourceOption, load
+from .definitions import SourceOption, finder, load
 from .in_file import naming
 from .output import ExitCode, Output, OutputOption, complain, emit
 
@@ -128,13 +128,28 @@ def evaluate_file(
 
 
 def validate(
-    metric: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A metric file, or a source file.")],
+    metric: Annotated[
+        Path, typer.Argument(metavar="FILE.yaml", help="A file of a metric, a source or a rule of an alert.")
+    ],
     source: SourceOption = None,
 ) -> None:
-    """Check a metric file: its fields, its expression for the declared columns, and the size of its graph."""
-    if is_source_file(metric):
+    """Check a metric file: its fields, its expression for the declared columns, and the size of its graph.
+
+    A file of a rule is checked like the metric that it tells of, and its templates are.
+    """
+    kind = kind_of_file(metric)
+    if kind == SOURCE:
         with naming(metric):
             typer.echo(f"{metric}: source {load_source(metric).name} is valid")
+        return
+    if kind == ALERT:
+        # Not with the module: it takes templates along, which other commands do without.
+        from timeline_workers.alerts.rule_files import load_rule
+
+        with naming(metric):
+            rule = load_rule(metric, finder(source))
+            plan(rule.metric)
+        typer.echo(f"{metric}: rule {rule.name} is valid")
         return
     loaded = load(metric, source)
     with naming(metric):

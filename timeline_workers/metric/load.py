@@ -66,6 +66,14 @@ M = TypeVar("M", bound=BaseModel)
 _NESTED: Final[Mapping[str, type[BaseModel]]] = {"output": Output, "history": History}
 SOURCE: Final = "source"
 """The ``kind`` of a source file."""
+ALERT: Final = "alert"
+"""The ``kind`` of a file with a rule of an alert."""
+TRIAL: Final = "alert-test"
+"""The ``kind`` of a file with a trial of such a rule."""
+_ALERTS: Final = {
+    ALERT: "a rule of an alert, for `timeline test` and `timeline alerts backtest`",
+    TRIAL: "a trial of an alert's rule, for `timeline test`",
+}
 METRIC_FIELDS: Final = [name for name in Metric.model_fields if name not in ("naming", "named_source")]
 
 
@@ -82,6 +90,11 @@ def load_metric(file: str | Path, sources: Callable[[str], StoredSource] | None 
     if data.get("kind") == SOURCE:
         raise MetricError(
             f"{name}: it is a source file, and a metric file is wanted here; name one without 'kind: source'"
+        )
+    if data.get("kind") in (ALERT, TRIAL):
+        raise MetricError(
+            f"{name}: it is {_ALERTS[data['kind']]}, and a metric file is wanted here; name one without "
+            "'kind'"
         )
     for field in data.keys() & {"naming", "named_source"}:
         known = ", ".join(METRIC_FIELDS)
@@ -160,7 +173,13 @@ def check_metric(metric: Metric) -> None:
 
 def is_source_file(file: str | Path) -> bool:
     """Whether a file says that it is a source. Raises MetricError when it cannot be read."""
-    return read_yaml(file)[1].get("kind") == SOURCE
+    return kind_of_file(file) == SOURCE
+
+
+def kind_of_file(file: str | Path) -> object:
+    """The ``kind`` that a file says it is, None where it says none. Raises MetricError when it cannot be
+    read."""
+    return read_yaml(file)[1].get("kind")
 
 
 def load_source(file: str | Path) -> NamedSource:

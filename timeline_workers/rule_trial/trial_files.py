@@ -27,10 +27,9 @@ from timeline_workers.alerts.rule_files import load_rule
 from timeline_workers.errors import MetricError, QuestionError, RuleError
 from timeline_workers.events.times import question_time
 from timeline_workers.language.suggestions import nearest
-from timeline_workers.metric.load import read_yaml, validated
+from timeline_workers.metric.load import TRIAL, read_yaml, validated
 from timeline_workers.metric.model import StoredSource
 
-TRIAL: Final = "alert-test"
 EXPECTED: Final = (
     "kind",
     "key",
