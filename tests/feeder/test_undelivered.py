@@ -33,6 +33,8 @@ class Neighbours:
         self.fed, self.reached, self.holds = fed, dict[int, Place](), set[int]()
         self.asked: list[str] = []
         self.incomplete: set[str] = set()
+        self.complete_said = False
+        self.untaken: Mapping[int, Reached | None] = {}
 
     async def first_after(self, partition: int, after: Place) -> Place:
         return THERE if partition in self.holds else None
@@ -41,7 +43,8 @@ class Neighbours:
         at = {p: Reached(SILENT.offset if o is None else o, None) for p, o in self.reached.items()}
         return {worker: at for worker, _ in workers_of(self.fed.group)}
 
-    async def complete(self, _: object) -> None: ...
+    async def complete(self, _: object) -> None:
+        self.complete_said = True
 
     async def admit(self, _: MetricGroupFeed, progress: Progresses) -> Progresses:
         return progress
@@ -51,7 +54,10 @@ class Neighbours:
 
     def forget(self, _: MetricGroupFeed) -> None: ...
 
-    async def those_behind(self, _: MetricGroupFeed, __: object, ___: object) -> bool:
+    async def those_behind(
+        self, _: MetricGroupFeed, __: object, untaken: Mapping[int, Reached | None]
+    ) -> bool:
+        self.untaken = untaken
         return False
 
     async def all_of(self, _: MetricGroupFeed) -> None:
@@ -92,6 +98,7 @@ async def test_messages_are_read_where_leaves_stand_still() -> None:
     await look(takeover, by)
     assert (by.asked, by.fed.woken, by.fed.lacks_past) == ([], False, True)
     assert set(by.fed.reached) <= {2}, "the others are not taken up yet"
+    assert by.untaken.keys() == {0, 1}, "where all leaves lack something, these are taken up with the others"
     await look(takeover, by)
     assert (by.asked, by.fed.woken, by.fed.undelivered) == (["read all"], True, None)
 
@@ -136,3 +143,15 @@ async def test_without_messages_the_leaves_places_are_taken_up() -> None:
     await look(takeover, by)
     assert (by.asked, by.fed.woken, by.fed.lacks_past) == ([], True, False)
     assert by.fed.reached[0].offset == HERE
+
+
+async def test_leaves_are_complete_when_fed_what_any_had() -> None:
+    """What one leaf has had of a partition that is fed here is still to come to the others."""
+    takeover, by = setting()
+    by.fed.start(0, Reached(HERE, None))
+    by.reached = {0: THERE}
+    await look(takeover, by)
+    assert not by.complete_said
+    by.fed.start(0, Reached(THERE, None))
+    await takeover.complete(by.fed)
+    assert by.complete_said
