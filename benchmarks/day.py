@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from timeline_workers.columns.key_table import Key
+from timeline_workers.event_tables.declaration import TableDeclaration
+from timeline_workers.event_tables.open_table import OpenTables
 from timeline_workers.history.model import Judged, Outcome, Position, RawEvent, Verdict, definition_of
 from timeline_workers.history.open import open_history
 from timeline_workers.language.check import check
@@ -24,8 +26,6 @@ from timeline_workers.playback.history_names import MetricsByName
 from timeline_workers.playback.history_recording import HistoryRecording
 from timeline_workers.playback.recording import Recording
 from timeline_workers.playback.tables_recording import TablesRecording
-from timeline_workers.tables.declaration import TableDeclaration
-from timeline_workers.tables.open_table import OpenTables
 
 SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND

@@ -18,11 +18,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from timeline_workers.event_tables.event_table import EventTable
+from timeline_workers.event_tables.open_table import open_table
 from timeline_workers.playback.requests import WhatIfChannel
 from timeline_workers.playback.table_channels import SharedTable
 from timeline_workers.playback.table_what_if import TableEvents
-from timeline_workers.tables.event_table import EventTable
-from timeline_workers.tables.open_table import open_table
 
 from . import day
 from .report import machine, versions

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from timeline_workers.event_tables.declaration import tables_of
 from timeline_workers.events import rules
 from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, FUNCTIONS
 from timeline_workers.language.operator_table import OPERATORS
@@ -132,8 +134,11 @@ def test_python_examples_give_what_their_document_says(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_metric_files_of_a_document_are_valid(document: Path) -> None:
-    """Every YAML block of a document is a metric that can be planned, or a source."""
+    """Every YAML block of a document is a metric that can be planned, a source, or tables."""
     for text in blocks(document, "yaml"):
+        if text.startswith("tables:"):
+            assert tables_of(yaml.safe_load(text), folder=TOP)
+            continue
         assert load_source(text).name if is_source_file(text) else plan(load_metric(text)).nodes
 
 

@@ -12,14 +12,14 @@ import pytest
 import pytest_asyncio
 
 from timeline_workers import evaluate
+from timeline_workers.event_tables.declaration import tables_of
+from timeline_workers.event_tables.open_table import OpenTables
 from timeline_workers.playback.items import Change, Record, View
 from timeline_workers.playback.reads import CountRead, Look, NeighbourRead, OpenRead, ReadFailed, WindowRead
 from timeline_workers.playback.recording import Reads
 from timeline_workers.playback.requests import EventsChannel, WhatIfChannel
 from timeline_workers.playback.session import Session
 from timeline_workers.playback.tables_recording import TablesRecording
-from timeline_workers.tables.declaration import tables_of
-from timeline_workers.tables.open_table import OpenTables
 
 from .computed import CIRR, SESSION
 from .test_session import Pair

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.history.conftest import postgres_address as postgres_address
-from timeline_workers.tables.open_table import open_table
+from timeline_workers.event_tables.open_table import open_table
 
 from .kinds import (
     Kind,

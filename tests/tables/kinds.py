@@ -10,9 +10,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from timeline_workers.event_tables.declaration import TableDeclaration
+from timeline_workers.event_tables.event_table import EventRow, EventTable
 from timeline_workers.events.times import from_microseconds
-from timeline_workers.tables.declaration import TableDeclaration
-from timeline_workers.tables.event_table import EventRow, EventTable
 
 SECOND = 1_000_000
 Stored = tuple[int, Any, int]  # time, key, what is said

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
-from timeline_workers.tables.event_table import EventRow, in_order
+from timeline_workers.event_tables.event_table import EventRow, in_order
 
 from .kinds import SECOND, Kind, Stored
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from timeline_workers.errors import ConnectionFailedError, TableError
-from timeline_workers.tables.declaration import read_tables, tables_of
-from timeline_workers.tables.open_table import OpenTables
+from timeline_workers.event_tables.declaration import read_tables, tables_of
+from timeline_workers.event_tables.open_table import OpenTables
 
 from .kinds import declare, fill_jsonl, seconds
 

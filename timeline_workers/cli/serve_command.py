@@ -11,6 +11,8 @@ import typer
 import timeline_workers
 from timeline_workers.client import TimelineClient
 from timeline_workers.errors import HistoryError, SettingsError
+from timeline_workers.event_tables.declaration import read_tables
+from timeline_workers.event_tables.open_table import OpenTables
 from timeline_workers.history.open import open_history
 from timeline_workers.process.exit import stop_signals
 from timeline_workers.servers.embedded.embedded_addresses import running_addresses
@@ -18,8 +20,6 @@ from timeline_workers.servers.embedded.history_address import history_address
 from timeline_workers.settings.credentials import CodecAccess
 from timeline_workers.settings.history_settings import shown_address
 from timeline_workers.settings.web_settings import WebSettings
-from timeline_workers.tables.declaration import read_tables
-from timeline_workers.tables.open_table import OpenTables
 
 from .cluster import AddressOption, NamespaceOption
 from .output import complain

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from timeline_workers.errors import TimelineError, UnknownNameError
+from timeline_workers.event_tables.declaration import declared, read_tables
+from timeline_workers.event_tables.open_table import OpenTables
 from timeline_workers.events.times import from_microseconds
-from timeline_workers.tables.declaration import declared, read_tables
-from timeline_workers.tables.open_table import OpenTables
 
 from .output import Output, OutputOption, complain, emit
 

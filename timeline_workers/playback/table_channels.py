@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from timeline_workers.columns.key_table import Key
-from timeline_workers.tables.event_table import EventRow, EventTable, Extent, Rows, text_of
+from timeline_workers.event_tables.event_table import EventRow, EventTable, Extent, Rows, text_of
 
 from .items import ChannelLevels, OpenedChannel, Record, View
 from .recording import ChannelWindow

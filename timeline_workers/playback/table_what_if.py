@@ -10,13 +10,13 @@ from typing import Final
 
 from pydantic_core import to_json
 
+from timeline_workers.event_tables.event_table import EventRow, Extent
 from timeline_workers.events.times import EARLIEST, LATEST, from_microseconds
 from timeline_workers.history.computed import Computed
 from timeline_workers.history.model import Outcome, Position, StoredEvent
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric.model import Source
-from timeline_workers.tables.event_table import EventRow, Extent
 
 from .codes import DvrCode, RefusedRequest
 from .requests import WhatIfChannel

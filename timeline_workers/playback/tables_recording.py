@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from timeline_workers.event_tables.event_table import Extent
+from timeline_workers.event_tables.open_table import OpenTables
 from timeline_workers.events.times import LATEST
-from timeline_workers.tables.event_table import Extent
-from timeline_workers.tables.open_table import OpenTables
 
 from .codes import DvrCode, RefusedRequest
 from .items import OpenedChannel, Record, Revision, View

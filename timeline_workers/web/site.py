@@ -16,11 +16,11 @@ from fastapi import Depends, Query, Request
 
 from timeline_workers.client import TimelineClient
 from timeline_workers.errors import HistoryError
+from timeline_workers.event_tables.open_table import OpenTables
 from timeline_workers.history.store import HistoryStore
 from timeline_workers.metric.model import Metric, TimeUnit
 from timeline_workers.playback.history_names import MetricsByName
 from timeline_workers.playback.history_recording import RecordedMetric
-from timeline_workers.tables.open_table import OpenTables
 
 from .access import Access
 from .failures import WebCode, WebError

@@ -17,12 +17,21 @@ relative to the file. Errors: TableError, which names the file, the table, the f
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal as Choice
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from timeline_workers.errors import Code, TableError, UnknownNameError
 from timeline_workers.language.suggestions import nearest
@@ -32,6 +41,8 @@ from timeline_workers.settings.field_rules import broken_rule
 from .time_column import Unit
 
 Name = Annotated[str, Field(min_length=1)]
+# YAML makes a date of one that has no quotes.
+Instant = Annotated[Name, BeforeValidator(lambda said: said.isoformat() if isinstance(said, date) else said)]
 SERVERS: Final = ("postgresql", "postgres", "redshift", "dynamodb")
 FILES: Final = ("parquet", "jsonl")
 _SLOW_TO_ASK: Final = ("redshift", "dynamodb")
@@ -78,8 +89,8 @@ class TableDeclaration(BaseModel):
     look: Microseconds | None = None
     index: Name | None = None
     partitions: tuple[Name | int, ...] | Annotated[str, Field(pattern="%")] | None = None
-    since: Name | None = None
-    until: Name | None = None
+    since: Instant | None = None
+    until: Instant | None = None
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> TableDeclaration:
