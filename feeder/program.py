@@ -14,6 +14,7 @@ import structlog
 import typer
 from temporalio.service import RPCError
 
+from feeder.delivery.history_retention import Retention
 from feeder.delivery.leaf_delivery import LeafLostError, Leaves
 from feeder.delivery.leaf_workers import TemporalLeafWorkers
 from feeder.delivery.repair import Repair
@@ -182,6 +183,7 @@ async def _run(
         beside = [
             asyncio.create_task(report(counts, leaves, stop), name="reporting"),
             asyncio.create_task(Repair(temporal, catalog).go_on(stop), name="checking the workers"),
+            asyncio.create_task(Retention(temporal).go_on(stop), name="forgetting old history"),
             asyncio.create_task(watch_headroom(_NO_MEMORY), name="watching the memory"),
         ]
 

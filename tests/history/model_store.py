@@ -7,6 +7,7 @@ was known when, and what changed, is read off these lists.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -34,6 +35,7 @@ from timeline_workers.history.model import (
     RawEvent,
     Reach,
     Revision,
+    Scope,
     Stamp,
     Status,
     StoredEvent,
@@ -74,6 +76,7 @@ class ModelStore:
         self._now = now
         self.seen = 0
         self.kept_from: int | None = None
+        self.kept_of: dict[tuple[str, str], int] = {}  # of a definition, or a node
         self.raw: dict[tuple[str, Position], RawEvent] = {}
         self.topics: dict[str, str] = {}
         self.verdicts: dict[tuple[str, Position], tuple[Verdict, int]] = {}
@@ -221,8 +224,13 @@ class ModelStore:
     def _has(self, lane: Lane, seen: int, start: int, held: Holds) -> bool:
         return any(at == start and _alike(row, held) for at, row in self._rows(lane, seen))
 
-    def _check(self, start: int) -> None:
-        if self.kept_from is not None and start < self.kept_from:
+    def _kept(self, what: str, *names: str) -> int | None:
+        found = [self.kept_of.get((what, name)) for name in names]
+        return max((kept for kept in (self.kept_from, *found) if kept is not None), default=None)
+
+    def _check(self, start: int, what: str, *names: str) -> None:
+        kept = self._kept(what, *names)
+        if kept is not None and start < kept:
             raise QuestionError("forgotten", code=Code.NOT_KEPT)
 
     async def events(
@@ -239,7 +247,7 @@ class ModelStore:
         after: EventCursor | None = None,
         limit: int | None = None,
     ) -> list[StoredEvent]:
-        self._check(start)
+        self._check(start, "definition", definition)
         found = []
         for v, seen in self._judged(definition, start, end, keys, as_of):
             if v.outcome not in outcomes or (seen_after is not None and seen <= seen_after):
@@ -295,7 +303,7 @@ class ModelStore:
         after: PieceCursor | None = None,
         limit: int | None = None,
     ) -> list[Piece]:
-        self._check(start)
+        self._check(start, "node", *nodes)
         found = [
             piece
             for lane in self._lanes(nodes, keys)
@@ -324,7 +332,7 @@ class ModelStore:
         as_of: int | None = None,
         limit: int | None = None,
     ) -> list[Piece]:
-        self._check(at)
+        self._check(at, "node", *nodes)
         return [
             piece
             for lane in self._lanes(nodes, keys)
@@ -335,7 +343,7 @@ class ModelStore:
     async def keys_active(
         self, definition: str, start: int, end: int, *, as_of: int | None = None, limit: int = 200
     ) -> KeysActive:
-        self._check(start)
+        self._check(start, "definition", definition)
         judged = self._judged(definition, start, end, None, as_of)
         many = Counter(text(v.key) for v, _ in judged if v.outcome is Outcome.ACCEPTED)
         busiest = sorted(many.items(), key=lambda item: (-item[1], item[0]))
@@ -353,7 +361,7 @@ class ModelStore:
     ) -> Mapping[Outcome, list[int]]:
         if buckets < 1 or end <= start:
             raise QuestionError("no parts")
-        self._check(start)
+        self._check(start, "definition", definition)
         width = (end - start + buckets - 1) // buckets
         found: dict[Outcome, list[int]] = {}
         for v, _ in self._judged(definition, start, end, keys, as_of):
@@ -396,7 +404,8 @@ class ModelStore:
             if of == definition and v.outcome is Outcome.ACCEPTED and v.time is not None
         ]
         first, last = min(times, default=None), max(times, default=None)
-        return Reach(self.topics[definition], self.seen, first, last, self._mark(definition), self.kept_from)
+        mark, kept = self._mark(definition), self._kept("definition", definition)
+        return Reach(self.topics[definition], self.seen, first, last, mark, kept)
 
     def _mark(self, definition: str) -> int | None:
         marks = list(self.marks[definition].values())
@@ -447,25 +456,39 @@ class ModelStore:
             before = rows
         return found
 
-    async def forget(self, before: int, *, idle: int | None = None) -> Forgotten:
-        self.kept_from = max(before, before if self.kept_from is None else self.kept_from)
+    async def forget(self, before: int, *, idle: int | None = None, of: Scope | None = None) -> Forgotten:
+        definitions = [name for name in self.topics if of is None or name in of.definitions]
+        stored = {writer.node for writer, _ in self.writers.values()}
+        nodes = [name for name in stored if of is None or name in of.nodes]
+        if of is None:
+            self.kept_from = max(before, before if self.kept_from is None else self.kept_from)
+        else:
+            for one in [*(("definition", d) for d in definitions), *(("node", n) for n in nodes)]:
+                self.kept_of[one] = max(before, self.kept_of.get(one, before))
         gone = [
-            (of, position)
-            for (of, position), (v, _) in self.verdicts.items()
-            if (self.raw[self.topics[of], position].published if v.time is None else v.time) < before
+            (name, position)
+            for (name, position), (v, _) in self.verdicts.items()
+            if name in definitions
+            and (self.raw[self.topics[name], position].published if v.time is None else v.time) < before
         ]
         for one in gone:
             del self.verdicts[one]
-        lost = {(self.topics[of], position) for of, position in gone}
-        lost |= {of for of, event in self.raw.items() if event.published < before}
-        judged = {(self.topics[of], position) for of, position in self.verdicts}
+        lost = {(self.topics[name], position) for name, position in gone}
+        lost |= {of for of, event in self.raw.items() if event.published < self._bound(of[0])}
+        judged = {(self.topics[name], position) for name, position in self.verdicts}
         for topic, position in lost - judged:
             del self.raw[topic, position]
         if idle is not None:
             for lane, states in list(self.lanes.items()):
-                if all(at < min(idle, before) for seen in states for at, _ in self._rows(lane, seen)):
+                begun = [at for seen in states for at, _ in self._rows(lane, seen)]
+                if lane[0] in nodes and all(at < min(idle, before) for at in begun):
                     del self.lanes[lane]
         return Forgotten(len(lost - judged), len(gone), 0)
+
+    def _bound(self, topic: str) -> float:
+        """Below it there are no verdicts on events of ``topic`` any more."""
+        kept = [self._kept("definition", name) for name, of in self.topics.items() if of == topic]
+        return min((-math.inf if one is None else one for one in kept or [self.kept_from]), default=0)
 
     async def status(self) -> Status:
         definitions = []
@@ -475,15 +498,24 @@ class ModelStore:
             many: dict[Outcome, int] = dict(Counter(v.outcome for v in mine))
             definitions.append(
                 DefinitionStatus(
-                    name, topic, many, min(times, default=None), max(times, default=None), self._mark(name)
+                    name,
+                    topic,
+                    many,
+                    min(times, default=None),
+                    max(times, default=None),
+                    self._mark(name),
+                    self._kept("definition", name),
                 )
             )
         nodes = []
         for node in sorted({writer.node for writer, _ in self.writers.values()}):
             mine_ = [(writer, mark) for writer, mark in self.writers.values() if writer.node == node]
+            mine_ = [one for one in mine_ if one[0].partitions] or mine_
             known: list[Any] = [mark for _, mark in mine_]
-            whole = None not in known and len(known) == max(w.partitions for w, _ in mine_)
-            nodes.append(NodeStatus(node, len(self._lanes([node], None)), min(known) if whole else None))
+            many = max(w.partitions for w, _ in mine_)
+            whole = None not in known and len(known) == max(many, 1)
+            mark, kept = min(known) if whole else None, self._kept("node", node)
+            nodes.append(NodeStatus(node, len(self._lanes([node], None)), mark, kept))
         events = Counter(topic for topic, _ in self.raw)
         return Status("model", self.seen, events, definitions, nodes, 0, 0, self.kept_from, self.gaps_told)
 

@@ -21,6 +21,7 @@ from timeline_workers.history.model import (
     Position,
     RawEvent,
     Revision,
+    Scope,
     Verdict,
     Writer,
 )
@@ -32,7 +33,7 @@ TOPICS = {"clicks": ("clicks-1", "clicks-2"), "views": ("views-1",)}
 DEFINITIONS = [name for names in TOPICS.values() for name in names]
 EVENT_KEYS: list[str | int] = ["s1", 1, "1", "é\u0000\U0001f3b5"]
 GROUPS: list[Group] = [*EVENT_KEYS, None, True, 1.0]
-WRITERS = [Writer("a.p0", "a", 2), Writer("a.p1", "a", 2), Writer("b.p0", "b")]
+WRITERS = [Writer("a.p0", "a", 2), Writer("a.p1", "a", 2), Writer("b.p0", "b"), Writer("again", "b", 0)]
 NODES = ["a", "b", "nobody"]
 
 Call = Callable[[HistoryStore], Awaitable[Any]]
@@ -138,6 +139,9 @@ def revision_appends(draw: st.DrawFn, since: st.SearchStrategy[int] = anywhen) -
 appends = st.lists(event_appends() | revision_appends(), min_size=1, max_size=8)
 later_appends = st.lists(event_appends() | revision_appends(since=st.just(LAST - 1)), max_size=2)
 
+scopes = st.none() | st.builds(
+    Scope, st.lists(st.sampled_from(DEFINITIONS), max_size=2), st.lists(st.sampled_from(NODES), max_size=2)
+)
 system_times = st.none() | st.integers(0, 60)
 windows = st.tuples(st.integers(0, LAST), st.integers(0, LAST))
 limits = st.none() | st.integers(1, 5)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from timeline_workers.errors import QuestionError
-from timeline_workers.history.model import EventCursor, Piece, PieceCursor, Revision, Status, Writer
+from timeline_workers.history.model import EventCursor, Piece, PieceCursor, Revision, Scope, Status, Writer
 from timeline_workers.history.store import HistoryStore
 
 from .model_store import LAST, ModelStore
-from .scripts import Clock, Step, appends, clock_steps, later_appends, questions
+from .scripts import Clock, Step, appends, clock_steps, later_appends, questions, scopes
 from .stores import Fresh
 
 few = settings(max_examples=60, deadline=None)
@@ -88,6 +88,7 @@ def test_answers_are_those_of_the_model(
     clock_steps,
     st.integers(0, LAST - 1),
     st.none() | st.integers(0, LAST - 1),
+    scopes,
     later_appends,
     st.lists(questions().filter(lambda q: not q.said.startswith("changed")), min_size=1, max_size=12),
 )
@@ -97,14 +98,15 @@ def test_forgetting_leaves_later_answers_alone(
     steps: list[int],
     before: int,
     idle: int | None,
+    of: Scope | None,
     later: list[Step],
     asked: list[Step],
 ) -> None:
     async def compare(pair: Pair) -> None:
         for append in script:
             await pair.same(append)
-        gone = await pair.store.forget(before, idle=idle)
-        expected = await pair.model.forget(before, idle=idle)
+        gone = await pair.store.forget(before, idle=idle, of=of)
+        expected = await pair.model.forget(before, idle=idle, of=of)
         assert (gone.events, gone.verdicts) == (expected.events, expected.verdicts)
         for step in [*later, *asked]:
             await pair.same(step)

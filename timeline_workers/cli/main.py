@@ -34,6 +34,7 @@ _MODULES = {
     "tables_command": ("tables",),
     "deadletter": ("deadletter",),
     "serve_command": ("serve",),
+    "history_command": ("history",),
     "codec_server_command": ("codec-server",),
     "feed": ("feed",),
     "produce": ("produce",),

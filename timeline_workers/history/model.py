@@ -133,7 +133,8 @@ class EventCursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who appends revisions: one of the ``partitions`` workers of ``node`` (one name a writer, for good).
+    """Who appends revisions: one of the ``partitions`` workers of ``node`` (one name a writer, for good); 0:
+    it says again what others have said, and its watermark counts where there are none of these.
 
     ``node``: the node's name; of an aggregate with the function, as ``node_of`` writes it.
     """
@@ -222,6 +223,14 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What is to be forgotten: what is stored by these source definitions, and of these nodes."""
+
+    definitions: Sequence[str] = ()
+    nodes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
     """How many events, verdicts and pieces were deleted."""
 
@@ -248,7 +257,7 @@ class Reach:
 @dataclass(frozen=True, slots=True)
 class DefinitionStatus:
     """What is stored by one source definition. ``first``, ``last``: event times, None where there is none;
-    ``watermark``: of its topic, None while some partition has none.
+    ``watermark``: of its topic, None while some partition has none; ``kept_from``: as of ``Reach``.
     """
 
     definition: str
@@ -257,22 +266,26 @@ class DefinitionStatus:
     first: int | None
     last: int | None
     watermark: int | None
+    kept_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """What is stored of one node. ``watermark``: None while some of its writers has none."""
+    """What is stored of one node. ``watermark``: None while some of its writers has none; ``kept_from``:
+    nothing below this event time can be asked for (None: all can).
+    """
 
     node: str
     keys: int
     watermark: int | None
+    kept_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """What a store holds. ``store``: which it is, in words; ``seen``: its last system time; ``events``: raw
     events by topic; ``rows``: change points, superseded ones included; ``bytes``: on disk;
-    ``kept_from``: nothing below this event time can be asked for (None: everything can).
+    ``kept_from``: of nothing can be asked for what lies below this event time (None: of something all can).
     """
 
     store: str

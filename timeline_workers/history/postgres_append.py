@@ -14,6 +14,7 @@ from timeline_workers.errors import QuestionError
 
 from .blocks import cut, pack
 from .model import Appended, Gap, Judged, Position, RawEvent, Revision, Stamp, Writer
+from .postgres_read import kept_of
 from .rows import Row, above, by_key, difference, since_of
 from .text import key_text, words
 from .verdicts import OUTCOMES, origins_of
@@ -34,13 +35,13 @@ class Nothing(Exception):
 
 
 @asynccontextmanager
-async def appending(connection: Any, now: Callable[[], int]) -> AsyncIterator[tuple[int, int | None]]:
-    """A transaction: the system time of what is appended in it, and from where on the store is kept."""
+async def appending(connection: Any, now: Callable[[], int]) -> AsyncIterator[int]:
+    """A transaction, and the system time of what is appended in it."""
     async with connection.transaction():
-        last, kept_from = await connection.fetchrow("select seen, kept_from from store for update")
+        last = await connection.fetchval("select seen from store for update")
         seen = max(now(), last + 1)
         await connection.execute("update store set seen = $1", seen)
-        yield seen, kept_from
+        yield seen
 
 
 async def append_events(
@@ -53,7 +54,7 @@ async def append_events(
 ) -> Appended:
     """See ``HistoryStore``."""
     try:
-        async with appending(connection, now) as (seen, _):
+        async with appending(connection, now) as seen:
             many = 0
             if events or judged:
                 many = await _add_events_and_verdicts(connection, topic, events, judged, seen)
@@ -93,9 +94,10 @@ async def append_revisions(
 ) -> Appended:
     """See ``HistoryStore``."""
     try:
-        async with appending(connection, now) as (seen, kept_from):
+        async with appending(connection, now) as seen:
             node, _ = await _number(connection, "nodes", writer.node)
             await _mark(connection, writer, node, stamp, watermark)
+            kept_from = await kept_of(connection, "nodes", [node])
             found = by_key(above(revision, kept_from) for revision in revisions)
             if found:
                 await _revise(connection, node, found, seen)

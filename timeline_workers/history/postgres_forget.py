@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from .model import DefinitionStatus, Forgotten, Gap, NodeStatus, Outcome, Reach, Status
-from .verdicts import OUTCOMES, least_mark
+from .model import DefinitionStatus, Forgotten, Gap, NodeStatus, Outcome, Reach, Scope, Status
+from .postgres_read import kept_of
+from .verdicts import OUTCOMES, least_mark, node_mark
 
 PART = 5_000
 
@@ -49,10 +50,27 @@ delete from pieces p using idle where p.node = idle.node and p.key = idle.key
 """
 
 
-async def forget(connection: Any, before: int, idle: int | None) -> AsyncIterator[Forgotten]:
+# Events without a verdict lie below all that is kept by any definition of their topic, or of the store.
+_UNJUDGED = """
+select t.id, greatest(min(coalesce(d.kept_from, $1)), (select coalesce(kept_from, $1) from store))
+from topics t left join definitions d on d.topic = t.id group by t.id
+"""
+_NEVER = -(2**62)
+
+
+async def forget(
+    connection: Any, before: int, idle: int | None, of: Scope | None
+) -> AsyncIterator[Forgotten]:
     """Forget, a part for each step; see ``HistoryStore``."""
-    await connection.execute("update store set kept_from = greatest(coalesce(kept_from, $1), $1)", before)
-    for definition, topic in await connection.fetch("select id, topic from definitions"):
+    async with connection.transaction():
+        definitions = await _raised(connection, "definitions", before, None if of is None else of.definitions)
+        numbers = await _raised(connection, "nodes", before, None if of is None else of.nodes)
+        if of is None:
+            raised = "update store set kept_from = greatest(coalesce(kept_from, $1), $1)"
+            await connection.execute(raised, before)
+    for definition, topic in await connection.fetch(
+        "select id, topic from definitions where id = any($1::bigint[])", definitions
+    ):
         while True:
             async with connection.transaction():
                 gone = await connection.fetch(_VERDICTS, definition, before, PART, topic)
@@ -60,24 +78,16 @@ async def forget(connection: Any, before: int, idle: int | None) -> AsyncIterato
             if not gone:
                 break
             yield Forgotten(events, len(gone), 0)
-    place: tuple[int, ...] = (-1, -(2**31), -(2**63), -(2**63))
-    while rows := await connection.fetch(
-        "select topic, partition, major, minor, published from events "
-        "where (topic, partition, major, minor) > ($1, $2, $3, $4) "
-        "order by topic, partition, major, minor limit $5",
-        *place,
-        PART,
-    ):
-        # Events on which there is no verdict at all go by when they were published.
-        for topic in {row[0] for row in rows}:
-            old = [tuple(row[1:4]) for row in rows if row[0] == topic and row[4] < before]
-            async with connection.transaction():
-                gone_events = await _forget_events(connection, topic, old)
+    for topic, kept_from in await connection.fetch(_UNJUDGED, _NEVER):
+        async for gone_events in _forget_unjudged(connection, topic, kept_from):
             yield Forgotten(gone_events, 0, 0)
-        place = tuple(rows[-1][:4])
     last = (-1, -1)
     while lanes := await connection.fetch(
-        "select node, key from lanes where (node, key) > ($1, $2) order by node, key limit $3", *last, PART
+        "select node, key from lanes where node = any($4::bigint[]) and (node, key) > ($1, $2) "
+        "order by node, key limit $3",
+        *last,
+        PART,
+        numbers,
     ):
         nodes, keys = [row[0] for row in lanes], [row[1] for row in lanes]
         async with connection.transaction():
@@ -86,6 +96,38 @@ async def forget(connection: Any, before: int, idle: int | None) -> AsyncIterato
                 said.append(await connection.execute(_IDLE, nodes, keys, min(idle, before)))
         yield Forgotten(0, 0, sum(int(one.rpartition(" ")[2]) for one in said))
         last = (nodes[-1], keys[-1])
+
+
+async def _raised(connection: Any, table: str, before: int, names: Sequence[str] | None) -> list[int]:
+    """Raise the bound of these rows of ``table``, None: of all; their numbers."""
+    if names is None:
+        found = await connection.fetch(f"select id from {table}")
+    else:
+        found = await connection.fetch(
+            f"update {table} set kept_from = greatest(coalesce(kept_from, $1), $1) "
+            "where name = any($2::text[]) returning id",
+            before,
+            list(names),
+        )
+    return [row[0] for row in found]
+
+
+async def _forget_unjudged(connection: Any, topic: int, before: int) -> AsyncIterator[int]:
+    """Events on which there is no verdict at all go by when they were published."""
+    place: tuple[int, ...] = (-(2**31), -(2**63), -(2**63))
+    while before > _NEVER and (
+        rows := await connection.fetch(
+            "select partition, major, minor, published from events where topic = $1 "
+            "and (partition, major, minor) > ($2, $3, $4) order by partition, major, minor limit $5",
+            topic,
+            *place,
+            PART,
+        )
+    ):
+        old = [tuple(row[:3]) for row in rows if row[3] < before]
+        async with connection.transaction():
+            yield await _forget_events(connection, topic, old)
+        place = tuple(rows[-1][:3])
 
 
 async def _forget_events(connection: Any, topic: int, positions: list[tuple[Any, ...]]) -> int:
@@ -101,7 +143,7 @@ async def _forget_events(connection: Any, topic: int, positions: list[tuple[Any,
 
 async def reach(connection: Any, definition: str) -> Reach | None:
     """See ``HistoryStore``."""
-    seen, kept_from = await connection.fetchrow("select seen, kept_from from store")
+    seen = await connection.fetchval("select seen from store")
     found = await connection.fetchrow(
         "select d.id, t.name from definitions d join topics t on t.id = d.topic where d.name = $1", definition
     )
@@ -115,6 +157,7 @@ async def reach(connection: Any, definition: str) -> Reach | None:
         )
         for way in ("asc", "desc")
     ]
+    kept_from = await kept_of(connection, "definitions", [found[0]])
     return Reach(found[1], seen, ends[0], ends[1], await _source_mark(connection, found[0]), kept_from)
 
 
@@ -145,13 +188,14 @@ async def status(connection: Any, schema: str) -> Status:
             "select min(time), max(time) from verdicts where definition = $1", number
         )
         mark = await _source_mark(connection, number)
-        definitions.append(DefinitionStatus(name, topic, outcomes, first, last, mark))
+        kept = await kept_of(connection, "definitions", [number])
+        definitions.append(DefinitionStatus(name, topic, outcomes, first, last, mark, kept))
     nodes = []
     for number, name in await connection.fetch("select id, name from nodes order by name"):
         keys = await connection.fetchval("select count(*) from lanes where node = $1", number)
         writers = await connection.fetch("select watermark, partitions from writers where node = $1", number)
-        partitions = max((row[1] for row in writers), default=1)
-        nodes.append(NodeStatus(name, keys, least_mark([row[0] for row in writers], partitions)))
+        mark = node_mark([tuple(row) for row in writers])
+        nodes.append(NodeStatus(name, keys, mark, await kept_of(connection, "nodes", [number])))
     rows = await connection.fetchval("select count(*) from pieces")
     size = await connection.fetchval(
         "select coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint from pg_class c "

@@ -50,12 +50,13 @@ async def events(
     limit: int | None,
 ) -> list[StoredEvent]:
     """See ``HistoryStore``."""
-    await check_kept(connection, start)
+    number = await _definition(connection, definition)
+    await check_kept(connection, start, "definitions", [number])
     if after is not None:
         start, end = (start, min(end, after.time + 1)) if backwards else (max(start, after.time), end)
     given = Given()
     codes = [2 * OUTCOMES.index(outcome) + below for outcome in outcomes for below in (0, 1)]
-    where = [f"v.definition = {given(await _definition(connection, definition))}"]
+    where = [f"v.definition = {given(number)}"]
     where += [
         f"v.time >= {given(start)}",
         f"v.time < {given(end)}",
@@ -107,13 +108,14 @@ async def keys_active(
     connection: Any, definition: str, start: int, end: int, *, as_of: int | None, limit: int
 ) -> KeysActive:
     """See ``HistoryStore``."""
-    await check_kept(connection, start)
+    number = await _definition(connection, definition)
+    await check_kept(connection, start, "definitions", [number])
     found = await connection.fetch(
         "select k.name, a.many, count(*) over () from (select key, count(*) as many from verdicts "
         "where definition = $1 and time >= $2 and time < $3 and outcome = 0 "
         "and ($4::bigint is null or seen <= $4) group by key) a join keys k on k.id = a.key "
         "order by a.many desc, k.name limit $5",
-        await _definition(connection, definition),
+        number,
         start,
         end,
         as_of,
@@ -137,13 +139,14 @@ async def density(
         raise QuestionError(
             f"{buckets} parts of [{start}, {end}): a window that ends after it starts has at least 1"
         )
-    await check_kept(connection, start)
+    number = await _definition(connection, definition)
+    await check_kept(connection, start, "definitions", [number])
     found: dict[Outcome, list[int]] = {}
     for code, bucket, many in await connection.fetch(
         "select outcome, (time - $2) / $5::bigint as part, count(*) from verdicts where definition = $1 "
         "and time >= $2 and time < $3 and ($4::bigint is null or seen <= $4) "
         "and ($6::bigint[] is null or key = any($6)) group by 1, 2",
-        await _definition(connection, definition),
+        number,
         start,
         end,
         as_of,
@@ -179,10 +182,10 @@ async def pieces(
     limit: int | None,
 ) -> list[Piece]:
     """See ``HistoryStore``."""
-    await check_kept(connection, start)
+    numbers = await _nodes(connection, nodes)
+    await check_kept(connection, start, "nodes", numbers)
     if start >= end:
         return []
-    numbers = await _nodes(connection, nodes)
     of_keys = None if keys is None else await _keys(connection, keys)
     inside = await _begun(connection, numbers, start, end, of_keys, as_of, backwards, after, limit)
     if not carried or (after is not None and not backwards and after.start >= start):
@@ -247,9 +250,10 @@ async def snapshot(
     limit: int | None,
 ) -> list[Piece]:
     """See ``HistoryStore``."""
-    await check_kept(connection, at)
+    numbers = await _nodes(connection, nodes)
+    await check_kept(connection, at, "nodes", numbers)
     of_keys = None if keys is None else await _keys(connection, keys)
-    return await _holding(connection, await _nodes(connection, nodes), of_keys, at, as_of, limit=limit)
+    return await _holding(connection, numbers, of_keys, at, as_of, limit=limit)
 
 
 async def _holding(
@@ -330,9 +334,19 @@ async def changed_since(
     return Changes(max(upto, min(seen, last)), changed)
 
 
-async def check_kept(connection: Any, start: int) -> None:
-    """Raise QuestionError for an instant below what is kept."""
-    kept_from = await connection.fetchval("select kept_from from store")
+async def kept_of(connection: Any, table: str, numbers: Sequence[int]) -> int | None:
+    """From where on all of these rows of ``table``, definitions or nodes, are kept."""
+    found = await connection.fetchval(
+        "select max(kept) from (select kept_from as kept from store union all "
+        f"select kept_from from {table} where id = any($1::bigint[])) as bounds",
+        numbers,
+    )
+    return None if found is None else int(found)
+
+
+async def check_kept(connection: Any, start: int, table: str, numbers: Sequence[int]) -> None:
+    """Raise QuestionError for an instant below what is kept of these rows of ``table``."""
+    kept_from = await kept_of(connection, table, numbers)
     if kept_from is not None and start < kept_from:
         raise not_kept(start, kept_from)
 

@@ -1,4 +1,4 @@
-"""Schema of the PostgreSQL store, version 2: that of the SQLite store (``sqlite_schema``), in a schema of its
+"""Schema of the PostgreSQL store, version 3: that of the SQLite store (``sqlite_schema``), in a schema of its
 own. Texts sort by code point (``collate "C"``).
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from timeline_workers.errors import HistoryError
 
-VERSION = 2
+VERSION = 3
 _CREATING = 0x744C6873  # the advisory lock of who creates the tables
 
 _TABLES = """
@@ -74,13 +74,20 @@ create table gaps (
     why text not null, seen bigint not null
 );
 """
-_SINCE_2 = """
+# What each later version has added, by the version before it.
+_LATER = {
+    1: """
 create table followed (
     definition bigint not null, partition integer not null,
     major bigint not null, minor bigint not null, watermark bigint,
     primary key (definition, partition)
 );
+""",
+    2: """
+alter table definitions add column kept_from bigint;
+alter table nodes add column kept_from bigint;
 """
+}
 
 
 async def prepare(connection: Any, schema: str) -> None:
@@ -101,13 +108,14 @@ async def prepare(connection: Any, schema: str) -> None:
             )
         if not tables:
             await connection.execute(_TABLES)
-            await connection.execute("insert into store values (1, $1, 0, null)", 1)
+            await connection.execute("insert into store values (1, 1, 0, null)")
         version = await connection.fetchval("select version from store")
         if version > VERSION:
             raise HistoryError(
                 f"the history in schema {schema!r} has version {version}, and this release reads {VERSION}: "
                 "use a newer release"
             )
-        if version < 2:
-            await connection.execute(_SINCE_2)
+        for older in range(version, VERSION):
+            await connection.execute(_LATER[older])
+        if version < VERSION:
             await connection.execute("update store set version = $1", VERSION)

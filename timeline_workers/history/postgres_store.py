@@ -34,6 +34,7 @@ from .model import (
     RawEvent,
     Reach,
     Revision,
+    Scope,
     Stamp,
     Status,
     StoredEvent,
@@ -239,11 +240,11 @@ class PostgresStore:
             lambda of: postgres_read.changed_since(of, nodes, seen, keys=keys, until=until, limit=limit)
         )
 
-    async def forget(self, before: int, *, idle: int | None = None) -> Forgotten:
+    async def forget(self, before: int, *, idle: int | None = None, of: Scope | None = None) -> Forgotten:
         """See ``HistoryStore``."""
         gone = Forgotten(0, 0, 0)
         async with _explained(), self._pool.acquire() as to:
-            async for part in postgres_forget.forget(to, before, idle):
+            async for part in postgres_forget.forget(to, before, idle, of):
                 gone = Forgotten(
                     gone.events + part.events, gone.verdicts + part.verdicts, gone.pieces + part.pieces
                 )

@@ -17,6 +17,7 @@ from timeline_workers.errors import QuestionError
 from .blocks import cut, pack
 from .model import Appended, Gap, Judged, Position, RawEvent, Revision, Stamp, Writer
 from .rows import Row, above, by_key, difference, since_of
+from .sqlite_read import kept_of
 from .text import key_text, words
 from .verdicts import OUTCOMES, origins_of
 
@@ -42,6 +43,7 @@ class Appender:
         self.connection = connection
         self._now = now
         self._numbers: dict[str, LRUCache[str, int]] = {}
+        self._named = 0  # keys that this transaction has given numbers
 
     @contextmanager
     def transaction(self) -> Iterator[int]:
@@ -78,7 +80,7 @@ class Appender:
         """See ``HistoryStore``."""
         try:
             with self.transaction() as seen:
-                before = self.connection.total_changes
+                before, self._named = self.connection.total_changes, 0
                 number = self._number("topics", topic) if events or judged else 0
                 self._add_events(number, events)
                 given = {event.position for event in events}
@@ -86,7 +88,7 @@ class Appender:
                     self._check_there(number, topic, {v.position for v in one.verdicts} - given)
                     self._add_verdicts(self._definition(one.definition, number, topic), one, seen)
                 self._add_gaps(gaps, seen)
-                if self.connection.total_changes == before:
+                if self.connection.total_changes == before + self._named:  # a new key alone is no news
                     raise Nothing
                 return Appended(seen, True)
         except Nothing:
@@ -105,7 +107,7 @@ class Appender:
             with self.transaction() as seen:
                 node = self._number("nodes", writer.node)
                 self._mark(writer, node, stamp, watermark)
-                (kept_from,) = self.connection.execute("select kept_from from store").fetchone()
+                kept_from = kept_of(self.connection, "nodes", [node])
                 revisions = [above(revision, kept_from) for revision in revisions]
                 self._revise(node, by_key(revisions), seen)
                 self._add_gaps(gaps, seen)
@@ -253,7 +255,8 @@ class Appender:
         number = numbers.get(name)
         if number is None:
             run = self.connection.execute
-            run(f"insert or ignore into {table} (name) values (?)", (name,))
+            made = run(f"insert or ignore into {table} (name) values (?)", (name,)).rowcount
+            self._named += made if table == "keys" else 0
             (number,) = run(f"select id from {table} where name = ?", (name,)).fetchone()
             numbers[name] = number
         return int(number)

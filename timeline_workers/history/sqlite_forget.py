@@ -7,9 +7,9 @@ them at most. The bound that questions are held to rises first.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from .model import Forgotten
+from .model import Forgotten, Scope
 from .sqlite_append import Appender
 
 PART = 2_000
@@ -29,19 +29,50 @@ delete from pieces where node = ?1 and key = ?2 and not exists (
 """
 
 
-def forget(appender: Appender, before: int, idle: int | None) -> Iterator[Forgotten]:
+# Events without a verdict lie below all that is kept by any definition of their topic, or of the store.
+_UNJUDGED = """
+select t.id, max(coalesce(min(coalesce(d.kept_from, ?1)), ?1), (select coalesce(kept_from, ?1) from store))
+from topics t left join definitions d on d.topic = t.id group by t.id
+"""
+_NEVER = -(2**62)
+
+
+def forget(appender: Appender, before: int, idle: int | None, of: Scope | None) -> Iterator[Forgotten]:
     """Forget, a part for each step; see ``HistoryStore``."""
     connection = appender.connection
     run = connection.execute
     with appender.forgetting():
-        run("update store set kept_from = max(coalesce(kept_from, ?1), ?1)", (before,))
-    for definition, topic in run("select id, topic from definitions").fetchall():
+        definitions = _raised(connection, "definitions", before, None if of is None else of.definitions)
+        nodes = _raised(connection, "nodes", before, None if of is None else of.nodes)
+        if of is None:
+            run("update store set kept_from = max(coalesce(kept_from, ?1), ?1)", (before,))
+    for definition in definitions:
+        (topic,) = run("select topic from definitions where id = ?", (definition,)).fetchone()
         while (gone := _forget_verdicts(appender, connection, definition, topic, before)) is not None:
             yield gone
-    yield from _forget_unjudged(appender, connection, before)
-    last = (-1, -1)
-    while lanes := run(
-        "select node, key from lanes where (node, key) > (?, ?) order by node, key limit ?", (*last, PART)
+    for topic, kept_from in run(_UNJUDGED, (_NEVER,)).fetchall():
+        yield from _forget_unjudged(appender, connection, topic, kept_from)
+    for node in nodes:
+        yield from _forget_pieces(appender, connection, node, before, idle)
+
+
+def _raised(
+    connection: sqlite3.Connection, table: str, before: int, names: Sequence[str] | None
+) -> list[int]:
+    """Raise the bound of these rows of ``table``, None: of all; their numbers."""
+    run = connection.execute
+    if names is None:
+        return [row[0] for row in run(f"select id from {table}")]
+    raised = f"update {table} set kept_from = max(coalesce(kept_from, ?1), ?1) where name = ?2 returning id"
+    return [row[0] for name in names for row in run(raised, (before, name)).fetchall()]
+
+
+def _forget_pieces(
+    appender: Appender, connection: sqlite3.Connection, node: int, before: int, idle: int | None
+) -> Iterator[Forgotten]:
+    last = -1
+    while lanes := connection.execute(
+        "select node, key from lanes where node = ? and key > ? order by key limit ?", (node, last, PART)
     ).fetchall():
         with appender.forgetting():
             was = connection.total_changes
@@ -56,7 +87,7 @@ def forget(appender: Appender, before: int, idle: int | None) -> Iterator[Forgot
                     lanes,
                 )
         yield Forgotten(0, 0, pieces)
-        last = lanes[-1]
+        last = lanes[-1][1]
 
 
 def _forget_verdicts(
@@ -81,24 +112,26 @@ def _forget_verdicts(
         return Forgotten(_forget_events(connection, topic, [row[1:] for row in gone]), len(gone), 0)
 
 
-def _forget_unjudged(appender: Appender, connection: sqlite3.Connection, before: int) -> Iterator[Forgotten]:
+def _forget_unjudged(
+    appender: Appender, connection: sqlite3.Connection, topic: int, before: int
+) -> Iterator[Forgotten]:
     """Events on which there is no verdict at all go by when they were published."""
-    last = (-1, -(2**31), -(2**63), -(2**63))
+    last = (-(2**31), -(2**63), -(2**63))
     run = connection.execute
-    while rows := run(
-        "select topic, partition, major, minor, published from events "
-        "where (topic, partition, major, minor) > (?, ?, ?, ?) "
-        "order by topic, partition, major, minor limit ?",
-        (*last, PART),
-    ).fetchall():
-        old = [row for row in rows if row[4] < before]
+    while before > _NEVER and (
+        rows := run(
+            "select partition, major, minor, published from events where topic = ? "
+            "and (partition, major, minor) > (?, ?, ?) order by partition, major, minor limit ?",
+            (topic, *last, PART),
+        ).fetchall()
+    ):
+        old = [row[:3] for row in rows if row[3] < before]
         gone = 0
         if old:
             with appender.forgetting():
-                for topic in {row[0] for row in old}:
-                    gone += _forget_events(connection, topic, [row[1:4] for row in old if row[0] == topic])
+                gone += _forget_events(connection, topic, old)
         yield Forgotten(gone, 0, 0)
-        last = rows[-1][:4]
+        last = rows[-1][:3]
 
 
 def _forget_events(connection: sqlite3.Connection, topic: int, positions: list[tuple[int, int, int]]) -> int:

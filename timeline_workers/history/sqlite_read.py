@@ -80,8 +80,8 @@ def events(
     limit: int | None,
 ) -> list[StoredEvent]:
     """See ``HistoryStore``."""
-    check_kept(connection, start)
     number = _definition(connection, definition)
+    check_kept(connection, start, "definitions", [number])
     where = ["v.definition = :definition", "v.time >= :start", "v.time < :end"]
     given: dict[str, Any] = {"definition": number, "start": start, "end": end, "limit": limit}
     codes = [2 * OUTCOMES.index(outcome) + below for outcome in outcomes for below in (0, 1)]
@@ -137,11 +137,12 @@ def keys_active(
     connection: sqlite3.Connection, definition: str, start: int, end: int, *, as_of: int | None, limit: int
 ) -> KeysActive:
     """See ``HistoryStore``."""
-    check_kept(connection, start)
+    number = _definition(connection, definition)
+    check_kept(connection, start, "definitions", [number])
     # The index of times has all that is counted; when it was seen is read from the table where that is asked.
     of_seen = "" if as_of is None else "and seen <= :as_of"
     window = f"definition = :definition and time >= :start and time < :end and outcome = 0 {of_seen}"
-    given = {"definition": _definition(connection, definition), "start": start, "end": end, "as_of": as_of}
+    given = {"definition": number, "start": start, "end": end, "as_of": as_of}
     (count,) = connection.execute(
         f"select count(distinct key) from verdicts where {window}", given
     ).fetchone()
@@ -169,7 +170,8 @@ def density(
         raise QuestionError(
             f"{buckets} parts of [{start}, {end}): a window that ends after it starts has at least 1"
         )
-    check_kept(connection, start)
+    number = _definition(connection, definition)
+    check_kept(connection, start, "definitions", [number])
     width = -((start - end) // buckets)
     of_keys = "" if keys is None else f"and key in ({_listed(_keys(connection, keys))})"
     of_seen = "" if as_of is None else "and seen <= :as_of"
@@ -178,7 +180,7 @@ def density(
         "select outcome, (time - :start) / :width, count(*) from verdicts where definition = :definition "
         f"and time >= :start and time < :end {of_seen} {of_keys} group by 1, 2",
         {
-            "definition": _definition(connection, definition),
+            "definition": number,
             "start": start,
             "end": end,
             "as_of": as_of,
@@ -213,10 +215,10 @@ def pieces(
     limit: int | None,
 ) -> list[Piece]:
     """See ``HistoryStore``."""
-    check_kept(connection, start)
+    numbers = _nodes(connection, nodes)
+    check_kept(connection, start, "nodes", numbers)
     if start >= end:
         return []
-    numbers = _nodes(connection, nodes)
     of_keys = None if keys is None else _keys(connection, keys)
     inside = _begun(connection, numbers, start, end, of_keys, as_of, backwards, after, limit)
     if not carried or (after is not None and not backwards and after.start >= start):
@@ -270,9 +272,10 @@ def snapshot(
     limit: int | None,
 ) -> list[Piece]:
     """See ``HistoryStore``."""
-    check_kept(connection, at)
+    numbers = _nodes(connection, nodes)
+    check_kept(connection, at, "nodes", numbers)
     of_keys = None if keys is None else _keys(connection, keys)
-    return _holding(connection, _nodes(connection, nodes), of_keys, at, as_of, limit=limit)
+    return _holding(connection, numbers, of_keys, at, as_of, limit=limit)
 
 
 def _holding(
@@ -351,9 +354,18 @@ def changed_since(
     return Changes(max(upto, min(seen, last)), changed)
 
 
-def check_kept(connection: sqlite3.Connection, start: int) -> None:
-    """Raise QuestionError for an instant below what is kept."""
-    (kept_from,) = connection.execute("select kept_from from store").fetchone()
+def kept_of(connection: sqlite3.Connection, table: str, numbers: Iterable[int]) -> int | None:
+    """From where on all of these rows of ``table``, definitions or nodes, are kept."""
+    (kept_from,) = connection.execute(
+        "select max(kept) from (select kept_from as kept from store union all "
+        f"select kept_from from {table} where id in ({_listed(numbers)}))"
+    ).fetchone()
+    return None if kept_from is None else int(kept_from)
+
+
+def check_kept(connection: sqlite3.Connection, start: int, table: str, numbers: Iterable[int]) -> None:
+    """Raise QuestionError for an instant below what is kept of these rows of ``table``."""
+    kept_from = kept_of(connection, table, numbers)
     if kept_from is not None and start < kept_from:
         raise not_kept(start, kept_from)
 

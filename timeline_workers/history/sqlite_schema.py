@@ -1,4 +1,4 @@
-"""Schema of the SQLite store, version 2, and opening a connection to it.
+"""Schema of the SQLite store, version 3, and opening a connection to it.
 
 Names that come again and again (topics, definitions, nodes, keys) are numbers in all other tables.
 ``blocks`` have the payloads of some events, compressed; ``events`` says where each one is. ``verdicts`` and
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from timeline_workers.errors import HistoryError
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x744C6873
 BUSY_SECONDS = 30.0
 
@@ -79,13 +79,20 @@ create table gaps (
 );
 insert into store values (1, 0, null);
 """
-_SINCE_2 = """
+# What each later version has added, by the version before it.
+_LATER = {
+    1: """
 create table followed (
     definition integer not null, partition integer not null,
     major integer not null, minor integer not null, watermark integer,
     primary key (definition, partition)
 ) without rowid;
+""",
+    2: """
+alter table definitions add column kept_from integer;
+alter table nodes add column kept_from integer;
 """
+}
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -120,16 +127,22 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             return
         connection.execute("pragma journal_mode = wal")
         connection.execute("begin immediate")
-        version = _version(connection, path)
-        if version < VERSION:
-            for statement in (("" if version else _TABLES) + _SINCE_2).split(";\n"):
-                connection.execute(statement)
+        found = _version(connection, path)
+        if found == 0:
+            _run(connection, _TABLES)
             connection.execute(f"pragma application_id = {APPLICATION_ID}")
-            connection.execute(f"pragma user_version = {VERSION}")
+        for version in range(max(found, 1), VERSION):
+            _run(connection, _LATER[version])
+        connection.execute(f"pragma user_version = {VERSION}")
         connection.execute("commit")
     except sqlite3.DatabaseError as error:
         passing = isinstance(error, sqlite3.OperationalError)
         raise HistoryError(f"the history {path} cannot be opened: {error}", may_pass=passing) from error
+
+
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(statement)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

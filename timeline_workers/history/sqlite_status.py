@@ -6,13 +6,14 @@ import sqlite3
 from pathlib import Path
 
 from .model import DefinitionStatus, Gap, NodeStatus, Outcome, Reach, Status
-from .verdicts import OUTCOMES, least_mark
+from .sqlite_read import kept_of
+from .verdicts import OUTCOMES, least_mark, node_mark
 
 
 def reach(connection: sqlite3.Connection, definition: str) -> Reach | None:
     """See ``HistoryStore``."""
     run = connection.execute
-    seen, kept_from = run("select seen, kept_from from store").fetchone()
+    (seen,) = run("select seen from store").fetchone()
     found = run(
         "select d.id, t.name from definitions d join topics t on t.id = d.topic where d.name = ?",
         (definition,),
@@ -28,9 +29,13 @@ def reach(connection: sqlite3.Connection, definition: str) -> Reach | None:
         ).fetchone()
         for way in ("asc", "desc")
     )
-    mark = _source_mark(connection, number)
     return Reach(
-        topic, seen, None if first is None else first[0], None if last is None else last[0], mark, kept_from
+        topic,
+        seen,
+        None if first is None else first[0],
+        None if last is None else last[0],
+        _source_mark(connection, number),
+        kept_of(connection, "definitions", [number]),
     )
 
 
@@ -84,12 +89,12 @@ def _definition(connection: sqlite3.Connection, number: int, name: str, topic: s
         ).fetchone()[0]
         for end in ("min", "max")
     )
-    return DefinitionStatus(name, topic, outcomes, first, last, _source_mark(connection, number))
+    mark, kept_from = _source_mark(connection, number), kept_of(connection, "definitions", [number])
+    return DefinitionStatus(name, topic, outcomes, first, last, mark, kept_from)
 
 
 def _node(connection: sqlite3.Connection, number: int, name: str) -> NodeStatus:
     run = connection.execute
     (keys,) = run("select count(*) from lanes where node = ?", (number,)).fetchone()
     writers = run("select watermark, partitions from writers where node = ?", (number,)).fetchall()
-    partitions = max((row[1] for row in writers), default=1)
-    return NodeStatus(name, keys, least_mark([row[0] for row in writers], partitions))
+    return NodeStatus(name, keys, node_mark(writers), kept_of(connection, "nodes", [number]))

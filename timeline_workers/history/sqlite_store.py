@@ -38,6 +38,7 @@ from .model import (
     RawEvent,
     Reach,
     Revision,
+    Scope,
     Stamp,
     Status,
     StoredEvent,
@@ -234,9 +235,9 @@ class SqliteStore:
             lambda of: sqlite_read.changed_since(of, nodes, seen, keys=keys, until=until, limit=limit)
         )
 
-    async def forget(self, before: int, *, idle: int | None = None) -> Forgotten:
+    async def forget(self, before: int, *, idle: int | None = None, of: Scope | None = None) -> Forgotten:
         """See ``HistoryStore``."""
-        parts = await self._write(lambda to: sqlite_forget.forget(to, before, idle))
+        parts = await self._write(lambda to: sqlite_forget.forget(to, before, idle, of))
         gone = Forgotten(0, 0, 0)
         # A part a call: appends have their turn between them.
         while (part := await self._write(lambda _: next(parts, None))) is not None:

@@ -44,6 +44,7 @@ from .model import (
     RawEvent,
     Reach,
     Revision,
+    Scope,
     Stamp,
     Status,
     StoredEvent,
@@ -183,10 +184,13 @@ class HistoryStore(Protocol):
         and what is. ``limit``: of rows to look at; those of one append come together.
         """
 
-    async def forget(self, before: int, *, idle: int | None = None) -> Forgotten:
+    async def forget(self, before: int, *, idle: int | None = None, of: Scope | None = None) -> Forgotten:
         """Delete events below event time ``before``, and pieces that had ended by then whenever they were
         known: what holds at ``before`` and later is answered as it was. With ``idle``, pieces of a key at a
         node whose value has last changed below that time are deleted with it. Names and origins of keys stay.
+
+        ``of``: only verdicts and pieces of these; an event goes when none of its verdicts is left. One
+        without any goes by when it was published, once all definitions of its topic have come so far.
 
         In many short transactions: where it is cut off, what it has deleted is gone. What is said later of
         instants below ``before`` is not told apart from what was said: let it lie below all watermarks.

@@ -27,3 +27,11 @@ def least_mark(marks: Sequence[int | None], wanted: int) -> int | None:
     """The least watermark of ``wanted`` partitions; None while some has none."""
     known = [mark for mark in marks if mark is not None]
     return min(known) if known and len(known) == max(wanted, len(marks)) else None
+
+
+def node_mark(writers: Sequence[tuple[int | None, int]]) -> int | None:
+    """The watermark of a node from its writers', each with how many there are in all; those of an import, 0
+    in all, count where there are no others.
+    """
+    live = [one for one in writers if one[1]] or list(writers)
+    return least_mark([mark for mark, _ in live], max((many for _, many in live), default=1))
