@@ -86,7 +86,7 @@ create table followed (
     2: """
 alter table definitions add column kept_from bigint;
 alter table nodes add column kept_from bigint;
-"""
+""",
 }
 
 

@@ -91,7 +91,7 @@ create table followed (
     2: """
 alter table definitions add column kept_from integer;
 alter table nodes add column kept_from integer;
-"""
+""",
 }
 
 

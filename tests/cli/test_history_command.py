@@ -1,0 +1,57 @@
+"""``timeline history``: the page's examples as they are printed, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.test_docs import TOP, blocks, commands, plain
+from timeline_workers.cli.main import build
+from timeline_workers.errors import QuestionError, SettingsError
+from timeline_workers.settings.history_settings import HistorySettings
+
+# What differs each time: when the store was told, and how many pages it has.
+CHANGING = ((re.compile(r"20\d\d-[-\dT:.]+Z"), "…"), (re.compile(r"[\d.]+ KiB"), "… KiB"))
+
+
+def steady(output: str) -> list[str]:
+    for pattern, stands in CHANGING:
+        output = pattern.sub(stands, output)
+    return plain(output)
+
+
+def test_the_page_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One command after the other, in a folder with the example; no line is longer than 80."""
+    shutil.copytree(TOP / "docs/history-example", tmp_path / "docs/history-example")
+    monkeypatch.chdir(tmp_path)
+    pairs = [pair for block in blocks(TOP / "docs/history.md", "console") for pair in commands(block)]
+    assert {shlex.split(command)[2] for command, _ in pairs} == {"import", "status", "export", "forget"}
+    for command, output in pairs:
+        done = CliRunner().invoke(build("history"), shlex.split(command)[1:], catch_exceptions=False)
+        assert steady(done.stdout) == steady(output)
+        assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["forget"], "either --before TIME or --older-than DURATION"),
+        (["export", "x", "--format", "csv"], "write parquet or jsonl"),
+    ],
+)
+def test_a_wrong_option_is_refused_and_named(said: list[str], words: str) -> None:
+    with pytest.raises(QuestionError, match=words):
+        CliRunner().invoke(
+            build("history"), ["history", *said, "--history", "sqlite:x"], catch_exceptions=False
+        )
+
+
+def test_no_store_is_known_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HistorySettings.variable("history"), "off")
+    with pytest.raises(SettingsError, match="set TIMELINE_HISTORY, or say --history"):
+        CliRunner().invoke(build("history"), ["history", "status"], catch_exceptions=False)
