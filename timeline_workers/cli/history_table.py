@@ -10,6 +10,7 @@ from timeline_workers.history.model import DefinitionStatus, Gap, NodeStatus, Ou
 
 from .text_table import drawn, terminal_width
 
+_NUMBERS = frozenset({"ACCEPTED", "LATE", "REFUSED", "KEYS"})
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -90,7 +91,8 @@ def _nodes(found: list[NodeStatus]) -> str:
 
 
 def _table(names: list[str], rows: list[list[str]]) -> str:
-    return drawn([dict(zip(names, row, strict=True)) for row in rows], width=terminal_width())
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    return drawn(records, right=_NUMBERS, width=terminal_width())
 
 
 def _kept(status: Status) -> str:
