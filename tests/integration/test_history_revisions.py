@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import signal
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,18 @@ import pytest_asyncio
 
 from producer.event import Event, encode
 from producer.generate_worked_example import worked_example
+from producer.send import Stored
 from tests.integration.stack import Stack, eventually, running_stack
+from timeline_workers.client import TimelineClient
+from timeline_workers.history.computed import compute
 from timeline_workers.history.model import Piece
 from timeline_workers.history.open import open_history
+from timeline_workers.history.retention import scope_of
 from timeline_workers.history.store import HistoryStore
 from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import History, Metric
 from timeline_workers.plan.history_workers import stored_name, stored_nodes
-from timeline_workers.plan.physical import plan, worker_id
+from timeline_workers.plan.physical import NodeSpec, plan, worker_id
 from workflows.catalog.catalog_activities import remove_metric
 from workflows.client.worker_health import examine
 from workflows.outputs.start_outputs import told_of
@@ -121,3 +128,77 @@ async def test_a_late_event_changes_now_and_not_then(
     assert len(tellers) == len(stored_nodes(planned)) == (11 if metric.history else 1)
     assert {health.state for health in await examine(client, tellers)} == {"ok"}
     assert set(tellers) <= set((await remove_metric(client, metric.name)).stopped)
+
+
+def sessions(many: int, rng: random.Random) -> list[Event]:
+    """Events of so many sessions in the order in which they come: one in twenty late, some of these by more
+    than the source allows.
+    """
+    columns = {
+        "playerStateChange": ["play", "buffer", "pause"],
+        "userAction": ["seek"],
+        "cdnChange": ["CDN1", "CDN2"],
+    }
+    coming = []
+    for number in range(many):
+        key, time = f"session-{number}", rng.randrange(300)
+        for _ in range(20):
+            column = rng.choice(list(columns))
+            said = {"session_id": key, "timestamp": time, column: rng.choice(columns[column])}
+            delay = rng.randrange(60) if rng.random() < 0.05 else 0
+            coming.append((time + delay, len(coming), Event(key, time, encode(said))))
+            time += rng.randrange(1, 20)
+    return [event for _, _, event in sorted(coming, key=lambda one: one[:2])]
+
+
+@pytest.mark.long
+async def test_thousands_of_sessions_are_stored_as_answered(stack: Stack, store: HistoryStore) -> None:
+    """A worker process is killed meanwhile. Every span of every node, computed from stored events, and as
+    stored itself, is what the workers answer.
+    """
+    source = CIRR.source.model_copy(update={"topic": "many-events", "allowed_lateness": 30 * SECOND})
+    metric = EVERY.model_copy(update={"name": "many", "source": source})
+    await stack.apply(metric)
+    coming = sessions(2_000, random.Random(7))
+    for part in range(0, len(coming), 4_000):
+        stored = stack.send("many-events", coming[part : part + 4_000])
+        if part == 12_000:
+            stack.stop("worker", signal.SIGKILL)
+            stack.start_worker()
+        await eventually(partial(has_applied, stack, metric, stored), 300)
+    [definition] = scope_of(metric).definitions
+
+    async def judged() -> int:
+        of = {one.definition: one.outcomes for one in (await store.status()).definitions}
+        return sum(of.get(definition, {}).values())
+
+    async def all_judged() -> bool:
+        return await judged() == len(coming)
+
+    await eventually(all_judged, 300)
+    computed = await compute(store, metric.expression, metric.source, keys=None)
+    assert len(coming) * 0.9 < computed.events < len(coming)  # some are too late
+    client, planned = TimelineClient(await stack.temporal()), plan(metric)
+    for node in planned.nodes:
+        answers = await client.all_spans("many", 0, 10_000, node=node.expression)
+        assert len(answers) > 1_900
+        reader = computed.reader(node.expression)
+        for answer in answers:
+            assert reader.spans(answer.key, 0, 10_000).spans == answer.spans
+
+        async def as_computed(node: NodeSpec = node) -> bool:
+            pieces = await store.pieces([stored_name(planned, node)], *ALWAYS)
+            expected = computed.pieces(node.expression, *ALWAYS)
+            return [(p.key, *one) for p, one in zip(pieces, shown(pieces), strict=True)] == [
+                (p.key, *one) for p, one in zip(expected, shown(expected), strict=True)
+            ]
+
+        await eventually(as_computed)
+
+
+async def has_applied(stack: Stack, metric: Metric, stored: Stored) -> bool:
+    for status in (await stack.statuses(metric)).values():
+        reached = {p["partition"]: (p["major"], p["minor"]) for p in status["state"]["progress"]}
+        if any(reached.get(p, (-1, -1)) < at for p, at in stored.last.items()):
+            return False
+    return True
