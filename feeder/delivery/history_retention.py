@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import TimelineError
 from timeline_workers.history.open import open_history
 from timeline_workers.history.retention import due
 from timeline_workers.metric.model import Metric
 from timeline_workers.servers.embedded.history_address import history_address
-from workflows.client.ask import registered
+from workflows.catalog.entries import read_entries
+from workflows.messages import CATALOG_ID
 
 log = structlog.get_logger("feeder")
 
@@ -50,8 +52,13 @@ class Retention:
 
     async def look(self) -> None:
         """Look once. Raises RPCError, and HistoryError where the store does not answer."""
-        metrics = [entry.metric for entry in await registered(self._client)]
-        await forget_due(metrics)
+        try:
+            catalog: dict[str, Any] = await self._client.get_workflow_handle(CATALOG_ID).query("routing")
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return  # nothing has been applied yet
+            raise
+        await forget_due([entry.metric for entry in read_entries(catalog["entries"])[0]])
 
 
 async def forget_due(metrics: Sequence[Metric]) -> int:
