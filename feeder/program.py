@@ -14,7 +14,6 @@ import structlog
 import typer
 from temporalio.service import RPCError
 
-from feeder.delivery.history_retention import Retention
 from feeder.delivery.leaf_delivery import LeafLostError, Leaves
 from feeder.delivery.leaf_workers import TemporalLeafWorkers
 from feeder.delivery.repair import Repair
@@ -25,6 +24,7 @@ from feeder.source.begin import Begin, BeginError
 from feeder.source.connect_pulsar import connect_source
 from feeder.source.locks import turn
 from feeder.source.partitioned_source import SourceError
+from feeder.storing.history_retention import Retention
 from feeder.storing.open_tees import open_tees
 from timeline_workers.errors import ConnectionFailedError, TimelineError
 from timeline_workers.process.exit import collect_seldom, leave, stop_signals
