@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from feeder.routing.router import MetricGroup, groups_of
 from timeline_workers.errors import TimelineError
+from timeline_workers.metric.model import Metric
 from timeline_workers.plan.physical import (
     KEY_LABEL,
     Plan,
@@ -47,6 +48,7 @@ class Catalog:
         self._seen: tuple[str, int] | None = None
         self._ended = ""  # the run of a catalog of which it was said that it cannot be started again
         self._plans: dict[str, Plan] = {}  # of all registered metrics
+        self._registered: list[Metric] = []
         self._missing: frozenset[str] = frozenset()
         self._unusable: list[Unusable] = []
         self.topics: dict[str, list[MetricGroup]] = {}
@@ -154,6 +156,10 @@ class Catalog:
             for spec in told_of(planned, history=history)
         }
 
+    def registered(self) -> list[Metric]:
+        """All registered metrics as last seen, fed here or not; none while some cannot be read."""
+        return [] if self._unusable else self._registered
+
     def look_again(self) -> None:
         """Have whoever feeds look again who has what, as when a metric was applied or removed."""
         self.version += 1
@@ -169,6 +175,7 @@ class Catalog:
             return False
         self._seen = seen
         self.version += 1
+        self._registered = [entry.metric for entry in entries]
         plans: dict[str, Plan] = {}
         for entry in entries:
             metric = entry.metric

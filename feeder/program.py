@@ -183,7 +183,7 @@ async def _run(
         beside = [
             asyncio.create_task(report(counts, leaves, stop), name="reporting"),
             asyncio.create_task(Repair(temporal, catalog).go_on(stop), name="checking the workers"),
-            asyncio.create_task(Retention(temporal).go_on(stop), name="forgetting old history"),
+            asyncio.create_task(Retention(catalog.registered).go_on(stop), name="forgetting old history"),
             asyncio.create_task(watch_headroom(_NO_MEMORY), name="watching the memory"),
         ]
 

@@ -1,26 +1,21 @@
 """Retention of the history: what metrics want kept no longer is forgotten, about once an hour.
 
-Several feeders may do so beside each other: what one has forgotten the others find gone. Where the store or
-Temporal does not answer, it is tried again with the next look.
+Several feeders may do so beside each other: what one has forgotten the others find gone. Where the store
+does not answer, it is tried again with the next look.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import structlog
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import TimelineError
 from timeline_workers.history.open import open_history
 from timeline_workers.history.retention import due
 from timeline_workers.metric.model import Metric
 from timeline_workers.servers.embedded.history_address import history_address
-from workflows.catalog.entries import read_entries
-from workflows.messages import CATALOG_ID
 
 log = structlog.get_logger("feeder")
 
@@ -29,10 +24,12 @@ LOOK_SECONDS = 3_600.0
 
 
 class Retention:
-    """Forgets for all registered metrics, whichever this feeder feeds: they may share what is stored."""
+    """Forgets for all registered metrics, ``metrics``, whichever this feeder feeds: they may share what is
+    stored.
+    """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, metrics: Callable[[], Sequence[Metric]]) -> None:
+        self._metrics = metrics
 
     async def go_on(self, stop: asyncio.Event) -> None:
         """Look again and again until ``stop``."""
@@ -46,19 +43,9 @@ class Retention:
                 return
             pause = LOOK_SECONDS
             try:
-                await self.look()
-            except (RPCError, TimelineError) as error:
+                await forget_due(self._metrics())
+            except TimelineError as error:
                 log.warning("cannot forget old history; retrying later", error=str(error))
-
-    async def look(self) -> None:
-        """Look once. Raises RPCError, and HistoryError where the store does not answer."""
-        try:
-            catalog: dict[str, Any] = await self._client.get_workflow_handle(CATALOG_ID).query("routing")
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return  # nothing has been applied yet
-            raise
-        await forget_due([entry.metric for entry in read_entries(catalog["entries"])[0]])
 
 
 async def forget_due(metrics: Sequence[Metric]) -> int:
