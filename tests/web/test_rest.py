@@ -25,7 +25,7 @@ from tests.conftest import LONG
 from tests.web.serving import Served, served
 from tests.workflows.cluster import CIRR, cluster, feed, until_everything_arrived, worked_example
 from timeline_workers.client import TimelineClient
-from timeline_workers.history.model import Judged, Outcome, Position, RawEvent, Verdict
+from timeline_workers.history.model import Gap, Judged, Outcome, Position, RawEvent, Verdict
 from timeline_workers.history.sqlite_store import SqliteStore
 from timeline_workers.metric.definition_file import metric_file
 from timeline_workers.metric.load import load_metric
@@ -46,6 +46,7 @@ METRIC = Metric(name="cirr", source=SOURCE, expression=CIRR)
 SEEK = 'has_existed_within(userAction == "seek", 5s)'
 MILLION = 1_000_000
 DOCUMENT = document()
+GAP = Gap("playback", 50 * MILLION, None, "the store did not answer")
 EXAMPLES = 20 if os.environ.get(LONG) else 1  # of each operation, right and wrong
 
 
@@ -63,7 +64,7 @@ async def store_of(path: Path) -> SqliteStore:
     raw.append(RawEvent(late, b'{"session": "s1", "t": 3, "userAction": "seek"}'))
     verdicts.append(Verdict(late, Outcome.LATE, "s1", 3 * MILLION, "late", "it came late"))
     definition = recorded_metric(METRIC).definition
-    await store.append_events("playback", raw, [Judged(definition, verdicts, {0: 40 * MILLION})])
+    await store.append_events("playback", raw, [Judged(definition, verdicts, {0: 40 * MILLION})], [GAP])
     return store
 
 
@@ -130,6 +131,8 @@ async def test_lanes_of_history_and_workers_agree(rest: tuple[Served, Site]) -> 
         assert one["problem"] is None
     assert (computed["start"], computed["watermark"], computed["events_count"]) == (0, 40, 11)
     assert [one["outcome"] for one in computed["events"]].count("late") == 1
+    gap = {"of": "playback", "start": 50, "end": None, "why": GAP.why}
+    assert computed["gaps"] == [gap]
     merged = await server.get("/lanes", metric="cirr", key="s1", spans=10)
     assert [lane["count"] for lane in merged["lanes"]] == [lane["count"] for lane in computed["lanes"]]
     assert (await server.get("/lanes", 404, metric="cirr", key="s9", origin="history"))[

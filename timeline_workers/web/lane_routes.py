@@ -20,7 +20,7 @@ from timeline_workers.playback.history_names import recorded_metric
 from .history_routes import AsOf, End, Start, event_shown, gap_shown, moment, window
 from .lanes import asked_lanes, computed_lanes
 from .rest_models import Lanes
-from .site import OfSite, Unit
+from .site import OfSite, Site, Unit
 
 router = APIRouter(tags=["lanes"])
 EVERY_OUTCOME = frozenset(history.Outcome)
@@ -50,7 +50,7 @@ async def lanes_of_key(
     used = unit or planned.metric.source.time_unit
     if site.store is not None and origin != "workers":
         try:
-            return await _from_history(site.store, planned, key, start, end, as_of, used, spans, events)
+            return await _from_history(site, site.store, planned, key, start, end, as_of, used, spans, events)
         except UnknownNameError:
             if origin == "history" or as_of is not None:
                 raise
@@ -68,6 +68,7 @@ async def lanes_of_key(
 
 
 async def _from_history(
+    site: Site,
     store: HistoryStore,
     planned: Plan,
     key: str,
@@ -118,7 +119,6 @@ async def _from_history(
         if events
         else []
     )
-    status = await store.status()
     names = {planned.metric.source.topic, *(node.name for node in planned.nodes)}
     return _lanes(
         planned,
@@ -132,7 +132,7 @@ async def _from_history(
         kept_from=reach.kept_from,
         events=[event_shown(one, unit) for one in found],
         events_count=sum(sum(each) for each in counts.values()),
-        gaps=[gap_shown(gap, unit) for gap in status.gaps if gap.of in names],
+        gaps=[gap_shown(gap, unit) for gap in await site.gaps() if gap.of in names],
     )
 
 

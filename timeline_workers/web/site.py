@@ -15,8 +15,9 @@ from typing import Annotated, Final
 from fastapi import Depends, Query, Request
 
 from timeline_workers.client import TimelineClient
-from timeline_workers.errors import HistoryError
+from timeline_workers.errors import ConnectionFailedError, HistoryError
 from timeline_workers.event_tables.open_table import OpenTables
+from timeline_workers.history.model import Gap
 from timeline_workers.history.store import HistoryStore
 from timeline_workers.metric.model import Metric, TimeUnit
 from timeline_workers.playback.history_names import MetricsByName
@@ -25,6 +26,7 @@ from timeline_workers.playback.history_recording import RecordedMetric
 from .access import Access
 from .failures import WebCode, WebError
 
+_GAPS_SECONDS: Final = 10.0
 _FRESH_SECONDS: Final = 2.0  # for which the applied metrics are remembered for the player
 
 Connect = Callable[[], Awaitable[TimelineClient]]
@@ -48,6 +50,9 @@ class Site:
     temporal_ui: str | None = None
     encrypted: bool = False
     _client: TimelineClient | None = None
+    _gaps: list[Gap] | None = None
+    _gaps_read: float = 0.0
+    _reading: asyncio.Task[None] | None = None
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def client(self) -> TimelineClient:
@@ -70,6 +75,27 @@ class Site:
             raise WebError(WebCode.NO_HISTORY, f"there is no history store here; {self.why_no_history}")
         return self.store
 
+    async def gaps(self) -> list[Gap]:
+        """What is known to be missing from the history, as it was some seconds ago: a large store takes a
+        while to say. Raises as ``history``.
+        """
+        store = self.history()
+        if self._gaps is None:
+            await self._read_gaps(store)
+        elif time.monotonic() - self._gaps_read > _GAPS_SECONDS and self._reading is None:
+            self._reading = asyncio.create_task(self._read_gaps(store))
+        return self._gaps or []
+
+    async def _read_gaps(self, store: HistoryStore) -> None:
+        try:
+            self._gaps = (await store.status()).gaps
+            self._gaps_read = time.monotonic()
+        except HistoryError:
+            if self._gaps is None:  # else it is tried again with the next question
+                raise
+        finally:
+            self._reading = None
+
     def may_write(self) -> None:
         """Raises WebError where nothing may be changed."""
         if self.read_only:
@@ -86,12 +112,18 @@ class AppliedNames:
     def __init__(self, metrics: Callable[[], Awaitable[list[Metric]]]) -> None:
         self._metrics = metrics
         self._read = -_FRESH_SECONDS
-        self._names = MetricsByName(())
+        self._names: MetricsByName | None = None
 
     async def now(self) -> MetricsByName:
-        """The names by now. Raises ConnectionFailedError."""
-        if time.monotonic() - self._read >= _FRESH_SECONDS:
-            self._names = MetricsByName(await self._metrics())
+        """The names by now; while the catalog does not answer, those that it said last. Raises
+        ConnectionFailedError where it has said none.
+        """
+        if self._names is None or time.monotonic() - self._read >= _FRESH_SECONDS:
+            try:
+                self._names = MetricsByName(await self._metrics())
+            except ConnectionFailedError:
+                if self._names is None:
+                    raise
             self._read = time.monotonic()
         return self._names
 
