@@ -22,7 +22,7 @@ from timeline_workers.playback.history_names import recorded_metric
 from timeline_workers.playback.history_values import shown
 
 from .csv_tables import csv_answer
-from .rest_models import (
+from .history_models import (
     DefinitionRow,
     Density,
     EventPage,

@@ -17,9 +17,9 @@ from timeline_workers.metric.model import TimeUnit
 from timeline_workers.plan.physical import Plan, plan
 from timeline_workers.playback.history_names import recorded_metric
 
+from .history_models import Lanes
 from .history_routes import AsOf, End, Start, event_shown, gap_shown, moment, window
 from .lanes import asked_lanes, computed_lanes
-from .rest_models import Lanes
 from .site import OfSite, Site, Unit
 
 router = APIRouter(tags=["lanes"])

@@ -25,8 +25,8 @@ from timeline_workers.metric.model import TimeUnit
 from timeline_workers.plan.physical import NodeSpec, Plan, is_global
 from timeline_workers.playback.history_values import shown, slope_of
 
+from .history_models import Lane, LaneSpan
 from .merging import Stretch, merge
-from .rest_models import Lane, LaneSpan
 
 OVER_ALL_KEYS = "an aggregate is over all keys: see its groups"
 

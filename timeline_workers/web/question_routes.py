@@ -27,14 +27,7 @@ from .csv_tables import csv_answer
 from .failures import failure_of
 from .graph_drawing import draw
 from .metric_routes import nodes_of, read_metric
-from .rest_models import (
-    Answers,
-    CheckAnswer,
-    CheckRequest,
-    EvaluateAnswer,
-    EvaluateRequest,
-    RefusedEvent,
-)
+from .rest_models import Answers, CheckAnswer, CheckRequest, EvaluateAnswer, EvaluateRequest, RefusedEvent
 from .site import AsCsv, OfSite, Site, Unit
 
 router = APIRouter()
