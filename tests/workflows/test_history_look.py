@@ -31,10 +31,12 @@ def said(history: HistoryLook | None, metric: Metric = METRIC) -> list[str]:
 
 async def test_gaps_are_shown_with_their_event_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = sqlite_address(tmp_path / "history.db")
+    monkeypatch.setenv("TIMELINE_HISTORY", address)
+    assert said(await look_at_history(["clicks"])) == []
+    assert not (tmp_path / "history.db").exists()
     store = await open_history(address)
     await store.append_events("clicks", [], gaps=[Gap("clicks", 1_000_000, None, "the broker has forgotten")])
     await store.close()
-    monkeypatch.setenv("TIMELINE_HISTORY", address)
     found = await look_at_history(["clicks"])
     [notice] = said(found)
     assert notice == (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timeline_workers.errors import TimelineError
@@ -42,6 +43,8 @@ async def look_at_history(topics: Iterable[str]) -> HistoryLook | None:
     if address is None:
         return None
     shown = shown_address(address)
+    if address.startswith("sqlite:") and not Path(shown).exists():
+        return HistoryLook(shown)  # who looks makes none
     try:
         async with asyncio.timeout(HISTORY_SECONDS):
             store = await open_history(address)
