@@ -28,21 +28,26 @@ class Share:
 
 def stored_form(shares: Iterable[Share]) -> tuple[list[RawEvent], list[Judged]]:
     """The events of ``shares``, each once, and what each definition makes of them, once a definition."""
-    events: dict[Position, RawEvent] = {}
+    events: list[RawEvent] = []
+    known: set[Position] | None = None
     judged: dict[str, tuple[list[Verdict], dict[int, int | None], dict[int, Followed]]] = {}
     for share in shares:
         decided = share.routed.decided
         positions = _positions(decided.messages, share.rows)
         payloads, published = decided.messages.payloads, decided.messages.published
-        for position, row, when in zip(
-            positions, share.rows.tolist(), published[share.rows].tolist(), strict=True
-        ):
-            events[position] = RawEvent(position, payloads[row], when)
+        rows = zip(positions, share.rows.tolist(), published[share.rows].tolist(), strict=True)
+        if not events:
+            events = [RawEvent(position, payloads[row], when) for position, row, when in rows]
+        else:
+            known = {event.position for event in events} if known is None else known
+            more = [RawEvent(at, payloads[row], when) for at, row, when in rows if at not in known]
+            events += more
+            known.update(event.position for event in more)
         verdicts, marks, followed = judged.setdefault(share.definition, ([], {}, {}))
         verdicts += _verdicts(share, positions)
         marks.update((p.partition, p.watermark) for p in share.routed.progress)
         followed.update(share.followed)
-    return list(events.values()), [Judged(name, *found) for name, found in judged.items()]
+    return events, [Judged(name, *found) for name, found in judged.items()]
 
 
 def _positions(messages: Messages, rows: NDArray[np.intp]) -> list[Position]:

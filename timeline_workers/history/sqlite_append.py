@@ -10,8 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 
-from cachetools import LRUCache
-
+from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import QuestionError
 
 from .blocks import cut, pack
@@ -22,6 +21,9 @@ from .text import key_text, words
 from .verdicts import OUTCOMES, origins_of
 
 _NUMBERED = 200_000
+ROWS = 200
+"""So many are inserted by one statement, at most."""
+_CODES = {outcome: 2 * place for place, outcome in enumerate(OUTCOMES)}
 
 _HELD = """
 select began, value, slope, id from pieces
@@ -42,7 +44,8 @@ class Appender:
     def __init__(self, connection: sqlite3.Connection, now: Callable[[], int]) -> None:
         self.connection = connection
         self._now = now
-        self._numbers: dict[str, LRUCache[str, int]] = {}
+        self._numbers: dict[str, dict[str, int]] = {}
+        self._firsts: dict[tuple[int, int | None], int] = {}
         self._named = 0  # keys that this transaction has given numbers
 
     @contextmanager
@@ -65,6 +68,7 @@ class Appender:
             run("commit")
         except BaseException:
             self._numbers.clear()
+            self._firsts.clear()
             if self.connection.in_transaction:
                 run("rollback")
             raise
@@ -130,42 +134,33 @@ class Appender:
             for major, minor in stored.fetchall():
                 fresh.pop(Position(partition, major, minor), None)
         new = sorted(fresh.values(), key=lambda event: event.position)
+        rows: list[object] = []
         for first, last in cut([event.payload for event in new]):
             part = new[first:last]
             body = pack([event.payload for event in part])
             block = run("insert into blocks (live, body) values (?, ?)", (len(part), body)).lastrowid
-            self.connection.executemany(
-                "insert into events values (?, ?, ?, ?, ?, ?, ?)",
-                ((topic, *event.position, event.published, block, place) for place, event in enumerate(part)),
-            )
+            for place, event in enumerate(part):
+                rows += (topic, *event.position, event.published, block, place)
+        self._insert("insert into events", 7, rows)
 
     def _add_verdicts(self, definition: int, judged: Judged, seen: int) -> None:
         run, many = self.connection.execute, self.connection.executemany
-        keys = {v.key: 0 for v in judged.verdicts if v.key is not None}
+        keys: dict[Key | None, int | None] = {v.key: None for v in judged.verdicts}
         for key in keys:
-            keys[key] = self._number("keys", key_text(key))
-        many(
+            keys[key] = None if key is None else self._number("keys", key_text(key))
+        rows: list[object] = []
+        for v in judged.verdicts:
+            rows += (
+                *(definition, *v.position, _CODES[v.outcome] + v.below, keys[v.key], v.time, seen),
+                *((words(v.reason), words(v.message)) if v.reason or v.message else (None, None)),
+            )
+        self._insert(
             "insert or ignore into verdicts (definition, partition, major, minor, outcome, key, time, seen, "
-            "reason, message) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    definition,
-                    *v.position,
-                    2 * OUTCOMES.index(v.outcome) + v.below,
-                    None if v.key is None else keys[v.key],
-                    v.time,
-                    seen,
-                    words(v.reason),
-                    words(v.message),
-                )
-                for v in judged.verdicts
-            ),
+            "reason, message)",
+            10,
+            rows,
         )
-        many(
-            "insert into origins values (?, ?, ?) on conflict do update set first = excluded.first "
-            "where excluded.first < first",
-            [(definition, keys[key], first) for key, first in origins_of(judged.verdicts).items()],
-        )
+        self._add_origins(definition, {keys[key]: at for key, at in origins_of(judged.verdicts).items()})
         for partition, watermark in judged.watermarks.items():
             run(
                 "insert into source_marks values (?, ?, ?) on conflict do update "
@@ -180,6 +175,32 @@ class Appender:
             "where (excluded.major, excluded.minor) > (major, minor)",
             [(definition, partition, *at) for partition, at in judged.followed.items()],
         )
+
+    def _add_origins(self, definition: int, firsts: Mapping[int | None, int]) -> None:
+        rows: list[object] = []
+        if len(self._firsts) >= _NUMBERED:
+            self._firsts.clear()
+        for key, first in firsts.items():
+            # What is known never gets later.
+            if self._firsts.get((definition, key), first + 1) > first:
+                self._firsts[definition, key] = first
+                rows += (definition, key, first)
+        self._insert(
+            "insert into origins",
+            3,
+            rows,
+            "on conflict do update set first = excluded.first where excluded.first < first",
+        )
+
+    def _insert(self, into: str, columns: int, rows: list[object], then: str = "") -> None:
+        """Insert ``rows``, one value after the other, many with a statement: at each step of one the
+        interpreter is let go and waited for again, which takes longer than writing a row.
+        """
+        one = f"({', '.join('?' * columns)})"
+        for first in range(0, len(rows), ROWS * columns):
+            part = rows[first : first + ROWS * columns]
+            values = ", ".join([one] * (len(part) // columns))
+            self.connection.execute(f"{into} values {values} {then}", part)
 
     def _definition(self, name: str, topic: int, topic_name: str) -> int:
         run = self.connection.execute
@@ -251,12 +272,14 @@ class Appender:
 
     def _number(self, table: str, name: str) -> int:
         """The number of ``name`` in ``table``, a new one if need be."""
-        numbers = self._numbers.setdefault(table, LRUCache(_NUMBERED))
+        numbers = self._numbers.get(table)
+        if numbers is None or len(numbers) >= _NUMBERED:
+            numbers = self._numbers[table] = {}
         number = numbers.get(name)
         if number is None:
             run = self.connection.execute
             made = run(f"insert or ignore into {table} (name) values (?)", (name,)).rowcount
             self._named += made if table == "keys" else 0
             (number,) = run(f"select id from {table} where name = ?", (name,)).fetchone()
-            numbers[name] = number
+            numbers[name] = int(number)
         return int(number)
