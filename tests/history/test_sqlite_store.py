@@ -50,7 +50,10 @@ async def test_store_of_version_1_learns_places(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     await (await SqliteStore.open(path)).close()
     earlier = sqlite3.connect(path)
-    earlier.executescript("drop table followed; pragma user_version = 1;")
+    earlier.executescript(
+        "drop table followed; alter table definitions drop column kept_from; "
+        "alter table nodes drop column kept_from; pragma user_version = 1;"
+    )
     earlier.close()
     store = await SqliteStore.open(path)
     await store.append_events("clicks", [], [Judged("clicks-1", [], {}, {0: Followed(0, 7, None)})])
