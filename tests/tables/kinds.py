@@ -50,10 +50,12 @@ def jsonl_lines(rows: Sequence[Stored], as_time: Callable[[int], Any]) -> str:
 
 
 def fill_jsonl(path: Path, as_time: Callable[[int], Any]) -> Callable[[Sequence[Stored]], None]:
-    """Writes a file anew."""
+    """Puts another file in the place of the one that was there."""
 
     def fill(rows: Sequence[Stored]) -> None:
-        path.write_text(jsonl_lines(rows, as_time))
+        written = path.with_suffix(".new")
+        written.write_text(jsonl_lines(rows, as_time))
+        written.replace(path)
 
     return fill
 

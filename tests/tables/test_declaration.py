@@ -63,6 +63,22 @@ async def test_lines_that_are_no_events_are_named(tmp_path: Path, said: dict[str
         await tables.table("it")
 
 
+async def test_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    """Also by one that ends like it."""
+    pytest.importorskip("duckdb")
+    fill = fill_jsonl(tmp_path / "x.jsonl", seconds)
+    fill([(1, "a", 1), *[(2, "b", 2)] * 20])
+    tables = OpenTables({"it": declare(f"jsonl:{tmp_path}/x.jsonl")})
+    table = await tables.table("it")
+    for rows in ([(7, "a", 1), *[(2, "b", 2)] * 20], [(8, "a", 1), *[(2, "b", 2)] * 21], [(9, "a", 1)]):
+        fill(rows)
+        assert await table.counts([1, 7, 8, 9, 10], keys=["a"]) == [
+            int(at == rows[0][0]) for at in (1, 7, 8, 9)
+        ]
+        assert await table.counts([2, 3], keys=None) == [len(rows) - 1]
+    await tables.close()
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [

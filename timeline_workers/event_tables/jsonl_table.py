@@ -102,12 +102,14 @@ class JsonlTable:
                 raise TableError(f"{self._said}: {error.strerror}; is the path right?") from None
             now = known.st_ino, known.st_size, known.st_mtime_ns
             if now != self._known:
-                await asyncio.to_thread(self._take, known.st_size)
+                # What was appended to made it longer: one that is not is another, as one in its place is.
+                grew = self._known is not None and now[0] == self._known[0] and now[1] > self._known[1]
+                await asyncio.to_thread(self._take, known.st_size, grew)
                 self._known = now
 
-    def _take(self, size: int) -> None:
+    def _take(self, size: int, grew: bool) -> None:
         """Take in the file up to ``size``; from its begin unless it goes on after what was read."""
-        if not self._read or not self._goes_on():
+        if not grew or not self._goes_on():
             self._read = self._lines = 0
             self._times = None
             self._do("create or replace table events (t bigint, kt varchar, ki bigint, p json, e json)")
