@@ -18,6 +18,7 @@ CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 PICTURES = "TIMELINE_TEST_PICTURES"  # a directory: screenshots are left there
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb"]
+ARGUMENTS += ["--enable-unsafe-swiftshader"]  # WebGL without a graphics card
 LONG_ENOUGH = 60_000  # ms, for whatever is waited for
 expect.set_options(timeout=LONG_ENOUGH)
 

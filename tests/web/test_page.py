@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -22,6 +26,8 @@ from .recorded import Recorded
 from .serving import served
 
 pytestmark = [needs_chromium, pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+RESULT = "tl-duration-where-2e1eea0618"
 
 
 @dataclass
@@ -57,6 +63,7 @@ async def test_the_playhead_reads_the_worked_example(shown: Shown) -> None:
         for time, value in [(14, "4"), (19, "4"), (22, "7")]:
             await drag(page, time)
             await expect(page.locator(".result .value")).to_have_text(value)
+        await picture(page, "page-lanes")
 
 
 async def drag(page: Page, time: float) -> None:
@@ -113,6 +120,25 @@ async def test_axe_finds_nothing_serious(shown: Shown, name: str) -> None:
         await expect(page.locator(there).first).to_be_visible()
         assert await serious(page) == []
         await picture(page, f"page-{name}")
+
+
+async def test_a_stretch_is_exported_as_a_fixture(shown: Shown, tmp_path: Path) -> None:
+    """Its numbers are on screen; what `timeline eval` makes of the files is what they hold."""
+    async with page_of(shown.browser) as page:
+        stretch = f"sel={RESULT}:12~20"
+        await page.goto(f"{shown.address}/?view=key&metric=cirr&key=s1&at=14&{stretch}")
+        await expect(page.locator(".board")).to_have_attribute("aria-busy", "false")
+        change = await page.locator("[data-number=change]").inner_text()
+        async with page.expect_download() as download:
+            await page.get_by_role("button", name="Export as a fixture").click()
+        await (await download.value).save_as(tmp_path / "fixture.zip")
+    with zipfile.ZipFile(tmp_path / "fixture.zip") as archive:
+        archive.extractall(tmp_path)
+    ran = subprocess.run(["sh", "ask.sh"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    printed = [json.loads(line) for line in ran.stdout.splitlines()]
+    held = [json.loads((tmp_path / f"{name}.jsonl").read_text()) for name in ("spans", "change")]
+    assert printed == held
+    assert str(held[1]["change"]) == change
 
 
 async def test_a_metric_is_applied_from_the_editor(shown: Shown) -> None:

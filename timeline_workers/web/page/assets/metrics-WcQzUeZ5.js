@@ -1,1 +1,0 @@
-import{n as e}from"./server-DxryO_Ye.js";function t(){return e(`metrics`)}function n(t){return e(`metrics/${encodeURIComponent(t)}`)}function r(t,n=200){return e(`metrics/${encodeURIComponent(t)}/keys`,{limit:n})}export{r as n,t as r,n as t};
