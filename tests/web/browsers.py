@@ -19,6 +19,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not in
 PICTURES = "TIMELINE_TEST_PICTURES"  # a directory: screenshots are left there
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb"]
 ARGUMENTS += ["--enable-unsafe-swiftshader"]  # WebGL without a graphics card
+EXPECTED = ("Failed to load resource", "GL Driver Message")  # refusals, which the page tells; slow drawing
 LONG_ENOUGH = 60_000  # ms, for whatever is waited for
 expect.set_options(timeout=LONG_ENOUGH)
 
@@ -43,7 +44,8 @@ async def page_of(browser: Browser, **options: Any) -> AsyncIterator[Page]:
     said: list[str] = []
 
     def hear(message: Any) -> None:
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+        is_told = any(text in message.text for text in EXPECTED)
+        if message.type in ("error", "warning") and not is_told:
             said.append(message.text)
 
     page.on("console", hear)

@@ -71,7 +71,9 @@ export class Lanes {
     this.key = wanted.key;
     this.#player = player();
     this.#player.watch(() => {
+      const isBack = this.#player.connected && !this.connected && this.nodes.length > 0;
       this.connected = this.#player.connected;
+      if (isBack) this.#reload();
       if (this.#player.failure) this.problem = this.#player.failure.message;
     });
     this.#player.listen((message) => this.#hear(message));
@@ -109,6 +111,16 @@ export class Lanes {
       if (error instanceof Refused) this.refused = error.failed;
       else this.problem = (error as Error).message;
     }
+  }
+
+  /** After a lost socket: revisions may have been missed. */
+  #reload(): void {
+    this.timelines = new Timelines();
+    this.events = [];
+    this.#seen.clear();
+    this.loading = true;
+    const { start, live } = this.#player.hello?.range ?? {};
+    void this.#playAll(start ?? 0, live ?? 0, LOADED_IN).catch(() => {}); // lost again: opened again
   }
 
   async #playAll(from: number, to: number, seconds: number): Promise<void> {
