@@ -19,7 +19,7 @@ from timeline_workers.playback.history_names import recorded_metric
 
 from .history_models import Lanes
 from .history_routes import AsOf, End, Start, event_shown, gap_shown, moment, window
-from .lanes import asked_lanes, computed_lanes
+from .lanes import asked_lanes, computed_lanes, group_lanes
 from .site import OfSite, Site, Unit
 
 router = APIRouter(tags=["lanes"])
@@ -30,7 +30,7 @@ EVERY_OUTCOME = frozenset(history.Outcome)
 async def lanes_of_key(
     site: OfSite,
     metric: Annotated[str, Query(description="The name of an applied metric.")],
-    key: Annotated[str, Query(description="The key as written.")],
+    key: Annotated[str, Query(description="The key as written, or the group of an aggregate.")],
     start: Start = None,
     end: End = None,
     as_of: AsOf = None,
@@ -106,6 +106,21 @@ async def _from_history(
         store, planned, definition, keys, (low, high), unit, as_of=seen, most=most
     )
     if not known:
+        groups = keys_meant(Written(key), group=True)
+        first, last = (floor if time is None else time for time in (reach.first, reach.last))
+        shown = (low if start is not None else first, high if end is not None else last + 1)
+        lanes, found_groups = await group_lanes(store, planned, groups, shown, unit, as_of=seen, most=most)
+        if found_groups:
+            return _lanes(
+                planned,
+                found_groups[0],
+                unit,
+                shown,
+                "history",
+                lanes=lanes,
+                as_of=seen,
+                kept_from=reach.kept_from,
+            )
         raise UnknownNameError(
             f"the history has no events of key {key!r} for metric {planned.metric.name!r}",
             code=Code.UNKNOWN_KEY,
@@ -138,7 +153,7 @@ async def _from_history(
 
 def _lanes(
     planned: Plan,
-    key: Key,
+    key: history.Group,
     unit: TimeUnit,
     shown: tuple[int, int],
     origin: Literal["history", "workers"],

@@ -18,6 +18,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import TimelineError
 from timeline_workers.events.times import from_microseconds, question_time
 from timeline_workers.history.computed import Computed, compute
+from timeline_workers.history.model import Group, node_of
 from timeline_workers.history.store import HistoryStore
 from timeline_workers.language import tree as t
 from timeline_workers.language.parser import parse
@@ -72,6 +73,31 @@ async def computed_lanes(
         return _lane(planned, node, _spans(found, window, most, unit))
 
     return await asyncio.to_thread(lambda: [lane(node) for node in planned.nodes]), known
+
+
+async def group_lanes(
+    store: HistoryStore,
+    planned: Plan,
+    groups: Sequence[Group],
+    window: tuple[int, int],
+    unit: TimeUnit,
+    *,
+    as_of: int | None,
+    most: int,
+) -> tuple[list[Lane], list[Group]]:
+    """The lanes of an aggregate, one for each function, for those of ``groups`` (what a text may mean) that
+    there are, as they are stored; none of another metric.
+    """
+    tree = parse(planned.result.expression)
+    lanes, known = [], []
+    for function in tree.functions if isinstance(tree, t.Aggregate) else ():
+        name = node_of(planned.result.name, function)
+        pieces = await store.pieces([name], *window, keys=list(groups), as_of=as_of)
+        known += [piece.key for piece in pieces]
+        found = [Stretch(one.start, one.until, shown(one.value), slope_of(one)) for one in pieces]
+        lane = _lane(planned, planned.result, _spans(found, window, most, unit))
+        lanes.append(lane.model_copy(update={"function": function}))
+    return lanes, known
 
 
 async def asked_lanes(
