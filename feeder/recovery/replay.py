@@ -70,6 +70,11 @@ class Replay:
             return True
         return False
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it goes no further by itself: it is near, or has failed."""
+        return self._task.done()
+
     def resume(self) -> None:
         """Chase the live feeding, which has moved on since this was near."""
         self._task = asyncio.create_task(self._chase())

@@ -26,11 +26,19 @@ from .verdict_rows import Share
 
 @dataclass(slots=True)
 class CatchUp:
-    """The past of some ``partitions`` on its way into the history, judged by ``router``."""
+    """The past of some ``partitions`` on its way into the history, judged by ``router``. ``stored``: so many
+    messages of it are; ``fed``: so many more have been fed meanwhile.
+    """
 
     replay: Replay
     router: Router
     partitions: frozenset[int]
+    stored: int = 0
+    fed: int = 0
+
+    def falls_back(self, allowed: int) -> bool:
+        """Whether it would never get there, as more is fed than it catches up with (but ``allowed``)."""
+        return self.fed > self.stored // 2 + allowed and not self.replay.stopped
 
 
 @dataclass(slots=True)

@@ -4,9 +4,10 @@ What is routed is queued and written behind the feeding's back, in order. Only w
 stored is queued (``following``); what does not is read from the past when the store answers, beside the
 feeding, up to where that is. So everything is stored once, whoever is killed, and in order by partition.
 
-When the queue is full the feeding waits, as long as the store answers. When it does not, the queue is given
-up and the source keeps what was fed, as nothing is acknowledged. After ``patience`` it is acknowledged all
-the same; what the source does not hold any more when the store answers again is a gap there.
+When the queue is full the feeding waits, as long as the store answers, and so it does where the past would
+never catch up with it. When the store does not answer, the queue is given up and the source keeps what was
+fed, as nothing is acknowledged. After ``patience`` it is acknowledged all the same; what the source does not
+hold any more when the store answers again is a gap there.
 """
 
 from __future__ import annotations
@@ -125,7 +126,10 @@ class HistoryTee:
             if not group.keeps_events:
                 continue
             following = self._following(group)
-            if following.behind or following.catching_up is not None:
+            if following.catching_up is not None:
+                following.catching_up.fed += len(one.decided.messages)
+                continue
+            if following.behind:
                 continue
             share = following.share(one)
             if share is None:
@@ -148,10 +152,14 @@ class HistoryTee:
 
     async def room(self) -> None:
         """See ``Tee``."""
-        while self._waiting() > QUEUED and not self._writer.silent:
+        while not self._writer.silent and (self._waiting() > QUEUED or self._falls_back()):
             self._moved.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._moved.wait(), LOOK_SECONDS)
+
+    def _falls_back(self) -> bool:
+        ways = (following.catching_up for following in self._followings.values())
+        return any(one.falls_back(QUEUED) for one in ways if one is not None)
 
     def done(self) -> Iterator[Offered]:
         """See ``Tee``."""
@@ -299,6 +307,9 @@ class HistoryTee:
         async def take(own: MetricGroup, routed: Routed, batch: Sequence[SourceMessage]) -> None:
             rows = share_of(following.definition, routed, np.arange(len(routed.decided.messages)))
             await self._writer.append([rows], holes(routed, own.source))
+            if following.catching_up is not None:
+                following.catching_up.stored += len(batch)
+            self._moved.set()
 
         past = await self.past.read_from(after)
         letters = None

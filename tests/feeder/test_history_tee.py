@@ -21,6 +21,7 @@ from hypothesis import given, settings, strategies as st
 from feeder.positions import Offset
 from feeder.source.memory import MemoryMessage
 from feeder.storing import history_tee
+from feeder.storing.following import CatchUp
 from feeder.storing.history_tee import HistoryTee
 from feeder.storing.stored_past import StoredPast
 from tests.feeder import virtual_time
@@ -278,3 +279,35 @@ def test_watermarks_that_rise_in_silence_are_stored() -> None:
     assert group.source == IDLE
     leaf = schedule.network.leaves[group.commit_leaf()[0]]
     assert history.marks[name] == {p: at.watermark for p, at in schedule.network.reached(leaf).items()}
+
+
+def test_the_past_catches_up_with_a_steady_feeding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though more comes all the time than the store took by then: who feeds waits for it."""
+    monkeypatch.setattr(history_tee, "QUEUED", 4)
+    monkeypatch.setattr(history_tee, "AT_ONCE", 1)
+    waits = 0
+    falls_back = CatchUp.falls_back
+
+    def counted(one: CatchUp, allowed: int) -> bool:
+        nonlocal waits
+        waits += (behind := falls_back(one, allowed))
+        return behind
+
+    monkeypatch.setattr(CatchUp, "falls_back", counted)
+
+    async def steady(schedule: HistorySchedule) -> None:
+        schedule.start()
+        schedule.publish()
+        await asyncio.sleep(5)
+        schedule.store_away()
+        for _ in range(60):
+            schedule.publish()
+            await asyncio.sleep(1)
+        schedule.store_back()
+        for _ in range(300):
+            schedule.publish()
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(600)
+
+    play(5, steady).check()
+    assert waits
