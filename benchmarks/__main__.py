@@ -25,6 +25,7 @@ from . import (
     history,
     kernel,
     latency,
+    page,
     pairs as pairing,
     peers,
     player,
@@ -184,6 +185,16 @@ def run_player(
         tell=typer.echo,
         json_file=json,
     )
+
+
+@app.command("page")
+def run_page(
+    spans: Annotated[int, typer.Option(min=100, help="Spans of the key, about.")] = 10_000,
+    frames: Annotated[int, typer.Option(min=20, help="Frames that are drawn.")] = 120,
+    json: Json = None,
+) -> None:
+    """The page in headless Chromium: how soon a key's lanes are there, and how long a frame takes."""
+    page.run(spans=spans, frames=frames, tell=typer.echo, json_file=json)
 
 
 @app.command("durable")

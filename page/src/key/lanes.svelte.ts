@@ -13,6 +13,7 @@ import { player } from "../lib/server";
 const AT_ONCE = { frames_per_second: 100, records: 1000, idle_limit: 0.05 };
 const LOADED_IN = 0.2; // seconds, of all that is recorded
 const SLOWEST_AGAIN = 4; // seconds, of what held too much
+const TOLD_A_SECOND = 20_000; // changes and events, where frames hold all of them
 
 /** What lanes are shown: those of a metric, or of an expression over the events that it reads. */
 export interface Wanted {
@@ -60,7 +61,8 @@ export class Lanes {
   readonly #player: Player;
   #position = 0;
   #missed = 0;
-  #slower = 1;
+  #told = 0;
+  #seconds = LOADED_IN;
   #seen = new Set<string>();
 
   /** `opened`: the channels to open in the place of those of the key, `lanes` and perhaps `ev`. */
@@ -164,11 +166,13 @@ export class Lanes {
     if (events) {
       this.#addEvents(events.records, false);
       this.#missed += events.skipped ?? 0;
+      this.#told += events.count;
     }
     if (changes) {
       for (const change of changes.changes) change[1] = this.#name(change[1] as string);
       this.timelines.addChanges(changes);
       this.#missed += changes.skipped ?? 0;
+      this.#told += changes.count;
     }
     if (events ?? changes) this.version++;
     if (!this.loading) this.live = Math.max(this.live ?? -Infinity, this.#position);
@@ -204,10 +208,10 @@ export class Lanes {
   #arrived(position: number | null): void {
     this.live = position;
     const extent = this.extent;
-    if (this.#missed && extent && this.#slower * LOADED_IN <= SLOWEST_AGAIN) {
-      this.#missed = 0;
-      void this.#playAll(extent[0], extent[1], this.#slower * LOADED_IN).catch(() => {});
-      this.#slower *= 4;
+    const seconds = Math.max(2 * this.#seconds, this.#told / TOLD_A_SECOND);
+    if (this.#missed && extent && seconds <= SLOWEST_AGAIN) {
+      [this.#missed, this.#told, this.#seconds] = [0, 0, seconds];
+      void this.#playAll(extent[0], extent[1], seconds).catch(() => {}); // a lost socket: all is read again
       return;
     }
     this.skipped = this.#missed;
