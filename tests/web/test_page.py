@@ -89,6 +89,7 @@ async def test_a_late_event_strikes_the_old_span_through(shown: Shown) -> None:
         await page.goto(f"{shown.address}/?view=key&metric=cirr&key=s1&at=13")
         await expect(page.locator(".board")).to_have_attribute("aria-busy", "false")
         await expect(page.locator(".result .value")).to_have_text("3")
+        before = (await shown.recorded.store.status()).seen / 1_000_000
         await shown.recorded.tell({"session_id": "s1", "timestamp": 13, "userAction": "seek"})
         row = page.locator("[data-revised^=tl-has-existed-within]")
         await expect(row.locator("del")).to_have_text("false")
@@ -96,6 +97,9 @@ async def test_a_late_event_strikes_the_old_span_through(shown: Shown) -> None:
         await expect(row.locator("td.number")).to_have_text(["13", "14"])
         await expect(page.locator("[data-node^=tl-has-existed-within] .value")).to_have_text("true")
         await picture(page, "page-revision")
+        for known, value in ((f"&asof={before}", "4"), ("", "3")):
+            await page.goto(f"{shown.address}/?view=key&metric=cirr&key=s1&at=14{known}")
+            await expect(page.locator(".result .value")).to_have_text(value)
 
 
 VIEWS = {

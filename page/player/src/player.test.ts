@@ -86,6 +86,7 @@ test("a lost socket is opened again, and goes on from its position", async () =>
   socket.close(1012);
   await expect(asked).rejects.toThrow(Lost);
   await expect(player.ask({ action: "pause" })).rejects.toThrow(Lost);
+  expect(player.lost?.code).toBe(1012);
   await vi.advanceTimersByTimeAsync(250);
   const again = Socket.made[1] as Socket;
   again.say(HELLO);
@@ -96,6 +97,7 @@ test("a lost socket is opened again, and goes on from its position", async () =>
   again.say({ ...STATE, status: "playing", reply: again.last["id"] });
   await vi.advanceTimersByTimeAsync(0);
   expect(player.connected).toBe(true);
+  expect(player.lost).toBeNull();
 });
 
 test("a refused socket stays closed", async () => {

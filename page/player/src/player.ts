@@ -66,6 +66,8 @@ export class Player {
   connected = false;
   /** Why the socket is closed for good; null while it is not. */
   failure: Lost | null = null;
+  /** Why the socket was last lost; null since it is open again. */
+  lost: Lost | null = null;
 
   readonly #address: string;
   readonly #make: (address: string, protocol: string) => WebSocket;
@@ -218,6 +220,7 @@ export class Player {
     }
     this.#wait = LEAST_WAIT;
     this.connected = true;
+    this.lost = null;
     this.#tell();
   }
 
@@ -239,6 +242,7 @@ export class Player {
     if (socket !== this.#socket) return;
     this.connected = false;
     const lost = new Lost(code, reason);
+    this.lost = lost;
     for (const waiting of this.#waiting.values()) waiting.reject(lost);
     this.#waiting.clear();
     if (code >= 4400 && code !== 4408 && code !== 4429) this.failure = lost;

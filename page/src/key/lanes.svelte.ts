@@ -8,7 +8,7 @@
 import { Refused, Timelines, type Difference, type Key, type NodeInfo, type Player } from "timeline-player";
 import type { AnyMessage, ChangesPart, Failed, Open, RecordsPart } from "timeline-player";
 
-import { player } from "../lib/server";
+import { lossText, player } from "../lib/server";
 
 const AT_ONCE = { frames_per_second: 100, records: 1000, idle_limit: 0.05 };
 const LOADED_IN = 0.2; // seconds, of all that is recorded
@@ -76,7 +76,7 @@ export class Lanes {
       const isBack = this.#player.connected && !this.connected && this.nodes.length > 0;
       this.connected = this.#player.connected;
       if (isBack) this.#reload();
-      if (this.#player.failure) this.problem = this.#player.failure.message;
+      this.problem = lossText(this.#player);
     });
     this.#player.listen((message) => this.#hear(message));
     void this.#open(opened);

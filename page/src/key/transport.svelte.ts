@@ -6,7 +6,7 @@
  */
 import { Playhead, Refused, type Ask, type Player, type State } from "timeline-player";
 
-import { player } from "../lib/server";
+import { lossText, player } from "../lib/server";
 import { channels, type Wanted } from "./lanes.svelte";
 
 export class Transport {
@@ -33,7 +33,7 @@ export class Transport {
     this.#player = player();
     this.#player.watch(() => {
       this.connected = this.#player.connected;
-      if (this.#player.failure) this.problem = this.#player.failure.message;
+      this.problem = lossText(this.#player);
     });
     this.#player.listen((message) => {
       this.#playhead.hear(message, performance.now());

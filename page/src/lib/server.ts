@@ -86,3 +86,10 @@ export function player(): Player {
   const secret = token();
   return new Player(new URL("api/dvr", location.href), secret ? { token: secret } : {});
 }
+
+/** What is wrong with a player's socket; null where nothing is, or it will soon be open again. */
+export function lossText({ failure, lost }: Player): string | null {
+  if (failure?.code === 4401) return "this server wants a token: open the address that it printed, or see Metrics";
+  if (failure) return failure.message;
+  return lost?.code === 4429 ? "too many lanes are open, 8 sockets in all: close another tab of this page" : null;
+}
