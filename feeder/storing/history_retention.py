@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from timeline_workers.errors import TimelineError
+from timeline_workers.history.forgetting_due import due
 from timeline_workers.history.open import open_history
-from timeline_workers.history.retention import due
 from timeline_workers.metric.model import Metric
 from timeline_workers.servers.embedded.history_address import history_address
 

@@ -379,6 +379,9 @@ class ModelStore:
     async def followed(self, definition: str) -> Mapping[int, Followed]:
         return dict(sorted(self.places.get(definition, {}).items()))
 
+    async def unfollow(self, definitions: Sequence[str]) -> int:
+        return sum(len(self.places.pop(name, {})) for name in set(definitions))
+
     async def raw_events(
         self, topic: str, partition: int, *, after: tuple[int, int] | None = None, limit: int
     ) -> list[RawEvent]:

@@ -136,7 +136,8 @@ def revision_appends(draw: st.DrawFn, since: st.SearchStrategy[int] = anywhen) -
     )
 
 
-appends = st.lists(event_appends() | revision_appends(), min_size=1, max_size=8)
+unfollows = st.lists(st.sampled_from(DEFINITIONS), max_size=2).map(lambda names: step("unfollow", names))
+appends = st.lists(event_appends() | revision_appends() | unfollows, min_size=1, max_size=8)
 later_appends = st.lists(event_appends() | revision_appends(since=st.just(LAST - 1)), max_size=2)
 
 scopes = st.none() | st.builds(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from timeline_workers.errors import Code, HistoryError, SettingsError
-from timeline_workers.history.model import Followed, Judged, Position, RawEvent, Revision, Writer
+from timeline_workers.history.model import Followed, Judged, Position, RawEvent, Revision, Scope, Writer
 from timeline_workers.history.open import open_history
 from timeline_workers.history.sqlite_store import READERS, SqliteStore
 
@@ -46,7 +46,7 @@ async def test_later_version_is_refused(tmp_path: Path) -> None:
         await SqliteStore.open(path)
 
 
-async def test_store_of_version_1_learns_places(tmp_path: Path) -> None:
+async def test_store_of_version_1_learns_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     await (await SqliteStore.open(path)).close()
     earlier = sqlite3.connect(path)
@@ -58,6 +58,8 @@ async def test_store_of_version_1_learns_places(tmp_path: Path) -> None:
     store = await SqliteStore.open(path)
     await store.append_events("clicks", [], [Judged("clicks-1", [], {}, {0: Followed(0, 7, None)})])
     assert await store.followed("clicks-1") == {0: Followed(0, 7, None)}
+    await store.forget(5, of=Scope(definitions=["clicks-1"]))
+    assert (await store.status()).definitions[0].kept_from == 5
     await store.close()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,9 @@ from producer.send import Stored
 from tests.integration.stack import Stack, eventually, running_stack
 from timeline_workers.client import TimelineClient
 from timeline_workers.history.computed import compute
+from timeline_workers.history.forgetting_due import scope_of
 from timeline_workers.history.model import Piece
 from timeline_workers.history.open import open_history
-from timeline_workers.history.retention import scope_of
 from timeline_workers.history.store import HistoryStore
 from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import History, Metric
@@ -194,6 +196,33 @@ async def test_thousands_of_sessions_are_stored_as_answered(stack: Stack, store:
             ]
 
         await eventually(as_computed)
+
+
+@pytest.mark.long
+async def test_rebuilding_restores_what_the_store_lost(
+    stack: Stack, store: HistoryStore, address: str
+) -> None:
+    """Events are deleted behind its back; the feeder, started again, reads them from the broker."""
+    source = CIRR.source.model_copy(update={"topic": "lost-events"})
+    metric = CIRR.model_copy(update={"name": "lost", "source": source})
+    await stack.apply(metric)
+    stack.send("lost-events", worked_example())
+    [definition] = scope_of(metric).definitions
+
+    async def has_all() -> bool:
+        return len(await store.events(definition, *ALWAYS)) == 10
+
+    await eventually(has_all)
+    stack.stop("feeder")
+    with closing(sqlite3.connect(address.partition(":")[2])) as behind:
+        number = "(select id from definitions where name = ?)"
+        behind.execute(f"delete from verdicts where definition = {number} and minor > 3", (definition,))
+        behind.commit()
+    done = stack.run("timeline_workers", "history", "rebuild", "--history", address)
+    assert "are read again when the feeder starts" in done.stdout, done.stderr
+    assert not await has_all()
+    stack.start_feeder()
+    await eventually(has_all)
 
 
 async def has_applied(stack: Stack, metric: Metric, stored: Stored) -> bool:

@@ -49,6 +49,7 @@ def register(app: typer.Typer) -> None:
     history.command("export")(export)
     history.command("import")(import_)
     history.command("forget")(forget)
+    history.command("rebuild")(rebuild)
     app.add_typer(history, name="history")
 
 
@@ -150,7 +151,7 @@ def forget(
     """Delete events and timelines below an event time. What holds there, and later, is answered as before."""
     if (before is None) == (older_than is None):
         raise QuestionError("say either --before TIME or --older-than DURATION")
-    from timeline_workers.history.retention import scope_of
+    from timeline_workers.history.forgetting_due import scope_of
 
     names = metric or []
     scopes = [scope_of(one) for one in _metrics(names, address, namespace)]
@@ -173,6 +174,36 @@ def forget(
     typer.echo(
         f"forgotten: {gone.events:,} events, {gone.verdicts:,} verdicts, {gone.pieces:,} change points"
     )
+
+
+def rebuild(
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only the events of this metric, and of who shares its definition; several may be given.",
+            show_default="all",
+        ),
+    ] = None,
+    history: StoreOption = None,
+    address: AddressOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Have the feeder read again, when it starts next, what the broker retains, and store what is missing.
+
+    For a store that is an older copy, or has lost some. Stop the feeders before: one that runs goes on from
+    where it is. What is stored already stays as it is, verdicts included. Timelines need no rebuilding.
+    """
+    from timeline_workers.history.forgetting_due import scope_of
+
+    names = metric or []
+    chosen = [name for one in _metrics(names, address, namespace) for name in scope_of(one).definitions]
+
+    async def work(store: HistoryStore) -> int:
+        wanted = chosen if names else [one.definition for one in (await store.status()).definitions]
+        return await store.unfollow(wanted)
+
+    partitions = with_store(history, work)
+    typer.echo(f"{partitions} partitions are read again when the feeder starts")
 
 
 def _metrics(names: list[str], address: str | None, namespace: str | None) -> list[Metric]:

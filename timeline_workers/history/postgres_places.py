@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .model import Followed, Gap, Position, RawEvent
@@ -17,6 +17,15 @@ async def followed(connection: Any, definition: str) -> Mapping[int, Followed]:
         definition,
     )
     return {row[0]: Followed(*row[1:]) for row in rows}
+
+
+async def unfollow(connection: Any, definitions: Sequence[str]) -> int:
+    """See ``HistoryStore``."""
+    said: str = await connection.execute(
+        "delete from followed where definition in (select id from definitions where name = any($1::text[]))",
+        list(definitions),
+    )
+    return int(said.rpartition(" ")[2])
 
 
 async def raw_events(

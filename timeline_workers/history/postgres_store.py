@@ -212,6 +212,11 @@ class PostgresStore:
         """See ``HistoryStore``."""
         return await self._read(lambda of: postgres_places.followed(of, definition))
 
+    async def unfollow(self, definitions: Sequence[str]) -> int:
+        """See ``HistoryStore``."""
+        async with self._writing() as to:
+            return await postgres_places.unfollow(to, definitions)
+
     async def raw_events(
         self, topic: str, partition: int, *, after: tuple[int, int] | None = None, limit: int
     ) -> list[RawEvent]:

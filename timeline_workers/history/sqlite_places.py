@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .model import Followed, Gap, Position, RawEvent
+from .sqlite_append import Appender
 from .sqlite_read import unpacked
 
 
@@ -19,6 +20,13 @@ def followed(connection: sqlite3.Connection, definition: str) -> Mapping[int, Fo
         (definition,),
     )
     return {row[0]: Followed(*row[1:]) for row in rows}
+
+
+def unfollow(appender: Appender, definitions: Sequence[str]) -> int:
+    """See ``HistoryStore``. On the thread of the writing connection."""
+    gone = "delete from followed where definition in (select id from definitions where name = ?)"
+    with appender.forgetting():
+        return sum(appender.connection.execute(gone, (name,)).rowcount for name in definitions)
 
 
 def raw_events(

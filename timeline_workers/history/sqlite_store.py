@@ -207,6 +207,10 @@ class SqliteStore:
         """See ``HistoryStore``."""
         return await self._read(lambda of: sqlite_places.followed(of, definition))
 
+    async def unfollow(self, definitions: Sequence[str]) -> int:
+        """See ``HistoryStore``."""
+        return await self._write(lambda to: sqlite_places.unfollow(to, definitions))
+
     async def raw_events(
         self, topic: str, partition: int, *, after: tuple[int, int] | None = None, limit: int
     ) -> list[RawEvent]:

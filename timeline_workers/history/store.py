@@ -159,6 +159,11 @@ class HistoryStore(Protocol):
         out.
         """
 
+    async def unfollow(self, definitions: Sequence[str]) -> int:
+        """Forget how far partitions have been followed by these definitions; returns of how many. Whoever
+        asks next how far it was begins with what the topic holds; what is stored already stays as it is.
+        """
+
     async def raw_events(
         self, topic: str, partition: int, *, after: tuple[int, int] | None = None, limit: int
     ) -> list[RawEvent]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from timeline_workers.history.forgetting_due import Due, due, scope_of
 from timeline_workers.history.model import DefinitionStatus, NodeStatus, Scope, Status
-from timeline_workers.history.retention import Due, due, scope_of
 from timeline_workers.metric.model import History, Metric, Source
 
 DAY = 86_400_000_000
