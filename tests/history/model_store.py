@@ -380,7 +380,11 @@ class ModelStore:
         return dict(sorted(self.places.get(definition, {}).items()))
 
     async def unfollow(self, definitions: Sequence[str]) -> int:
-        return sum(len(self.places.pop(name, {})) for name in set(definitions))
+        found = [self.places[name] for name in set(definitions) if name in self.places]
+        many = sum(map(len, found))
+        for places in found:
+            places.clear()
+        return many
 
     async def raw_events(
         self, topic: str, partition: int, *, after: tuple[int, int] | None = None, limit: int
