@@ -59,6 +59,7 @@ export class Lanes {
   timelines = new Timelines();
   readonly key: Key;
   readonly #player: Player;
+  #failed: string | null = null;
   #position = 0;
   #missed = 0;
   #told = 0;
@@ -76,7 +77,7 @@ export class Lanes {
       const isBack = this.#player.connected && !this.connected && this.nodes.length > 0;
       this.connected = this.#player.connected;
       if (isBack) this.#reload();
-      this.problem = lossText(this.#player);
+      this.problem = lossText(this.#player) ?? this.#failed;
     });
     this.#player.listen((message) => this.#hear(message));
     void this.#open(opened);
@@ -111,7 +112,7 @@ export class Lanes {
     } catch (error) {
       this.loading = false;
       if (error instanceof Refused) this.refused = error.failed;
-      else this.problem = (error as Error).message;
+      else this.problem = this.#failed = (error as Error).message;
     }
   }
 

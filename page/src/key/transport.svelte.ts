@@ -18,6 +18,7 @@ export class Transport {
   connected = $state(false);
 
   readonly #player: Player;
+  #failed: string | null = null;
   readonly #playhead = new Playhead();
   #dragged: number | null = null;
   #asking = false;
@@ -33,7 +34,7 @@ export class Transport {
     this.#player = player();
     this.#player.watch(() => {
       this.connected = this.#player.connected;
-      this.problem = lossText(this.#player);
+      this.problem = lossText(this.#player) ?? this.#failed;
     });
     this.#player.listen((message) => {
       this.#playhead.hear(message, performance.now());
@@ -106,7 +107,7 @@ export class Transport {
       }
       if (this.loop) await this.setLoop(this.loop);
     } catch (error) {
-      if (!(error instanceof Refused)) this.problem = (error as Error).message;
+      if (!(error instanceof Refused)) this.problem = this.#failed = (error as Error).message;
     }
   }
 
