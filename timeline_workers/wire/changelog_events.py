@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,14 @@ def _check_kind(said: Change, kinds: frozenset[str]) -> None:
                 f"the message is of a timeline of kind {said.kind}, which changelog({kind}) does not read; "
                 f"write changelog({said.kind}) in the expression",
             )
+    # Only a Numeric of the kind numeric is computed with fractions; others hold floats.
+    for field, number in (("before", said.before), ("value", said.value)):
+        if isinstance(number, Fraction) and kinds != {"numeric"} and not _is_float(number):
+            raise EventError(
+                "wrong-type",
+                f"{field}: the number is too large for a float, and only changelog(numeric) reads such; "
+                "write changelog(numeric) in the expression",
+            )
     if said.withdrawn:
         return
     value, is_level = said.value, said.slope is None or said.slope == 0
@@ -120,3 +129,11 @@ def _check_kind(said: Change, kinds: frozenset[str]) -> None:
                 f"value {value!r:.60}{sloping} is not of a timeline of kind {kind}; in the expression write "
                 "changelog(KIND) for the kind of what is published",
             )
+
+
+def _is_float(number: Fraction) -> bool:
+    try:
+        float(number)
+    except OverflowError:
+        return False
+    return True

@@ -28,6 +28,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -44,8 +45,8 @@ from .edge_messages import BEGINNING
 from .news import News
 
 MILLION = 1_000_000
-# A fraction of more digits is written by nobody.
-_LONGEST_FRACTION = 2_000
+# More digits are written by nobody, and Fraction itself would read 1e999999999 and compute with it.
+_FRACTION = re.compile(r"-?[0-9]{1,1000}(?:/[0-9]{1,1000})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,13 @@ def read_message(
         raise EventError("malformed-json", f"the message is not JSON: {error}") from None
     if not isinstance(message, dict):
         raise EventError("malformed-json", f"the message is no object: {message!r:.60}")
-    revision = message.get("revision")
+    if "revision" not in message:
+        raise EventError(
+            "bad-changelog",
+            "the message has no revision, as each of an output's topic has; to read events, leave "
+            "'changelog' out of the source",
+        )
+    revision = message["revision"]
     if type(revision) is not int or not 0 <= revision <= INT64_MAX:
         raise _bad("revision", revision, "is not a whole number of 64 bits")
     told = _function(message, function)
@@ -265,7 +272,7 @@ def _before(message: dict[str, Any]) -> Scalar | Fraction | None:
         return _fraction(before, "before")
     if before is not None and type(before) not in (int, float):
         raise _bad("before", before, "is neither a number, a fraction such as 1/3, nor null")
-    return cast(Scalar | None, before)
+    return cast(Scalar | None, _in_range("before", before))
 
 
 def _function(message: dict[str, Any], wanted: str | None) -> str | None:
@@ -321,6 +328,7 @@ def _value(message: dict[str, Any]) -> tuple[Scalar | Fraction | None, Fraction 
     value, slope = message["value"], message.get("slope")
     if type(value) not in (bool, int, float, str, type(None)):
         raise _bad("value", value, "is neither true, false, a number, text nor null")
+    _in_range("value", value)
     exact = message.get("exact")
     if isinstance(exact, dict):  # also where a number is too large for a float, and null beside it
         return _fraction(exact.get("value")), _fraction(exact.get("slope"))
@@ -330,16 +338,23 @@ def _value(message: dict[str, Any]) -> tuple[Scalar | Fraction | None, Fraction 
         raise _bad("slope", slope, "is no number")
     if type(value) not in (int, float):
         raise _bad("value", value, "has a slope and is no number")
-    return value, decimal(slope)
+    return value, decimal(_in_range("slope", slope))
 
 
 def _fraction(text: object, field: str = "exact") -> Fraction:
-    if isinstance(text, str) and len(text) <= _LONGEST_FRACTION:
-        try:
+    if isinstance(text, str) and _FRACTION.fullmatch(text):
+        with suppress(ZeroDivisionError):
             return Fraction(text)
-        except (ValueError, ZeroDivisionError):
-            pass
-    raise _bad(field, text, "is no fraction such as 1/3")
+    raise _bad(field, text, "is no fraction such as 1/3, of 1,000 digits at most on each side")
+
+
+def _in_range(field: str, value: Any) -> Any:
+    """``value``, if 64 bits or a float can hold it: Python reads NaN and 1e400 from JSON, too."""
+    if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
+        raise _bad(field, value, "does not fit 64 bits; a number as large is a text in exact, or a float")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _bad(field, value, "is no number of JSON")
+    return value
 
 
 def _mark(message: dict[str, Any], revision: int, unit: str, function: str | None) -> Mark:
