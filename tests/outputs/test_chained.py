@@ -29,6 +29,7 @@ from timeline_workers.plan.physical import Plan, partition_labels, plan, worker_
 from timeline_workers.runtime.eviction import pack_idle
 from timeline_workers.runtime.key_archive import Archive
 from timeline_workers.runtime.node_worker import NodeWorker
+from timeline_workers.runtime.subscriber import Subscriber
 from timeline_workers.wire.changelog_messages import ToPublish
 
 OVER = {
@@ -37,6 +38,7 @@ OVER = {
     "number": ["{}", "({}) + 0.2 == 0.3", "({}) * 3 / 10", "({}) * ({})", "duration_in_cur_state({})"],
     "state": ["{}", '({}) == "a"', "duration_in_cur_state({})"],
 }
+LOG = Source.model_validate({"topic": "changes", "changelog": True, "time_unit": "us"})
 
 
 class Reading:
@@ -99,44 +101,50 @@ def changed(made: Plan, network: Network, key: Any, start: int, end: int, functi
 
 @settings(max_examples=settings().max_examples // 10)
 @given(st.data())
-def test_two_metrics_answer_like_one_expression(data: st.DataObject) -> None:
-    """Late events, messages lost and repeated, kills and new epochs on the way."""
+def test_metrics_in_a_row_answer_like_one_expression(data: st.DataObject) -> None:
+    """Two or three. Late events, messages lost and repeated, kills and new epochs on the way."""
     inner = data.draw(some.expressions(1, 2))
     source = Source(topic="t", key="k", time="t", time_unit="us", partitions=data.draw(st.integers(1, 2)))
     choose = lambda n: data.draw(st.integers(0, n - 1)) if n > 1 else 0  # noqa: E731
+    whole = to_text(inner)
     try:
-        first = plan(Metric(name="m", source=source, expression=to_text(inner)))
-        network = Publishing(first, choose, 400_000, [])
-        kind = network.read_by[""]
-        over = data.draw(st.sampled_from(OVER[kind]))
-        whole = Evaluation(parse(over.format(*[f"({to_text(inner)})"] * 2)))
-        plan(Metric(name="w", source=source, expression=to_text(whole.expression)))
-        log = Source.model_validate({"topic": "o", "changelog": True, "time_unit": "us"})
-        read = over.format(*[f"changelog({kind})"] * 2)
-        second = plan(Metric(name="n", source=log, expression=read, fuse=data.draw(st.booleans())))
+        first = plan(Metric(name="m", source=source, expression=whole))
+        networks = [Publishing(first, choose, 400_000, [])]
+        for place in range(data.draw(st.integers(1, 2))):
+            kind = networks[-1].read_by[""]
+            over = data.draw(st.sampled_from(OVER[kind]))
+            whole = over.format(*[f"({whole})"] * 2)
+            read = over.format(*[f"changelog({kind})"] * 2)
+            made = Metric(name=f"n{place}", source=LOG, expression=read, fuse=data.draw(st.booleans()))
+            networks.append(Publishing(plan(made), choose, 400_000, []))
+        said = Evaluation(parse(whole))
+        plan(Metric(name="w", source=source, expression=to_text(said.expression)))
     except ExpressionError:
         return
     feed = data.draw(feeds(inner, max_size=10))
-    reading = Reading(Network(second, choose, 400_000, []))
+    readings = [Reading(network) for network in networks[1:]]
     for batch, progress in feed.batches:
-        network.feed(batch_of(batch), progress)
-        whole.add(batch_of(batch))
+        networks[0].feed(batch_of(batch), progress)
+        said.add(batch_of(batch))
         for _ in range(data.draw(st.integers(0, 6))):
-            network.step()
-        reading.feed(network.bodies)
-        for _ in range(data.draw(st.integers(0, 4))):
-            reading.network.step()
-    network.settle()
-    reading.feed(network.bodies)
-    reading.network.settle()
-    timeline = whole.timeline()
-    reader = Reader(timeline, whole.keys, second.result.kind, whole.expression)
-    for row, key in enumerate(whole.keys.names):
+            networks[0].step()
+        for written, reading in zip(networks, readings, strict=False):
+            reading.feed(written.bodies)
+            for _ in range(data.draw(st.integers(0, 4))):
+                reading.network.step()
+    networks[0].settle()
+    for written, reading in zip(networks, readings, strict=False):
+        reading.feed(written.bodies)
+        reading.network.settle()
+    last = networks[-1]
+    timeline = said.timeline()
+    reader = Reader(timeline, said.keys, last.plan.result.kind, said.expression)
+    for row, key in enumerate(said.keys.names):
         starts = timeline.starts[timeline.offsets[row] : timeline.offsets[row + 1]].tolist()
         for instant in {*starts, *(start + 1 for start in starts), max(starts) + 7}:
-            assert answers(second, reading.network, key, instant) == reader.value_at(key, instant).value
+            assert answers(last.plan, last, key, instant) == reader.value_at(key, instant).value
         for start, end in ranges(starts):
-            assert changed(second, reading.network, key, start, end) == reader.change(key, start, end)
+            assert changed(last.plan, last, key, start, end) == reader.change(key, start, end)
 
 
 def ranges(starts: list[int]) -> list[tuple[int, int]]:
@@ -148,11 +156,10 @@ def ranges(starts: list[int]) -> list[tuple[int, int]]:
 def test_a_chained_count_begins_with_its_first_event() -> None:
     """A change from the origin on, or from before it, at the leaf and above it, also of what is archived."""
     source = Source(topic="t", key="k", time="t", time_unit="us")
-    log = Source.model_validate({"topic": "o", "changelog": True, "time_unit": "us"})
     choose = lambda n: 0 if n == 1 else n - 1  # noqa: E731
     for over in ("changelog(number)", "changelog(number) * 2 + 1"):
         network = Publishing(plan(Metric(name="m", source=source, expression="event_count(x == 1)")), choose)
-        made = plan(Metric(name="n", source=log, expression=over, key_ttl=1))
+        made = plan(Metric(name="n", source=LOG, expression=over, key_ttl=1))
         reading = Reading(Network(made, choose))
         rows = [Event("a", time, (0, 0, time), {"x": 1}) for time in (5, 6, 9)]
         network.feed(batch_of(rows), (Progress(0, 0, 9, 1_000),))
@@ -171,6 +178,37 @@ def test_a_chained_count_begins_with_its_first_event() -> None:
         for holder in holders:
             said = holder.ask("change", {"key": "a", "start": 5, "end": 10, "unit": "us"})
             assert said["change"] == 3 * by
+
+
+@pytest.mark.parametrize(
+    ("counted", "between", "change"),
+    [
+        ("event_count(x == 1)", "changelog(number) * 2", 6),
+        ("event_count(x == 1)", "changelog(number) / 4 + 1", 0.75),
+        ("duration_where(has_existed(x == 1))", "changelog(numeric) / 3 + 1", 5 / 3_000_000),
+    ],
+)
+def test_the_third_in_a_row_begins_like_the_second(counted: str, between: str, change: float) -> None:
+    """Also of a key that its writers first tell of in a later run, subscribed anew."""
+    choose = lambda n: 0 if n == 1 else n - 1  # noqa: E731
+    source = Source(topic="t", key="k", time="t", time_unit="us")
+    first = Publishing(plan(Metric(name="m", source=source, expression=counted)), choose)
+    second = Publishing(plan(Metric(name="n", source=LOG, expression=between)), choose)
+    last = plan(Metric(name="p", source=LOG, expression=f"changelog({second.read_by['']})"))
+    readings = [Reading(second), Reading(Network(last, choose))]
+    for key, place in (("a", 0), ("b", 3)):
+        events = [Event(key, time, (0, 0, place + i), {"x": 1}) for i, time in enumerate((5, 6, 9))]
+        first.feed(batch_of(events), (Progress(0, 0, place + 2, None),))
+        first.settle()
+        for written, reading in zip((first, second), readings, strict=True):
+            reading.feed(written.bodies)
+            reading.network.settle()
+        assert changed(last, readings[-1].network, key, 5, 10).change == change
+        for name, heard in second.listeners.items():
+            snapshot = second.subscribers[name].snapshot()
+            second.subscribers[name] = Subscriber.restore(name, [heard], snapshot)
+            second._carry_over(heard)
+            second._subscribe((name, heard))
 
 
 @pytest.mark.parametrize(

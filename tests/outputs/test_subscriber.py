@@ -57,7 +57,7 @@ class Told(Network):
         self.unsubscribed += list(self.listeners.items())
         self.subscribers = {me: Subscriber(me, [heard]) for me, heard in self.listeners.items()}
         specs = output_workers(plan(self.plan.metric.model_copy(update={"output": Output(topic="o")})))
-        self.writers = {(spec.partition, spec.function): writer_of(spec) for spec in specs}
+        self.outputs = {(spec.partition, spec.function): spec for spec in specs}
         self.read_by = {spec.function: spec.read_by for spec in specs}
         self.topic: list[Change | Mark] = []
         self.revision = 0
@@ -79,7 +79,7 @@ class Told(Network):
             return
         news = unpack_news(pack_news(news))
         function = self.output_for(name)
-        writer = self.writers[name.rpartition(".")[2], function]
+        writer = writer_of(self.outputs[name.rpartition(".")[2], function], news.before)
         told = list(messages(news, writer, self.revision))
         assert len(told) == news.count()
         assert [one.revision for one in told] == list(range(self.revision, self.revision + len(told)))

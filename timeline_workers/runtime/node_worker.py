@@ -105,7 +105,8 @@ class NodeWorker:
             floor = watermark(edge.progress)
             revisions = edge.accept(message, self.node.keys)
             self.repeated += not revisions
-            if revisions:
+            # A child without keys may not have heard of any yet, and its message may come after another's.
+            if revisions and (message["before"] or len(message["keys"])):
                 self.node.before = message["before"]
             for revision in revisions:
                 self.node.receive(edge.slot, revision, floor)

@@ -100,6 +100,7 @@ class Subscriber:
             self.watermark,
             risen,
             unheard,
+            message["before"],
         )
         return news or None
 

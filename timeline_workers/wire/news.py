@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from timeline_workers.algebra.nodes.published_values import published
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns import operations
 from timeline_workers.columns.key_table import Key
@@ -39,7 +40,7 @@ class News:
     """What one message of an edge, or several, made new: of each of ``keys`` everything from its ``froms`` on
     is ``suffix``. ``watermark``: nothing below it will change, microseconds; ``risen``: that is news.
     ``unheard``: what lay between these two instants is not told (None first: from the beginning on); None:
-    nothing is left out.
+    nothing is left out. ``before``: that of the node which is heard (see ``Node``).
     """
 
     keys: list[Key]
@@ -48,6 +49,7 @@ class News:
     watermark: int | None
     risen: bool
     unheard: tuple[int | None, int] | None = None
+    before: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.keys) or self.risen or self.unheard is not None
@@ -70,6 +72,7 @@ def pack_news(news: News) -> bytes:
             "watermark": news.watermark,
             "risen": news.risen,
             **({} if news.unheard is None else {"unheard": news.unheard}),
+            **({"before": news.before} if news.before else {}),
         },
         MESSAGE_BYTES,
     )
@@ -88,6 +91,7 @@ def unpack_news(packed: bytes) -> News:
             message["watermark"],
             message["risen"],
             None if unheard is None else (unheard[0], unheard[1]),
+            published(message.get("before", "")),
         )
     if not len(news.keys) == len(news.froms) == news.suffix.keys:
         raise StateError("news of keys, instants and timelines that differ in number")
@@ -125,4 +129,5 @@ def _of_keys(news: News, low: int, high: int) -> News:
     )
     risen = news.risen and high == len(news.keys)
     unheard = None if low else news.unheard
-    return News(news.keys[low:high], news.froms[low:high], suffix, news.watermark, risen, unheard)
+    keys, froms = news.keys[low:high], news.froms[low:high]
+    return News(keys, froms, suffix, news.watermark, risen, unheard, news.before)

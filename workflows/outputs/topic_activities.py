@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import lru_cache
 
 from temporalio import activity
 
@@ -34,15 +35,19 @@ def _publish(spec: OutputSpec, batch: Batch) -> int:
 
 def rendered(spec: OutputSpec, batch: Batch) -> Iterator[ToPublish]:
     """The messages that say what is in ``batch``."""
-    writer, first = writer_of(spec), batch.first
+    first = batch.first
     for news in map(unpack_news, batch.news):
-        yield from messages(news, writer, first)
+        yield from messages(news, writer_of(spec, news.before), first)
         first += news.count()
 
 
-def writer_of(spec: OutputSpec) -> Writer:
-    """What the messages of the output ``spec`` say of who writes them."""
+@lru_cache(maxsize=256)
+def writer_of(spec: OutputSpec, before: str) -> Writer:
+    """What the messages of the output ``spec`` say of who writes them. ``before``: that of the news, since
+    a metric over an output of another gives without any event what follows from what that one does.
+    """
     numeric = spec.kind == "numeric"
+    says_nothing = not (numeric and spec.read_by)
     return Writer(
         spec.metric,
         spec.partition,
@@ -52,7 +57,7 @@ def writer_of(spec: OutputSpec) -> Writer:
         spec.function,
         spec.functions,
         spec.read_by,
-        without_events(parse(spec.expression), spec.function) if numeric and spec.read_by else None,
+        None if says_nothing else without_events(parse(spec.expression), spec.function, before),
     )
 
 
