@@ -13,6 +13,7 @@ import typer
 from timeline_workers.errors import TimelineError
 from timeline_workers.language.durations import parse_duration
 from timeline_workers.metric.model import TimeUnit
+from timeline_workers.process.counted import counted
 from timeline_workers.process.exit_codes import ExitCode, exit_code
 from timeline_workers.process.help_form import with_plain_help
 from timeline_workers.process.logging import configure_logging
@@ -178,7 +179,8 @@ def _deliver(events: Iterable[Event], topic: str, rate: float, stdout: bool, tot
     count = to_pulsar(paced(events, rate), topic, total=total).count
     took = monotonic() - began
     typer.echo(
-        f"{count:,} events stored in {topic} in {took:.1f} s ({count / max(took, 1e-9):,.0f}/s)", err=True
+        f"{counted(count, 'event')} stored in {topic} in {took:.1f} s ({count / max(took, 1e-9):,.0f}/s)",
+        err=True,
     )
 
 

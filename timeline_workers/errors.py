@@ -10,6 +10,7 @@
     ├── CodecError           a payload cannot be decrypted: says which key is missing
     ├── ConnectionFailedError  a server cannot be reached: says which address and how to start one
     ├── HistoryError         the history store does not answer, or is no store of ours
+    │   └── NoHistoryError   there is none at this address
     ├── TableError           an event table of others is not what was said of it
     └── StateError           carried state or a wire message cannot be decoded
 
@@ -220,6 +221,17 @@ class HistoryError(TimelineError):
     def __init__(self, message: str, *, may_pass: bool = False) -> None:
         self.may_pass = may_pass
         super().__init__(message)
+
+
+class NoHistoryError(HistoryError):
+    """There is no history store at an address that is asked, and who asks makes none."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"no history at {place}; name where there is one, or have it made: start the feeder and the "
+            "worker processes with TIMELINE_HISTORY set to this address",
+            may_pass=True,
+        )
 
 
 class TableError(TimelineError):

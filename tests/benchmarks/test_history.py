@@ -6,10 +6,11 @@ from pathlib import Path
 
 from benchmarks import history
 from timeline_workers.history.open import open_history
+from timeline_workers.settings.history_settings import sqlite_address
 
 
 async def test_load_is_stored_as_it_says(tmp_path: Path) -> None:
-    store = await open_history(str(tmp_path / "history.db"))
+    store = await open_history(sqlite_address(tmp_path / "history.db"))
     load = history.Load(keys=20, seed=3)
     try:
         measured = await history.measure(store, load, rows=2_000, seconds=0.1)

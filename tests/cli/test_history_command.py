@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,14 @@ from typer.testing import CliRunner
 
 from tests.test_docs import TOP, blocks, commands, plain
 from timeline_workers.cli.main import build
-from timeline_workers.errors import QuestionError, SettingsError
+from timeline_workers.errors import NoHistoryError, QuestionError, SettingsError
 from timeline_workers.settings.history_settings import HistorySettings
 
 # What differs each time: when the store was told, and how many pages it has.
 CHANGING = ((re.compile(r"20\d\d-[-\dT:.]+Z"), "…"), (re.compile(r"[\d.]+ KiB"), "… KiB"))
+
+
+EXAMPLE = TOP / "docs/history-example"
 
 
 def steady(output: str) -> list[str]:
@@ -49,6 +53,45 @@ def test_a_wrong_option_is_refused_and_named(said: list[str], words: str) -> Non
         CliRunner().invoke(
             build("history"), ["history", *said, "--history", "sqlite:x"], catch_exceptions=False
         )
+
+
+@pytest.mark.parametrize(
+    "said", [["status"], ["export", "x"], ["forget", "--before", "1"], ["rebuild"]], ids=lambda said: said[0]
+)
+def test_who_asks_makes_no_store(said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for address, error, words in (
+        ("foo", SettingsError, "'foo': it names no kind of a history; write sqlite:PATH"),
+        ("sqlite:new/foo.db", NoHistoryError, "no history at new/foo.db; name where there is one"),
+    ):
+        with pytest.raises(error, match=words):
+            CliRunner().invoke(
+                build("history"), ["history", *said, "--history", address], catch_exceptions=False
+            )
+    assert not list(tmp_path.iterdir())
+
+
+def test_parquet_without_pyarrow_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, folder = ["--history", f"sqlite:{tmp_path / 'h.db'}"], tmp_path / "exported"
+    done = CliRunner().invoke(build("history"), ["history", "import", str(EXAMPLE), *store])
+    assert done.exit_code == 0
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(SettingsError, match=r"pip install 'timeline-workers\[frames\]', or .*--format jsonl"):
+        CliRunner().invoke(
+            build("history"), ["history", "export", str(folder), *store], catch_exceptions=False
+        )
+    assert not folder.exists()
+
+
+def test_what_is_no_export_makes_no_store(tmp_path: Path) -> None:
+    store = tmp_path / "h.db"
+    with pytest.raises(QuestionError, match=r"nothing is no exported history: .*; name a folder that"):
+        CliRunner().invoke(
+            build("history"),
+            ["history", "import", str(tmp_path / "nothing"), "--history", f"sqlite:{store}"],
+            catch_exceptions=False,
+        )
+    assert not store.exists()
 
 
 def test_no_store_is_known_and_said(monkeypatch: pytest.MonkeyPatch) -> None:

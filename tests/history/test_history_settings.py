@@ -24,7 +24,7 @@ def test_addresses_are_shown_without_their_password() -> None:
 
 @pytest.mark.parametrize("value", ["mysql://me:do-not-tell@db/history", "do-not-tell", "sqlite:", "postgres"])
 def test_a_wrong_address_says_what_is_one(value: str) -> None:
-    with pytest.raises(SettingsError, match=r"^TIMELINE_HISTORY: .*write sqlite:///PATH") as refused:
+    with pytest.raises(SettingsError, match=r"^TIMELINE_HISTORY: .*write sqlite:PATH") as refused:
         HistorySettings.from_env({"TIMELINE_HISTORY": value})
     assert "do-not-tell" not in str(refused.value)
 

@@ -11,6 +11,7 @@ import pytest
 from timeline_workers.history.model import Outcome
 from timeline_workers.history.open import open_history
 from timeline_workers.history.store import HistoryStore
+from timeline_workers.settings.history_settings import sqlite_address
 
 from .appending import MANY, append, events_of, revisions_of
 
@@ -88,7 +89,7 @@ async def test_what_was_confirmed_is_stored_once(address: str) -> None:
 
 
 async def test_two_stores_of_one_file_see_each_other(tmp_path: Path) -> None:
-    one, other = [await open_history(str(tmp_path / "history.db")) for _ in range(2)]
+    one, other = [await open_history(sqlite_address(tmp_path / "history.db")) for _ in range(2)]
     try:
         for batch in range(6):
             await append((one, other)[batch % 2], "events", batch)

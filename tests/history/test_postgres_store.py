@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from deploy.cluster_ports import free_ports
-from timeline_workers.errors import HistoryError, SettingsError
+from timeline_workers.errors import HistoryError, NoHistoryError, SettingsError
 from timeline_workers.history.model import Position, RawEvent
 from timeline_workers.history.postgres_store import PostgresStore
 
@@ -63,6 +63,10 @@ async def test_schema_of_another_program_is_left_alone(postgres_address: str) ->
         await store.close()
     with pytest.raises(HistoryError, match="'theirs' has tables of another program"):
         await PostgresStore.open(postgres_address, schema="theirs")
+    for _ in range(2):  # who looks makes none
+        with pytest.raises(NoHistoryError, match=r"^no history at postgres"):
+            await PostgresStore.open(postgres_address, schema="nobodys", create=False)
+    await (await PostgresStore.open(postgres_address, schema="ours", create=False)).close()
 
 
 async def test_many_open_a_new_schema_at_once(postgres_address: str) -> None:

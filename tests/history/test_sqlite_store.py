@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from timeline_workers.errors import Code, HistoryError, SettingsError
+from timeline_workers.errors import Code, HistoryError, NoHistoryError, SettingsError
 from timeline_workers.history.model import Followed, Judged, Position, RawEvent, Revision, Scope, Writer
 from timeline_workers.history.open import open_history
 from timeline_workers.history.sqlite_store import READERS, SqliteStore
+from timeline_workers.settings.history_settings import sqlite_address
 
 
 async def test_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
@@ -69,10 +70,36 @@ async def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         await SqliteStore.open(tmp_path / "file" / "history.db")
 
 
-@pytest.mark.parametrize("address", ["mysql://there", "sqlite:"])
-async def test_other_addresses_are_refused(address: str) -> None:
-    with pytest.raises(SettingsError, match="is no kind of a history"):
+@pytest.mark.parametrize(
+    ("address", "rule"),
+    [
+        ("mysql://there", "'mysql://there': mysql: is no kind of a history; write sqlite:PATH"),
+        ("sqlite:", "'sqlite:': sqlite: names no file; write sqlite:PATH"),
+        ("postgres:here", "names no server; write .* postgresql://USER"),
+        ("/data/history.db", "'/data/history.db': it names no kind of a history; write sqlite:PATH"),
+        ("mysql://me:do-not-tell@db/history", "^history: mysql: is no kind"),
+    ],
+)
+async def test_other_addresses_are_refused(address: str, rule: str) -> None:
+    with pytest.raises(SettingsError, match=rule) as refused:
         await open_history(address)
+    assert "do-not-tell" not in str(refused.value)
+
+
+@pytest.mark.parametrize("there", [False, True])
+async def test_who_only_looks_makes_no_store(tmp_path: Path, there: bool) -> None:
+    """Neither the folder nor the file, nor a store in an empty file."""
+    path = tmp_path / "new" / "history.db"
+    if there:
+        path.parent.mkdir()
+        path.touch()
+    with pytest.raises(NoHistoryError, match=rf"^no history at {path}; name .* TIMELINE_HISTORY") as refused:
+        await open_history(sqlite_address(path), create=False)
+    assert refused.value.may_pass
+    assert path.exists() is path.parent.exists() is there
+    assert not there or path.stat().st_size == 0
+    await (await open_history(sqlite_address(path))).close()
+    await (await open_history(sqlite_address(path), create=False)).close()
 
 
 async def test_commits_are_synced_and_readers_cannot_write(tmp_path: Path) -> None:

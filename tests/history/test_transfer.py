@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from timeline_workers.errors import HistoryError, QuestionError
+from timeline_workers.errors import QuestionError
 from timeline_workers.history.day_files import Format, files_of
 from timeline_workers.history.model import (
     Gap,
@@ -109,7 +109,7 @@ def test_files_are_by_day_and_their_rows_plain() -> None:
         assert [row.get("payload", row.get("payload_base64")) for row in rows] == ['{"a": 1}', "/w=="]
         [piece, _] = [json.loads(path.read_text()) for path in files_of(folder / "pieces")]
         assert (piece["key"], piece["start"], piece["until"], piece["value"]) == ('"s1"', 0, DAY, "true")
-        with pytest.raises(HistoryError, match="is not empty"):
+        with pytest.raises(QuestionError, match="is not empty; name a folder"):
             async for _ in export_history(one, folder):
                 pass
         await fill(other)
@@ -128,7 +128,9 @@ def test_a_window_has_what_holds_where_it_begins() -> None:
         assert files_of(folder / "events") == []
         assert len(files_of(folder / "pieces")) == 2
         (folder / "history.json").write_text("{}", encoding="utf-8")
-        with pytest.raises(HistoryError, match="is no exported history"):
+        with pytest.raises(
+            QuestionError, match=r"is no exported history: .*; name a folder that `timeline history"
+        ):
             async for _ in import_history(other, folder):
                 pass
 

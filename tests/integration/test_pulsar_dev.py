@@ -74,6 +74,7 @@ def test_everything_runs_from_one_command_and_stops_with_it(tmp_path: Path) -> N
                 if line.startswith("Ctrl-C"):
                     break
             status = run(tmp_path, "timeline_workers", "dev", "--status")
+            assert status.returncode == 0, status.stderr  # what it says is running is
             assert json.loads(status.stdout)["pid"] == dev.pid
             again = run(tmp_path, "timeline_workers", "dev")
             assert again.returncode == 1

@@ -108,8 +108,8 @@ def test_every_difference_is_named() -> None:
         f"at: 9, events: [{event('a', 2, 'down')}, {{k: a}}], expect: [{{kind: fire, key: a, start: 3}}]",
     )
     missing, unexpected, refused = outcome.differences
-    assert missing == "expected and not told: {'kind': 'fire', 'key': 'a', 'start': 3}"
-    assert unexpected == "told and not expected: {'kind': 'fire', 'key': 'a', 'start': 2, 'page': True}"
+    assert missing == "expected and not sent: {'kind': 'fire', 'key': 'a', 'start': 3}"
+    assert unexpected == "sent and not expected: {'kind': 'fire', 'key': 'a', 'start': 2, 'page': True}"
     assert refused.startswith("1 of the events were refused, not 0 (missing-time: the event has no time")
 
 
@@ -120,7 +120,7 @@ def test_a_message_is_expected_once() -> None:
         f"at: 9, events: [{event('a', 2, 'down')}], "
         "expect: [{kind: fire, title: a is down}, {kind: fire}]",
     )
-    assert outcome.differences == ("expected and not told: {'kind': 'fire'}",)
+    assert outcome.differences == ("expected and not sent: {'kind': 'fire'}",)
 
 
 def test_times_may_be_texts(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +33,11 @@ SETTINGS: list[tuple[type[FromEnvironment], str]] = [
 
 
 @pytest.mark.parametrize(("settings", "field"), SETTINGS, ids=lambda one: getattr(one, "__name__", one))
-def test_a_refused_setting_names_its_fix(settings: type[FromEnvironment], field: str) -> None:
+def test_a_refused_setting_names_its_fix(
+    settings: type[FromEnvironment], field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of its own: a file that can be written, as one for a log, is made when it is named."""
+    monkeypatch.chdir(tmp_path)
     variable = settings.variable(field)
     refused = 0
     for value in WRONG:

@@ -43,7 +43,7 @@ def test_paths_are_relative_and_passwords_hidden(tmp_path: Path) -> None:
     file.write_text("tables:\n  a:\n    address: jsonl:x.jsonl\n    time: t\n")
     assert read_tables(file)["a"].place == str(tmp_path / "x.jsonl")
     assert declare(**SAID | {"time": "t"}).shown() == "postgresql://me:…@db/a, table t"
-    with pytest.raises(TableError, match="name a file that says tables:"):
+    with pytest.raises(TableError, match="no such file or directory; name a YAML file that declares tables"):
         read_tables(tmp_path / "none.yaml")
 
 

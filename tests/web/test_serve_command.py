@@ -14,7 +14,14 @@ from urllib.request import urlopen
 import pytest
 
 pytest.importorskip("fastapi")
+from timeline_workers.cli.serve_command import _opens as opens
+from timeline_workers.client import TimelineClient
+from timeline_workers.errors import ConnectionFailedError
+from timeline_workers.history.open import open_history
+from timeline_workers.settings.history_settings import sqlite_address
+from timeline_workers.web.access import Access
 from timeline_workers.web.server import bind
+from timeline_workers.web.site import Site
 
 TOP = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "timeline_workers", "serve"]
@@ -66,6 +73,20 @@ def test_it_serves_while_its_servers_are_down(tmp_path: Path) -> None:
     assert "the history is served once it answers" in text
     assert "hidden" not in text
     assert "Traceback" not in text
+
+
+async def test_a_store_that_is_made_later_opens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def nobody() -> TimelineClient:
+        raise ConnectionFailedError("nobody is there")
+
+    site, address = Site(nobody, Access()), sqlite_address(tmp_path / "history.db")
+    assert not await opens(site, address)
+    assert "warning: no history at" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    await (await open_history(address)).close()
+    assert await opens(site, address)
+    assert site.store is not None
+    await site.store.close()
 
 
 @pytest.mark.parametrize("case", ["address", "port"])

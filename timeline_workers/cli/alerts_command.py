@@ -12,6 +12,7 @@ import typer
 
 from timeline_workers.alerts.rule_files import load_rule
 from timeline_workers.events.times import question_time, read_time
+from timeline_workers.process.counted import counted
 from timeline_workers.rule_trial.backtest import Backtest
 from timeline_workers.rule_trial.trial_files import refuse_changelog_rule
 from timeline_workers.rule_trial.virtual_run import described
@@ -70,8 +71,10 @@ def backtest(
 
         emit(told(), output)
     said = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common()) or "nothing"
-    complain(f"rule {wanted.name}: {played.events:,} events: {said}; {pages:,} would have woken somebody")
+    complain(
+        f"rule {wanted.name}: {counted(played.events, 'event')}: {said}; {pages:,} would have paged somebody"
+    )
     if played.refused:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in played.refused.most_common())
-        complain(f"{played.refused.total():,} of {played.events:,} events took no part: {reasons}")
+        complain(f"{played.refused.total():,} of {counted(played.events, 'event')} took no part: {reasons}")
         raise typer.Exit(ExitCode.BAD_EVENTS)

@@ -20,6 +20,7 @@ from timeline_workers.events.times import read_time
 from timeline_workers.metric.load import is_source_file, load_source
 from timeline_workers.metric.model import NamedSource, TimeUnit
 from timeline_workers.plan.physical import Plan, all_workers, is_global, plan
+from timeline_workers.process.counted import counted
 
 from .definitions import load
 from .in_file import naming
@@ -103,13 +104,13 @@ def apply(
     (typer.echo if output is None else complain)(_outcome(result))
     if result.beginning:
         complain(
-            f"{len(result.beginning)} event processors are new, beside others of this metric that have "
-            "earlier events: the feeder backfills them from the topic, as far back as the broker retains it, "
-            "and answers say so until it has finished (`timeline get`)"
+            f"{counted(len(result.beginning), 'event processor is', 'event processors are')} new, beside "
+            "others of this metric that have earlier events: the feeder backfills them from the topic, as "
+            "far back as the broker retains it, and answers say so until it has finished (`timeline get`)"
         )
     if result.departed:
         complain(
-            f"warning: {len(result.departed)} workers that this metric shares have moved idle keys to "
+            f"warning: {counted(len(result.departed), 'worker')} that this metric shares moved idle keys to "
             "archives; this metric does not have such a key, nor counts it in an aggregate, until its next "
             "event"
         )
@@ -123,7 +124,7 @@ def _outcome(result: DriverResult) -> str:
         result.outcome
     ]
     ended = f", {len(result.stopped)} no longer needed stopped" if result.stopped else ""
-    counts = f"{result.started} workers started, {result.existing} ran already{ended}"
+    counts = f"{counted(result.started, 'worker')} started, {result.existing} ran already{ended}"
     lines = [f"metric {result.metric} {said}: {counts}"]
     match [worker.worker_id for worker in result.result_workers]:
         case []:
@@ -219,7 +220,7 @@ def delete(
         emit([*ended, *({"worker_id": w, "now": "kept for other metrics"} for w in result.kept)], output)
     else:
         typer.echo(
-            f"metric {name} is removed: {len(result.stopped)} workers ended, "
+            f"metric {name} is removed: {counted(len(result.stopped), 'worker')} ended, "
             f"{len(result.kept)} kept for other metrics"
         )
 

@@ -25,6 +25,7 @@ from timeline_workers.client.forecast import forecast
 from timeline_workers.errors import EventError, MetricError, QuestionError
 from timeline_workers.events.times import to_microseconds
 from timeline_workers.language.durations import parse_duration
+from timeline_workers.process.counted import counted
 from timeline_workers.servers.pulsar.dead_letter_topic import Letter
 
 from .output import Output, OutputOption, complain, emit
@@ -241,9 +242,9 @@ def _confirm(count: int, topic: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise QuestionError(
-            f"{count} letters would be sent to {topic}; add --yes to do it without being asked"
+            f"{counted(count, 'letter')} would be sent to {topic}; add --yes to do it without being asked"
         )
-    typer.confirm(f"Send {count} letters to {topic} again?", abort=True, err=True)
+    typer.confirm(f"Send {counted(count, 'letter')} to {topic} again?", abort=True, err=True)
 
 
 def _say_replay(done: Replayed, output: Output, dry_run: bool) -> None:
@@ -256,15 +257,20 @@ def _say_replay(done: Replayed, output: Output, dry_run: bool) -> None:
                     "position": letter.position,
                     "key": letter.key,
                     "reason": letter.reason,
-                    "sent": done.sent.get(letter.position),
+                    # Of a dry run nothing is sent, and there is no position to show.
+                    **({} if dry_run else {"sent": done.sent.get(letter.position)}),
                 }
                 for letter in done.letters
             ),
             output,
         )
-    what = f"{len(done.letters)} letters would be sent" if dry_run else f"{len(done.sent)} letters are sent"
+    what = (
+        f"{counted(len(done.letters), 'letter')} would be sent"
+        if dry_run
+        else f"{counted(len(done.sent), 'letter is', 'letters are')} sent"
+    )
     kept = (
-        f"; {done.left_out} were replayed before and are left out, --again takes them, too"
+        f"; {counted(done.left_out, 'was', 'were')} replayed before and left out, which --again includes"
         if done.left_out
         else ""
     )

@@ -18,7 +18,9 @@ import structlog
 import typer
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from timeline_workers.client.dev_status import look
+from timeline_workers.client.dev_status import look, until_polled
+from timeline_workers.errors import HistoryError
+from timeline_workers.history.open import open_history
 from timeline_workers.process.logging import configure_logging
 from timeline_workers.process.supervisor import Job, Supervisor, described
 from timeline_workers.servers.embedded.embedded_servers import (
@@ -109,6 +111,8 @@ def dev(
     asked = threading.Event()
     supervisor = Supervisor(tell=_tell, patience=PATIENCE_SECONDS)
     store = _history(directory, history)
+    if store is not None:
+        asyncio.run(_make(store))
     with embedded(
         directory,
         temporal_port=temporal_port,
@@ -135,7 +139,11 @@ def dev(
                 for job in jobs(environment=settings, page_port=port):
                     supervisor.start(job)
                 _say_page(page, port)
-            _say(addresses, servers_only, store)
+            _say(addresses, store)
+            if not servers_only:
+                asyncio.run(until_polled(addresses, asked.is_set))
+            if not asked.is_set():
+                _say_running(servers_only)
             asked.wait()
         finally:
             typer.echo("stopping …", err=True)
@@ -202,6 +210,16 @@ def _history(directory: Path, wanted: bool) -> str | None:
     return sqlite_address(directory / HISTORY_FILE) if said is None else said.get_secret_value()
 
 
+async def _make(store: str) -> None:
+    """Make the history store where there is none: the page looks at one before anything is fed."""
+    try:
+        await (await open_history(store)).close()
+    except HistoryError as error:
+        if not error.may_pass:
+            raise
+        _log.warning("the history store does not open yet", store=shown_address(store), error=str(error))
+
+
 def _pulsar_log(directory: Path) -> dict[str, str]:
     """The setting that keeps the lines of Pulsar's client library off the terminal, unless one is made."""
     name = PulsarAccess.variable("log")
@@ -212,16 +230,19 @@ def _pulsar_log(directory: Path) -> dict[str, str]:
     return {name: str(file)}
 
 
-def _say(addresses: Addresses, servers_only: bool, history: str | None) -> None:
+def _say(addresses: Addresses, history: str | None) -> None:
     lines = [
         f"Temporal  {addresses.temporal}   UI {addresses.ui}",
         f"Pulsar    {addresses.pulsar}",
         f"data      {addresses.data_dir}",
         "history   " + ("off" if history is None else shown_address(history)),
-        "running   " + ("the servers" if servers_only else "the servers, a worker and the feeder"),
-        "Ctrl-C stops everything.",
     ]
     typer.echo("\n".join(lines), err=True)
+
+
+def _say_running(servers_only: bool) -> None:
+    what = "the servers" if servers_only else "the servers, a worker and the feeder"
+    typer.echo(f"running   {what}\nCtrl-C stops everything.", err=True)
 
 
 def _status(directory: Path) -> int:

@@ -19,6 +19,7 @@ from timeline_workers.events.times import read_time
 from timeline_workers.metric.load import ALERT, SOURCE, kind_of_file, load_source
 from timeline_workers.metric.model import Metric, Source, TimeUnit
 from timeline_workers.plan.physical import plan
+from timeline_workers.process.counted import counted
 
 from .definitions import SourceOption, finder, load
 from .in_file import naming
@@ -123,7 +124,9 @@ def evaluate_file(
         complain(f"values that did not fit and counted as missing: {found}")
     if refused:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.most_common())
-        complain(f"{refused.total():,} of {result.accepted + refused.total():,} events were bad: {reasons}")
+        total = counted(result.accepted + refused.total(), "event")
+        was = "was" if refused.total() == 1 else "were"
+        complain(f"{refused.total():,} of {total} {was} bad: {reasons}")
         raise typer.Exit(ExitCode.BAD_EVENTS)
 
 

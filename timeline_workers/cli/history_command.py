@@ -18,14 +18,15 @@ from timeline_workers.history.day_files import Format
 from timeline_workers.history.model import Forgotten, Scope
 from timeline_workers.history.open import open_history
 from timeline_workers.history.store import HistoryStore
-from timeline_workers.history.transfer import Moved, export_history, import_history
+from timeline_workers.history.transfer import Moved, export_history, import_history, read_manifest
 from timeline_workers.language.durations import parse_duration
 from timeline_workers.metric.model import Metric
-from timeline_workers.settings.history_settings import HistorySettings, shown_address
+from timeline_workers.process.counted import counted
+from timeline_workers.settings.history_settings import HistorySettings
 
 from .cluster import AddressOption, NamespaceOption, with_client
 from .history_table import rows_of, table
-from .output import Output, OutputOption, complain, emit
+from .output import Output, OutputOption, emit
 
 T = TypeVar("T")
 StoreOption = Annotated[
@@ -53,8 +54,12 @@ def register(app: typer.Typer) -> None:
     app.add_typer(history, name="history")
 
 
-def with_store(history: str | None, work: Callable[[HistoryStore], Awaitable[T]]) -> T:
-    """Run ``work`` with the store at an address, or that of the settings. Raises SettingsError for none."""
+def with_store(
+    history: str | None, work: Callable[[HistoryStore], Awaitable[T]], *, create: bool = False
+) -> T:
+    """Run ``work`` with the store at an address, or that of the settings; with ``create`` it is made where
+    there is none. Raises SettingsError where none is known, NoHistoryError where there is none.
+    """
     from timeline_workers.servers.embedded.history_address import history_address
 
     address = history or history_address()
@@ -63,14 +68,12 @@ def with_store(history: str | None, work: Callable[[HistoryStore], Awaitable[T]]
         raise SettingsError(f"no history store is known; set {name}, or say --history ADDRESS")
 
     async def run() -> T:
-        store = await open_history(address)
+        store = await open_history(address, create=create)
         try:
             return await work(store)
         finally:
             await store.close()
 
-    if address.startswith("sqlite:") and not Path(shown_address(address)).exists() and history is None:
-        complain(f"{shown_address(address)} is not there yet; it is made")
     return asyncio.run(run())
 
 
@@ -119,14 +122,16 @@ def import_(
     events_only: Annotated[bool, typer.Option("--events-only", help="Leave timelines out.")] = False,
     history: StoreOption = None,
 ) -> None:
-    """Store what was exported. Events are stored once, however often that is done; timelines only where the
-    store has none of the same nodes.
+    """Store what was exported, in a new store or an existing one. Events are stored once, however often that
+    is done; timelines only where the store has none of the same nodes.
     """
+
+    read_manifest(folder)  # before a store is made for it
 
     async def work(store: HistoryStore) -> dict[str, int]:
         return await _shown(import_history(store, folder, pieces=not events_only), "importing", None)
 
-    _tell(f"imported from {folder}", with_store(history, work))
+    _tell(f"imported from {folder}", with_store(history, work, create=True))
 
 
 def forget(
@@ -172,7 +177,8 @@ def forget(
 
     gone = with_store(history, work)
     typer.echo(
-        f"forgotten: {gone.events:,} events, {gone.verdicts:,} verdicts, {gone.pieces:,} change points"
+        f"forgotten: {counted(gone.events, 'event')}, {counted(gone.verdicts, 'verdict')}, "
+        f"{counted(gone.pieces, 'change point')}"
     )
 
 
@@ -180,7 +186,7 @@ def rebuild(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only the events of this metric, and of who shares its definition; several may be given.",
+            help="Only the events of this metric, and of those that share its source definition; several may be given.",
             show_default="all",
         ),
     ] = None,
@@ -203,7 +209,7 @@ def rebuild(
         return await store.unfollow(wanted)
 
     partitions = with_store(history, work)
-    typer.echo(f"{partitions} partitions are read again when the feeder starts")
+    typer.echo(f"{counted(partitions, 'partition is', 'partitions are')} read again when the feeder starts")
 
 
 def _metrics(names: list[str], address: str | None, namespace: str | None) -> list[Metric]:
@@ -253,7 +259,8 @@ async def _shown(moved: AsyncIterator[Moved], words: str, total: int | None) -> 
 
 
 def _tell(what: str, totals: dict[str, int]) -> None:
-    typer.echo(f"{what}: {totals['events']:,} verdicts on events, {totals['pieces']:,} pieces of timelines")
+    events = counted(totals["events"], "verdict on events", "verdicts on events")
+    typer.echo(f"{what}: {events}, {counted(totals['pieces'], 'piece')} of timelines")
 
 
 def _moment(text: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from timeline_workers.events.times import EARLIEST, LATEST, from_microseconds
 from timeline_workers.history.model import DefinitionStatus, Gap, NodeStatus, Outcome, Status
+from timeline_workers.process.counted import counted
 
 from .text_table import drawn, terminal_width
 
@@ -59,8 +60,8 @@ def table(status: Status) -> str:
     """All of it for people: one table for events, one for timelines, and the gaps in words."""
     head = (
         f"store      {status.store}\n"
-        f"size       {_size(status.bytes)}, {sum(status.events.values()):,} events, "
-        f"{status.rows:,} change points\n"
+        f"size       {_size(status.bytes)}, {counted(sum(status.events.values()), 'event')}, "
+        f"{counted(status.rows, 'change point')}\n"
         f"last seen  {_seconds(status.seen) if status.seen else 'nothing yet'}\n"
     )
     parts = [head]

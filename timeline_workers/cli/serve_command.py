@@ -121,7 +121,7 @@ def serve(
 async def _opens(site: Site, address: str) -> bool:
     """Whether the history store opens. Raises HistoryError for what does not pass, SettingsError."""
     try:
-        site.store = await open_history(address)
+        site.store = await open_history(address, create=False)
     except HistoryError as error:
         if not error.may_pass:
             raise

@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def tables(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that says tables: …")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A YAML file that declares tables: see docs/tables.md.")
+    ],
     table: Annotated[list[str] | None, typer.Argument(metavar="[TABLE]…", help="Which; all of them.")] = None,
     output: OutputOption = Output.json,
 ) -> None:

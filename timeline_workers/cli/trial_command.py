@@ -1,4 +1,4 @@
-"""``timeline test``: trials of alert rules, with no server."""
+"""``timeline test``: tests of alert rules, with no server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from timeline_workers.process.counted import counted
 from timeline_workers.rule_trial.trial_files import load_trial
 from timeline_workers.rule_trial.virtual_run import described, run
 
@@ -20,15 +21,17 @@ def register(app: typer.Typer) -> None:
 
 
 def try_rules(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE.yaml...", help="Trials: kind: alert-test.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE.yaml...", help="Test files: kind: alert-test.")
+    ],
     source: SourceOption = None,
     messages: Annotated[
-        bool, typer.Option("--messages", help="Print every message that was told, as JSON lines.")
+        bool, typer.Option("--messages", help="Print every message that the rule sends, as JSON lines.")
     ] = False,
 ) -> None:
-    """Try alert rules: events in, messages expected, on a virtual clock.
+    """Test alert rules: events in, messages expected, on a virtual clock.
 
-    Every message that is told and not expected, or expected and not told, is named with its step; then the
+    Every message that is sent and not expected, or expected and not sent, is named with its step; then the
     exit code is 1.
     """
     different = 0
@@ -43,7 +46,9 @@ def try_rules(
         wrong = sum(len(one.differences) for one in outcomes)
         different += wrong
         told = sum(len(one.told) for one in outcomes)
-        said = f"{wrong} {'difference' if wrong == 1 else 'differences'}" if wrong else "as expected"
-        complain(f"{file}: rule {rule.name}: {len(steps)} steps, {told} messages: {said}")
+        said = counted(wrong, "difference") if wrong else "as expected"
+        complain(
+            f"{file}: rule {rule.name}: {counted(len(steps), 'step')}, {counted(told, 'message')}: {said}"
+        )
     if different:
         raise typer.Exit(ExitCode.FAILED)

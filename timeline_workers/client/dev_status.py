@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from timeline_workers.servers.temporal.temporal_client import connect as connect
 from workflows.client.queues import NO_WORKER, queue_of
 
 ANSWER_SECONDS = 4.0
+LOOK_SECONDS = 0.3
 WORKER, FEEDER = "worker", "feeder"
 # Any topic that there may be: asking for its partitions makes none.
 _TOPIC = "timeline-status"
@@ -81,6 +83,16 @@ def by_dev(text: str) -> str:
         "`timeline dev --status` says how it is"
     )
     return text.replace(NO_WORKER, said)
+
+
+async def until_polled(addresses: Addresses, given_up: Callable[[], bool]) -> None:
+    """Return when a worker process asks these servers for work, or when ``given_up`` says so."""
+    while not given_up():
+        with suppress(TimelineError, RPCError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if (await queue_of(await connect_temporal(addresses.temporal, "default"))).pollers:
+                    return
+        await asyncio.sleep(LOOK_SECONDS)  # between two looks
 
 
 async def look(addresses: Addresses) -> list[Process]:

@@ -137,6 +137,9 @@ class TableDeclaration(BaseModel):
         return f"{where.partition('?')[0]}, table {self.table}"
 
 
+_FIX = "name a YAML file that declares tables, as docs/tables.md shows"
+
+
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -148,13 +151,14 @@ def read_tables(path: Path) -> dict[str, TableDeclaration]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise TableError(f"{path}: {error.strerror or error}; name a file that says tables: …") from None
+        reason = (error.strerror or str(error)).lower()
+        raise TableError(f"{path}: {reason}; {_FIX}") from None
     except UnicodeDecodeError:
-        raise TableError(f"{path} is no text in UTF-8; name a file that says tables: …") from None
+        raise TableError(f"{path} is no text in UTF-8; {_FIX}") from None
     try:
         said = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise TableError(f"{path} is no YAML: {error}") from None
+        raise TableError(f"{path} is no YAML: {error}; {_FIX}") from None
     return tables_of(said, folder=path.parent, file=str(path))
 
 
@@ -188,7 +192,7 @@ def _first_of(error: ValidationError, said: dict[str, Any]) -> str:
         near = nearest(field, TableDeclaration.model_fields)
         return f"{place}: there is no field {field!r}" + (f"; did you mean {near}?" if near else "")
     if first["type"] == "missing":
-        return f"{place}: {field} is missing; say it, as in {field}: …"
+        return f"{place}: {field} is missing; add a line {field}: with its value"
     if first["type"] == "value_error":
         return f"{place}: {field} is {first['input']!r:.80}: {words}"
     return f"{place}: {field}: {first['input']!r:.80} {words}"

@@ -3,7 +3,7 @@
 ``FOLDER/events/day=2026-11-30/NAME.jsonl`` and ``FOLDER/pieces/day=…`` (hive partitions, which DuckDB,
 Spark and PyArrow read as a column ``day``), with ``FOLDER/history.json`` beside them. Days are of event time,
 in UTC. Parquet needs pyarrow, the extra ``frames``. Raises HistoryError where files cannot be read or
-written.
+written, SettingsError where pyarrow is not installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-from timeline_workers.errors import HistoryError
+from timeline_workers.errors import HistoryError, SettingsError
 from timeline_workers.events.times import EARLIEST, LATEST, from_microseconds
 
 from .row_files import Row, from_json, to_json
@@ -27,6 +27,12 @@ _INTEGERS = ("partition", "major", "minor")
 def day_of(time: int) -> str:
     """The day of an event time, in UTC."""
     return str(from_microseconds(min(max(time, EARLIEST), LATEST), "iso"))[:10]
+
+
+def check_format(format: Format) -> None:
+    """Raises SettingsError where what ``format`` needs is not installed."""
+    if format == "parquet":
+        _pyarrow()
 
 
 class DayFiles:
@@ -141,7 +147,8 @@ def _pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise HistoryError(
-            "Parquet needs pyarrow, which is not here: pip install 'timeline-workers[frames]', or use jsonl"
+        raise SettingsError(
+            "Parquet needs pyarrow, which is not installed: pip install 'timeline-workers[frames]', or "
+            "export with --format jsonl"
         ) from None
     return pyarrow

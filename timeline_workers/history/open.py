@@ -5,25 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from timeline_workers.errors import SettingsError
+from timeline_workers.settings.history_settings import wrong_address
 
 from .postgres_store import PostgresStore
 from .sqlite_store import SqliteStore
 from .store import HistoryStore
 
 
-async def open_history(address: str) -> HistoryStore:
-    """Open the store at ``address``: ``sqlite:PATH``, or a path, which is a file of SQLite, or
-    ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
+async def open_history(address: str, *, create: bool = True) -> HistoryStore:
+    """Open the store at ``address``: ``sqlite:PATH`` or ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
 
-    Raises SettingsError for any other address, HistoryError where the store does not open.
+    ``create``: make it where there is none, which is for who writes to it. Raises SettingsError for any
+    other address, NoHistoryError where there is none and ``create`` is not set, HistoryError where it does
+    not open.
     """
-    scheme, colon, rest = address.partition(":")
-    if not colon or "/" in scheme:
-        return await SqliteStore.open(Path(address))
-    if scheme == "sqlite" and rest:
-        return await SqliteStore.open(Path(rest))
-    if scheme in ("postgresql", "postgres"):
-        return await PostgresStore.open(address)
-    raise SettingsError(
-        f"{scheme}: is no kind of a history; write sqlite:PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
-    )
+    if (wrong := wrong_address(address)) is not None:
+        shown = "" if "@" in address else f"{address!r:.200}: "  # what has an @ may have a password
+        raise SettingsError(f"history: {shown}{wrong}")
+    scheme, _, rest = address.partition(":")
+    if scheme == "sqlite":
+        return await SqliteStore.open(Path(rest), create=create)
+    return await PostgresStore.open(address, create=create)

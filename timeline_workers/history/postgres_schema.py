@@ -90,6 +90,12 @@ alter table nodes add column kept_from bigint;
 }
 
 
+async def exists(connection: Any, schema: str) -> bool:
+    """Whether there is anything in ``schema``, a store of ours or not."""
+    tables = "select exists (select from pg_tables where schemaname = $1)"
+    return bool(await connection.fetchval(tables, schema))
+
+
 async def prepare(connection: Any, schema: str) -> None:
     """Create what is not there, once for all who open the store at one time.
 

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 from timeline_workers.columns.key_table import Key
-from timeline_workers.errors import HistoryError, SettingsError
+from timeline_workers.errors import HistoryError, NoHistoryError, SettingsError
+from timeline_workers.settings.history_settings import shown_address
 
 from . import postgres_append, postgres_forget, postgres_places, postgres_read, postgres_schema
 from .model import (
@@ -58,9 +59,17 @@ class PostgresStore:
         self._append = asyncio.Lock()  # the others of this process need no connection to wait on
 
     @classmethod
-    async def open(cls, address: str, *, schema: str = SCHEMA, now: Callable[[], int] = system_clock) -> Self:
-        """Open the store at ``address``, ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``, and make its
-        tables where there are none. Raises HistoryError, and SettingsError where the extra is not installed.
+    async def open(
+        cls,
+        address: str,
+        *,
+        schema: str = SCHEMA,
+        create: bool = True,
+        now: Callable[[], int] = system_clock,
+    ) -> Self:
+        """Open the store at ``address``, ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``; with ``create``
+        make its tables where there are none. Raises NoHistoryError where there are none and none are made,
+        HistoryError, and SettingsError where the extra is not installed.
         """
         if not re.fullmatch(r"[a-z_][a-z0-9_]*", schema):
             raise SettingsError(f"schema {schema!r} is no name of small letters, digits and underscores")
@@ -79,6 +88,8 @@ class PostgresStore:
             )
             try:
                 async with pool.acquire() as connection:
+                    if not create and not await postgres_schema.exists(connection, schema):
+                        raise NoHistoryError(shown_address(address))
                     await postgres_schema.prepare(connection, schema)
             except BaseException:
                 await pool.close()

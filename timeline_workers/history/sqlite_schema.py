@@ -15,7 +15,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from timeline_workers.errors import HistoryError
+from timeline_workers.errors import HistoryError, NoHistoryError
 
 VERSION = 3
 APPLICATION_ID = 0x744C6873
@@ -95,19 +95,24 @@ alter table nodes add column kept_from integer;
 }
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, read_only: bool = False, create: bool = True) -> sqlite3.Connection:
     """A connection to the store at ``path``, for one thread at a time; transactions are begun by hand.
 
-    Raises HistoryError for a file that is no store, or one of a later release.
+    ``create``: make the store where there is none. Raises NoHistoryError where none is made, HistoryError for
+    a file that is no store, or one of a later release.
     """
     try:
         connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
         )
     except sqlite3.Error as error:
         raise HistoryError(f"the history {path} cannot be opened: {error}") from error
     try:
-        _prepare(connection, path)
+        _prepare(connection, path, create)
         connection.execute("pragma synchronous = full")
         connection.execute("pragma cache_size = -65536")
         connection.execute("pragma wal_autocheckpoint = 4000")  # rows of many keys touch many pages
@@ -120,11 +125,14 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> None:
     """Create what is not there, once for all processes that open the store at one time."""
     try:
-        if _version(connection, path) == VERSION:
+        found = _version(connection, path)
+        if found == VERSION:
             return
+        if found == 0 and not create:
+            raise NoHistoryError(str(path))
         connection.execute("pragma journal_mode = wal")
         connection.execute("begin immediate")
         found = _version(connection, path)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from timeline_workers.columns.key_table import Key
-from timeline_workers.errors import HistoryError
+from timeline_workers.errors import HistoryError, NoHistoryError
 
 from . import sqlite_forget, sqlite_places, sqlite_read, sqlite_status
 from .model import (
@@ -60,9 +60,10 @@ def system_clock() -> int:
 class SqliteStore:
     """The history in the file ``path``; see ``HistoryStore``. Made by ``open``."""
 
-    def __init__(self, path: Path, now: Callable[[], int]) -> None:
+    def __init__(self, path: Path, now: Callable[[], int], *, create: bool = True) -> None:
         self.path = path
         self._now = now
+        self._create = create
         self._writing = ThreadPoolExecutor(1, "history-writer")
         self._reading = ThreadPoolExecutor(READERS, "history-reader")
         self._of_thread = threading.local()
@@ -70,13 +71,15 @@ class SqliteStore:
         self._appender: Appender | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, now: Callable[[], int] = system_clock) -> Self:
-        """Open the store at ``path``, and make it and its folder where there is none.
+    async def open(cls, path: Path, *, create: bool = True, now: Callable[[], int] = system_clock) -> Self:
+        """Open the store at ``path``; with ``create`` make it and its folder where there is none.
 
-        ``now``: what system time follows, in microseconds. Raises HistoryError for a file that is no store of
-        ours.
+        ``now``: what system time follows, in microseconds. Raises NoHistoryError where there is none and none
+        is made, HistoryError for a file that is no store of ours.
         """
-        store = cls(path, now)
+        if not create and not await asyncio.to_thread(path.exists):
+            raise NoHistoryError(str(path))
+        store = cls(path, now, create=create)
         try:
             await store._write(lambda _: None)
         except BaseException:
@@ -267,7 +270,8 @@ class SqliteStore:
     async def _write(self, work: Callable[[Appender], T]) -> T:
         def on_thread() -> T:
             if self._appender is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                if self._create:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._appender = Appender(self._connect(), self._now)
             return work(self._appender)
 
@@ -284,7 +288,7 @@ class SqliteStore:
         return await self._on(self._reading, on_thread)
 
     def _connect(self, *, read_only: bool = False) -> sqlite3.Connection:
-        connection = connect(self.path, read_only=read_only)
+        connection = connect(self.path, read_only=read_only, create=self._create)
         self._connections.append(connection)
         return connection
 

@@ -17,7 +17,7 @@ from typing import Any
 from timeline_workers.errors import HistoryError, QuestionError
 from timeline_workers.events.times import EARLIEST, LATEST
 
-from .day_files import DayFiles, Format, files_of, read_rows
+from .day_files import DayFiles, Format, check_format, files_of, read_rows
 from .model import (
     EventCursor,
     Gap,
@@ -34,6 +34,7 @@ from .store import HistoryStore
 PAGE = 5_000
 MANIFEST = "history.json"
 _VERSION = 1
+_FIX = "name a folder that `timeline history export` wrote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,11 @@ async def export_history(
 ) -> AsyncIterator[Moved]:
     """Write what ``store`` has in ``[start, end)`` to ``folder``, which must be empty; tells how far it is.
 
-    Pieces that began before ``start`` and hold there are written, too. Raises HistoryError.
+    Pieces that began before ``start`` and hold there are written, too. Raises QuestionError for a folder that
+    is not empty, HistoryError; what ``format`` needs is looked for before anything is written.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise HistoryError(f"{folder} is not empty; name a folder that is, or a new one")
+    check_format(format)
+    _check_empty(folder)
     status = await store.status()
     _write_manifest(folder, status, as_of)
     for one in status.definitions:
@@ -92,6 +94,18 @@ async def export_history(
                 yield Moved("pieces", node.node, moved)
 
 
+def _check_empty(folder: Path) -> None:
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise QuestionError(f"{folder} is not empty; name a folder that is, or a new one")
+    except OSError as error:
+        raise QuestionError(f"{folder}: {_reason(error)}; name a new or empty folder") from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
 def _write_manifest(folder: Path, status: Status, as_of: int | None) -> None:
     said = {
         "version": _VERSION,
@@ -108,14 +122,24 @@ def _write_manifest(folder: Path, status: Status, as_of: int | None) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What an export says of itself. Raises HistoryError for a folder that is none."""
+    """What an export says of itself. Raises QuestionError for a folder that is none."""
     try:
         said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         version = said["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HistoryError(f"{folder} is no exported history: {MANIFEST} cannot be read: {error}") from error
+    except OSError as error:
+        raise QuestionError(
+            f"{folder} is no exported history: {MANIFEST} in it: {_reason(error)}; {_FIX}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise QuestionError(
+            f"{folder} is no exported history: {MANIFEST} in it is not what an export writes: "
+            f"{error!r:.200}; {_FIX}"
+        ) from error
     if version != _VERSION:
-        raise HistoryError(f"{folder} has version {version}, and this release reads {_VERSION}")
+        raise QuestionError(
+            f"{folder} has version {version!r:.40}, and this release reads {_VERSION}; "
+            "export it with this release"
+        )
     return dict(said)
 
 

@@ -23,6 +23,7 @@ from timeline_workers.language.check import check
 from timeline_workers.language.parser import parse
 from timeline_workers.metric.model import Metric, Source, unset
 from timeline_workers.metric.output_rules import refuse_output
+from timeline_workers.process.counted import counted
 
 from .changelog_rules import refuse_changelog
 from .logical import LogicalNode, leaf_columns, leaf_predicate_of, logical, node_name
@@ -171,8 +172,8 @@ def _check_size(metric: Metric, nodes: int, workers: int) -> None:
     if partitions != "per-key" and workers * partitions > MAX_WORKERS:
         raise MetricError(
             f"metric {metric.name!r} needs {workers * partitions:,} workers ({workers} in each of "
-            f"{partitions:,} partitions), and {MAX_WORKERS:,} are the most that one may have; give its "
-            f"source at most {MAX_WORKERS // workers} partitions"
+            f"{counted(partitions, 'partition')}), and {MAX_WORKERS:,} are the most that one may have; "
+            f"give its source at most {counted(MAX_WORKERS // workers, 'partition')}"
         )
 
 

@@ -15,6 +15,7 @@ from timeline_workers.errors import (
     QuestionError,
     RuleError,
     SettingsError,
+    TableError,
     TimelineError,
 )
 
@@ -48,6 +49,7 @@ def exit_code(error: TimelineError) -> ExitCode:
     """The exit code that says what kind of mistake ``error`` is."""
     if isinstance(error, ConnectionFailedError | HistoryError):
         return ExitCode.UNREACHABLE
-    if isinstance(error, ExpressionError | MetricError | QuestionError | RuleError | SettingsError):
+    wrong = ExpressionError | MetricError | QuestionError | RuleError | SettingsError | TableError
+    if isinstance(error, wrong):
         return ExitCode.USAGE
     return ExitCode.FAILED

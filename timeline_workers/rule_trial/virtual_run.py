@@ -68,11 +68,11 @@ def _differences(rule: Rule, step: Step, told: Sequence[Message]) -> Iterator[st
     for wanted in step.expect:
         found = next((pair for pair in left if _fits(wanted, pair[1], rule)), None)
         if found is None:
-            yield f"expected and not told: {wanted}"
+            yield f"expected and not sent: {wanted}"
         else:
             left.remove(found)
     for message, _ in left:
-        yield f"told and not expected: {described(rule, message)}"
+        yield f"sent and not expected: {described(rule, message)}"
 
 
 def _all_fields(rule: Rule, message: Message) -> dict[str, Any]:

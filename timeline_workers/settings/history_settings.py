@@ -18,17 +18,27 @@ OFF = "off"
 _POSTGRES = ("postgresql", "postgres")
 
 
+def wrong_address(address: str) -> str | None:
+    """Which rule ``address`` breaks as that of a store, and how to write one; None where it is right. It may
+    have a password, which is not said.
+    """
+    scheme, colon, rest = address.partition(":")
+    if scheme == "sqlite" and colon:
+        broken = None if rest.strip("/ ") else "sqlite: names no file"
+    elif scheme in _POSTGRES and colon:
+        broken = None if rest.startswith("//") else f"{scheme}: names no server"
+    else:
+        broken = f"{scheme}: is no kind of a history" if colon else "it names no kind of a history"
+    if broken is None:
+        return None
+    return f"{broken}; write sqlite:PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+
+
 def _check(address: SecretStr) -> SecretStr:
     text = address.get_secret_value()
-    scheme, colon, rest = text.partition(":")
-    if text == OFF or (scheme == "sqlite" and rest.strip("/")):
-        return address
-    if scheme in _POSTGRES and rest.startswith("//"):
-        return address
-    kind = f"{scheme}: is no kind of a history" if colon else "it names no kind of a history"
-    raise ValueError(
-        f"{kind}; write sqlite:///PATH, postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or {OFF} for none"
-    )
+    if text != OFF and (wrong := wrong_address(text)) is not None:
+        raise ValueError(f"{wrong}, or {OFF} for none")
+    return address
 
 
 class HistorySettings(FromEnvironment):

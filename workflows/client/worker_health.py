@@ -29,6 +29,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFail
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.errors import Code
+from timeline_workers.process.counted import counted
 from workflows.durable.refusal_codes import code_and_words
 from workflows.registry import LEAF, kind_of
 from workflows.worker_status import WorkerStatus
@@ -280,7 +281,7 @@ def judge(status: WorkerStatus) -> tuple[State, str | None]:
         if source.last_error:
             return "failing", f"not subscribed to {source.worker}: {source.last_error}"
     if status.refused if status.unmended is None else status.unmended:
-        return "failing", f"{status.refused} payloads refused; the last: {status.last_refusal}"
+        return "failing", f"{counted(status.refused, 'payload')} refused; the last: {status.last_refusal}"
     if status.archive_error:
         return "failing", status.archive_error
     if status.archives_lost:
@@ -288,10 +289,8 @@ def judge(status: WorkerStatus) -> tuple[State, str | None]:
     if status.state is not None and status.state.cut_off:
         return "failing", "; ".join(status.state.cut_off.values())
     if status.state is not None and status.state.too_late:
-        return (
-            "failing",
-            f"{status.state.too_late} events lay below the compacted part of its timeline, and were dropped",
-        )
+        dropped = counted(status.state.too_late, "event was", "events were")
+        return "failing", f"{dropped} dropped: below the compacted part of its timeline"
     if not status.ready:
         waits = [source.worker for source in status.inputs if not source.subscribed]
         return "subscribing", f"subscribing to {', '.join(waits)}" if waits else None

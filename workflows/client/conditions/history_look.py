@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timeline_workers.errors import TimelineError
+from timeline_workers.errors import NoHistoryError, TimelineError
 from timeline_workers.events.times import from_microseconds
 from timeline_workers.history.model import Gap
 from timeline_workers.history.open import open_history
+from timeline_workers.process.counted import counted
 from timeline_workers.servers.embedded.history_address import history_address
 from timeline_workers.settings.history_settings import shown_address
 
@@ -43,15 +43,15 @@ async def look_at_history(topics: Iterable[str]) -> HistoryLook | None:
     if address is None:
         return None
     shown = shown_address(address)
-    if address.startswith("sqlite:") and not Path(shown).exists():
-        return HistoryLook(shown)  # who looks makes none
     try:
         async with asyncio.timeout(HISTORY_SECONDS):
-            store = await open_history(address)
+            store = await open_history(address, create=False)
             try:
                 return HistoryLook(shown, gaps={topic: await store.gaps(topic) for topic in set(topics)})
             finally:
                 await store.close()
+    except NoHistoryError:
+        return HistoryLook(shown)  # the feeder makes it with the first event
     except TimeoutError:
         return HistoryLook(shown, f"it did not answer within {HISTORY_SECONDS:g} s")
     except TimelineError as error:
@@ -75,6 +75,6 @@ def check(look: Look, applied: Applied) -> Iterator[Notice]:
         since = "" if last.since is None else f" from {from_microseconds(last.since, 'iso')} on"
         until = ", without end" if last.until is None else f" before {from_microseconds(last.until, 'iso')}"
         yield Notice(
-            f"the history of topic {topic} has {len(gaps)} gap{'s' if len(gaps) > 1 else ''}, the last with "
+            f"the history of topic {topic} has {counted(len(gaps), 'gap')}, the last with "
             f"event times{since}{until}: {last.why}"
         )
