@@ -186,7 +186,7 @@ def rebuild(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only the events of this metric, and of those that share its source definition; several may be given.",
+            help="Only the events of this metric and others of its source definition; several may be given.",
             show_default="all",
         ),
     ] = None,

@@ -21,9 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def try_rules(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE.yaml...", help="Test files: kind: alert-test.")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.yaml...", help="Tests: kind: alert-test.")],
     source: SourceOption = None,
     messages: Annotated[
         bool, typer.Option("--messages", help="Print every message that the rule sends, as JSON lines.")
