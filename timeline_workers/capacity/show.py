@@ -19,7 +19,8 @@ def rows(need: Need) -> Iterator[Row]:
         "feeders",
         (f"{layout.feeders}{several}: `--batch {layout.batch} --gather-ms {round(1e3 * layout.wait)}`"),
     )
-    yield "Pulsar", f"{number(need.pulsar_partitions)} partitions in all, {size(need.topic_bytes)}/s come in"
+    partitions = f"{number(need.pulsar_partitions)} partition{'s' if need.pulsar_partitions != 1 else ''}"
+    yield "Pulsar", f"{partitions} in all, {size(need.topic_bytes)}/s come in"
     yield "partitions of the metric", f"{layout.partitions}{several}"
     yield (
         "workers (workflows)",

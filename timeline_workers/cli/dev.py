@@ -111,8 +111,6 @@ def dev(
     asked = threading.Event()
     supervisor = Supervisor(tell=_tell, patience=PATIENCE_SECONDS)
     store = _history(directory, history)
-    if store is not None:
-        asyncio.run(_make(store))
     with embedded(
         directory,
         temporal_port=temporal_port,
@@ -132,6 +130,8 @@ def dev(
 
         threading.Thread(target=stop_when_given_up, daemon=True).start()
         try:
+            if store is not None:
+                asyncio.run(_make(store))
             if not servers_only:
                 settings = {**environment_of(addresses), **_pulsar_log(directory)}
                 settings[HistorySettings.variable("history")] = store or OFF

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from timeline_workers.language.durations import format_duration
 from timeline_workers.metric.model import ColumnSpec
+from timeline_workers.process.counted import counted
 
 from .physical import Plan, all_worker_names
 from .reading import ANY, reading_of
@@ -34,7 +35,7 @@ def sharing(one: Plan, other: Plan) -> str:
     """What the metrics ``one`` and ``other`` share, or why nothing, in a line."""
     found, name = shared(one, other), other.metric.name
     if found:
-        count = f"{len(found)} of {len(all_worker_names(one))} nodes"
+        count = f"{len(found)} of {counted(len(all_worker_names(one)), 'node')}"
         return f"{one.metric.name} shares {count} with {name}: {', '.join(found)}"
     why = differences(one, other)
     said = "; ".join(why) if why else "they have no part of the expression in common"

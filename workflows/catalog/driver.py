@@ -79,7 +79,7 @@ class TimelineDriver:
         if not confirmed.current:
             raise ApplicationError(
                 f"metric {metric.name!r} was removed or replaced while its workers were being started; "
-                f"{len(confirmed.stopped)} workers that no metric needs were stopped again",
+                f"workers that no metric needs were stopped again: {len(confirmed.stopped)}",
                 {"code": str(Code.SUPERSEDED)},
                 type="Superseded",
                 non_retryable=True,

@@ -10,6 +10,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
+from timeline_workers.process.counted import counted
 from timeline_workers.settings.timeline_settings import Settings
 
 NO_WORKER = "start one with `timeline worker` (or `timeline dev`)"
@@ -67,7 +68,8 @@ class Queue:
             seconds = max(0, round((datetime.now(UTC) - last.last_seen).total_seconds()))
             said = f"no worker process{of} answers; the last, {last.identity}, asked for work {seconds} s ago"
             if self.waiting:
-                said += f", and {self.waiting} tasks wait, the oldest for {self.oldest.total_seconds():.0f} s"
+                waits = counted(self.waiting, "task waits", "tasks wait")
+                said += f", and {waits}, the oldest for {self.oldest.total_seconds():.0f} s"
             return f"{said}; {_start(wanted)}"
         if not others:
             return f"no worker process{of} asks for work on task queue {self.name!r}; {_start(wanted)}"
