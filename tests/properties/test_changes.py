@@ -13,6 +13,7 @@ from tests.oracle.aggregates import aggregate
 from tests.oracle.events import keys_of
 from tests.properties import strategies as some
 from tests.properties.batches import batch_of
+from timeline_workers import evaluate
 from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.answers.one_key import without_events
 from timeline_workers.answers.reader import Reader
@@ -81,6 +82,11 @@ def test_an_aggregates_change_is_that_of_its_timeline(data: st.DataObject) -> No
         pieces = aggregate(expression, events, group, function)
         right = written(oracle.change(pieces, nothing, start, end))
         assert typed(reader.change(group, start, end).change) == typed(right)
+
+
+def test_constants_in_an_expression_have_a_change() -> None:
+    found = evaluate("event_count(x == 1) + 3 * 10", [{"k": "a", "t": 5, "x": 1}], key="k", time="t")
+    assert found.change("a", 5, 10).change == 1  # type: ignore[union-attr]
 
 
 def ranges(events: Any, scale: int) -> st.SearchStrategy[tuple[int, int, int]]:

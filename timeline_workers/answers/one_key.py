@@ -19,6 +19,7 @@ from timeline_workers.algebra.timeline.timeline_store import TimelineStore
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import INT64_MAX, INT64_MIN, Flags, Int64, Linear, Tagged
 from timeline_workers.events.times import from_microseconds
+from timeline_workers.language.canonical import canonical
 from timeline_workers.language.tree import Aggregate, Expression
 
 from .answer_models import KindName, SecondsByValue, Span, Value
@@ -157,7 +158,9 @@ def without_events(expression: Expression, function: str = "", before: str = "")
     """
     if isinstance(expression, Aggregate):
         return 0 if function == "count" else None
-    value: Exact = Pieces.of(Evaluation.of_nothing(expression, before).timeline(), 0).exact(0, 0)
+    # Canonical: constants in it, as 3 * 10, are folded, and are no nodes.
+    nothing = Evaluation.of_nothing(canonical(expression), before)
+    value: Exact = Pieces.of(nothing.timeline(), 0).exact(0, 0)
     return value
 
 
