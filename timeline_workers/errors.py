@@ -137,9 +137,13 @@ class ExpressionError(TimelineError):
 
 
 class MetricError(TimelineError):
-    """A metric file or a source declaration breaks a rule; the message names the field, value and rule."""
+    """A metric file or a source declaration breaks a rule; the message names the field, value and rule.
+
+    ``place``: the line and column where it is no YAML, counted from 1; None for other mistakes.
+    """
 
     usual_code = Code.WRONG_METRIC
+    place: tuple[int, int] | None = None
 
 
 class RuleError(TimelineError):

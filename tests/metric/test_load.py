@@ -112,6 +112,7 @@ def test_a_line_in_braces_is_a_metric() -> None:
         ("Change: string", "Change: 5", "playerStateChange: 5 is not a mapping; write one with type, path"),
         ("key: session_id", "key: ''", "source.key: '' is empty; write a name"),
         ("source:", "source: [", "line 5, column 6"),
+        ("  key:", " key:", "indent it as the fields around it are"),
         ("  key:", "  topic: x\n  key:", "line 5, column 3: 'topic' is there twice"),
         ("name: cirr", "name: ${x", "is not a name"),
         ("name: cirr", "name: !!python/object:os.system x", "line 2"),

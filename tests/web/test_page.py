@@ -64,6 +64,9 @@ async def test_the_playhead_reads_the_worked_example(shown: Shown) -> None:
             await drag(page, time)
             await expect(page.locator(".result .value")).to_have_text(value)
         await picture(page, "page-lanes")
+        await page.get_by_label("As known at").fill("yesterday")
+        await page.get_by_role("button", name="Show", exact=True).click()
+        await expect(page.get_by_role("alert")).to_contain_text("“yesterday” is no time; write seconds")
 
 
 async def drag(page: Page, time: float) -> None:
@@ -165,9 +168,11 @@ async def test_a_metric_is_applied_from_the_editor(shown: Shown) -> None:
         await picture(page, "page-edit")
         await page.get_by_role("button", name="Apply").click()
         await expect(page.locator(".applied")).to_contain_text(
-            "played is new: 1 workers started, 1 ran already"
+            "played is new: 1 worker started, 1 ran already"
         )
         assert [one.name for one in await shown.client.metrics()] == ["cirr", "played"]
+        await expect(page.locator("h1")).to_have_text("Edit played")
+        await expect(page.get_by_role("button", name="Apply")).to_be_disabled()
         await page.get_by_role("link", name="Look at it").click()
         await expect(page.locator("svg [data-node]")).to_have_count(2)
         await page.goto(f"{shown.address}/")

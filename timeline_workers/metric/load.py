@@ -133,7 +133,10 @@ def read_yaml(file: str | Path, what: str = "metric") -> tuple[str, dict[Any, An
     try:
         data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise MetricError(f"{name}{_place(error)}") from None
+        wrong = MetricError(f"{name}{_place(error)}")
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            wrong.place = (error.problem_mark.line + 1, error.problem_mark.column + 1)
+        raise wrong from None
     except RecursionError:
         raise MetricError(
             f"{name}: it is nested too deeply; write it flatter, as the fields need it"
@@ -217,8 +220,26 @@ class _Loader(yaml.SafeLoader):
 def _place(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        return f", line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
+        return f", line {mark.line + 1}, column {mark.column + 1}: {_with_fix(error)}"
     return f": it is not YAML: {error}"
+
+
+# Parts of what PyYAML says of a mistake, with what mends it.
+_YAML_FIXES = (
+    ("<block end>", "indent it as the fields around it are"),
+    ("mapping values are not", "indent it as the fields around it, or put a text with a colon in quotes"),
+    ("'\\t'", "indent with spaces, not with tabs"),
+    ("cannot start any token", "put the value in quotes"),
+    ("could not find expected ':'", "write a colon and a value after the name of the field before it"),
+    ("expected ',' or", "close the bracket, or write a comma"),
+    ("unexpected end of stream", "close the quotes"),
+)
+
+
+def _with_fix(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or error.context or "it is not YAML"
+    fix = next((fix for part, fix in _YAML_FIXES if part in problem), "")
+    return f"{problem}; {fix}" if fix else problem
 
 
 _SOURCE_DURATIONS = ("allowed_lateness", "clock_skew", "max_ahead", "idle_timeout")

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
-from timeline_workers.errors import Code, ExpressionError, TimelineError
+from timeline_workers.errors import Code, ExpressionError, MetricError, TimelineError
 
 
 class WebCode(StrEnum):
@@ -93,7 +93,8 @@ def failure_of(error: TimelineError) -> Failure:
     if isinstance(error, WebError):
         return Failure(code=error.reason, message=str(error), field=error.field)
     if not isinstance(error, ExpressionError):
-        return Failure(code=error.code, message=str(error))
+        line, column = (error.place if isinstance(error, MetricError) else None) or (None, None)
+        return Failure(code=error.code, message=str(error), line=line, column=column)
     line, column = _place(error)
     return Failure(
         code=error.code,

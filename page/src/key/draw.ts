@@ -35,6 +35,8 @@ export interface DrawnLane {
   top: number;
   pieces: readonly Piece[];
   before: readonly Difference[];
+  /** Which colour each value has so far: a value that is new gets the next one. */
+  colours: Map<string, number>;
 }
 
 /** The colours that the style of an element says. */
@@ -110,8 +112,9 @@ export function drawLane(
   const height = LANE_HEIGHT - 2 * EDGE;
   if (lane.kind === "numeric" || lane.kind === "ratio") drawNumber(ctx, scale, lane.pieces, end, top, height, theme);
   else {
+    if (lane.kind === "state") giveColours(lane.pieces, lane.colours);
     eachPiece(lane.pieces, scale, end, (piece, from, to) =>
-      drawHeld(ctx, lane.kind, piece, from, to, top, height, theme),
+      drawHeld(ctx, lane, piece, from, to, top, height, theme),
     );
   }
   for (const one of lane.before) drawBefore(ctx, scale, lane, one, end, theme);
@@ -140,7 +143,7 @@ function eachPiece(
 
 function drawHeld(
   ctx: CanvasRenderingContext2D,
-  kind: DrawnLane["kind"],
+  { kind, colours }: DrawnLane,
   piece: Piece,
   from: number,
   to: number,
@@ -170,8 +173,13 @@ function drawHeld(
     }
     return;
   }
-  ctx.fillStyle = theme.palette[hash(String(value)) % theme.palette.length] as string;
-  ctx.fillRect(from, top, Math.max(width - (width > 3 ? 1 : 0), 0.5), height);
+  const colour = colours.get(String(value)) ?? 0;
+  const shown = Math.max(width - (width > 3 ? 1 : 0), 0.5);
+  ctx.fillStyle = theme.palette[colour % theme.palette.length] as string;
+  ctx.fillRect(from, top, shown, height);
+  // With more values than colours, stripes tell those of one colour from each other.
+  ctx.fillStyle = "#fff";
+  for (let i = 0; i < Math.floor(colour / theme.palette.length); i++) ctx.fillRect(from, top + 1 + 3 * i, shown, 1);
   if (width > LEAST_TEXT) {
     ctx.fillStyle = "#fff";
     ctx.fillText(cut(ctx, valueText(value), width - 10), from + 5, top + height / 2);
@@ -255,7 +263,7 @@ export function drawAxis(ctx: CanvasRenderingContext2D, scale: Scale, label: (t:
   ctx.textBaseline = "middle";
   ctx.fillStyle = theme.faint;
   const step = scale.step();
-  for (const tick of scale.ticks()) ctx.fillText(label(tick, step), scale.x(tick) + 4, 12);
+  for (const tick of scale.ticks()) ctx.fillText(label(tick, step), scale.x(tick) + 7, 15); // beside the playhead's head
 }
 
 /** What a canvas shows, in one sentence, for who does not see it. */
@@ -270,8 +278,16 @@ function cut(ctx: CanvasRenderingContext2D, text: string, room: number): string 
   return length > 0 ? `${text.slice(0, length)}…` : "";
 }
 
-function hash(text: string): number {
-  let found = 7;
-  for (let i = 0; i < text.length; i++) found = (found * 31 + text.charCodeAt(i)) >>> 0;
+/** The colours of a lane's values, of `all` lanes by their names. */
+export function coloursOf(all: Map<string, Map<string, number>>, lane: string): Map<string, number> {
+  let found = all.get(lane);
+  if (!found) all.set(lane, (found = new Map<string, number>()));
   return found;
+}
+
+/** Gives the values of a lane colours in the order in which they first appear, so that no two have the same one. */
+export function giveColours(pieces: readonly Piece[], colours: Map<string, number>): void {
+  for (const { value } of pieces) {
+    if (value !== null && !colours.has(String(value))) colours.set(String(value), colours.size);
+  }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 
+import { giveColours } from "./draw";
 import { rowsOf } from "./rows";
 import { nearest, Scale } from "./scale";
 import { stretch } from "./stretch";
@@ -57,6 +58,15 @@ describe("scale", () => {
     expect(nearest([1, 5, 9], 7, 1)).toBeNull();
     expect(nearest([], 7, 1)).toBeNull();
   });
+});
+
+test("no two values of a lane have one colour, and none changes its own", () => {
+  const states = (...values: string[]) => values.map((value, start) => ({ start, value, slope: null }));
+  const colours = new Map<string, number>();
+  giveColours(states("init", "buffer", "pause", "buffer", "play"), colours);
+  expect([...colours]).toEqual([["init", 0], ["buffer", 1], ["pause", 2], ["play", 3]]);
+  giveColours(states("seek", "init"), colours);
+  expect([...colours.entries()].slice(3)).toEqual([["play", 3], ["seek", 4]]);
 });
 
 describe("a stretch", () => {

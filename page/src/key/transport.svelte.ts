@@ -3,6 +3,8 @@
  *
  * Dragging shows its place at once and asks the server for it, one request at a time; what is asked while another is
  * under way is asked after it, the last place only.
+ *
+ * Where no place is said, it waits for `beginAt`: where the key's events begin is only known when these are read.
  */
 import { Playhead, Refused, type Ask, type Player, type State } from "timeline-player";
 
@@ -21,6 +23,8 @@ export class Transport {
   #failed: string | null = null;
   readonly #playhead = new Playhead();
   #dragged: number | null = null;
+  readonly #first = Promise.withResolvers<number | "start">();
+  #asked: Promise<unknown> = Promise.resolve();
   #asking = false;
   #frame = 0;
 
@@ -51,6 +55,17 @@ export class Transport {
     this.#frame = requestAnimationFrame(tick);
   }
 
+  /** Where it begins, where no place was said; null: where what is recorded begins. */
+  beginAt(time: number | null): void {
+    this.#first.resolve(time ?? "start");
+  }
+
+  /** Where it stands once all that was asked is answered. */
+  async settled(): Promise<number> {
+    await this.#asked;
+    return this.#dragged ?? this.#playhead.at(performance.now()) ?? this.position;
+  }
+
   end(): void {
     cancelAnimationFrame(this.#frame);
     this.#player.end();
@@ -74,8 +89,11 @@ export class Transport {
     void this.#send(dragging);
   }
 
-  live(): Promise<boolean> {
-    return this.#ask({ action: "seek", to: "live" });
+  /** Goes to the live edge, where there is no loop. */
+  async live(): Promise<boolean> {
+    const done = await this.#ask({ action: "seek", to: "live" });
+    if (done) this.loop = null;
+    return done;
   }
 
   step(by: string, back: boolean): Promise<boolean> {
@@ -101,7 +119,8 @@ export class Transport {
       await this.#player.limits({ frames_per_second: 30, records: 20 });
       if (begin.live) await this.live();
       else {
-        await this.#player.ask({ action: "seek", to: begin.at ?? "start" });
+        const to = begin.at ?? (await this.#first.promise);
+        if (this.status === "stopped") await this.#player.ask({ action: "seek", to });
         if (this.speed !== 1) await this.setSpeed(this.speed);
         if (this.#dragged !== null) await this.#send(false);
       }
@@ -129,8 +148,10 @@ export class Transport {
   }
 
   async #ask(request: Ask): Promise<boolean> {
+    const answered = this.#player.ask(request);
+    this.#asked = answered.catch(() => {}); // what went wrong is said below
     try {
-      await this.#player.ask(request);
+      await answered;
       this.problem = null;
       return true;
     } catch (error) {

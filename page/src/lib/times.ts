@@ -32,6 +32,12 @@ export function readTime(text: string): number | null {
   return Number.isNaN(found) ? null : found / 1000;
 }
 
+/** What is said of a text that is no time. */
+export function noTime(text: string): string {
+  const said = text.trim();
+  return `${said ? `“${said}” is no time` : "there is no time"}; write seconds, as 14, or a date and time in UTC, as 2026-11-30 14:02`;
+}
+
 /** A duration as it is read: `4 s`, `2 min 5 s`, `3 h`. */
 export function durationText(seconds: number): string {
   if (!Number.isFinite(seconds)) return "without end";

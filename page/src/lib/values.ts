@@ -14,6 +14,11 @@ export function numberText(value: number): string {
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(9)));
 }
 
+/** How many there are of something. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** A key in an address or a field: text as it is, and as JSON what would read as something else. */
 export function keyText(key: Key): string {
   return typeof key === "string" && keyOf(key) === key ? key : JSON.stringify(key);
