@@ -214,12 +214,14 @@ class TopicFeeder:
             await self._acknowledge()
 
     async def _close(self) -> None:
-        await self._tee.close()
-        with suppress(TimeoutError):  # a client library that has failed closes nothing
-            async with asyncio.timeout(LEAVING_SECONDS):
-                await self._source.close()
-        self._live.close()
-        self._past.close()
+        try:
+            await self._tee.close()
+        finally:
+            with suppress(TimeoutError):  # a client library that has failed closes nothing
+                async with asyncio.timeout(LEAVING_SECONDS):
+                    await self._source.close()
+            self._live.close()
+            self._past.close()
 
     async def _count_partitions(self, batch: Sequence[SourceMessage]) -> None:
         """Raise TopicChangedError when the topic has other partitions than it had."""

@@ -27,7 +27,7 @@ from .verdict_rows import Share
 @dataclass(slots=True)
 class CatchUp:
     """The past of some ``partitions`` on its way into the history, judged by ``router``. ``stored``: so many
-    messages of it are; ``fed``: so many more have been fed meanwhile.
+    messages of it are; ``fed``: so many more have been fed meanwhile; ``joins``: the feeding waits for it.
     """
 
     replay: Replay
@@ -35,6 +35,7 @@ class CatchUp:
     partitions: frozenset[int]
     stored: int = 0
     fed: int = 0
+    joins: bool = False
 
     def falls_back(self, allowed: int) -> bool:
         """Whether it would never get there, as more is fed than it catches up with (but ``allowed``)."""
@@ -65,6 +66,11 @@ class Following:
     def lacks(self) -> bool:
         """Whether the source must keep what it has."""
         return self.behind or self.places is None or self.catching_up is not None
+
+    @property
+    def hurries(self) -> bool:
+        """Whether the feeding waits for what is stored of its past."""
+        return self.catching_up is not None and self.catching_up.joins
 
     def take(self, told: Mapping[int, Followed]) -> None:
         """Know how far the store is."""

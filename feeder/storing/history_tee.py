@@ -29,7 +29,7 @@ from feeder.routing.router import MetricGroup, Routed, Router
 from feeder.source.begin import Begin
 from feeder.source.partitioned_source import PartitionedSource, Run, SourceError, SourceMessage
 from timeline_workers.errors import HistoryError
-from timeline_workers.history.model import Followed, Gap, Judged, definition_of
+from timeline_workers.history.model import Followed, Gap, Judged, RawEvent, definition_of
 
 from .following import CatchUp, Following, holes, share_of
 from .history_thread import Stores
@@ -152,10 +152,12 @@ class HistoryTee:
 
     async def room(self) -> None:
         """See ``Tee``."""
+        self._still_writes()
         while not self._writer.silent and (self._waiting() > QUEUED or self._falls_back()):
             self._moved.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._moved.wait(), LOOK_SECONDS)
+            self._still_writes()
 
     def _falls_back(self) -> bool:
         ways = (following.catching_up for following in self._followings.values())
@@ -163,6 +165,7 @@ class HistoryTee:
 
     def done(self) -> Iterator[Offered]:
         """See ``Tee``."""
+        self._still_writes()
         yield from in_order(self._offered)
 
     def lacks(self) -> bool:
@@ -186,16 +189,21 @@ class HistoryTee:
         """See ``Tee``."""
         until = now() + DRAIN_SECONDS
         while (self._queue or self._writing) and not self._writer.silent and now() < until:
+            if self._task.done():
+                return
             self._moved.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._moved.wait(), LOOK_SECONDS)
 
     async def close(self) -> None:
         """See ``Tee``."""
+        ended = self._task.done()
         self._task.cancel()
         await asyncio.wait([self._task])
         for following in self._followings.values():
             await following.close()
+        if ended:
+            self._still_writes()
 
     def _tell_risen(self, following: Following, fed: MetricGroupFeed) -> None:
         """Have the watermarks stored that have risen without an event, as those of silent partitions do."""
@@ -207,6 +215,17 @@ class HistoryTee:
             self._more.set()
 
     # The queue.
+
+    def _still_writes(self) -> None:
+        """Raise what has ended the writing, so that nobody goes on as if what is queued would be stored."""
+        if not self._task.done():
+            return
+        if not self._task.cancelled():
+            self._task.result()
+        raise HistoryError(
+            f"writing the history of topic {self._source.topic} has ended, and nothing does it any more",
+            may_pass=True,
+        )
 
     def _waiting(self) -> int:
         return sum(piece.messages for piece in self._queue)
@@ -306,12 +325,15 @@ class HistoryTee:
 
         async def take(own: MetricGroup, routed: Routed, batch: Sequence[SourceMessage]) -> None:
             rows = share_of(following.definition, routed, np.arange(len(routed.decided.messages)))
-            await self._writer.append([rows], holes(routed, own.source))
+            await self._writer.append([rows], holes(routed, own.source), hurry=following.hurries)
             if following.catching_up is not None:
                 following.catching_up.stored += len(batch)
             self._moved.set()
 
-        past = await self.past.read_from(after)
+        async def stored(partition: int, since: Offset | None, limit: int) -> Sequence[RawEvent]:
+            return await self._writer.stored(partition, since, limit, hurry=following.hurries)
+
+        past = await StoredPast(self._source, self._writer.look, stored).read_from(after)
         letters = None
         if fed.group.source.idle_timeout is not None or await self._lacks_some(after):
             # By watermarks alone, what is read would be late less often than it was.
@@ -352,15 +374,13 @@ class HistoryTee:
         try:
             if not one.replay.near:
                 return
-            self._writer.hurry = True
+            one.joins = True
             await one.replay.finish()
             await self._end_of_past(following, fed, one)
         except (SourceError, HistoryError) as error:
             await following.close()
             self._try_again(following, error)
             return
-        finally:
-            self._writer.hurry = False
         following.catching_up, following.behind = None, False
         log.info("history is up to date", topic=self._source.topic, messages=one.replay.messages)
 
@@ -380,7 +400,8 @@ class HistoryTee:
             following.places[partition] = max(at.offset, fed_to.offset)
         following.fresh = False
         if followed:
-            await self._writer.append([], gaps, [Judged(following.definition, (), {}, followed)])
+            told = Judged(following.definition, (), {}, followed)
+            await self._writer.append([], gaps, [told], hurry=True)
 
 
 _NOTHING = "partition {}: what was fed while the store was away could not be read again"

@@ -39,7 +39,6 @@ class HistoryWriter:
         self._topic, self._stores, self._patience = topic, stores, patience
         self._failed_since: float | None = None
         self._begun: dict[object, float] = {}
-        self.hurry = False
 
     @property
     def silent(self) -> bool:
@@ -58,23 +57,30 @@ class HistoryWriter:
         return now() - min(self._begun.values(), default=now())
 
     async def append(
-        self, shares: Sequence[Share], gaps: Sequence[Gap] = (), judged: Iterable[Judged] = ()
+        self,
+        shares: Sequence[Share],
+        gaps: Sequence[Gap] = (),
+        judged: Iterable[Judged] = (),
+        *,
+        hurry: bool = False,
     ) -> None:
-        """Return when all this is stored. Raises HistoryError only while ``hurry`` is set."""
+        """Return when all this is stored; in a ``hurry`` it is tried once. Raises HistoryError only then."""
 
         async def work(store: HistoryStore) -> Appended:
             events, verdicts = stored_form(shares)
             return await store.append_events(self._topic, events, [*verdicts, *judged], gaps)
 
-        await self._call("storing the history", work)
+        await self._call("storing the history", work, hurry)
 
     async def followed(self, definition: str) -> Mapping[int, Followed]:
         """How far the store is; see ``HistoryStore``."""
         return await self._call("asking the history", lambda store: store.followed(definition))
 
-    async def stored(self, partition: int, after: Offset | None, limit: int) -> Sequence[RawEvent]:
-        """The events of a partition after a place; see ``HistoryStore.raw_events``."""
-        return await self._call("reading the history", self._reading(partition, after, limit))
+    async def stored(
+        self, partition: int, after: Offset | None, limit: int, *, hurry: bool = False
+    ) -> Sequence[RawEvent]:
+        """See ``HistoryStore.raw_events``; ``hurry``: as in ``append``."""
+        return await self._call("reading the history", self._reading(partition, after, limit), hurry)
 
     async def look(self, partition: int, after: Offset | None, limit: int) -> Sequence[RawEvent]:
         """The same, or HistoryError where the store does not answer soon, or has not before."""
@@ -85,8 +91,8 @@ class HistoryWriter:
     def _reading(self, partition: int, after: Offset | None, limit: int) -> Work[Sequence[RawEvent]]:
         return lambda store: store.raw_events(self._topic, partition, after=after, limit=limit)
 
-    async def _call(self, what: str, work: Work[T]) -> T:
-        if self.hurry:
+    async def _call(self, what: str, work: Work[T], hurry: bool = False) -> T:
+        if hurry:
             return await self._once(work)
         return await persist(
             what, lambda: self._attempt(work), passing=lambda error: isinstance(error, Exception)

@@ -2,7 +2,9 @@
 
 The feeder offers what it has routed, before it is delivered, and says when it has been. It acknowledges what
 has been delivered and *kept*; where the tee lacks something it acknowledges nothing, so that the source keeps
-it. It never waits for a tee that does not answer. ``NoTee`` keeps nothing, and costs nothing.
+it. It never waits for a tee that does not answer. What ends a tee's work is raised by ``room``, ``done`` and
+``close``, as everybody else waits for nothing: the topic is fed anew then, with another tee.
+``NoTee`` keeps nothing, and costs nothing.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ class Tee(Protocol):
         """Return when all that was offered is kept, or when that is not to be expected soon."""
 
     async def close(self) -> None:
-        """Stop, whatever is not kept yet; raises nothing."""
+        """Stop, whatever is not kept yet. Raises only what has ended its work before."""
 
 
 class NoTee:

@@ -11,12 +11,20 @@ from timeline_workers.history.model import Judged, Outcome, Position, RawEvent, 
 from timeline_workers.history.sqlite_store import SqliteStore
 from timeline_workers.history.store import HistoryStore
 from timeline_workers.metric.load import load_metric
+from timeline_workers.playback.codes import DvrCode
 from timeline_workers.playback.history_names import MetricsByName, recorded_metric
 from timeline_workers.playback.history_recording import HistoryRecording
 from timeline_workers.playback.items import View
-from timeline_workers.playback.reads import CountRead, NeighbourRead, OpenRead, SnapshotRead, WindowRead
+from timeline_workers.playback.reads import (
+    CountRead,
+    NeighbourRead,
+    OpenRead,
+    ReadFailed,
+    SnapshotRead,
+    WindowRead,
+)
 from timeline_workers.playback.recording import Reads
-from timeline_workers.playback.requests import TimelinesChannel
+from timeline_workers.playback.requests import TimelinesChannel, WhatIfChannel
 
 SECOND = 1_000_000
 METRIC = load_metric(CIRR)
@@ -65,3 +73,22 @@ async def test_what_is_not_stored_is_computed(tmp_path: Path) -> None:
         assert await said(bare, nodes) == expected
     await full.store.close()
     await bare.close()
+
+
+async def test_an_aggregate_of_some_keys_is_refused(tmp_path: Path) -> None:
+    """As any other wrong question; the player goes on."""
+    store = await events_only(tmp_path / "bare.db")
+    reads = Reads(HistoryRecording(store, MetricsByName([METRIC])))
+    channel = WhatIfChannel(
+        channel="all",
+        expression=f"{METRIC.expression} | aggregate(group_by(userAction), sum)",
+        like="cirr",
+        keys=["s1"],
+    )
+    answer = await reads.do(OpenRead((channel,), View()))
+    assert isinstance(answer, ReadFailed)
+    assert (answer.reason, answer.message) == (
+        DvrCode.BAD_MESSAGE,
+        "an aggregate is over all keys; leave out keys=",
+    )
+    await store.close()

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from timeline_workers.errors import Code, TimelineError
 from timeline_workers.playback.codes import CloseCode
 from timeline_workers.playback.items import View
 from timeline_workers.playback.memory_recording import MemoryRecording
 from timeline_workers.playback.plain import Plain
-from timeline_workers.playback.reads import LookAnswer
-from timeline_workers.playback.recording import ChannelReader
+from timeline_workers.playback.reads import Look, LookAnswer, ReadFailed
+from timeline_workers.playback.recording import ChannelReader, Reads
 from timeline_workers.playback.session import Session
 
 from .virtual import ten
@@ -152,3 +153,26 @@ async def test_a_plain_socket_plays_plain_events() -> None:
     assert said[-2]["__event_date"] == "1970-01-01T00:01:39Z"
     pair.to_server.put_nowait(None)
     assert await session is None
+
+
+@pytest.mark.parametrize("side", ["receive", "send"])
+async def test_a_fault_of_a_socket_is_not_lost(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: Any) -> Any:
+        raise RuntimeError("a fault")
+
+    pair = Pair()
+    monkeypatch.setattr(pair, side, broken)
+    async with asyncio.timeout(60):  # else it would wait for ever
+        with pytest.raises(RuntimeError, match="a fault"):
+            await Session(pair, ten()).run()
+
+
+@pytest.mark.parametrize("code", Code)
+async def test_every_error_of_the_library_is_answered(code: Code) -> None:
+    class Refusing(MemoryRecording):
+        async def look(self, *_: Any) -> LookAnswer:
+            raise TimelineError("it is so", code=code)
+
+    answer = await Reads(Refusing()).do(Look((), View()))
+    assert isinstance(answer, ReadFailed)
+    assert answer.message == "it is so"

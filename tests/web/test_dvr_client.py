@@ -13,10 +13,12 @@ pytest.importorskip("uvicorn")
 from tests.playback.virtual import ten
 from timeline_workers.errors import ConnectionFailedError, SettingsError
 from timeline_workers.playback import DvrClient, EventsChannel, SyncDvrClient, TimelinesChannel
+from timeline_workers.playback.client_state import ClientState
 from timeline_workers.playback.codes import DvrCode, RefusedRequest
 from timeline_workers.playback.dvr_client import socket_address
 from timeline_workers.playback.playhead import Settings
 from timeline_workers.playback.replies import AnyMessage, Frame, Looped, RecordsPart, State
+from timeline_workers.playback.requests import AnyRequest
 from timeline_workers.web.access import Access
 from timeline_workers.web.dvr import application
 from timeline_workers.web.server import address_of, bind, server
@@ -203,3 +205,24 @@ def test_the_same_without_await() -> None:
         assert [n for message in player.window() for n in shown(message)] == [2, 3, 4, 5, 6]
         with pytest.raises(RefusedRequest):
             player.resume()
+
+
+async def all_of(player: DvrClient) -> None:
+    async for _ in player:
+        pass
+
+
+async def test_a_fault_in_resuming_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for the new socket hears of it, and does not wait for ever."""
+
+    def fault(_: ClientState) -> list[AnyRequest]:
+        raise KeyError("a fault")
+
+    async with running() as address, DvrClient(address) as player:
+        await player.open(EVENTS)
+        monkeypatch.setattr(ClientState, "again", fault)
+        player._socket.transport.abort()
+        with pytest.raises(KeyError, match="a fault"):
+            await asyncio.wait_for(all_of(player), 60)
+        with pytest.raises(KeyError, match="a fault"):
+            await player.pause()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import pytest
 from hypothesis import given, strategies as st
 
 from timeline_workers.errors import ConnectionFailedError
 from timeline_workers.playback.items import OpenedChannel, View
+from timeline_workers.playback.memory_recording import MemoryRecording
 from timeline_workers.playback.requests import HealthChannel
-from timeline_workers.web.health_recording import GONE, HealthReader, HealthWatch
+from timeline_workers.web.health_recording import GONE, HealthReader, HealthRecording, HealthWatch
 
 Looks = st.lists(
     st.none() | st.dictionaries(st.sampled_from("abc"), st.sampled_from(["ok", "lagging", "down"])),
@@ -77,3 +79,16 @@ async def test_nobody_looks_while_nobody_reads() -> None:
     del reader
     await task  # it ends by itself
     assert looked >= 1
+
+
+async def test_a_fault_of_looking_on_is_told() -> None:
+    async def states() -> list[tuple[str, str, str | None]]:
+        raise KeyError("a fault")
+
+    watch = HealthWatch(states)
+    recording = HealthRecording(watch, MemoryRecording())
+    reader = await recording.open(HealthChannel(channel="health"), View())
+    assert watch._task is not None
+    await asyncio.wait([watch._task])
+    with pytest.raises(KeyError, match="a fault"):
+        await recording.look([reader], View(), None, None)

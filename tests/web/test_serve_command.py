@@ -14,10 +14,12 @@ from urllib.request import urlopen
 import pytest
 
 pytest.importorskip("fastapi")
+from timeline_workers.cli import serve_command
 from timeline_workers.cli.serve_command import _opens as opens
 from timeline_workers.client import TimelineClient
-from timeline_workers.errors import ConnectionFailedError
+from timeline_workers.errors import ConnectionFailedError, HistoryError
 from timeline_workers.history.open import open_history
+from timeline_workers.history.store import HistoryStore
 from timeline_workers.settings.history_settings import sqlite_address
 from timeline_workers.web.access import Access
 from timeline_workers.web.server import bind
@@ -100,3 +102,21 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path, case: str) -> None:
     assert done.returncode == 2
     assert ("TIMELINE_WEB_TOKEN" if case == "address" else "--port") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_store_that_cannot_be_read_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found when it answers at last; all but the history is served on."""
+    answers = [HistoryError("nobody is there", may_pass=True), HistoryError("it is of a later release")]
+
+    async def fails(_: str) -> HistoryStore:
+        raise answers.pop(0)
+
+    monkeypatch.setattr(serve_command, "open_history", fails)
+    monkeypatch.setattr(serve_command, "RETRY_SECONDS", 0)
+    site = Site(TimelineClient.connect, Access())
+    await serve_command._open_later(site, "sqlite:///x")
+    assert "it is of a later release; the history is not served" in capsys.readouterr().err
+    with pytest.raises(HistoryError, match="it is of a later release"):
+        site.history()

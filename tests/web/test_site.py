@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import cast
+
 import pytest
 
 pytest.importorskip("fastapi")
 from timeline_workers.client import TimelineClient
 from timeline_workers.errors import ConnectionFailedError, HistoryError, UnknownNameError
+from timeline_workers.history.model import Status
+from timeline_workers.history.store import HistoryStore
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.web import site as site_module
 from timeline_workers.web.access import Access
@@ -48,3 +53,26 @@ async def test_names_outlive_the_catalog(monkeypatch: pytest.MonkeyPatch) -> Non
         assert (await names.metric("m")).source == METRIC.source
     with pytest.raises(UnknownNameError):
         await names.metric("m")
+
+
+async def test_a_fault_of_reading_gaps_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of gaps that are read behind a question's back, the next question hears."""
+    monkeypatch.setattr(site_module, "_GAPS_SECONDS", -1)
+    status = Status("", 0, {}, [], [], 0, 0, None, [])
+    answers: list[Status | None] = [status, None, status]
+
+    class Store:
+        async def status(self) -> Status:
+            found = answers.pop(0)
+            if found is None:
+                raise KeyError("a fault")
+            return found
+
+    site = Site(nobody, Access(), store=cast(HistoryStore, Store()))
+    for _ in range(2):
+        assert await site.gaps() == []
+    assert site._reading is not None
+    await asyncio.wait([site._reading])
+    with pytest.raises(KeyError, match="a fault"):
+        await site.gaps()
+    assert await site.gaps() == []

@@ -134,8 +134,12 @@ async def _opens(site: Site, address: str) -> bool:
 
 
 async def _open_later(site: Site, address: str) -> None:
-    while not await _opens(site, address):
-        await asyncio.sleep(RETRY_SECONDS)  # between two tries
+    try:
+        while not await _opens(site, address):
+            await asyncio.sleep(RETRY_SECONDS)  # between two tries
+    except Exception as error:  # all else is served on; who asks for the history is told why there is none
+        site.store_down = str(error)
+        complain(f"error: {error}; the history is not served until this server is started again")
 
 
 async def _serve(site: Site, host: str, port: int, quiet: bool) -> None:

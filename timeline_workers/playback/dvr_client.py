@@ -322,11 +322,11 @@ class DvrClient:
         try:
             for request in self._state.again():
                 await self._ask(request)
-        except RefusedRequest as error:
-            self._failure = error
-            await socket.close()
         except ConnectionFailedError:
             return  # this one is lost, too
+        except Exception as error:  # a refusal, or a fault: whoever waits for the socket is to hear of it
+            self._failure = error
+            await socket.close()
         self._open.set()
         self._news.set()
 

@@ -35,14 +35,21 @@ from .reads import (
 )
 from .requests import Channel
 
+# All other codes are faults of whoever would have the answer: store-down.
 _REASONS = {
-    Code.STORE_DOWN: DvrCode.STORE_DOWN,
-    Code.UNREACHABLE: DvrCode.STORE_DOWN,
-    Code.WRONG_TABLE: DvrCode.STORE_DOWN,
+    Code.WRONG_QUESTION: DvrCode.BAD_MESSAGE,
+    Code.WRONG_METRIC: DvrCode.BAD_MESSAGE,
+    Code.WRONG_RULE: DvrCode.BAD_MESSAGE,
+    Code.AMBIGUOUS_NODE: DvrCode.BAD_MESSAGE,
+    Code.UNKNOWN_NODE: DvrCode.BAD_MESSAGE,
+    Code.TOO_LARGE: DvrCode.TOO_MANY,
     Code.NOT_KEPT: DvrCode.NOT_KEPT,
+    Code.UNKNOWN_NAME: DvrCode.UNKNOWN_METRIC,
     Code.UNKNOWN_METRIC: DvrCode.UNKNOWN_METRIC,
     Code.UNKNOWN_SOURCE: DvrCode.UNKNOWN_METRIC,
     Code.UNKNOWN_KEY: DvrCode.UNKNOWN_KEY,
+    Code.KEY_MAY_HAVE_LEFT: DvrCode.UNKNOWN_KEY,
+    Code.KEY_NOT_IN_ARCHIVE: DvrCode.UNKNOWN_KEY,
     Code.WRONG_EXPRESSION: DvrCode.BAD_EXPRESSION,
 }
 
@@ -130,8 +137,7 @@ class Reads:
                 refusal.reason, str(refusal), field=refusal.field, hint=refusal.hint, span=refusal.span
             )
         except TimelineError as error:
-            if (reason := _REASONS.get(error.code)) is None:
-                raise
+            reason = _REASONS.get(error.code, DvrCode.STORE_DOWN)
             span = error.span if isinstance(error, ExpressionError) else None
             hint = error.hint if isinstance(error, ExpressionError) else None
             return ReadFailed(reason, str(error), hint=hint or None, span=span)

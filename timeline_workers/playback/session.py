@@ -140,6 +140,8 @@ class Session:
                 await asyncio.sleep(0)  # one message at a time: the player may want no more of them
         except ConnectionError:
             self._steps.put_nowait(None)
+        except Exception as error:  # as of a read: nobody else awaits this task
+            self._steps.put_nowait(partial(_fail, error))
 
     def _hear(self, text: str | bytes, now: int) -> Output:
         """Tell the player a message; binary ones are no JSON text."""
@@ -165,6 +167,8 @@ class Session:
                     self._steps.put_nowait(then)
         except ConnectionError:
             self._steps.put_nowait(None)
+        except Exception as error:  # as of a read: nobody else awaits this task
+            self._steps.put_nowait(partial(_fail, error))
 
 
 def _now() -> int:

@@ -57,6 +57,11 @@ class HealthWatch:
             await self.look()
             await asyncio.sleep(self._every)  # between two looks
 
+    def still_looks(self) -> None:
+        """Raise what has ended the looking on: a fault of ours, which nobody else awaits."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+
     async def look(self) -> None:
         """Look once."""
         try:
@@ -129,6 +134,7 @@ class HealthRecording:
         others = [one for one in readers if not isinstance(one, HealthReader)]
         if len(others) == len(readers):
             return await self._beside.look(readers, view, since, upto)
+        self._watch.still_looks()
         if others:
             answer = await self._beside.look(others, view, since, upto)
         else:

@@ -80,6 +80,9 @@ class Site:
         while to say. Raises as ``history``.
         """
         store = self.history()
+        if self._reading is not None and self._reading.done():
+            reading, self._reading = self._reading, None
+            reading.result()  # a fault of the last reading: nobody else awaits it
         if self._gaps is None:
             await self._read_gaps(store)
         elif time.monotonic() - self._gaps_read > _GAPS_SECONDS and self._reading is None:
@@ -93,8 +96,6 @@ class Site:
         except HistoryError:
             if self._gaps is None:  # else it is tried again with the next question
                 raise
-        finally:
-            self._reading = None
 
     def may_write(self) -> None:
         """Raises WebError where nothing may be changed."""
