@@ -35,7 +35,7 @@ from .following import CatchUp, Following, holes, share_of
 from .history_thread import Stores
 from .history_writer import HistoryWriter
 from .stored_past import Past, StoredPast
-from .tee import Offered, in_order
+from .tee import Offered, in_order, still_runs
 from .verdict_rows import Share
 
 log = structlog.get_logger("feeder")
@@ -218,14 +218,7 @@ class HistoryTee:
 
     def _still_writes(self) -> None:
         """Raise what has ended the writing, so that nobody goes on as if what is queued would be stored."""
-        if not self._task.done():
-            return
-        if not self._task.cancelled():
-            self._task.result()
-        raise HistoryError(
-            f"writing the history of topic {self._source.topic} has ended, and nothing does it any more",
-            may_pass=True,
-        )
+        still_runs(self._task, f"writing the history of topic {self._source.topic}")
 
     def _waiting(self) -> int:
         return sum(piece.messages for piece in self._queue)

@@ -9,6 +9,7 @@ it. It never waits for a tee that does not answer. What ends a tee's work is rai
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Protocol
 from feeder.delivery.fed_group import MetricGroupFeed
 from feeder.routing.router import MetricGroup, Routed
 from feeder.source.partitioned_source import PartitionedSource, SourceMessage
+from timeline_workers.errors import HistoryError
 
 from .stored_past import Past
 
@@ -119,3 +121,12 @@ def in_order(offered: deque[Offered]) -> Iterator[Offered]:
     """Take from the left what is kept and delivered."""
     while offered and offered[0].kept and offered[0].delivered:
         yield offered.popleft()
+
+
+def still_runs(task: asyncio.Task[None], what: str) -> None:
+    """Raise what has ended ``task``, which does ``what`` behind everybody's back, and is not to end."""
+    if not task.done():
+        return
+    if not task.cancelled():
+        task.result()
+    raise HistoryError(f"{what} has ended, and nothing does it any more", may_pass=True)
