@@ -219,7 +219,7 @@ async def test_rebuilding_restores_what_the_store_lost(
         behind.execute(f"delete from verdicts where definition = {number} and minor > 3", (definition,))
         behind.commit()
     done = stack.run("timeline_workers", "history", "rebuild", "--history", address)
-    assert "are read again when the feeder starts" in done.stdout, done.stderr
+    assert "read again when the feeder starts" in done.stdout, done.stderr
     assert not await has_all()
     stack.start_feeder()
     await eventually(has_all)
