@@ -159,6 +159,8 @@ async def test_a_metric_is_applied_from_the_editor(shown: Shown) -> None:
         await expect(page.locator(".mistake")).to_contain_text(
             "Line 8, column 18: there is no function `has_exited`"
         )
+        await field.press("End")
+        await page.keyboard.type(" x", delay=20)  # beside the mark: nothing may be complained of
         await paste(field, YAML)
         await expect(page.locator("[data-change=start]")).to_have_count(1)
         await expect(page.locator("[data-change=keep]")).to_have_count(1)

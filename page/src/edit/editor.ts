@@ -60,8 +60,9 @@ const look = EditorView.theme({
   ".cm-content": { caretColor: "var(--ink)", fontFamily: "ui-monospace, 'Liberation Mono', monospace" },
   ".cm-gutters": { backgroundColor: "var(--raised)", color: "var(--faint)", border: "0" },
   ".cm-cursor": { borderLeftColor: "var(--ink)" },
-  // In the place of CodeMirror's pictures, which are data: addresses.
-  ".cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--bad)" },
+  // In the place of CodeMirror's pictures, which are data: addresses. A border, as browsers keep the decoration of a
+  // text while one types beside it, with styles in its elements, which the page's policy forbids.
+  ".cm-lintRange-error": { backgroundImage: "none", borderBottom: "2px dotted var(--bad)" },
   ".cm-lint-marker-error": { content: '"■"', color: "var(--bad)" },
   ".cm-tooltip": { backgroundColor: "var(--raised)", color: "var(--ink)", border: "1px solid var(--faint)" },
 });
