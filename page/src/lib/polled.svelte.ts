@@ -2,6 +2,8 @@
 import { RequestFailed } from "./server";
 import type { Failure } from "./rest";
 
+const SELDOM = 30_000; // ms, of what is not there: it may be applied later
+
 export class Polled<T> {
   value = $state.raw<T | null>(null);
   failure = $state.raw<Failure | null>(null);
@@ -33,7 +35,8 @@ export class Polled<T> {
       this.failure = failureOf(error);
     }
     clearTimeout(this.#later);
-    this.#later = setTimeout(() => document.hidden || this.again(), this.#every);
+    const every = this.failure?.code === "unknown-metric" ? Math.max(this.#every, SELDOM) : this.#every;
+    this.#later = setTimeout(() => document.hidden || this.again(), every);
   }
 
   end(): void {
