@@ -25,7 +25,12 @@ CHANGING = ((re.compile(r"\d+\.\d s \([\d,]+/s\)"), "… s (…/s)"), (re.compil
 ASKING = ("timeline query ", "timeline get", "timeline deadletter ", "temporal ")
 
 
+# What Pulsar's client library logs of a connection that was lost and is there again, on a busy machine.
+LIBRARY = re.compile(r"^[0-9-]{10} [0-9:.]{12} (?:WARN|ERROR) +\[\d+\] \w+:\d+ \| .*\n", re.MULTILINE)
+
+
 def steady(output: str) -> list[str]:
+    output = LIBRARY.sub("", output)
     for pattern, stands in CHANGING:
         output = pattern.sub(stands, output)
     return plain(output)

@@ -156,6 +156,18 @@ def test_after_any_schedule_the_topic_has_the_timelines(chain: tuple[str, str, s
     check_chain(whole, function, second, reading.network, final)
 
 
+@pytest.mark.xfail(reason="a lost attempt told other portions under the same stamps", strict=True)
+def test_a_lost_attempt_that_told_other_portions() -> None:
+    """A worker tells half of a key after its second input and is killed; again, it takes both inputs before it
+    tells anything, and its messages have the stamps of those that were taken. The rest of the key is dropped.
+
+    A workflow that is killed does again what its last recorded task left, and that had all inputs from its
+    beginning; so this has been seen in this model only, in 1 of some thousands of its schedules.
+    """
+    [chain] = [chain for chain in CHAINS if "group_by(g), count, max" in chain[0] and chain[1] == "max"]
+    test_after_any_schedule_the_topic_has_the_timelines.hypothesis.inner_test(chain=chain, seed=857)
+
+
 def check_copies(written: Written) -> None:
     """What is stored more than once is the same each time; where no state was lost no revision is missing."""
     bodies: dict[str, dict[int, bytes]] = {name: {} for name in written.writers}
