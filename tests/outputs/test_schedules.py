@@ -158,8 +158,8 @@ def test_after_any_schedule_the_topic_has_the_timelines(chain: tuple[str, str, s
 
 @pytest.mark.xfail(reason="a lost attempt told other portions under the same stamps", strict=True)
 def test_a_lost_attempt_that_told_other_portions() -> None:
-    """A worker tells half of a key after its second input and is killed; again, it takes both inputs before it
-    tells anything, and its messages have the stamps of those that were taken. The rest of the key is dropped.
+    """A worker tells half of a key after its second input and is killed; again, it takes both inputs before
+    it tells anything, and its messages have the stamps of those that were taken. The rest is dropped.
 
     A workflow that is killed does again what its last recorded task left, and that had all inputs from its
     beginning; so this has been seen in this model only, in 1 of some thousands of its schedules.

@@ -90,9 +90,7 @@ def test_an_unknown_code_is_no_code() -> None:
 
 
 def test_every_error_has_a_code() -> None:
-    """Errors that say nothing else have the code of their class, or of the one that it is a kind of; no two share
-    one else.
-    """
+    """Errors that say nothing else have the code of their class, or of the one that it is a kind of."""
     classes = [one for one in vars(errors).values() if isinstance(one, type)]
     codes = [vars(one)["usual_code"] for one in classes if "usual_code" in vars(one)]
     assert len(codes) == len(set(codes)) > 10
