@@ -154,6 +154,15 @@ class TopicFeeder:
     async def run(self, stop: asyncio.Event) -> None:
         """Feed until ``stop`` is set; the batch in hand is finished and acknowledged first."""
         try:
+            await self._run(stop)
+        except TimelineError:
+            # What fails on the way out, as a tee whose work was cancelled, too, does not undo it.
+            if (mine := asyncio.current_task()) is not None and mine.cancelling():
+                raise asyncio.CancelledError from None
+            raise
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        try:
             await self._open()
         except BaseException:
             await self._close()

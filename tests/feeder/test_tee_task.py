@@ -53,6 +53,19 @@ def queue(tee: HistoryTee) -> Offered:
     return offered
 
 
+def known(monkeypatch: pytest.MonkeyPatch) -> list[HistoryTee]:
+    """The tees of all feeders to come."""
+    tees: list[HistoryTee] = []
+
+    class Known(HistoryTee):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            tees.append(self)
+
+    monkeypatch.setattr(network, "HistoryTee", Known)
+    return tees
+
+
 async def done(tee: HistoryTee) -> list[Offered]:
     return list(tee.done())
 
@@ -106,16 +119,28 @@ async def test_an_ended_writing_is_told(ask: Callable[[HistoryTee], Awaitable[An
         await ask(tee)
 
 
+def test_a_cancelled_feeding_ends_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a loop that ends cancels all tasks, that of the tee before that of the feeding."""
+    tees = known(monkeypatch)
+
+    async def ends(schedule: HistorySchedule) -> None:
+        schedule.start()
+        schedule.publish()
+        await asyncio.sleep(10)  # virtual
+        feeding = schedule.network.processes[0].task
+        tees[0]._task.cancel()
+        feeding.cancel()
+        await asyncio.wait([feeding], timeout=60)
+        ended = feeding.cancelled()
+        schedule.network.processes[0].kill()  # else its end would not come either
+        assert ended
+
+    play(7, ends)
+
+
 def test_a_topic_whose_writing_ended_is_fed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the same process, with another tee; the source of the first is closed, and nothing is lost."""
-    tees: list[HistoryTee] = []
-
-    class Known(HistoryTee):
-        def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__(*arguments, **named)
-            tees.append(self)
-
-    monkeypatch.setattr(network, "HistoryTee", Known)
+    tees = known(monkeypatch)
 
     async def ends(schedule: HistorySchedule) -> None:
         schedule.start()
