@@ -110,7 +110,7 @@ async def test_a_store_that_cannot_be_read_is_told(
     """Found when it answers at last; all but the history is served on."""
     answers = [HistoryError("nobody is there", may_pass=True), HistoryError("it is of a later release")]
 
-    async def fails(_: str) -> HistoryStore:
+    async def fails(*_: object, **__: object) -> HistoryStore:
         raise answers.pop(0)
 
     monkeypatch.setattr(serve_command, "open_history", fails)
