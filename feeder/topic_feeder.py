@@ -122,6 +122,7 @@ class TopicFeeder:
         self._live, self._past = elsewhere("live"), elsewhere("replay")
         self._tee: Tee = NoTee(source) if tee is None else tee(self._past.run)
         self._refusals = Refusals(source, counts)
+        self._cancelled = False
         seen = self._order.seen
         self._continuity = Continuity(source, gaps, on_reset)
         self._looking: asyncio.Task[None] | None = None
@@ -156,8 +157,9 @@ class TopicFeeder:
         try:
             await self._run(stop)
         except TimelineError:
-            # What fails on the way out, as a tee whose work was cancelled, too, does not undo it.
-            if (mine := asyncio.current_task()) is not None and mine.cancelling():
+            # What fails on the way out, as a tee whose work was cancelled, too, does not undo it. (How often
+            # the task was cancelled does not tell: a group of tasks does that to the one that waits for it.)
+            if self._cancelled:
                 raise asyncio.CancelledError from None
             raise
 
@@ -204,6 +206,9 @@ class TopicFeeder:
                     await self._silence.let_rise(group)
             for group in await self._current():
                 await group.tell(self._leaves)
+        except asyncio.CancelledError:
+            self._cancelled = True
+            raise
         finally:
             try:
                 await self._leave(receive)
