@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from timeline_workers.errors import MetricError, RuleError
-from timeline_workers.metric.load import ALERT, read_yaml, validated
-from timeline_workers.metric.model import Source, SourceVersion, StoredSource
+from timeline_workers.metric.load import ALERT, read_yaml, validated, with_stored_source
+from timeline_workers.metric.model import StoredSource
 
 from .alert_rule import Mute, Rule, check_rule
 
@@ -53,16 +53,7 @@ def load_rule(
             raise RuleError(
                 f"{name}: named_source: there is no such field; the fields are {', '.join(RULE_FIELDS)}"
             )
-        wanted = data.get("source")
-        if isinstance(wanted, str):
-            if sources is None:
-                raise RuleError(
-                    f"{name}: source: {wanted!r:.60} is the name of a stored source, which is not looked up "
-                    f"here; write a mapping with {', '.join(Source.model_fields)}"
-                )
-            stored = sources(wanted)
-            kept = SourceVersion(name=stored.definition.name, version=stored.version)
-            data = {**data, "source": stored.definition.source, "named_source": kept}
+        data = with_stored_source(name, data, sources)
         rule = validated(Rule, name, data, RULE_FIELDS, _DURATIONS, {"mute": Mute})
     except MetricError as error:
         raise RuleError(str(error)) from None

@@ -99,19 +99,28 @@ def load_metric(file: str | Path, sources: Callable[[str], StoredSource] | None 
     for field in data.keys() & {"naming", "named_source"}:
         known = ", ".join(METRIC_FIELDS)
         raise MetricError(f"{name}: {field}: there is no such field; the fields are {known}")
-    wanted = data.get("source")
-    if isinstance(wanted, str):
-        if sources is None:
-            raise MetricError(
-                f"{name}: source: {_SHORT.repr(wanted)} is the name of a stored source, which is not looked "
-                f"up here; write a mapping with {', '.join(Source.model_fields)}"
-            )
-        stored = sources(wanted)
-        kept = SourceVersion(name=stored.definition.name, version=stored.version)
-        data = {**data, "source": stored.definition.source, "named_source": kept}
-    metric = validated(Metric, name, data, METRIC_FIELDS)
+    metric = validated(Metric, name, with_stored_source(name, data, sources), METRIC_FIELDS)
     refuse_oversized(metric)
     return metric
+
+
+def with_stored_source(
+    name: str, data: dict[Any, Any], sources: Callable[[str], StoredSource] | None
+) -> dict[Any, Any]:
+    """``data`` of the file ``name``, with the stored source that it names, if it names one, in place of the
+    name. Raises MetricError where ``sources`` is None, and what that raises.
+    """
+    wanted = data.get("source")
+    if not isinstance(wanted, str):
+        return data
+    if sources is None:
+        raise MetricError(
+            f"{name}: source: {_SHORT.repr(wanted)} is the name of a stored source, which is not looked "
+            f"up here; write a mapping with {', '.join(Source.model_fields)}"
+        )
+    stored = sources(wanted)
+    kept = SourceVersion(name=stored.definition.name, version=stored.version)
+    return {**data, "source": stored.definition.source, "named_source": kept}
 
 
 def read_yaml(file: str | Path, what: str = "metric") -> tuple[str, dict[Any, Any]]:
