@@ -161,6 +161,15 @@ class HistoryInput(SubscriberInput):
     spec: HistorySpec
 
 
+class SinkInput(Message):
+    """Input of the sink of one target, for the rules' workers of one partition: what a rule's worker knows of
+    it, which starts it with its first batch (``timeline_workers.alerts.sink_messages``).
+    """
+
+    target: str
+    partition: str
+
+
 class RecallInput(Message):
     """Ask the archives of worker ``worker_id``, those numbered below ``archives``, for keys.
 
