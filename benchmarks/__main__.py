@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -235,16 +237,18 @@ def run_pairs(
         bool, typer.Option("--kernel", help="Evaluation in process, by processor time.")
     ] = False,
     real_broker: RealBroker = False,
+    together: Annotated[
+        bool,
+        typer.Option("--together", help="Both at once, a core each: for machines whose speed changes."),
+    ] = False,
 ) -> None:
     """This checkout against another one, the durable benchmark in turns: the ratio pair by pair."""
-    options = ["--real-broker"] if real_broker else []
-
-    def speed(checkout: Path) -> pairing.Speed:
-        if in_process:
-            return pairing.kernel(checkout, events or 1_000_000)
-        return pairing.durable(checkout, events or 300_000, options)
-
-    for name, found in pairing.run(other, pairs, speed, tell).items():
+    speed: Callable[[Path], pairing.Speed] = partial(
+        pairing.durable, events=events or 300_000, options=["--real-broker"] if real_broker else []
+    )
+    if in_process:
+        speed = partial(pairing.kernel, events=events or 1_000_000)
+    for name, found in pairing.run(other, pairs, speed, tell, together=together).items():
         typer.echo(f"{name}: {found.text()}")
 
 

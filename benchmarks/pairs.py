@@ -4,16 +4,21 @@ What disturbs the machine for a while disturbs both of a pair, and who runs firs
 the median needs no assumption about how the ratios are spread: between two of them in order, the median of
 what could have been measured lies with a probability that is a sum of binomial coefficients (Conover,
 "Practical Nonparametric Statistics", 3rd ed., 3.2).
+
+A machine that is shared can give one run half the speed of the next, by processor time, too. ``together`` runs
+both of a pair at once, each on a core of its own, so that whatever the machine does is done to both.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
@@ -85,30 +90,54 @@ def run(
     pairs: int,
     speed: Callable[[Path], Speed],
     tell: Callable[[str], object],
+    *,
+    together: bool = False,
 ) -> dict[str, Pairs]:
-    """Measure ``pairs`` pairs, the other checkout first in every second one: those by the clock, if that was
-    taken, and those by processor time. Raises PairError.
+    """Measure ``pairs`` pairs, the other checkout first in every second one, or with ``together`` at once, on
+    cores that change hands: those by the clock, if that was taken, and those by processor time. Raises PairError.
 
-    ``speed``: of a checkout, measured now: ``durable`` or ``kernel``.
+    ``speed``: of a checkout, measured now: ``durable`` or ``kernel``; with ``together`` it must pickle.
     """
     ours: list[Speed] = []
     theirs: list[Speed] = []
     for pair in range(pairs):
         first, second = ((ROOT, ours), (other, theirs)) if pair % 2 else ((other, theirs), (ROOT, ours))
-        for checkout, speeds in (first, second):
-            speeds.append(speed(checkout))
+        checkouts = (first[0], second[0])
+        measured: Iterable[Speed] = at_once(speed, *checkouts) if together else map(speed, checkouts)
+        for (_, speeds), one in zip((first, second), measured, strict=True):
+            speeds.append(one)
         here, there = (one.processor if one.clock is None else one.clock for one in (ours[-1], theirs[-1]))
         share = ours[-1].processor / theirs[-1].processor
         tell(
             f"pair {pair + 1} of {pairs}: {here:,.0f}/s here, {there:,.0f}/s there; "
             f"by processor time {share:.3f}"
         )
-    found = {}
+    result = {}
     clocks = [(a.clock, b.clock) for a, b in zip(ours, theirs, strict=True) if a.clock and b.clock]
     if clocks:
-        found["by the clock"] = Pairs(*zip(*clocks, strict=True))
-    found["by processor time"] = Pairs(tuple(a.processor for a in ours), tuple(b.processor for b in theirs))
-    return found
+        result["by the clock"] = Pairs(*zip(*clocks, strict=True))
+    result["by processor time"] = Pairs(tuple(a.processor for a in ours), tuple(b.processor for b in theirs))
+    return result
+
+
+def at_once(speed: Callable[[Path], Speed], *checkouts: Path) -> list[Speed]:
+    """The speed of each checkout, all measured at the same time, each on a core of its own. Raises PairError
+    where there are fewer cores.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(cores) < len(checkouts):
+        raise PairError(
+            f"--together needs {len(checkouts)} cores that a process can be bound to; there are {len(cores)}"
+        )
+    # Processes of their own: the affinity and the children's processor time are a process's.
+    with ProcessPoolExecutor(len(checkouts), max_tasks_per_child=1) as pool:
+        pairs = zip(cores, checkouts, strict=False)
+        return [one.result() for one in [pool.submit(_bound, speed, *pair) for pair in pairs]]
+
+
+def _bound(speed: Callable[[Path], Speed], core: int, checkout: Path) -> Speed:
+    os.sched_setaffinity(0, {core})
+    return speed(checkout)
 
 
 def durable(checkout: Path, events: int, options: Sequence[str]) -> Speed:

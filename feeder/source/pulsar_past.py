@@ -204,9 +204,10 @@ class _Tape:
         for stored in held:
             self._take(stored, found, limits)
         # Beyond a limit of its only partition nothing is of use now.
-        size, since = 0, monotonic()
-        until = monotonic() + wait_ms / 1000
-        while len(found) < many and size < BATCH_BYTES and (self._whole or not self._held):
+        size, since, whole = 0, monotonic(), self._whole
+        until = since + wait_ms / 1000
+        partition, incarnations, reached = min(self.partitions), self._past.incarnations, self._at
+        while len(found) < many and size < BATCH_BYTES and (whole or not self._held):
             patience = _POLL_MS if found else max(wait_ms, _POLL_MS)
             try:
                 message = self._reader.read_next(patience)
@@ -217,24 +218,26 @@ class _Tape:
                 continue
             self._heard, self._any, self._waited = monotonic(), True, 0.0
             at = message.message_id()
-            partition = max(at.partition(), 0) if self._whole else min(self.partitions)
-            place = place_of(at, self._past.incarnations.get(partition, 0))
-            if partition in self._at and place > self._at[partition]:
-                self._at[partition] = place
+            if whole:
+                partition = max(at.partition(), 0)
+            place = place_of(at, incarnations.get(partition, 0))
+            if partition in reached and place > reached[partition]:
+                reached[partition] = place
                 self._reopened = 0
-                self._asked[partition].heard(self._heard)
-                self._last_heard[partition] = self._listened + self._heard - since
+                if whole:
+                    self._asked[partition].heard(self._heard)
+                    self._last_heard[partition] = self._listened + self._heard - since
                 taken = PulsarMessage(partition, place, message)
                 self._take(taken, found, limits)
                 size += len(taken.payload)
-            if self._whole:
+            if whole:
                 self.is_current |= message.publish_timestamp() > self._opened_ms
                 if not found and monotonic() > until:
                     return size  # other partitions may bring messages without end
         return size
 
     def _take(self, stored: PulsarMessage, found: list[PulsarMessage], limits: Mapping[int, Offset]) -> None:
-        limit = limits.get(stored.partition)
+        limit = limits.get(stored.partition) if limits else None
         (found if limit is None or stored.place <= limit else self._held).append(stored)
 
     def _stalled(self) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from benchmarks.pairs import Pairs, Speed, interval, run
+import pytest
+
+from benchmarks.pairs import PairError, Pairs, Speed, at_once, interval, run
 
 
 def test_the_interval_of_ten_ratios_holds_the_median() -> None:
@@ -40,3 +43,19 @@ def test_both_clocks_are_compared_pair_by_pair() -> None:
         "by processor time": [2.0, 2.0],
     }
     assert list(run(other, 1, lambda checkout: Speed(None, 3.0), lambda said: None)) == ["by processor time"]
+
+
+def own_cores(checkout: Path) -> Speed:
+    """How many cores the measuring process has, and which the first is."""
+    cores = os.sched_getaffinity(0)
+    return Speed(len(cores), min(cores))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no process can be bound to a core here")
+def test_two_at_once_have_a_core_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        assert at_once(own_cores, Path("a"), Path("b")) == [Speed(1, core) for core in cores[:2]]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    with pytest.raises(PairError, match="needs 2 cores"):
+        at_once(own_cores, Path("a"), Path("b"))

@@ -7,8 +7,6 @@ from pathlib import Path
 from timeline_workers.errors import SettingsError
 from timeline_workers.settings.history_settings import wrong_address
 
-from .postgres_store import PostgresStore
-from .sqlite_store import SqliteStore
 from .store import HistoryStore
 
 
@@ -22,7 +20,12 @@ async def open_history(address: str, *, create: bool = True) -> HistoryStore:
     if (wrong := wrong_address(address)) is not None:
         shown = "" if "@" in address else f"{address!r:.200}: "  # what has an @ may have a password
         raise SettingsError(f"history: {shown}{wrong}")
+    # Imported when one is opened: a feeder without a history starts faster.
     scheme, _, rest = address.partition(":")
     if scheme == "sqlite":
+        from .sqlite_store import SqliteStore
+
         return await SqliteStore.open(Path(rest), create=create)
+    from .postgres_store import PostgresStore
+
     return await PostgresStore.open(address, create=create)
