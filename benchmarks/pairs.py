@@ -5,8 +5,8 @@ the median needs no assumption about how the ratios are spread: between two of t
 what could have been measured lies with a probability that is a sum of binomial coefficients (Conover,
 "Practical Nonparametric Statistics", 3rd ed., 3.2).
 
-A machine that is shared can give one run half the speed of the next, by processor time, too. ``together`` runs
-both of a pair at once, each on a core of its own, so that whatever the machine does is done to both.
+A machine that is shared can give one run half the speed of the next, by processor time, too. ``together``
+runs both of a pair at once, each on a core of its own, so that whatever the machine does is done to both.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ def run(
     *,
     together: bool = False,
 ) -> dict[str, Pairs]:
-    """Measure ``pairs`` pairs, the other checkout first in every second one, or with ``together`` at once, on
-    cores that change hands: those by the clock, if that was taken, and those by processor time. Raises PairError.
+    """Measure ``pairs`` pairs: those by the clock, if that was taken, and those by processor time. The other
+    checkout is first in every second one, or with ``together`` both run at once, on cores that change hands.
+    Raises PairError.
 
     ``speed``: of a checkout, measured now: ``durable`` or ``kernel``; with ``together`` it must pickle.
     """
