@@ -19,6 +19,7 @@ from timeline_workers.history.model import (
     Appended,
     Changed,
     Changes,
+    Contents,
     DefinitionStatus,
     EventCursor,
     Followed,
@@ -496,6 +497,10 @@ class ModelStore:
         """Below it there are no verdicts on events of ``topic`` any more."""
         kept = [self._kept("definition", name) for name, of in self.topics.items() if of == topic]
         return min((-math.inf if one is None else one for one in kept or [self.kept_from]), default=0)
+
+    async def contents(self) -> Contents:
+        nodes = frozenset(writer.node for writer, _ in self.writers.values())
+        return Contents(self.seen, dict(self.topics), nodes, self.kept_from, self.gaps_told)
 
     async def status(self) -> Status:
         definitions = []

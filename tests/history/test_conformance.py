@@ -78,6 +78,7 @@ def test_answers_are_those_of_the_model(
         for question in asked:
             await pair.same(question)
         assert comparable(await pair.store.status()) == comparable(await pair.model.status())
+        assert await pair.store.contents() == await pair.model.contents()
 
     both(fresh, steps, compare)
 
@@ -111,6 +112,7 @@ def test_forgetting_leaves_later_answers_alone(
         for step in [*later, *asked]:
             await pair.same(step)
         assert comparable(await pair.store.status()) == comparable(await pair.model.status())
+        assert await pair.store.contents() == await pair.model.contents()
 
     both(fresh, steps, compare)
 

@@ -310,6 +310,7 @@ async def test_a_what_if_channel_is_what_the_metric_says(tmp_path: Path) -> None
     revised = {(revision.node, revision.start) for _, revision in look.revisions}  # type: ignore[union-attr]
     assert len(revised) == 5  # within, not, two times and, duration
     assert {start for _, start in revised} == {13 * SECOND}
+    await store.do(Look(("cirr",), View(), before.seq, 40 * SECOND))  # type: ignore[union-attr]
     assert await said("try") == await said("cirr")
     again = await store.do(Look(("try",), View(), look.seq, 40 * SECOND))  # type: ignore[union-attr]
     assert again.revisions == ()  # type: ignore[union-attr]

@@ -18,7 +18,6 @@ from timeline_workers.history.model import (
     Revision,
     Verdict,
     Writer,
-    node_of,
 )
 from timeline_workers.history.sqlite_store import SqliteStore
 from timeline_workers.metric.load import load_metric
@@ -43,8 +42,15 @@ class Recorded:
     @classmethod
     async def worked_example(cls, path: Path) -> Recorded:
         """The worked example, stored in a new file."""
-        found = cls(await SqliteStore.open(path), load_metric(CIRR))
-        await found.tell(*map(json.loads, SESSION.read_text(encoding="utf-8").splitlines()))
+        return await cls.example(await SqliteStore.open(path), "cirr")
+
+    @classmethod
+    async def example(cls, store: SqliteStore, name: str) -> Recorded:
+        """An example's metric and its events."""
+        folder = TOP / "examples" / name
+        found = cls(store, load_metric(folder / "metric.yaml"))
+        lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        await found.tell(*map(json.loads, lines))
         return found
 
     async def tell(self, *events: Mapping[str, Any]) -> None:
@@ -60,11 +66,12 @@ class Recorded:
         await self.store.append_events(source.topic, raw, [Judged(definition, verdicts, {0: None})])
         computed = await compute(self.store, self.metric.expression, source, keys=None)
         stamp = (next(self._stamps), 0)
-        for node, text in zip(self._recorded.nodes, computed.nodes, strict=True):
-            assert node.expression == text.text
-            pieces = computed.pieces(text.text, EARLIEST, LATEST)
-            for i, key in enumerate(computed.keys):
+        lanes = [(one.text, function) for one in computed.nodes for function in one.functions or ("",)]
+        for node, (text, function) in zip(self._recorded.nodes, lanes, strict=True):
+            assert node.expression == text
+            pieces = computed.pieces(text, EARLIEST, LATEST, function=function)
+            for i, key in enumerate(computed.groups(text)):
                 said = [(one.start, one.value, one.slope) for one in pieces if one.key == key]
                 revision = Revision(key, said[0][0], said)
-                writer = Writer(f"{node.node}.{i}", node_of(node.node))
+                writer = Writer(f"{node.node}.{i}", node.node)
                 await self.store.append_revisions(writer, stamp, [revision])

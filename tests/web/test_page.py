@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import subprocess
 import zipfile
 from collections.abc import AsyncIterator
@@ -38,6 +40,7 @@ class Shown:
     address: str
     client: TimelineClient
     recorded: Recorded
+    access: Access
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -45,14 +48,17 @@ async def shown(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shown
     recorded = await Recorded.worked_example(tmp_path_factory.mktemp("history") / "history.db")
     async with cluster() as temporal, chromium() as browser:
         client = TimelineClient(temporal)
-        await client.apply(recorded.metric)
+        regions = await Recorded.example(recorded.store, "idle-by-region")
+        for metric in (recorded.metric, regions.metric):
+            await client.apply(metric)
 
         async def connect() -> TimelineClient:
             return client
 
-        site = Site(connect, Access(), store=recorded.store, version="test")
+        access = Access()
+        site = Site(connect, access, store=recorded.store, version="test")
         async with served(web_application(site)) as server:
-            yield Shown(browser, server.address, client, recorded)
+            yield Shown(browser, server.address, client, recorded, access)
     await recorded.store.close()
 
 
@@ -106,6 +112,70 @@ async def test_a_late_event_strikes_the_old_span_through(shown: Shown) -> None:
         for known, value in ((f"&asof={before}", "4"), ("", "3")):
             await page.goto(f"{shown.address}/?view=key&metric=cirr&key=s1&at=14{known}")
             await expect(page.locator(".result .value")).to_have_text(value)
+
+
+async def test_a_page_that_nobody_looks_at_closes_its_sockets(shown: Shown) -> None:
+    """After half a minute; when it is looked at again, it shows what has come meanwhile."""
+    async with page_of(shown.browser) as page:
+        await page.clock.install()
+        await page.goto(f"{shown.address}/?view=key&metric=cirr&key=s1&at=14")
+        await expect(page.locator(".board")).to_have_attribute("aria-busy", "false")
+        await expect(page.locator(".where")).to_contain_text("paused")
+        before = int((await page.get_by_text(EVENTS).inner_text()).split()[0])
+        assert shown.access.sockets == 2
+        await page.evaluate(SEEN, True)
+        await page.clock.run_for(29_000)
+        assert shown.access.sockets == 2
+        await page.clock.run_for(2_000)
+        await expect(page.locator(".where")).to_contain_text("connecting")
+        async with asyncio.timeout(60):
+            while shown.access.sockets:
+                await asyncio.sleep(0)
+        await shown.recorded.tell({"session_id": "s1", "timestamp": 60, "cdnChange": "CDN9"})
+        await page.evaluate(SEEN, False)
+        await expect(page.get_by_text(f"{before + 1} events", exact=True)).to_be_visible()
+        await expect(page.get_by_role("slider", name="Playhead")).to_have_attribute("aria-valuenow", "14")
+        assert shown.access.sockets == 2
+
+
+EVENTS = re.compile(r"^\d+ events$")
+SEEN = """hidden => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+async def test_groups_of_an_aggregate_are_shown(shown: Shown) -> None:
+    """Each function of each group, with its value at the end of the window and how much it changed in it."""
+    async with page_of(shown.browser) as page:
+        await page.goto(f"{shown.address}/?view=aggregates&metric=idle-by-region&from=0&to=35&sort=name")
+        await expect(page.locator("[data-row]")).to_have_count(4)
+        said = {
+            await row.get_attribute("data-row"): [
+                await cell.inner_text() for cell in (await row.locator("td").all())[:2]
+            ]
+            for row in await page.locator("[data-row]").all()
+        }
+        assert said == {
+            '"north" count': ["1", "1"],
+            '"north" sum': ["20", "20"],
+            '"south" count': ["2", "2"],
+            '"south" sum': ["55", "55"],
+        }
+        await picture(page, "page-groups")
+        await page.get_by_role("link", name='"south" sum').click()
+        await expect(page.locator("h1")).to_have_text("idle-by-region")
+
+
+async def test_a_metric_that_is_not_there_is_told(shown: Shown) -> None:
+    """In words, with the nearest name; no request is refused, which browsers write into the console."""
+    async with page_of(shown.browser) as page:
+        refused: list[str] = []
+        page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+        for view in ("metric", "fleet", "edit"):
+            await page.goto(f"{shown.address}/?view={view}&metric=cirrr")
+            await expect(page.get_by_role("alert")).to_contain_text("did you mean 'cirr'?")
+        assert refused == []
 
 
 VIEWS = {
@@ -175,13 +245,13 @@ async def test_a_metric_is_applied_from_the_editor(shown: Shown) -> None:
         await expect(page.locator(".applied")).to_contain_text(
             "played is new: 1 worker started, 1 ran already"
         )
-        assert [one.name for one in await shown.client.metrics()] == ["cirr", "played"]
+        assert [one.name for one in await shown.client.metrics()] == ["cirr", "idle-by-region", "played"]
         await expect(page.locator("h1")).to_have_text("Edit played")
         await expect(page.get_by_role("button", name="Apply")).to_be_disabled()
         await page.get_by_role("link", name="Look at it").click()
         await expect(page.locator("svg [data-node]")).to_have_count(2)
         await page.goto(f"{shown.address}/")
-        await expect(page.locator("[data-metric]")).to_have_count(2)
+        await expect(page.locator("[data-metric]")).to_have_count(3)
 
 
 async def paste(field: Locator, text: str) -> None:

@@ -44,6 +44,7 @@ COLUMNS = dict.fromkeys(("playerStateChange", "userAction", "cdnChange"), "strin
 SOURCE = Source.model_validate({"topic": "playback", "key": "session", "time": "t", "columns": COLUMNS})
 METRIC = Metric(name="cirr", source=SOURCE, expression=CIRR)
 SEEK = 'has_existed_within(userAction == "seek", 5s)'
+NOT_SAID = ("hint", "field", "span", "line", "column")
 MILLION = 1_000_000
 DOCUMENT = document()
 GAP = Gap("playback", 50 * MILLION, None, "the store did not answer")
@@ -109,6 +110,7 @@ async def test_errors_have_the_codes_of_the_library(rest: tuple[Served, Site]) -
     server, _ = rest
     near = await server.get("/metrics/cirrr", status=404)
     assert near == {"code": "unknown-metric", "message": "there is no metric 'cirrr'; did you mean 'cirr'?"}
+    assert await server.get("/metrics/cirrr", refuse="false") == {**near, **dict.fromkeys(NOT_SAID)}
     assert (await server.get("/metrics/cirr/query", 404, at=1, key="s2"))["code"] == "unknown-key"
     assert (await server.get("/metrics/cirr/query", 404, at=1, key="s1", node="x"))["code"] == "unknown-node"
     for wrong in ({"at": "soon"}, {"spans": "9,1"}, {"spans": "1"}, {}, {"at": 1, "change": "0,1"}):

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("fastapi")
 from timeline_workers.client import TimelineClient
 from timeline_workers.errors import ConnectionFailedError, HistoryError, UnknownNameError
-from timeline_workers.history.model import Status
+from timeline_workers.history.model import Contents
 from timeline_workers.history.store import HistoryStore
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.web import site as site_module
@@ -58,11 +58,11 @@ async def test_names_outlive_the_catalog(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_a_fault_of_reading_gaps_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of gaps that are read behind a question's back, the next question hears."""
     monkeypatch.setattr(site_module, "_GAPS_SECONDS", -1)
-    status = Status("", 0, {}, [], [], 0, 0, None, [])
-    answers: list[Status | None] = [status, None, status]
+    there = Contents(0, {}, frozenset(), None, [])
+    answers: list[Contents | None] = [there, None, there]
 
     class Store:
-        async def status(self) -> Status:
+        async def contents(self) -> Contents:
             found = answers.pop(0)
             if found is None:
                 raise KeyError("a fault")

@@ -108,8 +108,7 @@ class Gap:
     seen: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """An event with its verdict by one source definition. ``seen``: when the store was told the verdict."""
 
     position: Position
@@ -157,8 +156,7 @@ class Revision:
     pieces: Sequence[tuple[int, Value, Fraction | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A stretch ``[start, until)`` of the timeline of ``key`` at ``node``; ``until`` None: it lasts.
 
     It was known from ``seen_from`` on, and is no longer since ``seen_until`` (None: still is).
@@ -279,6 +277,19 @@ class NodeStatus:
     keys: int
     watermark: int | None
     kept_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Of what a store holds anything, without counting it. ``seen``: its last system time; ``definitions``:
+    source definitions, and the topic of each; ``kept_from``: as of ``Status``.
+    """
+
+    seen: int
+    definitions: Mapping[str, str]
+    nodes: frozenset[str]
+    kept_from: int | None
+    gaps: list[Gap]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from .model import DefinitionStatus, Forgotten, Gap, NodeStatus, Outcome, Reach, Scope, Status
+from .model import Contents, DefinitionStatus, Forgotten, Gap, NodeStatus, Outcome, Reach, Scope, Status
 from .postgres_read import kept_of
 from .verdicts import OUTCOMES, least_mark, node_mark
 
@@ -166,6 +166,23 @@ async def _source_mark(connection: Any, definition: int) -> int | None:
     return least_mark([row[0] for row in rows], len(rows))
 
 
+async def contents(connection: Any) -> Contents:
+    """See ``HistoryStore``."""
+    seen, kept_from = await connection.fetchrow("select seen, kept_from from store")
+    topics = await connection.fetch(
+        "select d.name, t.name from definitions d join topics t on t.id = d.topic order by d.name"
+    )
+    nodes = await connection.fetch("select name from nodes")
+    return Contents(
+        seen, dict(topics), frozenset(row[0] for row in nodes), kept_from, await _gaps(connection)
+    )
+
+
+async def _gaps(connection: Any) -> list[Gap]:
+    rows = await connection.fetch("select of, since, until, why, seen from gaps order by id")
+    return [Gap(*row) for row in rows]
+
+
 async def status(connection: Any, schema: str) -> Status:
     """See ``HistoryStore``."""
     seen, kept_from = await connection.fetchrow("select seen, kept_from from store")
@@ -202,10 +219,6 @@ async def status(connection: Any, schema: str) -> Status:
         "join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind = 'r'",
         schema,
     )
-    gaps = [
-        Gap(*row)
-        for row in await connection.fetch("select of, since, until, why, seen from gaps order by id")
-    ]
     return Status(
         f"PostgreSQL {server}, schema {schema}",
         seen,
@@ -215,5 +228,5 @@ async def status(connection: Any, schema: str) -> Status:
         rows,
         size,
         kept_from,
-        gaps,
+        await _gaps(connection),
     )

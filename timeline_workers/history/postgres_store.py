@@ -22,6 +22,7 @@ from . import postgres_append, postgres_forget, postgres_places, postgres_read, 
 from .model import (
     Appended,
     Changes,
+    Contents,
     EventCursor,
     Followed,
     Forgotten,
@@ -265,6 +266,10 @@ class PostgresStore:
                     gone.events + part.events, gone.verdicts + part.verdicts, gone.pieces + part.pieces
                 )
         return gone
+
+    async def contents(self) -> Contents:
+        """See ``HistoryStore``."""
+        return await self._read(postgres_forget.contents)
 
     async def status(self) -> Status:
         """See ``HistoryStore``."""

@@ -92,6 +92,7 @@ def events(
         where.append("v.seen <= :as_of")
         given["as_of"] = as_of
     if seen_after is not None:
+        where[1:3] = ["+v.time >= :start", "+v.time < :end"]  # so that it looks at what is new only
         where.append("v.seen > :seen_after")
         given["seen_after"] = seen_after
     if after is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from .model import DefinitionStatus, Gap, NodeStatus, Outcome, Reach, Status
+from .model import Contents, DefinitionStatus, Gap, NodeStatus, Outcome, Reach, Status
 from .sqlite_read import kept_of
 from .verdicts import OUTCOMES, least_mark, node_mark
 
@@ -45,6 +45,20 @@ def _source_mark(connection: sqlite3.Connection, definition: int) -> int | None:
     return least_mark(told, len(told))
 
 
+def contents(connection: sqlite3.Connection) -> Contents:
+    """See ``HistoryStore``."""
+    run = connection.execute
+    seen, kept_from = run("select seen, kept_from from store").fetchone()
+    topics = "select d.name, t.name from definitions d join topics t on t.id = d.topic order by d.name"
+    return Contents(
+        seen,
+        dict(run(topics).fetchall()),
+        frozenset(name for (name,) in run("select name from nodes")),
+        kept_from,
+        _gaps(connection),
+    )
+
+
 def status(connection: sqlite3.Connection, path: Path) -> Status:
     """See ``HistoryStore``."""
     run = connection.execute
@@ -71,8 +85,14 @@ def status(connection: sqlite3.Connection, path: Path) -> Status:
         rows,
         pages * page,
         kept_from,
-        [Gap(*row) for row in run("select of, since, until, why, seen from gaps order by id")],
+        _gaps(connection),
     )
+
+
+def _gaps(connection: sqlite3.Connection) -> list[Gap]:
+    return [
+        Gap(*row) for row in connection.execute("select of, since, until, why, seen from gaps order by id")
+    ]
 
 
 def _definition(connection: sqlite3.Connection, number: int, name: str, topic: str) -> DefinitionStatus:

@@ -25,6 +25,7 @@ from . import sqlite_forget, sqlite_places, sqlite_read, sqlite_status
 from .model import (
     Appended,
     Changes,
+    Contents,
     EventCursor,
     Followed,
     Forgotten,
@@ -252,6 +253,10 @@ class SqliteStore:
                 gone.events + part.events, gone.verdicts + part.verdicts, gone.pieces + part.pieces
             )
         return gone
+
+    async def contents(self) -> Contents:
+        """See ``HistoryStore``."""
+        return await self._read(sqlite_status.contents)
 
     async def status(self) -> Status:
         """See ``HistoryStore``."""

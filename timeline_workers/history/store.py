@@ -31,6 +31,7 @@ from timeline_workers.columns.key_table import Key
 from .model import (
     Appended,
     Changes,
+    Contents,
     EventCursor,
     Followed,
     Forgotten,
@@ -200,6 +201,9 @@ class HistoryStore(Protocol):
         In many short transactions: where it is cut off, what it has deleted is gone. What is said later of
         instants below ``before`` is not told apart from what was said: let it lie below all watermarks.
         """
+
+    async def contents(self) -> Contents:
+        """Of what anything is stored. It takes as long whatever the number of events and pieces."""
 
     async def status(self) -> Status:
         """What is stored, and how far it reaches."""

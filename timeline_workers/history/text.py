@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from functools import lru_cache
 from typing import cast
 
 from timeline_workers.errors import StateError
@@ -25,6 +26,7 @@ def key_text(key: Group) -> str:
     return text
 
 
+@lru_cache(1 << 16)
 def key_of(text: str) -> Group:
     """Reverse ``key_text``."""
     found = value_of(text)

@@ -24,7 +24,7 @@ from .codes import DvrCode, RefusedRequest
 from .history_channels import EventsReader, PiecesReader
 from .history_values import revision_of
 from .history_what_if import HistoryEvents
-from .items import Missing, NodeOfChannel, OpenedChannel, View
+from .items import Missing, NodeOfChannel, OpenedChannel, Record, View
 from .reads import LookAnswer
 from .recording import ChannelReader
 from .requests import (
@@ -80,23 +80,24 @@ class HistoryRecording:
             raise RefusedRequest(
                 DvrCode.BAD_MESSAGE, "axis is 'system': this store plays the event axis", field="axis"
             )
-        status = await self.store.status()
+        there = await self.store.contents()
         if isinstance(channel, EventsChannel | LettersChannel):
             of_events = isinstance(channel, EventsChannel)
             name = channel.events if isinstance(channel, EventsChannel) else channel.topic
             keys = channel.keys if isinstance(channel, EventsChannel) else None
             definition = await self._names.definition(name)
             info = OpenedChannel(
-                channel.channel, "events" if of_events else "letters", (), None, status.kept_from
+                channel.channel, "events" if of_events else "letters", (), None, there.kept_from
             )
-            gaps = _gaps(status, {one.topic for one in status.definitions if one.definition == definition})
+            topic = there.definitions.get(definition)
+            gaps = _gaps(there, set() if topic is None else {topic})
             self._definition = definition
             return EventsReader(self.store, definition, info, keys, gaps, ACCEPTED if of_events else REFUSED)
         if isinstance(channel, WhatIfChannel):
             like = await self._names.metric(channel.like)
             self._definition = like.definition
             events = HistoryEvents(self.store, channel, like.source, like.definition, view.as_of)
-            return await WhatIfReader(channel, like.definition, events).open(status.kept_from)
+            return await WhatIfReader(channel, like.definition, events).open(there.kept_from)
         if not isinstance(channel, TimelinesChannel | AggregateChannel):
             raise RefusedRequest(
                 DvrCode.BAD_MESSAGE, "this store has events, letters and metrics; open those"
@@ -106,29 +107,28 @@ class HistoryRecording:
         groups: list[history.Group] | None
         if isinstance(channel, AggregateChannel):
             groups = None if channel.groups == "all" else list(channel.groups)
-            info = OpenedChannel(channel.channel, "aggregate", nodes, None, status.kept_from)
+            info = OpenedChannel(channel.channel, "aggregate", nodes, None, there.kept_from)
         else:
             groups = None if channel.keys is None else list(channel.keys)
             if channel.nodes != "all":
                 wanted = [nodes[-1].node] if channel.nodes == "result" else channel.nodes
                 nodes = tuple(node for node in nodes if node.node in wanted or node.name in wanted)
             many = None if groups is None else len(groups)
-            info = OpenedChannel(channel.channel, "timelines", nodes, many, status.kept_from)
+            info = OpenedChannel(channel.channel, "timelines", nodes, many, there.kept_from)
         self._definition = metric.definition
-        stored = {one.node for one in status.nodes}
-        known = metric.definition in {one.definition for one in status.definitions}
-        lacking = known and not stored.issuperset(node.node for node in nodes)
+        lacking = not there.nodes.issuperset(node.node for node in nodes)
+        lacking = lacking and metric.definition in there.definitions
         if lacking and isinstance(channel, TimelinesChannel):
             computed = _computed(self.store, channel, metric, nodes, view.as_of)
             if computed is not None:
-                return await computed.open(status.kept_from)
-        gaps = _gaps(status, {node.node for node in nodes})
+                return await computed.open(there.kept_from)
+        gaps = _gaps(there, {node.node for node in nodes})
         return PiecesReader(self.store, metric.definition, info, groups, gaps)
 
     async def seq(self) -> int:
         """See ``Recording``: the store's last system time."""
         reach = None if self._definition is None else await self.store.reach(self._definition)
-        return (await self.store.status()).seen if reach is None else reach.seen
+        return (await self.store.contents()).seen if reach is None else reach.seen
 
     async def look(
         self, readers: Sequence[ChannelReader], view: View, since: int | None, upto: int | None
@@ -138,11 +138,12 @@ class HistoryRecording:
         reaches = {one.definition: await self.store.reach(one.definition) for one in mine}
         known = [reach for reach in reaches.values() if reach is not None]
         if not mine or not known:
-            status = await self.store.status()
-            firsts = [one.first for one in status.definitions if one.first is not None]
-            lasts = [one.last for one in status.definitions if one.last is not None]
+            there = await self.store.contents()
+            all_of = [await self.store.reach(definition) for definition in there.definitions]
+            firsts = [one.first for one in all_of if one is not None and one.first is not None]
+            lasts = [one.last for one in all_of if one is not None and one.last is not None]
             start, live = min(firsts, default=None), max(lasts, default=None)
-            return LookAnswer(status.seen, start, live, status.seen)
+            return LookAnswer(there.seen, start, live, there.seen)
         finals = {
             one.info.channel: reach.watermark
             for one in mine
@@ -160,7 +161,9 @@ class HistoryRecording:
             final=finals,
             complete_from={one.info.channel: known[0].kept_from for one in mine},
         )
-        return answer if since is None else await self._with_changes(answer, mine, since, upto)
+        if since is None or answer.seq <= since:  # nothing was stored since
+            return answer
+        return await self._with_changes(answer, mine, since, upto)
 
     async def _with_changes(
         self, answer: LookAnswer, mine: Sequence[_AnyReader], since: int, upto: int | None
@@ -184,13 +187,17 @@ class HistoryRecording:
             if isinstance(computed, WhatIfReader):
                 again = await computed.revised_after(since, most)
                 revisions += [(computed.info.channel, one) for one in again if one.seq <= seen]
-        late = [
-            (one.info.channel, record)
-            for one in mine
-            if isinstance(one, EventsReader)
-            for record in await one.stored_after(since, most)
-            if record.seq <= seen
-        ]
+        late: list[tuple[str, Record]] = []
+        for events in mine:
+            if isinstance(events, EventsReader):
+                asked = max(most, events.held_until)
+                found_late = await events.stored_after(since, asked)
+                records = [one for one in found_late if one.seq <= seen and not events.has(one.seq, one.time)]
+                events.looked(since, seen, asked, [(one.seq, one.time) for one in records])
+                late += [(events.info.channel, one) for one in records if one.time <= most]
+        for reader in pieces:
+            told = [changed for of, changed in found if of is reader and changed.seen <= seen]
+            reader.looked(since, seen, LATEST, [(changed.seen, changed.since) for changed in told])
         changed_at = [changed.since for _, changed in found if changed.seen <= seen]
         changed_at += [record.time for _, record in late]
         changed_at += [revision.start for _, revision in revisions]
@@ -226,7 +233,7 @@ def _computed(
     return WhatIfReader(asked, metric.definition, events, named)
 
 
-def _gaps(status: history.Status, of: set[str]) -> list[Missing]:
+def _gaps(there: history.Contents, of: set[str]) -> list[Missing]:
     return [
         Missing(
             0,
@@ -234,6 +241,6 @@ def _gaps(status: history.Status, of: set[str]) -> list[Missing]:
             (LATEST if gap.until is None else gap.until),
             gap.why,
         )
-        for gap in status.gaps
+        for gap in there.gaps
         if gap.of in of
     ]

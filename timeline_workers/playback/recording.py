@@ -56,10 +56,13 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class ChannelWindow:
-    """All items of a channel due up to ``upto``, in order; ``upto`` is a whole instant."""
+    """All items of a channel due up to ``upto``, in order; ``upto`` is a whole instant. ``seq``: the store's
+    order as of which it was read, where that was before it was asked for.
+    """
 
     upto: int
-    items: tuple[Item, ...]
+    items: Sequence[Item]
+    seq: int | None = None
 
 
 class ChannelReader(Protocol):
@@ -176,6 +179,9 @@ class Reads:
             ),
         )
         upto = min((window.upto for window in found), default=read.to)
+        seq = min([seq, *(window.seq for window in found if window.seq is not None)])
+        if len(found) == 1:  # nothing to merge
+            return Window(upto, seq, tuple((read.channels[0], item) for item in found[0].items))
         merged = [
             (item.due, i, name, item)
             for i, (name, window) in enumerate(zip(read.channels, found, strict=True))

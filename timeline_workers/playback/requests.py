@@ -243,7 +243,7 @@ class SetLimits(Request):
 
     action: Choice["limits"] = "limits"
     frames_per_second: Annotated[StrictInt, Field(ge=1, le=100)] = 100
-    records: Annotated[StrictInt, Field(ge=1, le=1000)] = 200
+    records: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
     idle_limit: Annotated[StrictInt | StrictFloat, Field(ge=0.01, le=86_400)] | None = None
 
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from timeline_workers.columns.key_table import Key
-from timeline_workers.event_tables.event_table import EventRow, EventTable, Extent, Rows, text_of
+from timeline_workers.event_tables.event_table import EventRow, EventTable, Extent, text_of
 
 from .items import ChannelLevels, OpenedChannel, Record, View
+from .pages import PAGE, Page
 from .recording import ChannelWindow
 
 MOST_NEWS = 10_000  # rows of a table's end that are looked at again
-PAGE = 5_000  # rows that are read at once where one window follows another
 
 
 class SharedTable:
@@ -110,7 +109,7 @@ class TableEventsReader:
         self.shared, self.keys, self.info = shared, keys, info
         self._table = shared.table
         self.end = TableEnd(shared.table, keys, shared.settle)
-        self._page: Rows | None = None
+        self._page: Page[EventRow] | None = None
         self._next = 0  # where the window after the last one begins
 
     async def open(self) -> TableEventsReader:
@@ -121,18 +120,13 @@ class TableEventsReader:
     async def window(self, view: View, after: int, to: int, limit: int) -> ChannelWindow:
         """See ``ChannelReader``. A window that follows the last one may be of the page that was read then."""
         start, page = after + 1, self._page
-        if page is None or start != self._next or start >= page.end:
-            page = await self._table.rows(start, to + 1, keys=self.keys, limit=max(limit, PAGE))
-            self.end.give(page.rows, page.end)
-        low = bisect_left(page.rows, start, key=lambda row: row.time)
-        end = min(to + 1, page.end)
-        high = bisect_left(page.rows, end, key=lambda row: row.time)
-        if high - low > limit:
-            first, last = page.rows[low].time, page.rows[low + limit].time
-            end = last if first < last else first + 1
-            high = bisect_left(page.rows, end, key=lambda row: row.time)
-        self._page, self._next = page, end
-        return ChannelWindow(end - 1, records(page.rows[low:high]))
+        if page is None or start != self._next or not page.fills(start, to, limit):
+            end, rows = await self._table.rows(start, to + 1, keys=self.keys, limit=max(limit, PAGE))
+            self.end.give(rows, end)
+            page = Page(start, end, [row.time for row in rows], rows)
+        upto, found = page.part(start, to, limit)
+        self._page, self._next = page, upto + 1
+        return ChannelWindow(upto, records(found))
 
     async def count(self, view: View, after: int, to: int) -> int:
         """See ``ChannelReader``."""

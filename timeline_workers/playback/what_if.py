@@ -9,6 +9,7 @@ the events are from.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -16,9 +17,9 @@ from timeline_workers.events.times import EARLIEST, LATEST
 from timeline_workers.history import model as history
 from timeline_workers.history.computed import Computed, ComputedNode
 
-from .history_channels import cut
 from .history_values import change_of, level_of, pieces_from
 from .items import Change, ChannelLevels, NodeOfChannel, OpenedChannel, Revision, View
+from .pages import Page
 from .recording import ChannelWindow
 from .requests import WhatIfChannel
 
@@ -53,7 +54,7 @@ class WhatIfReader:
         self._named = named
         self._seen = 0
         self._computed: Computed | None = None
-        self._changes: list[Change] = []
+        self._page: Page[Change] = Page(EARLIEST, LATEST + 1, [], [])
         self._lanes: dict[_Lane, list[history.Piece]] = {}
         self._revised: list[Revision] = []
         self.info = OpenedChannel(channel.channel, "what-if")
@@ -75,8 +76,7 @@ class WhatIfReader:
             keys,
             complete_from,
         )
-        self._lanes = self._pieces(computed)
-        self._sort()
+        self._lanes, self._page = self._laid(computed)
         return self
 
     def _node(self, one: ComputedNode, function: str) -> NodeOfChannel:
@@ -86,19 +86,17 @@ class WhatIfReader:
 
     async def window(self, view: View, after: int, to: int, limit: int) -> ChannelWindow:
         """See ``ChannelReader``."""
-        found = [change for change in self._changes if after < change.due <= to]
-        upto = cut([change.due for change in found], to, limit)
-        return ChannelWindow(upto, tuple(change for change in found if change.due <= upto))
+        return ChannelWindow(*self._page.part(after + 1, to, limit))
 
     async def count(self, view: View, after: int, to: int) -> int:
         """See ``ChannelReader``."""
-        return sum(after < change.due <= to for change in self._changes)
+        return max(bisect_right(self._page.dues, to) - bisect_right(self._page.dues, after), 0)
 
     async def neighbour(self, view: View, at: int, back: bool) -> int | None:
         """See ``ChannelReader``."""
-        if back:
-            return max((change.due for change in self._changes if change.due < at), default=None)
-        return min((change.due for change in self._changes if change.due > at), default=None)
+        dues = self._page.dues
+        place = bisect_left(dues, at) - 1 if back else bisect_right(dues, at)
+        return dues[place] if 0 <= place < len(dues) else None
 
     async def levels(self, view: View, at: int, keys: int) -> ChannelLevels:
         """See ``ChannelReader``."""
@@ -117,8 +115,7 @@ class WhatIfReader:
         self._revised = [one for one in self._revised if one.seq > seen]
         if await self._events.are_new():
             before = self._lanes
-            self._lanes = self._pieces(await self._compute())
-            self._sort()
+            self._lanes, self._page = self._laid(await self._compute())
             self._revised += [
                 revision
                 for lane in self._lanes.keys() | before.keys()
@@ -150,12 +147,11 @@ class WhatIfReader:
                 if name not in wanted:
                     continue
                 for piece in computed.pieces(one.text, EARLIEST, LATEST + 1, function=function):
-                    named = history.Piece(
-                        name, piece.key, piece.start, piece.until, piece.value, piece.slope, 0, None
-                    )
-                    lanes.setdefault((name, repr(piece.key)), []).append(named)
+                    lanes.setdefault((name, repr(piece.key)), []).append(piece._replace(node=name))
         return lanes
 
-    def _sort(self) -> None:
-        changes = [change_of(piece) for pieces in self._lanes.values() for piece in pieces]
-        self._changes = sorted(changes, key=lambda change: change.due)
+    def _laid(self, computed: Computed) -> tuple[dict[_Lane, list[history.Piece]], Page[Change]]:
+        lanes = self._pieces(computed)
+        changes = [change_of(piece) for pieces in lanes.values() for piece in pieces]
+        changes.sort(key=lambda change: change.due)
+        return lanes, Page(EARLIEST, LATEST + 1, [change.due for change in changes], changes)

@@ -39,7 +39,7 @@ class Access:
         hosts: tuple[str, ...] = (),
         origins: tuple[str, ...] = (),
     ) -> None:
-        if not token and not _is_loopback(host):
+        if not token and not is_loopback(host):
             raise SettingsError(
                 f"to listen on {host}, which others reach, a token is needed: set TIMELINE_WEB_TOKEN, or "
                 "listen on 127.0.0.1"
@@ -99,7 +99,8 @@ def _without_port(header: str) -> str:
     return host if colon and port.isdigit() else header
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on ``host``."""
     if host == "localhost":
         return True
     try:

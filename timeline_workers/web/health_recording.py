@@ -17,8 +17,8 @@ from typing import Final
 from weakref import WeakSet
 
 from timeline_workers.errors import TimelineError
-from timeline_workers.playback.history_channels import cut
 from timeline_workers.playback.items import ChannelLevels, OpenedChannel, Record, View
+from timeline_workers.playback.pages import Page
 from timeline_workers.playback.reads import LookAnswer
 from timeline_workers.playback.recording import ChannelReader, ChannelWindow, Recording
 from timeline_workers.playback.requests import Channel, HealthChannel
@@ -89,8 +89,8 @@ class HealthReader:
     async def window(self, view: View, after: int, to: int, limit: int) -> ChannelWindow:
         """See ``ChannelReader``."""
         found = self._between(after, to)
-        upto = cut([record.due for record in found], to, limit)
-        return ChannelWindow(upto, tuple(record for record in found if record.due <= upto))
+        page = Page(after + 1, to + 1, [record.due for record in found], found)
+        return ChannelWindow(*page.part(after + 1, to, limit))
 
     async def count(self, view: View, after: int, to: int) -> int:
         """See ``ChannelReader``."""

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from timeline_workers.client import TimelineClient
 from timeline_workers.client.models import MetricDescription, RemoveResult, SourceResult
 from timeline_workers.client.overview import Overview
-from timeline_workers.errors import ExpressionError, QuestionError
+from timeline_workers.errors import ExpressionError, QuestionError, UnknownNameError
 from timeline_workers.events.times import EARLIEST, LATEST, question_time, read_time
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
@@ -24,7 +24,7 @@ from timeline_workers.plan.physical import NodeSpec, Plan, plan
 from timeline_workers.playback.history_names import recorded_metric
 
 from .csv_tables import csv_answer
-from .failures import WebCode, WebError
+from .failures import Failure, WebCode, WebError, failure_of
 from .graph_drawing import draw, worker_states
 from .rest_models import (
     ApplyAnswer,
@@ -48,6 +48,7 @@ _YAML: dict[str, Any] = {
         "content": {"application/yaml": {"schema": {"type": "string"}}},
     }
 }
+States = Annotated[bool, Query(description="Ask the workers how they are, too.")]
 Wait = Annotated[float, Query(ge=1, le=600, description="Seconds until it must be done.")]
 _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
@@ -67,11 +68,26 @@ async def list_metrics(
 
 
 @router.get("/metrics/{metric}", tags=["metrics"])
-async def describe_metric(site: OfSite, metric: str) -> MetricDetail:
+async def describe_metric(
+    site: OfSite,
+    metric: str,
+    states: States = True,
+    refuse: Annotated[
+        bool, Query(description="False: of a metric that is not there it is told with status 200.")
+    ] = True,
+) -> MetricDetail | Failure:
     """One applied metric: its definition, its nodes, and how it is."""
     client = await site.client()
-    planned = plan(await client.metric(metric))
-    overview, described = await asyncio.gather(client.overview(metric), client.describe(metric))
+    try:
+        planned = plan(await client.metric(metric))
+    except UnknownNameError as error:
+        if refuse:
+            raise
+        return failure_of(error)
+    overview, causes = None, list[str]()
+    if states:
+        rows, described = await asyncio.gather(client.overview(metric), client.describe(metric))
+        overview, causes = rows.metrics[0] if rows.metrics else None, described.causes
     applied = planned.metric
     return MetricDetail(
         name=applied.name,
@@ -83,9 +99,9 @@ async def describe_metric(site: OfSite, metric: str) -> MetricDetail:
         time=applied.source.time,
         time_unit=applied.source.time_unit,
         partitions=applied.source.partitions,
-        overview=overview.metrics[0] if overview.metrics else None,
+        overview=overview,
         nodes=nodes_of(planned),
-        causes=described.causes,
+        causes=causes,
     )
 
 
@@ -120,7 +136,7 @@ async def list_workers(site: OfSite, metric: str, csv: AsCsv = False) -> WorkerL
 async def draw_metric(
     site: OfSite,
     metric: str,
-    states: Annotated[bool, Query(description="Ask the workers how they are, too.")] = True,
+    states: States = True,
 ) -> GraphDrawing:
     """The graph of a metric, laid out, with how each node and edge is."""
     client = await site.client()

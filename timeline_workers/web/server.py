@@ -17,6 +17,8 @@ from starlette.types import ASGIApp
 from timeline_workers.errors import SettingsError
 from timeline_workers.playback.requests import LONGEST_REQUEST
 
+from .access import is_loopback
+
 GRACE_SECONDS: Final = 5  # for requests that are under way when it is to end
 
 
@@ -29,15 +31,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-def server(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Server:
-    """A server that is not running yet; ``await server.serve()`` runs it."""
+def server(app: ASGIApp, *, compress: bool = False) -> uvicorn.Server:
+    """A server that is not running yet; ``await server.serve([listening])`` runs it. ``compress``: what is
+    sent over WebSockets, which is worth its cost beyond this machine.
+    """
     return _Server(
         uvicorn.Config(
             app,
-            host=host,
-            port=port,
             ws="websockets-sansio",
             ws_max_size=LONGEST_REQUEST,
+            ws_per_message_deflate=compress,
             lifespan="off",
             access_log=False,  # addresses may hold a token
             log_config=None,
@@ -51,12 +54,16 @@ def bind(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises SettingsError where that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), port), family=family)
+        listening = socket.create_server((host.strip("[]"), port), family=family)
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}; stop what listens there, or "
             "give another --port"
         ) from None
+    # Connections inherit it: else a message that follows another waits for the acknowledgement, up to 40 ms.
+    # asyncio sets it only on sockets that name their protocol.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def address_of(listening: socket.socket) -> str:
@@ -67,7 +74,7 @@ def address_of(listening: socket.socket) -> str:
 
 async def serve_until(app: ASGIApp, listening: socket.socket, stop: asyncio.Event) -> None:
     """Serve ``app`` on a socket that listens until ``stop`` is set."""
-    runs = server(app)
+    runs = server(app, compress=not is_loopback(listening.getsockname()[0]))
 
     async def end() -> None:
         await stop.wait()

@@ -91,7 +91,7 @@ class Site:
 
     async def _read_gaps(self, store: HistoryStore) -> None:
         try:
-            self._gaps = (await store.status()).gaps
+            self._gaps = (await store.contents()).gaps
             self._gaps_read = time.monotonic()
         except HistoryError:
             if self._gaps is None:  # else it is tried again with the next question

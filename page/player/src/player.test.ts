@@ -100,6 +100,24 @@ test("a lost socket is opened again, and goes on from its position", async () =>
   expect(player.lost).toBeNull();
 });
 
+test("a player that rests closes its socket, and goes on from its position when it wakes", async () => {
+  const [player, first] = await opened();
+  first.say({ ...STATE, status: "playing" });
+  player.rest();
+  await vi.runAllTimersAsync();
+  expect(first.readyState).toBe(3);
+  expect(Socket.made.at(-1)).toBe(first);
+  expect(player.connected).toBe(false);
+  player.wake();
+  const second = Socket.made.at(-1) as Socket;
+  expect(second).not.toBe(first);
+  second.say(HELLO);
+  expect(second.last).toMatchObject({ action: "open", channels: [EVENTS] });
+  second.say({ type: "opened", reply: second.last["id"], channels: [] });
+  await vi.advanceTimersByTimeAsync(0);
+  expect(second.last).toMatchObject({ action: "play", start: 2, speed: 5 });
+});
+
 test("a refused socket stays closed", async () => {
   const [player, socket] = made("secret");
   expect(socket.address).toBe("ws://host/api/dvr?token=secret");

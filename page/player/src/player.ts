@@ -83,6 +83,7 @@ export class Player {
   #retry: ReturnType<typeof setTimeout> | undefined;
   #position: number | null = null;
   #ended = false;
+  #rests = false;
 
   constructor(address: string | URL, options: PlayerOptions = {}) {
     const url = new URL(address, typeof location === "undefined" ? undefined : location.href);
@@ -169,6 +170,22 @@ export class Player {
     }
   }
 
+  /** Closes the socket until `wake`, as while nobody looks. Then it goes on from where it was. */
+  rest(): void {
+    if (this.#ended || this.#rests) return;
+    this.#rests = true;
+    clearTimeout(this.#retry);
+    this.#socket?.close(1000);
+  }
+
+  /** Opens the socket again, after `rest`. */
+  wake(): void {
+    if (!this.#rests) return;
+    this.#rests = false;
+    this.#wait = LEAST_WAIT;
+    if (!this.#ended && !this.failure && this.#socket?.readyState === 3) this.#connect();
+  }
+
   /** Closes the socket for good. */
   end(): void {
     this.#ended = true;
@@ -246,7 +263,7 @@ export class Player {
     for (const waiting of this.#waiting.values()) waiting.reject(lost);
     this.#waiting.clear();
     if (code >= 4400 && code !== 4408 && code !== 4429) this.failure = lost;
-    else if (!this.#ended) {
+    else if (!this.#ended && !this.#rests) {
       this.#retry = setTimeout(() => this.#connect(), this.#wait);
       this.#wait = Math.min(this.#wait * 2, LONGEST_WAIT);
     }

@@ -7,7 +7,7 @@
 import { placeAfter, valueOf, type Difference, type Piece } from "timeline-player";
 
 import { timeText } from "../lib/times";
-import { valueText } from "../lib/values";
+import { counted, valueText } from "../lib/values";
 import type { Scale } from "./scale";
 
 export const EVENTS_HEIGHT = 40;
@@ -268,7 +268,7 @@ export function drawAxis(ctx: CanvasRenderingContext2D, scale: Scale, label: (t:
 
 /** What a canvas shows, in one sentence, for who does not see it. */
 export function describe(lanes: number, events: number, scale: Scale): string {
-  return `${lanes} lanes and ${events} events from ${timeText(scale.from)} to ${timeText(scale.to)}`;
+  return `${counted(lanes, "lane")} and ${counted(events, "event")} from ${timeText(scale.from)} to ${timeText(scale.to)}`;
 }
 
 function cut(ctx: CanvasRenderingContext2D, text: string, room: number): string {

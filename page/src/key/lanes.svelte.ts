@@ -3,17 +3,20 @@
  *
  * One socket plays everything up to the live edge as fast as it comes, and stays there: what is new comes as frames,
  * what has changed as revisions, and of these what was shown before is kept, to be struck through. Where frames held
- * more than is sent of one, the part of the key is played again, slower.
+ * more than is sent of one, the part of the key is played again, slower. Until the live edge is reached nothing is
+ * drawn: each frame would draw all of the lanes again.
  */
 import { Refused, Timelines, type Difference, type Key, type NodeInfo, type Player } from "timeline-player";
 import type { AnyMessage, ChangesPart, Failed, Open, RecordsPart } from "timeline-player";
 
-import { lossText, player } from "../lib/server";
+import { endPlayer, lossText, player } from "../lib/server";
 
-const AT_ONCE = { frames_per_second: 100, records: 1000, idle_limit: 0.05 };
-const LOADED_IN = 0.2; // seconds, of all that is recorded
+const AT_ONCE = { frames_per_second: 100, records: 10_000, idle_limit: 0.05 };
+const LOADED_IN = 0.05; // seconds, of all that is recorded
 const SLOWEST_AGAIN = 4; // seconds, of what held too much
 const TOLD_A_SECOND = 20_000; // changes and events, where frames hold all of them
+
+type Channel = Open["channels"][number];
 
 /** What lanes are shown: those of a metric, or of an expression over the events that it reads. */
 export interface Wanted {
@@ -65,11 +68,13 @@ export class Lanes {
   #told = 0;
   #seconds = LOADED_IN;
   #seen = new Set<string>();
+  #added: ShownEvent[] = [];
+  #reading = true;
 
   /** `opened`: the channels to open in the place of those of the key, `lanes` and perhaps `ev`. */
   constructor(
     readonly wanted: Wanted,
-    opened: Open["channels"] = channels(wanted),
+    opened: Channel[] = channels(wanted),
   ) {
     this.key = wanted.key;
     this.#player = player();
@@ -97,10 +102,10 @@ export class Lanes {
   }
 
   end(): void {
-    this.#player.end();
+    endPlayer(this.#player);
   }
 
-  async #open(asked: Open["channels"]): Promise<void> {
+  async #open(asked: Channel[]): Promise<void> {
     try {
       await this.#player.ready();
       const opened = await this.#player.open(asked, { as_of: this.wanted.asOf });
@@ -119,7 +124,7 @@ export class Lanes {
   /** After a lost socket: revisions may have been missed. */
   #reload(): void {
     this.timelines = new Timelines();
-    this.events = [];
+    this.events = this.#added = [];
     this.#seen.clear();
     this.loading = true;
     const { start, live } = this.#player.hello?.range ?? {};
@@ -127,6 +132,7 @@ export class Lanes {
   }
 
   async #playAll(from: number, to: number, seconds: number): Promise<void> {
+    this.#reading = true;
     const speed = Math.min(Math.max((to - from) / seconds, 1), 1e7);
     await this.#player.ask({ action: "play", start: from, speed });
   }
@@ -138,7 +144,7 @@ export class Lanes {
           (message.channels["lanes"] ?? []).map((level) => ({ ...level, node: this.#name(level.node) })),
           message.at,
         );
-        this.version++;
+        this.#show();
         break;
       case "frame":
         this.#position = message.to;
@@ -175,20 +181,21 @@ export class Lanes {
       this.#missed += changes.skipped ?? 0;
       this.#told += changes.count;
     }
-    if (events ?? changes) this.version++;
+    if (events ?? changes) this.#show();
     if (!this.loading) this.live = Math.max(this.live ?? -Infinity, this.#position);
   }
 
   #revise(message: Extract<AnyMessage, { type: "revision" }>): void {
     if (message.channel === "ev") {
       this.#addEvents(message.records ?? [], true);
+      this.#show();
       return;
     }
     const { cause } = message;
     const node = this.#name(message.node ?? "");
     const found = this.timelines.revise({ ...message, node }, this.#position);
     if (node) this.revised = [...this.revised, ...found.map((one) => ({ ...one, node, cause }))];
-    this.version++;
+    this.#show();
   }
 
   #name(node: string): string {
@@ -196,18 +203,26 @@ export class Lanes {
   }
 
   #addEvents(records: readonly unknown[][], late: boolean): void {
-    const added: ShownEvent[] = [];
     for (const [time, , payload, position] of records as [number, Key, Record<string, unknown>, unknown][]) {
       const name = JSON.stringify([time, position]);
       if (this.#seen.has(name)) continue;
       this.#seen.add(name);
-      added.push({ time, payload, text: eventText(payload, this.key, time), late });
+      this.#added.push({ time, payload, text: eventText(payload, this.key, time), late });
     }
-    if (added.length) this.events = [...this.events, ...added].sort((a, b) => a.time - b.time);
+  }
+
+  /** Shows what has come, once all of it has that is recorded. */
+  #show(): void {
+    if (this.#reading) return;
+    if (this.#added.length) this.events = [...this.events, ...this.#added].sort((a, b) => a.time - b.time);
+    this.#added = [];
+    this.version++;
   }
 
   #arrived(position: number | null): void {
     this.live = position;
+    this.#reading = false;
+    this.#show();
     const extent = this.extent;
     const seconds = Math.max(2 * this.#seconds, this.#told / TOLD_A_SECOND);
     if (this.#missed && extent && seconds <= SLOWEST_AGAIN) {
@@ -221,7 +236,7 @@ export class Lanes {
 }
 
 /** The channels of a key: its events and its lanes. */
-export function channels(wanted: Wanted): Open["channels"] {
+export function channels(wanted: Wanted): [Channel, Channel] {
   const keys = [wanted.key as string | number];
   const { metric, expression } = wanted;
   return [

@@ -4,11 +4,12 @@
  * Dragging shows its place at once and asks the server for it, one request at a time; what is asked while another is
  * under way is asked after it, the last place only.
  *
- * Where no place is said, it waits for `beginAt`: where the key's events begin is only known when these are read.
+ * Where no place is said, it waits for `beginAt`: where the key's events begin is only known when these are read. Its
+ * lanes, which it steps through, are opened then, too: those that are drawn come first.
  */
 import { Playhead, Refused, type Ask, type Player, type State } from "timeline-player";
 
-import { lossText, player } from "../lib/server";
+import { endPlayer, lossText, player } from "../lib/server";
 import { channels, type Wanted } from "./lanes.svelte";
 
 export class Transport {
@@ -24,6 +25,7 @@ export class Transport {
   readonly #playhead = new Playhead();
   #dragged: number | null = null;
   readonly #first = Promise.withResolvers<number | "start">();
+  readonly #whole = Promise.withResolvers<void>(); // all of its channels are open
   #asked: Promise<unknown> = Promise.resolve();
   #asking = false;
   #frame = 0;
@@ -68,7 +70,7 @@ export class Transport {
 
   end(): void {
     cancelAnimationFrame(this.#frame);
-    this.#player.end();
+    endPlayer(this.#player);
   }
 
   get playing(): boolean {
@@ -96,7 +98,8 @@ export class Transport {
     return done;
   }
 
-  step(by: string, back: boolean): Promise<boolean> {
+  async step(by: string, back: boolean): Promise<boolean> {
+    await this.#whole.promise;
     return this.#ask({ action: "step", by, back });
   }
 
@@ -115,7 +118,8 @@ export class Transport {
   async #open(wanted: Wanted, begin: { at: number | null; live: boolean }): Promise<void> {
     try {
       await this.#player.ready();
-      await this.#player.open(channels(wanted), { as_of: wanted.asOf });
+      const [events, lanes] = channels(wanted);
+      await this.#player.open([events], { as_of: wanted.asOf });
       await this.#player.limits({ frames_per_second: 30, records: 20 });
       if (begin.live) await this.live();
       else {
@@ -125,9 +129,13 @@ export class Transport {
         if (this.#dragged !== null) await this.#send(false);
       }
       if (this.loop) await this.setLoop(this.loop);
+      await this.#first.promise;
+      await this.#player.ready(); // the socket may have been lost meanwhile
+      await this.#player.open([lanes]);
     } catch (error) {
       if (!(error instanceof Refused)) this.problem = this.#failed = (error as Error).message;
     }
+    this.#whole.resolve();
   }
 
   #told(state: State): void {

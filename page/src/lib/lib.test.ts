@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { command } from "./commands";
+import { command, query } from "./commands";
 import { csvOf } from "./files";
 import { durationText, readTime, tickText, timeText } from "./times";
 import { keyOf, keyText } from "./values";
@@ -30,6 +30,7 @@ test("keys keep their types in an address", () => {
 });
 
 test("commands quote what a shell would take for something else", () => {
+  expect(query("cirr", "--at", 14)).toBe("timeline query cirr --at 14 --unit s");
   expect(command("timeline", "query", "it's", 14, "a b")).toBe(`timeline query 'it'\\''s' 14 'a b'`);
 });
 

@@ -1,15 +1,21 @@
 /** Metrics: what the server says of those that are applied. */
-import type { KeyList, MetricDetail, Overview } from "./rest";
-import { ask } from "./server";
+import type { Failure, KeyList, MetricDetail, Overview } from "./rest";
+import { ask, RequestFailed } from "./server";
 
 /** All that are applied, and how they are. Raises RequestFailed. */
 export function listMetrics(): Promise<Overview> {
   return ask<Overview>("metrics");
 }
 
-/** An applied metric: its definition and its nodes. Raises RequestFailed. */
-export function describeMetric(name: string): Promise<MetricDetail> {
-  return ask<MetricDetail>(`metrics/${encodeURIComponent(name)}`);
+/**
+ * An applied metric: its definition and its nodes; with `states` how it is, for which its workers are asked. Raises
+ * RequestFailed. One that is not there is no fault of the server's, and none is written into the console.
+ */
+export async function describeMetric(name: string, states = false): Promise<MetricDetail> {
+  const path = `metrics/${encodeURIComponent(name)}`;
+  const found = await ask<MetricDetail | Failure>(path, { states, refuse: false });
+  if ("code" in found) throw new RequestFailed(found);
+  return found;
 }
 
 /** The busiest keys of a metric. Raises RequestFailed. */

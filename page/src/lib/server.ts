@@ -81,10 +81,30 @@ function failed(code: string, message: string): Failure {
   return { code, message, hint: null, field: null, span: null, line: null, column: null };
 }
 
-/** A player on this server. */
+const HIDDEN_MS = 30_000; // after which a page that nobody sees closes its sockets
+const players = new Set<Player>();
+let resting: ReturnType<typeof setTimeout> | undefined;
+
+function looked(): void {
+  clearTimeout(resting);
+  if (document.hidden) resting = setTimeout(() => players.forEach((one) => one.rest()), HIDDEN_MS);
+  else players.forEach((one) => one.wake());
+}
+
+/** A player on this server, whose socket is closed while the page is not looked at. */
 export function player(): Player {
+  document.addEventListener("visibilitychange", looked); // once, however often
+  if (document.hidden && players.size === 0) looked();
   const secret = token();
-  return new Player(new URL("api/dvr", location.href), secret ? { token: secret } : {});
+  const made = new Player(new URL("api/dvr", location.href), secret ? { token: secret } : {});
+  players.add(made);
+  return made;
+}
+
+/** Ends a player. */
+export function endPlayer(made: Player): void {
+  players.delete(made);
+  made.end();
 }
 
 /** What is wrong with a player's socket; null where nothing is, or it will soon be open again. */
