@@ -1,8 +1,9 @@
 """The page in headless Chromium, drawing in software: how soon lanes are there, how long a frame takes.
 
-One key whose eleven nodes have ``spans`` spans in all. A frame is what lies between two animation frames
-while the window is zoomed step by step; the browser does not wait for a screen, so that this is its work.
-With the whole key in the window every frame draws all of it.
+One key whose eleven nodes have ``spans`` spans in all: once with timelines that are stored, once with those
+that the player computes from the key's events, as where workers store results only. A frame is what lies
+between two animation frames while the window is zoomed step by step; the browser does not wait for a screen,
+so that this is its work. With the whole key in the window every frame draws all of it.
 """
 
 from __future__ import annotations
@@ -49,21 +50,36 @@ FRAMES = """async ({ frames, factor }) => {
 }"""
 
 
+CHOOSE = """async (address) => {
+    const began = performance.now();
+    history.pushState(null, "", address);
+    dispatchEvent(new PopStateEvent("popstate"));
+    const isDrawn = () => document.querySelector(".board[aria-busy=false]") && location.search === address;
+    await new Promise((done) => setTimeout(done)); // the board of the key before is gone by then
+    while (!isDrawn()) await new Promise((done) => setTimeout(done));
+    await new Promise(requestAnimationFrame);
+    return performance.now() - began;
+}"""
+
+
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """``spans`` of the key; ``lanes``: seconds from opening the address until they are drawn; milliseconds
-    of a frame with the whole key in the window, and with a hundredth of it.
+    """``spans`` of the key; ``lanes``: seconds from opening the address until they are drawn, ``chosen``:
+    from choosing the key where another was shown; milliseconds of a frame with the whole key in the window,
+    and with a hundredth of it.
     """
 
+    timelines: str
     spans: int
     lanes: float
+    chosen: float
     whole_p50: float
     whole_p95: float
     zoomed_p50: float
     zoomed_p95: float
 
 
-async def measure(spans: int, frames: int) -> Looked:
+async def measure(timelines: str, spans: int, frames: int) -> Looked:
     """Store a key, open the page, and zoom. Raises SettingsError where there is no chromium."""
     from playwright.async_api import async_playwright
 
@@ -78,7 +94,8 @@ async def measure(spans: int, frames: int) -> Looked:
         raise ConnectionFailedError("this benchmark has no cluster")
 
     with tempfile.TemporaryDirectory(prefix="page-") as where:
-        recorded = await Recorded.worked_example(Path(where) / "history.db")
+        path = Path(where) / "history.db"
+        recorded = await Recorded.worked_example(path, has_nodes=timelines == "stored")
         states = ("buffer", "play")
         await recorded.tell(
             *(
@@ -98,6 +115,9 @@ async def measure(spans: int, frames: int) -> Looked:
             shown = await page.locator("details .bar .faint").inner_text()
             await page.locator("summary", has_text="As a table").click()  # it would be written anew, too
             whole = await page.evaluate(FRAMES, {"frames": frames, "factor": 1})
+            await page.goto(f"{server.address}/?view=key&metric=cirr&key=s0")
+            await page.wait_for_selector(".board[aria-busy=false]")
+            chosen = await page.evaluate(CHOOSE, "?view=key&metric=cirr&key=s1") / 1000
             end = 50 + spans // SPANS_AN_EVENT
             middle, part = end / 2, end / 200
             address = f"?view=key&metric=cirr&key=s1&from={middle - part}&to={middle + part}"
@@ -107,7 +127,7 @@ async def measure(spans: int, frames: int) -> Looked:
             await browser.close()
         await recorded.store.close()
     found = int(shown.split(":")[1].split()[0])
-    return Looked(found, lanes, *_middle_and_most(whole), *_middle_and_most(zoomed))
+    return Looked(timelines, found, lanes, chosen, *_middle_and_most(whole), *_middle_and_most(zoomed))
 
 
 def _middle_and_most(times: list[float]) -> tuple[float, float]:
@@ -115,16 +135,27 @@ def _middle_and_most(times: list[float]) -> tuple[float, float]:
     return parts[9], parts[18]
 
 
-def run(*, spans: int, frames: int, tell: Callable[[str], object], json_file: Path | None = None) -> Looked:
+def run(
+    *, spans: int, frames: int, tell: Callable[[str], object], json_file: Path | None = None
+) -> list[Looked]:
     """Measure, say it, and keep it."""
-    found = asyncio.run(measure(spans, frames))
-    tell(
-        f"{found.spans:,} spans: lanes after {found.lanes:.2f} s; a frame of all of it "
-        f"{found.whole_p50:.1f} ms (p95 {found.whole_p95:.1f}), "
-        f"zoomed {found.zoomed_p50:.1f} ms (p95 {found.zoomed_p95:.1f})"
-    )
+    looked = []
+    for timelines in ("stored", "computed"):
+        found = asyncio.run(measure(timelines, spans, frames))
+        looked.append(found)
+        tell(
+            f"{found.spans:,} spans, {timelines}: lanes after {found.lanes:.2f} s, where another key was after "
+            f"{found.chosen:.2f} s; a frame of all of it {found.whole_p50:.1f} ms (p95 {found.whole_p95:.1f}), "
+            f"zoomed {found.zoomed_p50:.1f} ms (p95 {found.zoomed_p95:.1f})"
+        )
     if json_file is not None:
         said = {"benchmark": "page", "machine": machine(), "versions": versions(("playwright",))}
-        numbers = {name: round(value, 3) for name, value in asdict(found).items()}
+        numbers = [
+            {
+                name: round(value, 3) if isinstance(value, float) else value
+                for name, value in asdict(one).items()
+            }
+            for one in looked
+        ]
         json_file.write_text(json.dumps({**said, "looked": numbers}, indent=2) + "\n")
-    return found
+    return looked

@@ -31,24 +31,24 @@ MILLION = 1_000_000
 
 
 class Recorded:
-    """One metric in a store. Times of events are numbers in seconds."""
+    """One metric in a store. Times of events are numbers in seconds. ``has_nodes``: timelines are stored."""
 
-    def __init__(self, store: SqliteStore, metric: Metric) -> None:
-        self.store, self.metric = store, metric
+    def __init__(self, store: SqliteStore, metric: Metric, *, has_nodes: bool = True) -> None:
+        self.store, self.metric, self._has_nodes = store, metric, has_nodes
         self._recorded = recorded_metric(metric)
         self._places = itertools.count(1)
         self._stamps = itertools.count(1)
 
     @classmethod
-    async def worked_example(cls, path: Path) -> Recorded:
+    async def worked_example(cls, path: Path, *, has_nodes: bool = True) -> Recorded:
         """The worked example, stored in a new file."""
-        return await cls.example(await SqliteStore.open(path), "cirr")
+        return await cls.example(await SqliteStore.open(path), "cirr", has_nodes=has_nodes)
 
     @classmethod
-    async def example(cls, store: SqliteStore, name: str) -> Recorded:
+    async def example(cls, store: SqliteStore, name: str, *, has_nodes: bool = True) -> Recorded:
         """An example's metric and its events."""
         folder = TOP / "examples" / name
-        found = cls(store, load_metric(folder / "metric.yaml"))
+        found = cls(store, load_metric(folder / "metric.yaml"), has_nodes=has_nodes)
         lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
         await found.tell(*map(json.loads, lines))
         return found
@@ -64,6 +64,8 @@ class Recorded:
             verdicts.append(Verdict(place, Outcome.ACCEPTED, event[source.key], time))
         definition = self._recorded.definition
         await self.store.append_events(source.topic, raw, [Judged(definition, verdicts, {0: None})])
+        if not self._has_nodes:
+            return
         computed = await compute(self.store, self.metric.expression, source, keys=None)
         stamp = (next(self._stamps), 0)
         lanes = [(one.text, function) for one in computed.nodes for function in one.functions or ("",)]

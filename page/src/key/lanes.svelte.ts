@@ -124,7 +124,8 @@ export class Lanes {
   /** After a lost socket: revisions may have been missed. */
   #reload(): void {
     this.timelines = new Timelines();
-    this.events = this.#added = [];
+    this.events = [];
+    this.#added = [];
     this.#seen.clear();
     this.loading = true;
     const { start, live } = this.#player.hello?.range ?? {};

@@ -20,15 +20,19 @@ export interface StretchNumbers {
   seconds: number;
   /** Of a number that is known at both ends. */
   change: number | null;
-  /** Of a number with slope: its least and greatest value. */
+  /** Of a number: its least and greatest value. */
   least: number | null;
   greatest: number | null;
   held: Held[];
 }
 
-/** The numbers of `[from, to)`. */
-export function stretch(pieces: readonly Piece[], from: number, to: number): StretchNumbers {
-  const isNumber = pieces.some((piece) => piece.slope !== null);
+/** The numbers of `[from, to)`. `isNumber`: the values are numbers that change, and not states that are numbers. */
+export function stretch(
+  pieces: readonly Piece[],
+  from: number,
+  to: number,
+  isNumber = pieces.some((piece) => piece.slope !== null),
+): StretchNumbers {
   const edges = [from, ...pieces.map((piece) => piece.start).filter((start) => start > from && start < to), to];
   const held = new Map<string, Held & { micros: number }>();
   let least = Infinity;

@@ -1,0 +1,1 @@
+function e(...e){return e.map(e=>n(String(e))).join(` `)}function t(t,...n){return e(`timeline`,`query`,t,...n,`--unit`,`s`)}function n(e){return/^[\w@%+=:,./-]+$/.test(e)?e:`'${e.replaceAll(`'`,`'\\''`)}'`}export{t as n,e as t};

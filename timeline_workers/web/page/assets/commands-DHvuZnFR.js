@@ -1,1 +1,0 @@
-function e(...e){return e.map(e=>t(String(e))).join(` `)}function t(e){return/^[\w@%+=:,./-]+$/.test(e)?e:`'${e.replaceAll(`'`,`'\\''`)}'`}export{e as t};

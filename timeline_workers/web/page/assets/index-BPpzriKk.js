@@ -1,2 +1,0 @@
-const __vite__mapDeps=(i,m=__vite__mapDeps,d=(m.f||(m.f=["./App-Dzs6hMwp.js","./location.svelte-Bb2YPIq_.js","./index-client-8OPt6oBW.js","./preload-helper-BQUUbbNx.js","./App-aPH0Y0xA.css"])))=>i.map(i=>d[i]);
-import{b as e}from"./index-client-8OPt6oBW.js";import{s as t}from"./server-slUcwKqc.js";import{t as n}from"./preload-helper-BQUUbbNx.js";t();var{default:r}=await n(async()=>{let{default:e}=await import(`./App-Dzs6hMwp.js`);return{default:e}},__vite__mapDeps([0,1,2,3,4]),import.meta.url);e(r,{target:document.getElementById(`app`)});
