@@ -144,8 +144,8 @@ def run(
         found = asyncio.run(measure(timelines, spans, frames))
         looked.append(found)
         tell(
-            f"{found.spans:,} spans, {timelines}: lanes after {found.lanes:.2f} s, where another key was after "
-            f"{found.chosen:.2f} s; a frame of all of it {found.whole_p50:.1f} ms (p95 {found.whole_p95:.1f}), "
+            f"{found.spans:,} spans, {timelines}: lanes after {found.lanes:.2f} s, and {found.chosen:.2f} s "
+            f"where another key was; a frame of all {found.whole_p50:.1f} ms (p95 {found.whole_p95:.1f}), "
             f"zoomed {found.zoomed_p50:.1f} ms (p95 {found.zoomed_p95:.1f})"
         )
     if json_file is not None:
