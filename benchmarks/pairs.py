@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from math import comb
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from timeline_workers.errors import TimelineError
 
@@ -130,7 +130,7 @@ def at_once(speed: Callable[[Path], Speed], *checkouts: Path) -> list[Speed]:
         raise PairError(
             f"--together needs {len(checkouts)} cores that a process can be bound to; there are {len(cores)}"
         )
-    # Processes of their own: the affinity and the children's processor time are a process's.
+    # Processes of their own: what a process is bound to its children inherit.
     with ProcessPoolExecutor(len(checkouts), max_tasks_per_child=1) as pool:
         pairs = zip(cores, checkouts, strict=False)
         return [one.result() for one in [pool.submit(_bound, speed, *pair) for pair in pairs]]
@@ -144,23 +144,25 @@ def _bound(speed: Callable[[Path], Speed], core: int, checkout: Path) -> Speed:
 def durable(checkout: Path, events: int, options: Sequence[str]) -> Speed:
     """Of the durable path; its processor time is that of the servers, too."""
     command = ["durable", "--only", "durable", "--runs", "1", "--events", str(events), *options]
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        _run(checkout, [*command, "--json", str(report)])
-        result = json.loads(report.read_text())["comparisons"][0]["results"][0]
-        return Speed(float(result["items_per_second"]), events / float(result["cpu_seconds"][0]))
+    [result] = _results(checkout, command)
+    return Speed(float(result["items_per_second"]), events / float(result["cpu_seconds"][0]))
 
 
 def kernel(checkout: Path, events: int) -> Speed:
-    """Of evaluation in process, by the processor time of the whole benchmark: its three metrics, all at once
-    and in batches, generated events and all.
+    """Of evaluation in process, by processor time: its three metrics, all events at once and in batches. What
+    makes the events, and the start of a process, do not count.
     """
     command = ["kernel", "--form", "columns", "--only", "engine", "--only", "engine-cuts", "--runs", "1"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    _run(checkout, [*command, "--events", str(events)])
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Speed(None, events / used)
+    results = _results(checkout, [*command, "--events", str(events)])
+    return Speed(None, events * len(results) / sum(float(result["cpu_seconds"][0]) for result in results))
+
+
+def _results(checkout: Path, command: Sequence[str]) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        _run(checkout, [*command, "--json", str(report)])
+        comparisons = json.loads(report.read_text())["comparisons"]
+        return [result for comparison in comparisons for result in comparison["results"]]
 
 
 def _run(checkout: Path, arguments: Sequence[str]) -> None:
