@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feeder.routing.decided import Decided, Messages
+from feeder.routing.decided import Decided
 from feeder.routing.router import Routed
 from timeline_workers.columns.key_table import Key
-from timeline_workers.history.model import Followed, Judged, Outcome, Position, RawEvent, Verdict
+from timeline_workers.columns.values import Int64
+from timeline_workers.history.columns import EventColumns, VerdictColumns, first_of_each
+from timeline_workers.history.model import Followed, Judged, Outcome
+from timeline_workers.history.verdicts import code_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,59 +29,72 @@ class Share:
     followed: Mapping[int, Followed]
 
 
-def stored_form(shares: Iterable[Share]) -> tuple[list[RawEvent], list[Judged]]:
+def stored_form(shares: Iterable[Share]) -> tuple[EventColumns, list[Judged]]:
     """The events of ``shares``, each once, and what each definition makes of them, once a definition."""
-    events: list[RawEvent] = []
-    known: set[Position] | None = None
-    judged: dict[str, tuple[list[Verdict], dict[int, int | None], dict[int, Followed]]] = {}
+    events: list[EventColumns] = []
+    judged: dict[str, tuple[list[VerdictColumns], dict[int, int | None], dict[int, Followed]]] = {}
     for share in shares:
-        decided = share.routed.decided
-        positions = _positions(decided.messages, share.rows)
-        payloads, published = decided.messages.payloads, decided.messages.published
-        rows = zip(positions, share.rows.tolist(), published[share.rows].tolist(), strict=True)
-        if not events:
-            events = [RawEvent(position, payloads[row], when) for position, row, when in rows]
-        else:
-            known = {event.position for event in events} if known is None else known
-            more = [RawEvent(at, payloads[row], when) for at, row, when in rows if at not in known]
-            events += more
-            known.update(event.position for event in more)
+        messages = share.routed.decided.messages
+        of_share = EventColumns(messages.position, messages.payloads, messages.published)
+        events.append(of_share if _all(share) else of_share.take(share.rows))
         verdicts, marks, followed = judged.setdefault(share.definition, ([], {}, {}))
-        verdicts += _verdicts(share, positions)
+        verdicts.append(_verdicts(share))
         marks.update((p.partition, p.watermark) for p in share.routed.progress)
         followed.update(share.followed)
-    return events, [Judged(name, *found) for name, found in judged.items()]
+    joined = EventColumns.joined(events)
+    rows = first_of_each(joined.position)
+    return joined if rows is None else joined.take(rows), [
+        Judged(name, VerdictColumns.joined(verdicts), marks, followed)
+        for name, (verdicts, marks, followed) in judged.items()
+    ]
 
 
-def _positions(messages: Messages, rows: NDArray[np.intp]) -> list[Position]:
-    at = messages.position.take(rows)
-    return list(map(Position, at.partition.tolist(), at.major.tolist(), at.minor.tolist()))
+def _all(share: Share) -> bool:
+    return len(share.rows) == len(share.routed.decided.messages)
 
 
-def _verdicts(share: Share, positions: Sequence[Position]) -> Iterator[Verdict]:
-    decided, rows = share.routed.decided, share.rows
+def _verdicts(share: Share) -> VerdictColumns:
+    decided = share.routed.decided
+    decoded, late = decided.decoded, decided.clocked.late
+    code = np.where(
+        decided.valid & ~late,
+        code_of(Outcome.ACCEPTED, False),
+        np.where(
+            late,
+            code_of(Outcome.LATE, True),
+            code_of(Outcome.REFUSED, False) + (decoded.timed & (decoded.times < decided.clocked.before)),
+        ),
+    ).astype(np.uint8)
     why = {one.row: (one.reason, one.message) for one in share.routed.refused}
-    times = decided.decoded.times[rows].tolist()
-    accepted = (decided.valid & ~decided.clocked.late)[rows].tolist()
-    for place, (row, key) in enumerate(zip(rows.tolist(), _keys(decided, rows), strict=True)):
-        if accepted[place]:
-            yield Verdict(positions[place], Outcome.ACCEPTED, key, times[place])
-        elif row in why:  # else it is no event, as the watermarks of a changelog
-            timed = bool(decided.decoded.timed[row])
-            late = bool(decided.clocked.late[row])
-            yield Verdict(
-                positions[place],
-                Outcome.LATE if late else Outcome.REFUSED,
-                decided.decoded.keys.get(row) if key is None else key,
-                times[place] if timed else None,
-                *why[row],
-                below=late or (timed and times[place] < int(decided.clocked.before[row])),
-            )
+    keys, key = _keys(decided, why)
+    judged = decided.valid & ~late
+    judged[list(why)] = True  # else it is no event, as the watermarks of a changelog
+    rows = share.rows if judged.all() else share.rows[judged[share.rows]]
+    places = dict(zip(rows.tolist(), range(len(rows)), strict=True)) if why else {}
+    return VerdictColumns(
+        decided.messages.position.take(rows),
+        code[rows],
+        keys,
+        key[rows],
+        decoded.times[rows],
+        decoded.timed[rows],
+        {places[row]: said for row, said in why.items() if row in places},
+    )
 
 
-def _keys(decided: Decided, rows: NDArray[np.intp]) -> Iterator[Key | None]:
+def _keys(decided: Decided, refused: Collection[int]) -> tuple[list[Key], Int64]:
+    """The distinct keys, and which of them each message has; -1 for none that can be read."""
     batch = decided.decoded.batch
-    codes = np.full(len(decided.messages), len(batch.keys), np.int64)
+    codes = np.full(len(decided.messages), -1, np.int64)
     codes[np.asarray(decided.decoded.rows, np.intp)] = batch.key
-    names: list[Key | None] = [*batch.keys, None]
-    return (names[code] for code in codes[rows].tolist())
+    keys = list(batch.keys)
+    places: dict[tuple[type, Key], int] | None = None
+    for row in refused:
+        name = decided.decoded.keys.get(row)
+        if codes[row] < 0 and name is not None:
+            if places is None:
+                places = {(type(one), one): place for place, one in enumerate(keys)}
+            codes[row] = places.setdefault((type(name), name), len(places))
+            if codes[row] == len(keys):
+                keys.append(name)
+    return keys, codes

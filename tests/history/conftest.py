@@ -9,7 +9,7 @@ import pytest
 
 from deploy.cluster_server import ClusterUnavailableError
 
-from .stores import Fresh, postgres, postgres_server, sqlite
+from .stores import Fresh, postgres, postgres_server, sqlite, sqlite_in_tiny_blocks
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +24,9 @@ def postgres_address() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+@pytest.fixture(scope="session", params=["sqlite", "tiny", "postgres"])
 def fresh(request: pytest.FixtureRequest) -> Fresh:
     """How an empty store of each kind is had."""
-    if request.param == "sqlite":
-        return sqlite
+    if request.param != "postgres":
+        return {"sqlite": sqlite, "tiny": sqlite_in_tiny_blocks}[request.param]
     return postgres(request.getfixturevalue("postgres_address"))

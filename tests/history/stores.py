@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
+import pytest
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from deploy.cluster_ports import free_ports
 from deploy.cluster_postgres import USER, Postgres
 from deploy.cluster_server import ClusterUnavailableError
+from timeline_workers.history import blocks, sqlite_append, sqlite_events, sqlite_key_runs, sqlite_verdicts
 from timeline_workers.history.postgres_store import PostgresStore
 from timeline_workers.history.sqlite_store import SqliteStore
 from timeline_workers.history.store import HistoryStore
@@ -29,6 +31,34 @@ async def sqlite(now: Callable[[], int]) -> AsyncIterator[HistoryStore]:
             yield store
         finally:
             await store.close()
+
+
+# So that scripts of a few events fill blocks, spans of time and runs of keys, and pages of these.
+_TINY = {
+    blocks: {"BLOCK_BYTES": 4},
+    sqlite_events: {"SMALL": 2},
+    sqlite_verdicts: {"ROWS": 3, "SPAN": 5, "FEW": 1, "MANY": 2, "WHOLE": 2},
+    sqlite_key_runs: {"FAN": 2, "PAGE": 2, "WHOLE": 2},
+    sqlite_append: {"FAN": 2, "WHOLE": 2},
+}
+
+
+@contextmanager
+def tiny_blocks() -> Iterator[None]:
+    """The SQLite store has blocks of some events meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, settings in _TINY.items():
+            for name, value in settings.items():
+                patch.setattr(module, name, value)
+        yield
+
+
+@asynccontextmanager
+async def sqlite_in_tiny_blocks(now: Callable[[], int]) -> AsyncIterator[HistoryStore]:
+    """The same in blocks of some events."""
+    with tiny_blocks():
+        async with sqlite(now) as store:
+            yield store
 
 
 def until_it_serves(server: Postgres) -> bool:

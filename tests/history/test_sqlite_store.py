@@ -43,7 +43,7 @@ async def test_later_version_is_refused(tmp_path: Path) -> None:
     later = sqlite3.connect(path)
     later.execute("pragma user_version = 99")
     later.close()
-    with pytest.raises(HistoryError, match="has version 99, and this release reads 3"):
+    with pytest.raises(HistoryError, match="has version 99, and this release reads 4"):
         await SqliteStore.open(path)
 
 

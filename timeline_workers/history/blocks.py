@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import zstandard
 
+from timeline_workers.columns.values import Int64
 from timeline_workers.errors import StateError
+from timeline_workers.wire import encoding
 
 BLOCK_BYTES = 64 * 1024
 _LARGEST = 1 << 30  # beyond every event that a source takes
@@ -41,3 +43,16 @@ def unpack(block: bytes) -> list[bytes]:
         return _decode(zstandard.ZstdDecompressor().decompress(block, max_output_size=_LARGEST))
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
         raise StateError(f"{len(block)} bytes are no block of events: {error}") from error
+
+
+def pack_places(major: Int64, minor: Int64, published: Int64) -> bytes:
+    """Where successive events are, and when they were published, as bytes."""
+    return encoding.pack({"columns": [encoding.pack_ints(column) for column in (major, minor, published)]})
+
+
+def unpack_places(body: bytes) -> tuple[Int64, Int64, Int64]:
+    """Reverse ``pack_places``. Raises StateError for other bytes."""
+    said = encoding.unpack(body)
+    with encoding.decoding("places of events"):
+        major, minor, published = map(encoding.unpack_ints, said["columns"])
+        return major, minor, published

@@ -7,23 +7,27 @@ they may be remembered while other processes write; what a transaction that fail
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+
 from timeline_workers.columns.key_table import Key
+from timeline_workers.columns.values import Int64
 from timeline_workers.errors import QuestionError
 
-from .blocks import cut, pack
-from .model import Appended, Gap, Judged, Position, RawEvent, Revision, Stamp, Writer
+from .columns import EventColumns, VerdictColumns, firsts_of, places, same_positions
+from .model import Appended, Gap, Judged, RawEvent, Revision, Stamp, Writer
 from .rows import Row, above, by_key, difference, since_of
+from .sqlite_events import add_events, check_there
+from .sqlite_key_runs import FAN, WHOLE, index_keys
 from .sqlite_read import kept_of
-from .text import key_text, words
-from .verdicts import OUTCOMES, origins_of
+from .sqlite_verdicts import add_verdicts
+from .text import key_text
 
 _NUMBERED = 200_000
 ROWS = 200
 """So many are inserted by one statement, at most."""
-_CODES = {outcome: 2 * place for place, outcome in enumerate(OUTCOMES)}
 
 _HELD = """
 select began, value, slope, id from pieces
@@ -45,7 +49,8 @@ class Appender:
         self.connection = connection
         self._now = now
         self._numbers: dict[str, dict[str, int]] = {}
-        self._firsts: dict[tuple[int, int | None], int] = {}
+        self._keys: dict[tuple[type, Key], int] = {}
+        self._firsts: dict[tuple[int, int], int] = {}
         self._named = 0  # keys that this transaction has given numbers
 
     @contextmanager
@@ -68,6 +73,7 @@ class Appender:
             run("commit")
         except BaseException:
             self._numbers.clear()
+            self._keys.clear()
             self._firsts.clear()
             if self.connection.in_transaction:
                 run("rollback")
@@ -86,17 +92,19 @@ class Appender:
             with self.transaction() as seen:
                 before, self._named = self.connection.total_changes, 0
                 number = self._number("topics", topic) if events or judged else 0
-                self._add_events(number, events)
-                given = {event.position for event in events}
+                columns = EventColumns.of(events)
+                add_events(self.connection, number, columns)
                 for one in judged:
-                    self._check_there(number, topic, {v.position for v in one.verdicts} - given)
+                    self._check_there(number, topic, columns, one)
                     self._add_verdicts(self._definition(one.definition, number, topic), one, seen)
                 self._add_gaps(gaps, seen)
                 if self.connection.total_changes == before + self._named:  # a new key alone is no news
                     raise Nothing
-                return Appended(seen, True)
         except Nothing:
             return Appended(self.last_seen(), False)
+        if judged:
+            self._index()
+        return Appended(seen, True)
 
     def append_revisions(
         self,
@@ -121,54 +129,20 @@ class Appender:
 
     # Events and verdicts.
 
-    def _add_events(self, topic: int, events: Sequence[RawEvent]) -> None:
-        run = self.connection.execute
-        fresh = {event.position: event for event in reversed(events)}
-        for partition in {position.partition for position in fresh}:
-            mine = [position[1:] for position in fresh if position.partition == partition]
-            stored = run(
-                "select major, minor from events where topic = ? and partition = ? "
-                "and (major, minor) >= (?, ?) and (major, minor) <= (?, ?)",
-                (topic, partition, *min(mine), *max(mine)),
-            )
-            for major, minor in stored.fetchall():
-                fresh.pop(Position(partition, major, minor), None)
-        new = sorted(fresh.values(), key=lambda event: event.position)
-        rows: list[object] = []
-        for first, last in cut([event.payload for event in new]):
-            part = new[first:last]
-            body = pack([event.payload for event in part])
-            block = run("insert into blocks (live, body) values (?, ?)", (len(part), body)).lastrowid
-            for place, event in enumerate(part):
-                rows += (topic, *event.position, event.published, block, place)
-        self._insert("insert into events", 7, rows)
-
     def _add_verdicts(self, definition: int, judged: Judged, seen: int) -> None:
-        run, many = self.connection.execute, self.connection.executemany
-        keys: dict[Key | None, int | None] = {v.key: None for v in judged.verdicts}
-        for key in keys:
-            keys[key] = None if key is None else self._number("keys", key_text(key))
-        rows: list[object] = []
-        for v in judged.verdicts:
-            rows += (
-                *(definition, *v.position, _CODES[v.outcome] + v.below, keys[v.key], v.time, seen),
-                *((words(v.reason), words(v.message)) if v.reason or v.message else (None, None)),
-            )
-        self._insert(
-            "insert or ignore into verdicts (definition, partition, major, minor, outcome, key, time, seen, "
-            "reason, message)",
-            10,
-            rows,
+        many = self.connection.executemany
+        verdicts = VerdictColumns.of(judged.verdicts)
+        if len(verdicts):
+            numbers = self._key_numbers(verdicts.keys)
+            add_verdicts(self.connection, definition, verdicts, numbers, seen)
+            self._add_origins(definition, *firsts_of(verdicts, numbers))
+        many(
+            "insert into source_marks values (?, ?, ?) on conflict do update "
+            "set watermark = excluded.watermark "
+            "where coalesce(excluded.watermark > watermark, watermark is null and "
+            "excluded.watermark is not null)",
+            [(definition, *mark) for mark in judged.watermarks.items()],
         )
-        self._add_origins(definition, {keys[key]: at for key, at in origins_of(judged.verdicts).items()})
-        for partition, watermark in judged.watermarks.items():
-            run(
-                "insert into source_marks values (?, ?, ?) on conflict do update "
-                "set watermark = excluded.watermark "
-                "where coalesce(excluded.watermark > watermark, watermark is null and "
-                "excluded.watermark is not null)",
-                (definition, partition, watermark),
-            )
         many(
             "insert into followed values (?, ?, ?, ?, ?) on conflict do update "
             "set major = excluded.major, minor = excluded.minor, watermark = excluded.watermark "
@@ -176,11 +150,28 @@ class Appender:
             [(definition, partition, *at) for partition, at in judged.followed.items()],
         )
 
-    def _add_origins(self, definition: int, firsts: Mapping[int | None, int]) -> None:
+    def _key_numbers(self, keys: Sequence[Key]) -> Int64:
+        """The number of each of these distinct keys, new ones if need be, and -1."""
+        if len(self._keys) >= _NUMBERED:
+            self._keys.clear()
+        known = self._keys
+        typed = [(type(key), key) for key in keys]
+        new = [one for one in typed if one not in known]
+        if new:
+            texts = {key_text(key): (kind, key) for kind, key in new}
+            self._named += self._insert("insert or ignore into keys (name)", 1, list(texts))
+            for first in range(0, len(texts), ROWS):
+                part = list(texts)[first : first + ROWS]
+                listed = ", ".join("?" * len(part))
+                rows = self.connection.execute(f"select name, id from keys where name in ({listed})", part)
+                known |= {texts[name]: number for name, number in rows}
+        return np.array([*(known[one] for one in typed), -1], np.int64)
+
+    def _add_origins(self, definition: int, keys: Int64, firsts: Int64) -> None:
         rows: list[object] = []
         if len(self._firsts) >= _NUMBERED:
             self._firsts.clear()
-        for key, first in firsts.items():
+        for key, first in zip(keys.tolist(), firsts.tolist(), strict=True):
             # What is known never gets later.
             if self._firsts.get((definition, key), first + 1) > first:
                 self._firsts[definition, key] = first
@@ -192,15 +183,17 @@ class Appender:
             "on conflict do update set first = excluded.first where excluded.first < first",
         )
 
-    def _insert(self, into: str, columns: int, rows: list[object], then: str = "") -> None:
+    def _insert(self, into: str, columns: int, rows: Sequence[object], then: str = "") -> int:
         """Insert ``rows``, one value after the other, many with a statement: at each step of one the
-        interpreter is let go and waited for again, which takes longer than writing a row.
+        interpreter is let go and waited for again, which takes longer than writing a row. Returns how many
+        were written.
         """
-        one = f"({', '.join('?' * columns)})"
+        one, written = f"({', '.join('?' * columns)})", 0
         for first in range(0, len(rows), ROWS * columns):
             part = rows[first : first + ROWS * columns]
             values = ", ".join([one] * (len(part) // columns))
-            self.connection.execute(f"{into} values {values} {then}", part)
+            written += self.connection.execute(f"{into} values {values} {then}", part).rowcount
+        return written
 
     def _definition(self, name: str, topic: int, topic_name: str) -> int:
         run = self.connection.execute
@@ -213,20 +206,6 @@ class Appender:
             )
         return int(number)
 
-    def _check_there(self, topic: int, topic_name: str, positions: Set[Position]) -> None:
-        for partition in {position.partition for position in positions}:
-            wanted = {position for position in positions if position.partition == partition}
-            stored = self.connection.execute(
-                "select partition, major, minor from events where topic = ? and partition = ? "
-                "and (major, minor) >= (?, ?) and (major, minor) <= (?, ?)",
-                (topic, partition, *min(wanted)[1:], *max(wanted)[1:]),
-            )
-            wanted.difference_update(Position(*row) for row in stored)
-            if wanted:
-                raise QuestionError(
-                    f"there is no event of {topic_name!r} at {min(wanted)}; append it with its verdict"
-                )
-
     def _add_gaps(self, gaps: Sequence[Gap], seen: int) -> None:
         for gap in gaps:
             said = (gap.of, gap.since, gap.until, gap.why)
@@ -235,6 +214,23 @@ class Appender:
                 "(select 1 from gaps where of = ?1 and since is ?2 and until is ?3 and why = ?4)",
                 (*said, seen),
             )
+
+    def _check_there(self, topic: int, topic_name: str, given: EventColumns, judged: Judged) -> None:
+        on = VerdictColumns.of(judged.verdicts).position
+        if not same_positions(on, given.position):
+            wanted = places(on) - places(given.position)
+            check_there(self.connection, topic, topic_name, wanted)
+
+    def _index(self) -> None:
+        """Bring what finds verdicts by key up to date, where there are enough that it does not find."""
+        waiting = self.connection.execute(
+            "select definition from verdict_blocks where not keyed and many >= ? group by definition "
+            "having count(*) >= ?",
+            (WHOLE, FAN),
+        ).fetchall()
+        for (definition,) in waiting:
+            with self.forgetting():
+                index_keys(self.connection, definition)
 
     # Revisions.
 

@@ -1,7 +1,7 @@
 """Forgetting in the SQLite store. Calls block, on the thread of the writing connection.
 
-What is deleted is deleted in parts of some thousand rows, a transaction each, so that appends wait for one of
-them at most. The bound that questions are held to rises first.
+What is deleted is deleted in parts of some thousand rows, or some blocks, a transaction each, so that appends
+wait for one of them at most. The bound that questions are held to rises first.
 """
 
 from __future__ import annotations
@@ -9,10 +9,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from .model import Forgotten, Scope
+import numpy as np
+
+from .model import Forgotten, Position, Scope
 from .sqlite_append import Appender
+from .sqlite_events import drop_events, old_events, published_at
+from .sqlite_key_runs import forget_runs
+from .sqlite_verdicts import blocks_before, judged, keep_verdicts
+from .verdict_block import unpack_block
 
 PART = 2_000
+BLOCKS = 4
 
 # A piece is needed below ``before`` by nobody who asks from there on, if at all times at which it was known
 # another one was, too, that begins after it and by then.
@@ -47,9 +54,7 @@ def forget(appender: Appender, before: int, idle: int | None, of: Scope | None) 
         if of is None:
             run("update store set kept_from = max(coalesce(kept_from, ?1), ?1)", (before,))
     for definition in definitions:
-        (topic,) = run("select topic from definitions where id = ?", (definition,)).fetchone()
-        while (gone := _forget_verdicts(appender, connection, definition, topic, before)) is not None:
-            yield gone
+        yield from _forget_verdicts(appender, definition, before)
     for topic, kept_from in run(_UNJUDGED, (_NEVER,)).fetchall():
         yield from _forget_unjudged(appender, connection, topic, kept_from)
     for node in nodes:
@@ -90,75 +95,61 @@ def _forget_pieces(
         last = lanes[-1][1]
 
 
-def _forget_verdicts(
-    appender: Appender, connection: sqlite3.Connection, definition: int, topic: int, before: int
-) -> Forgotten | None:
+def _forget_verdicts(appender: Appender, definition: int, before: int) -> Iterator[Forgotten]:
+    connection = appender.connection
     run = connection.execute
+    (topic,) = run("select topic from definitions where id = ?", (definition,)).fetchone()
+    blocks = blocks_before(connection, definition, before)
+    for first in range(0, len(blocks), BLOCKS):
+        with appender.forgetting():
+            gone: list[Position] = []
+            for number in blocks[first : first + BLOCKS]:
+                gone += _forget_in_block(connection, topic, number, before)
+            events = _forget_events(connection, topic, gone)
+        if gone:
+            yield Forgotten(events, len(gone), 0)
     with appender.forgetting():
-        gone = run(
-            "select id, partition, major, minor from verdicts where definition = ?1 and time < ?2 limit ?3",
-            (definition, before, PART),
-        ).fetchall()
-        if len(gone) < PART:
-            gone += run(
-                "select v.id, v.partition, v.major, v.minor from verdicts v join events e on e.topic = ?4 "
-                "and e.partition = v.partition and e.major = v.major and e.minor = v.minor "
-                "where v.definition = ?1 and v.time is null and e.published < ?2 limit ?3",
-                (definition, before, PART, topic),
-            ).fetchall()
-        if not gone:
-            return None
-        connection.executemany("delete from verdicts where id = ?", [row[:1] for row in gone])
-        return Forgotten(_forget_events(connection, topic, [row[1:] for row in gone]), len(gone), 0)
+        forget_runs(connection, definition)
+
+
+def _forget_in_block(connection: sqlite3.Connection, topic: int, number: int, before: int) -> list[Position]:
+    """Delete the verdicts of a block that lie before a time; one without a time goes by its event's
+    publication. The positions of those that went.
+    """
+    run = connection.execute
+    row = run("select partition, body from verdict_blocks where id = ?", (number,)).fetchone()
+    if row is None:  # somebody else has written meanwhile
+        return []
+    block = unpack_block(row[1])
+    at = list(zip(block.major.tolist(), block.minor.tolist(), strict=True))
+    gone = block.timed & (block.time < before)
+    if not block.timed.all():
+        untimed = np.flatnonzero(~block.timed).tolist()
+        published = published_at(connection, topic, [Position(row[0], *at[one]) for one in untimed])
+        gone[untimed] = [published[Position(row[0], *at[one])] < before for one in untimed]
+    if gone.any():
+        keep_verdicts(connection, number, ~gone)
+    return [Position(row[0], *at[one]) for one in np.flatnonzero(gone).tolist()]
 
 
 def _forget_unjudged(
     appender: Appender, connection: sqlite3.Connection, topic: int, before: int
 ) -> Iterator[Forgotten]:
     """Events on which there is no verdict at all go by when they were published."""
-    last = (-(2**31), -(2**63), -(2**63))
-    run = connection.execute
-    while before > _NEVER and (
-        rows := run(
-            "select partition, major, minor, published from events where topic = ? "
-            "and (partition, major, minor) > (?, ?, ?) order by partition, major, minor limit ?",
-            (topic, *last, PART),
-        ).fetchall()
-    ):
-        old = [row[:3] for row in rows if row[3] < before]
-        gone = 0
-        if old:
-            with appender.forgetting():
-                gone += _forget_events(connection, topic, old)
+    if before <= _NEVER:
+        return
+    for old in old_events(connection, topic, before):
+        with appender.forgetting():
+            gone = _forget_events(connection, topic, old)
         yield Forgotten(gone, 0, 0)
-        last = rows[-1][:3]
 
 
-def _forget_events(connection: sqlite3.Connection, topic: int, positions: list[tuple[int, int, int]]) -> int:
-    """Delete the events on which there is no verdict any more, and blocks of which none is left."""
-    run, gone = connection.execute, 0
-    definitions = [row[0] for row in run("select id from definitions where topic = ?", (topic,))]
-    for position in positions:
-        judged = any(
-            run(
-                "select 1 from verdicts where definition = ? and partition = ? and major = ? and minor = ?",
-                (definition, *position),
-            ).fetchone()
-            for definition in definitions
-        )
-        if judged:
-            continue
-        found = run(
-            "select block from events where topic = ? and partition = ? and major = ? and minor = ?",
-            (topic, *position),
-        ).fetchone()
-        if found is None:
-            continue
-        run(
-            "delete from events where topic = ? and partition = ? and major = ? and minor = ?",
-            (topic, *position),
-        )
-        run("update blocks set live = live - 1 where id = ?", found)
-        run("delete from blocks where id = ? and live = 0", found)
-        gone += 1
-    return gone
+def _forget_events(connection: sqlite3.Connection, topic: int, positions: list[Position]) -> int:
+    """Delete the events on which there is no verdict any more."""
+    left = set(positions)
+    for (definition,) in connection.execute(
+        "select id from definitions where topic = ?", (topic,)
+    ).fetchall():
+        if left:
+            left -= judged(connection, definition, list(left))
+    return drop_events(connection, topic, left)

@@ -7,9 +7,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from .model import Followed, Gap, Position, RawEvent
+from .model import Followed, Gap, RawEvent
 from .sqlite_append import Appender
-from .sqlite_read import unpacked
+from .sqlite_events import next_events
 
 
 def followed(connection: sqlite3.Connection, definition: str) -> Mapping[int, Followed]:
@@ -37,16 +37,7 @@ def raw_events(
     number = run("select id from topics where name = ?", (topic,)).fetchone()
     if number is None:
         return []
-    rows = run(
-        "select major, minor, published, block, place from events where topic = ? and partition = ? "
-        "and (major, minor) > (?, ?) order by major, minor limit ?",
-        (*number, partition, *(after or (-(2**63), -(2**63))), limit),
-    ).fetchall()
-    blocks = unpacked(connection, {row[3] for row in rows})
-    return [
-        RawEvent(Position(partition, major, minor), blocks[block][place], published)
-        for major, minor, published, block, place in rows
-    ]
+    return next_events(connection, number[0], partition, after, limit)
 
 
 def gaps(connection: sqlite3.Connection, of: str) -> list[Gap]:

@@ -1,4 +1,5 @@
-"""Questions to the SQLite store. Calls block, on a connection of the calling thread; each reads one state.
+"""Questions about timelines to the SQLite store. Calls block, on a connection of the calling thread; each
+reads one state.
 
 Numbers of nodes and keys are written into the statements: a list of them makes SQLite look each one up in an
 index, where a range would make it scan.
@@ -7,39 +8,19 @@ index, where a range would make it scan.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
-from timeline_workers.columns.key_table import Key
-from timeline_workers.errors import QuestionError
-
-from .blocks import unpack
 from .kept import not_kept
 from .model import (
     Changed,
     Changes,
-    EventCursor,
     Group,
-    KeysActive,
-    Outcome,
     Piece,
     PieceCursor,
-    Position,
-    StoredEvent,
 )
 from .text import key_of, key_text, slope_of, value_of
-from .verdicts import OUTCOMES
-
-_EVENT = """
-select v.partition, v.major, v.minor, e.published, k.name, v.time, v.outcome, v.reason, v.message, v.seen,
-    e.block, e.place
-from verdicts v
-join definitions d on d.id = v.definition
-join events e on e.topic = d.topic
-    and e.partition = v.partition and e.major = v.major and e.minor = v.minor
-left join keys k on k.id = v.key
-"""
 
 _PIECE = """
 select n.name, k.name, p.began,
@@ -65,143 +46,6 @@ def reading(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("rollback")
 
 
-def events(
-    connection: sqlite3.Connection,
-    definition: str,
-    start: int,
-    end: int,
-    *,
-    keys: Sequence[Key] | None,
-    outcomes: Iterable[Outcome],
-    as_of: int | None,
-    seen_after: int | None,
-    backwards: bool,
-    after: EventCursor | None,
-    limit: int | None,
-) -> list[StoredEvent]:
-    """See ``HistoryStore``."""
-    number = _definition(connection, definition)
-    check_kept(connection, start, "definitions", [number])
-    where = ["v.definition = :definition", "v.time >= :start", "v.time < :end"]
-    given: dict[str, Any] = {"definition": number, "start": start, "end": end, "limit": limit}
-    codes = [2 * OUTCOMES.index(outcome) + below for outcome in outcomes for below in (0, 1)]
-    where.append(f"v.outcome in ({_listed(codes)})")
-    if keys is not None:
-        where.append(f"v.key in ({_listed(_keys(connection, keys))})")
-    if as_of is not None:
-        where.append("v.seen <= :as_of")
-        given["as_of"] = as_of
-    if seen_after is not None:
-        where[1:3] = ["+v.time >= :start", "+v.time < :end"]  # so that it looks at what is new only
-        where.append("v.seen > :seen_after")
-        given["seen_after"] = seen_after
-    if after is not None:
-        beyond = "<" if backwards else ">"
-        where.append(f"(v.time, v.partition, v.major, v.minor) {beyond} (:t, :p, :major, :minor)")
-        given |= {"t": after.time, "p": after.position[0], "major": after.position[1]}
-        given["minor"] = after.position[2]
-        if backwards:
-            given["end"] = min(end, after.time + 1)
-        else:
-            given["start"] = max(start, after.time)
-    way = "desc" if backwards else "asc"
-    found = connection.execute(
-        f"{_EVENT} where {' and '.join(where)} "
-        f"order by v.time {way}, v.partition {way}, v.major {way}, v.minor {way} limit coalesce(:limit, -1)",
-        given,
-    ).fetchall()
-    blocks = unpacked(connection, {row[10] for row in found})
-    return [
-        StoredEvent(
-            Position(*row[:3]),
-            blocks[row[10]][row[11]],
-            row[3],
-            cast("Key | None", None if row[4] is None else key_of(row[4])),
-            row[5],
-            OUTCOMES[row[6] // 2],
-            row[7] or "",
-            row[8] or "",
-            bool(row[6] % 2),
-            row[9],
-        )
-        for row in found
-    ]
-
-
-def unpacked(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, list[bytes]]:
-    """The payloads in these blocks."""
-    query = f"select id, body from blocks where id in ({_listed(numbers)})"
-    return {number: unpack(body) for number, body in connection.execute(query)}
-
-
-def keys_active(
-    connection: sqlite3.Connection, definition: str, start: int, end: int, *, as_of: int | None, limit: int
-) -> KeysActive:
-    """See ``HistoryStore``."""
-    number = _definition(connection, definition)
-    check_kept(connection, start, "definitions", [number])
-    # The index of times has all that is counted; when it was seen is read from the table where that is asked.
-    of_seen = "" if as_of is None else "and seen <= :as_of"
-    window = f"definition = :definition and time >= :start and time < :end and outcome = 0 {of_seen}"
-    given = {"definition": number, "start": start, "end": end, "as_of": as_of}
-    (count,) = connection.execute(
-        f"select count(distinct key) from verdicts where {window}", given
-    ).fetchone()
-    busiest = connection.execute(
-        f"with active as (select key, count(*) as many from verdicts where {window} group by key) "
-        "select k.name, v.many from active v join keys k on k.id = v.key "
-        "order by v.many desc, k.name limit :limit",
-        given | {"limit": limit},
-    )
-    return KeysActive(count, [(cast(Key, key_of(name)), many) for name, many in busiest])
-
-
-def density(
-    connection: sqlite3.Connection,
-    definition: str,
-    start: int,
-    end: int,
-    buckets: int,
-    *,
-    keys: Sequence[Key] | None,
-    as_of: int | None,
-) -> Mapping[Outcome, list[int]]:
-    """See ``HistoryStore``."""
-    if buckets < 1 or end <= start:
-        raise QuestionError(
-            f"{buckets} parts of [{start}, {end}): a window that ends after it starts has at least 1"
-        )
-    number = _definition(connection, definition)
-    check_kept(connection, start, "definitions", [number])
-    width = -((start - end) // buckets)
-    of_keys = "" if keys is None else f"and key in ({_listed(_keys(connection, keys))})"
-    of_seen = "" if as_of is None else "and seen <= :as_of"
-    found: dict[Outcome, list[int]] = {}
-    for code, bucket, many in connection.execute(
-        "select outcome, (time - :start) / :width, count(*) from verdicts where definition = :definition "
-        f"and time >= :start and time < :end {of_seen} {of_keys} group by 1, 2",
-        {
-            "definition": number,
-            "start": start,
-            "end": end,
-            "as_of": as_of,
-            "width": width,
-        },
-    ):
-        found.setdefault(OUTCOMES[code // 2], [0] * buckets)[bucket] += many
-    return found
-
-
-def origins(connection: sqlite3.Connection, definition: str, keys: Sequence[Key] | None) -> Mapping[Key, int]:
-    """See ``HistoryStore``."""
-    of_keys = "" if keys is None else f"and o.key in ({_listed(_keys(connection, keys))})"
-    found = connection.execute(
-        f"select k.name, o.first from origins o join keys k on k.id = o.key where o.definition = ? {of_keys}",
-        (_definition(connection, definition),),
-    )
-    return {cast(Key, key_of(name)): first for name, first in found}
-
-
 def pieces(
     connection: sqlite3.Connection,
     nodes: Sequence[str],
@@ -220,7 +64,7 @@ def pieces(
     check_kept(connection, start, "nodes", numbers)
     if start >= end:
         return []
-    of_keys = None if keys is None else _keys(connection, keys)
+    of_keys = None if keys is None else key_numbers(connection, keys)
     inside = _begun(connection, numbers, start, end, of_keys, as_of, backwards, after, limit)
     if not carried or (after is not None and not backwards and after.start >= start):
         return inside
@@ -275,7 +119,7 @@ def snapshot(
     """See ``HistoryStore``."""
     numbers = _nodes(connection, nodes)
     check_kept(connection, at, "nodes", numbers)
-    of_keys = None if keys is None else _keys(connection, keys)
+    of_keys = None if keys is None else key_numbers(connection, keys)
     return _holding(connection, numbers, of_keys, at, as_of, limit=limit)
 
 
@@ -319,7 +163,7 @@ def changed_since(
     upto = last if until is None else min(until, last)
     of_nodes = f"node in ({_listed(_nodes(connection, nodes))})"
     if keys is not None:
-        of_nodes += f" and key in ({_listed(_keys(connection, keys))})"
+        of_nodes += f" and key in ({_listed(key_numbers(connection, keys))})"
     if limit is not None:
         cut = run(
             f"select seen_from from pieces where {of_nodes} and seen_from > :seen and seen_from <= :upto "
@@ -390,7 +234,7 @@ def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _definition(connection: sqlite3.Connection, name: str) -> int:
+def definition_number(connection: sqlite3.Connection, name: str) -> int:
     """The number of a definition; that of none for one of which nothing is stored."""
     found = connection.execute("select id from definitions where name = ?", (name,)).fetchone()
     return 0 if found is None else int(found[0])
@@ -400,7 +244,8 @@ def _nodes(connection: sqlite3.Connection, names: Iterable[str]) -> list[int]:
     return _numbers(connection, "nodes", set(names))
 
 
-def _keys(connection: sqlite3.Connection, keys: Iterable[Group]) -> list[int]:
+def key_numbers(connection: sqlite3.Connection, keys: Iterable[Group]) -> list[int]:
+    """The numbers of those of ``keys`` that are known."""
     return _numbers(connection, "keys", {key_text(key) for key in keys})
 
 

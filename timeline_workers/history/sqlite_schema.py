@@ -1,10 +1,12 @@
-"""Schema of the SQLite store, version 3, and opening a connection to it.
+"""Schema of the SQLite store, version 4, and opening a connection to it.
 
 Names that come again and again (topics, definitions, nodes, keys) are numbers in all other tables.
-``blocks`` have the payloads of some events, compressed; ``events`` says where each one is. ``verdicts`` and
-``pieces`` are never changed, but for ``seen_until`` of a piece that is superseded; both are indexed by (key,
-time), which lanes ask for, and by time alone, with what is counted over all keys. ``lanes`` names the keys of
-a node, ``origins`` the earliest time of a key's events, forgotten ones included.
+``event_blocks`` (``sqlite_events``) and ``verdict_blocks`` (``sqlite_verdicts``) have hundreds or thousands
+of successive events of a partition a row: a row each with its indexes would take most of what a feeder has.
+``verdict_spans``, ``key_runs`` and ``key_pages`` say which blocks have a time, or a key. ``pieces`` are never
+changed, but for ``seen_until`` of one that is superseded; they are indexed by (key, node, time), which lanes
+ask for, and by time alone. ``lanes`` names the keys of a node, ``origins`` the earliest time of a key's
+events, forgotten ones included.
 
 WAL lets readers go on beside the one writer; ``synchronous=FULL`` makes what was committed outlive the
 machine. The writer may be any process of this host: transactions are short, and wait for each other.
@@ -17,11 +19,52 @@ from pathlib import Path
 
 from timeline_workers.errors import HistoryError, NoHistoryError
 
-VERSION = 3
+from .sqlite_migration import move_to_blocks
+
+VERSION = 4
 APPLICATION_ID = 0x744C6873
 BUSY_SECONDS = 30.0
 
-_TABLES = """
+_BLOCKS = """
+create table event_blocks (
+    id integer primary key,
+    topic integer not null, partition integer not null, first_major integer not null,
+    first_minor integer not null, last_major integer not null, last_minor integer not null,
+    many integer not null, bytes integer not null, oldest integer not null,
+    places blob not null, body blob not null
+);
+create unique index event_blocks_in_order on event_blocks (topic, partition, last_major, last_minor);
+create table verdict_blocks (
+    id integer primary key autoincrement,
+    definition integer not null, partition integer not null, first_major integer not null,
+    first_minor integer not null, last_major integer not null, last_minor integer not null,
+    many integer not null, accepted integer not null, late integer not null, duplicate integer not null,
+    refused integer not null, first integer, last integer, first_accepted integer, last_accepted integer,
+    first_seen integer not null, last_seen integer not null, untimed integer not null,
+    keyed integer not null, body blob not null
+);
+create unique index verdict_blocks_in_order on verdict_blocks (definition, partition, last_major, last_minor);
+create index verdict_blocks_from on verdict_blocks (definition, first_accepted);
+create index verdict_blocks_until on verdict_blocks (definition, last_accepted);
+create index verdict_blocks_as_seen on verdict_blocks (definition, last_seen);
+create index verdict_blocks_untimed on verdict_blocks (definition) where untimed > 0;
+create index verdict_blocks_without_run on verdict_blocks (definition, many) where not keyed;
+create table verdict_spans (
+    definition integer not null, span integer not null, block integer not null,
+    primary key (definition, span, block)
+) without rowid;
+create table key_runs (
+    id integer primary key autoincrement, definition integer not null, level integer not null,
+    last_block integer not null
+);
+create index key_runs_of_definition on key_runs (definition, level);
+create table key_pages (
+    id integer primary key, run integer not null, first integer not null, last integer not null,
+    body blob not null
+);
+create index key_pages_in_order on key_pages (run, last, first);
+"""
+_TABLES = f"""
 create table store (
     one integer primary key check (one = 1),
     seen integer not null,
@@ -29,32 +72,23 @@ create table store (
 );
 create table topics (id integer primary key, name text not null unique);
 create table definitions (
-    id integer primary key, name text not null unique, topic integer not null references topics
+    id integer primary key, name text not null unique, topic integer not null references topics,
+    kept_from integer
 );
-create table nodes (id integer primary key, name text not null unique);
+create table nodes (id integer primary key, name text not null unique, kept_from integer);
 create table keys (id integer primary key, name text not null unique);
 
-create table blocks (id integer primary key, live integer not null, body blob not null);
-create table events (
-    topic integer not null, partition integer not null, major integer not null, minor integer not null,
-    published integer not null, block integer not null, place integer not null,
-    primary key (topic, partition, major, minor)
-) without rowid;
-
-create table verdicts (
-    id integer primary key,
-    definition integer not null, partition integer not null, major integer not null, minor integer not null,
-    outcome integer not null, key integer, time integer, seen integer not null, reason text, message text
-);
-create unique index verdict_of_position on verdicts (definition, partition, major, minor);
-create index verdicts_of_key on verdicts (definition, key, time);
-create index verdicts_in_time on verdicts (definition, time, outcome, key);
-create index verdicts_as_seen on verdicts (definition, seen);
+{_BLOCKS}
 create table origins (
     definition integer not null, key integer not null, first integer not null, primary key (definition, key)
 ) without rowid;
 create table source_marks (
     definition integer not null, partition integer not null, watermark integer,
+    primary key (definition, partition)
+) without rowid;
+create table followed (
+    definition integer not null, partition integer not null,
+    major integer not null, minor integer not null, watermark integer,
     primary key (definition, partition)
 ) without rowid;
 
@@ -79,7 +113,7 @@ create table gaps (
 );
 insert into store values (1, 0, null);
 """
-# What each later version has added, by the version before it.
+# What later versions have added, by the version before each; ``sqlite_migration`` does what takes more.
 _LATER = {
     1: """
 create table followed (
@@ -139,8 +173,12 @@ def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> None:
         if found == 0:
             _run(connection, _TABLES)
             connection.execute(f"pragma application_id = {APPLICATION_ID}")
-        for version in range(max(found, 1), VERSION):
-            _run(connection, _LATER[version])
+        for version in range(found, VERSION) if found else ():
+            if version in _LATER:
+                _run(connection, _LATER[version])
+            else:
+                _run(connection, _BLOCKS)
+                move_to_blocks(connection)
         connection.execute(f"pragma user_version = {VERSION}")
         connection.execute("commit")
     except sqlite3.DatabaseError as error:

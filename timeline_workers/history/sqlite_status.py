@@ -5,9 +5,12 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from .model import Contents, DefinitionStatus, Gap, NodeStatus, Outcome, Reach, Status
+from .model import Contents, DefinitionStatus, Gap, NodeStatus, Reach, Status
 from .sqlite_read import kept_of
-from .verdicts import OUTCOMES, least_mark, node_mark
+from .sqlite_verdicts import outcome_counts
+from .verdicts import least_mark, node_mark
+
+_EVENTS = "select coalesce(sum(many), 0) from event_blocks where topic = ?"
 
 
 def reach(connection: sqlite3.Connection, definition: str) -> Reach | None:
@@ -22,18 +25,14 @@ def reach(connection: sqlite3.Connection, definition: str) -> Reach | None:
         return None
     number, topic = found
     first, last = (
-        run(
-            "select time from verdicts where definition = ? and outcome = 0 and time is not null "
-            f"order by time {way} limit 1",
-            (number,),
-        ).fetchone()
-        for way in ("asc", "desc")
+        run(f"select {end} from verdict_blocks where definition = ?", (number,)).fetchone()[0]
+        for end in ("min(first_accepted)", "max(last_accepted)")
     )
     return Reach(
         topic,
         seen,
-        None if first is None else first[0],
-        None if last is None else last[0],
+        first,
+        last,
         _source_mark(connection, number),
         kept_of(connection, "definitions", [number]),
     )
@@ -71,7 +70,7 @@ def status(connection: sqlite3.Connection, path: Path) -> Status:
         f"SQLite, {path}",
         seen,
         {
-            name: run("select count(*) from events where topic = ?", (number,)).fetchone()[0]
+            name: run(_EVENTS, (number,)).fetchone()[0]
             for number, name in sorted(topics.items(), key=lambda topic: str(topic[1]))
         },
         [
@@ -97,18 +96,10 @@ def _gaps(connection: sqlite3.Connection) -> list[Gap]:
 
 def _definition(connection: sqlite3.Connection, number: int, name: str, topic: str) -> DefinitionStatus:
     run = connection.execute
-    outcomes: dict[Outcome, int] = {}
-    for code, many in run(
-        "select outcome, count(*) from verdicts where definition = ? group by outcome", (number,)
-    ):
-        outcome = OUTCOMES[code // 2]
-        outcomes[outcome] = outcomes.get(outcome, 0) + many
-    first, last = (
-        run(
-            f"select {end}(time) from verdicts where definition = ? and time is not null", (number,)
-        ).fetchone()[0]
-        for end in ("min", "max")
-    )
+    first, last = run(
+        "select min(first), max(last) from verdict_blocks where definition = ?", (number,)
+    ).fetchone()
+    outcomes = outcome_counts(connection, number)
     mark, kept_from = _source_mark(connection, number), kept_of(connection, "definitions", [number])
     return DefinitionStatus(name, topic, outcomes, first, last, mark, kept_from)
 

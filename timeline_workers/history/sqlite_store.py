@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import HistoryError, NoHistoryError
 
-from . import sqlite_forget, sqlite_places, sqlite_read, sqlite_status
+from . import sqlite_event_read, sqlite_forget, sqlite_places, sqlite_read, sqlite_status
 from .model import (
     Appended,
     Changes,
@@ -122,7 +122,7 @@ class SqliteStore:
     ) -> list[StoredEvent]:
         """See ``HistoryStore``."""
         return await self._read(
-            lambda of: sqlite_read.events(
+            lambda of: sqlite_event_read.events(
                 of,
                 definition,
                 start,
@@ -185,7 +185,7 @@ class SqliteStore:
     ) -> KeysActive:
         """See ``HistoryStore``."""
         return await self._read(
-            lambda of: sqlite_read.keys_active(of, definition, start, end, as_of=as_of, limit=limit)
+            lambda of: sqlite_event_read.keys_active(of, definition, start, end, as_of=as_of, limit=limit)
         )
 
     async def density(
@@ -200,12 +200,12 @@ class SqliteStore:
     ) -> Mapping[Outcome, list[int]]:
         """See ``HistoryStore``."""
         return await self._read(
-            lambda of: sqlite_read.density(of, definition, start, end, buckets, keys=keys, as_of=as_of)
+            lambda of: sqlite_event_read.density(of, definition, start, end, buckets, keys=keys, as_of=as_of)
         )
 
     async def origins(self, definition: str, keys: Sequence[Key] | None) -> Mapping[Key, int]:
         """See ``HistoryStore``."""
-        return await self._read(lambda of: sqlite_read.origins(of, definition, keys))
+        return await self._read(lambda of: sqlite_event_read.origins(of, definition, keys))
 
     async def followed(self, definition: str) -> Mapping[int, Followed]:
         """See ``HistoryStore``."""

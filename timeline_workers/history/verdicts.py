@@ -12,6 +12,13 @@ from .model import Outcome, Verdict
 OUTCOMES = tuple(Outcome)
 """An outcome is written as twice its place in here, and one more where the event lay below the watermark."""
 
+_CODES = {outcome: 2 * place for place, outcome in enumerate(OUTCOMES)}
+
+
+def code_of(outcome: Outcome, below: bool) -> int:
+    """An outcome as it is written."""
+    return _CODES[outcome] + below
+
 
 def origins_of(verdicts: Sequence[Verdict]) -> Mapping[Key, int]:
     """The earliest time of each key among events that count, or would under another expression."""
