@@ -88,13 +88,13 @@ def _keys(decided: Decided, refused: Collection[int]) -> tuple[list[Key], Int64]
     codes = np.full(len(decided.messages), -1, np.int64)
     codes[np.asarray(decided.decoded.rows, np.intp)] = batch.key
     keys = list(batch.keys)
-    places: dict[tuple[type, Key], int] | None = None
+    places: dict[Key, int] | None = None
     for row in refused:
         name = decided.decoded.keys.get(row)
         if codes[row] < 0 and name is not None:
             if places is None:
-                places = {(type(one), one): place for place, one in enumerate(keys)}
-            codes[row] = places.setdefault((type(name), name), len(places))
+                places = {one: place for place, one in enumerate(keys)}
+            codes[row] = places.setdefault(name, len(places))
             if codes[row] == len(keys):
                 keys.append(name)
     return keys, codes

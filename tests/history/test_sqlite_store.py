@@ -11,10 +11,23 @@ from pathlib import Path
 import pytest
 
 from timeline_workers.errors import Code, HistoryError, NoHistoryError, SettingsError
-from timeline_workers.history.model import Followed, Judged, Position, RawEvent, Revision, Scope, Writer
+from timeline_workers.history.model import (
+    Followed,
+    Judged,
+    Outcome,
+    Position,
+    RawEvent,
+    Revision,
+    Scope,
+    Verdict,
+    Writer,
+)
 from timeline_workers.history.open import open_history
 from timeline_workers.history.sqlite_store import READERS, SqliteStore
 from timeline_workers.settings.history_settings import sqlite_address
+
+from .stores import tiny_blocks
+from .version_3 import write_version_3
 
 
 async def test_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
@@ -49,7 +62,7 @@ async def test_later_version_is_refused(tmp_path: Path) -> None:
 
 async def test_store_of_version_1_learns_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
-    await (await SqliteStore.open(path)).close()
+    write_version_3(path, "clicks", [])
     earlier = sqlite3.connect(path)
     earlier.executescript(
         "drop table followed; alter table definitions drop column kept_from; "
@@ -148,12 +161,11 @@ def plan_of(text: str, connection: sqlite3.Connection) -> str:
 
 
 async def test_questions_about_keys_use_their_index(tmp_path: Path) -> None:
-    """Neither lanes of a key, its events nor what changed in it are found by reading those of others."""
+    """Neither lanes of a key nor what changed in it are found by reading those of others."""
     store = await SqliteStore.open(tmp_path / "history.db")
     plans: list[str] = []
     expected = [
         ("select n.name, k.name, p.began", "pieces_of_key"),
-        ("select v.partition", "verdicts_of_key"),
         ("with touched", "pieces_as_seen"),
     ]
 
@@ -169,14 +181,40 @@ async def test_questions_about_keys_use_their_index(tmp_path: Path) -> None:
         await asyncio.gather(*(store._read(watched) for _ in range(READERS)))
         await store.pieces(["a", "b"], 5, 10, keys=["s1"])
         await store.snapshot(["a"], 6, keys=["s1"])
-        await store.events("t-1", 5, 10, keys=["s1"], limit=10)
         await store.changed_since(["a"], 0, keys=["s1"])
         asked = {text.strip(): index for text in plans for first, index in expected if first in text}
-        assert len(asked) == 5
+        assert len(asked) == 4
         for text, index in asked.items():
             steps = await store._read(partial(plan_of, text))
             assert index in steps
             assert "SCAN p" not in steps
-            assert "SCAN v" not in steps
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("many", [7, 60])
+async def test_events_of_a_key_are_found_in_its_blocks(tmp_path: Path, many: int) -> None:
+    """Of blocks with a key each, a question about one reads its own, and those that are in no run yet."""
+    read: list[str] = []
+    with tiny_blocks():
+        store = await SqliteStore.open(tmp_path / "history.db")
+        try:
+            for block in range(many):
+                raw = [RawEvent(Position(0, 0, 3 * block + place), b"x") for place in range(3)]
+                verdicts = [Verdict(one.position, Outcome.ACCEPTED, block, 30 * block) for one in raw]
+                await store.append_events("t", raw, [Judged("t-1", verdicts)])
+            everybody = threading.Barrier(READERS)
+
+            def watched(of: sqlite3.Connection) -> None:
+                everybody.wait()
+                of.set_trace_callback(read.append)
+
+            await asyncio.gather(*(store._read(watched) for _ in range(READERS)))
+            found = await store.events("t-1", 0, 30 * many, keys=[3])
+            assert [(event.key, event.time) for event in found] == [(3, 90)] * 3
+            bodies = {text for text in read if text.startswith("select body from verdict_blocks")}
+            assert len(bodies) <= 3
+            runs = await store._read(lambda of: of.execute("select level from key_runs").fetchall())
+            assert len(runs) <= 3 + many // 4
+        finally:
+            await store.close()

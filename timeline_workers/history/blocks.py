@@ -5,7 +5,9 @@ A block holds about ``BLOCK_BYTES``, so that reading one event costs a bounded t
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import msgspec
 import zstandard
@@ -22,14 +24,12 @@ _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 def cut(payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """The ranges ``[first, last)`` of ``payloads`` that make a block each."""
-    first = size = 0
-    for place, payload in enumerate(payloads):
-        if size and size + len(payload) > BLOCK_BYTES:
-            yield first, place
-            first, size = place, 0
-        size += len(payload)
-    if first < len(payloads):
-        yield first, len(payloads)
+    ends = list(accumulate(map(len, payloads)))
+    first = before = 0
+    while first < len(ends):
+        last = max(bisect_right(ends, before + BLOCK_BYTES, first), first + 1)
+        yield first, last
+        first, before = last, ends[last - 1]
 
 
 def pack(payloads: Sequence[bytes]) -> bytes:

@@ -47,6 +47,8 @@ class EventColumns(Sequence[RawEvent]):
     @staticmethod
     def joined(parts: Sequence[EventColumns]) -> EventColumns:
         """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
         return EventColumns(
             joined_positions([part.position for part in parts]),
             [payload for part in parts for payload in part.payloads],
@@ -96,14 +98,12 @@ class VerdictColumns(Sequence[Verdict]):
         """``verdicts`` in columns."""
         if isinstance(verdicts, VerdictColumns):
             return verdicts
-        places: dict[tuple[type, Key], int] = {}
-        key = [
-            -1 if v.key is None else places.setdefault((type(v.key), v.key), len(places)) for v in verdicts
-        ]
+        places: dict[Key, int] = {}
+        key = [-1 if v.key is None else places.setdefault(v.key, len(places)) for v in verdicts]
         return VerdictColumns(
             positions_of([v.position for v in verdicts]),
             np.array([code_of(v.outcome, v.below) for v in verdicts], np.uint8),
-            [name for _, name in places],
+            list(places),
             np.array(key, np.int64),
             np.array([v.time or 0 for v in verdicts], np.int64),
             np.array([v.time is not None for v in verdicts], np.bool_),
@@ -113,20 +113,22 @@ class VerdictColumns(Sequence[Verdict]):
     @staticmethod
     def joined(parts: Sequence[VerdictColumns]) -> VerdictColumns:
         """One after the other."""
-        places: dict[tuple[type, Key], int] = {}
+        if len(parts) == 1:
+            return parts[0]
+        places: dict[Key, int] = {}
         keys: list[Any] = []
         words: dict[int, tuple[str, str]] = {}
         first = 0
         for part in parts:
             # One more for -1, which is the last one of all.
-            numbers = [places.setdefault((type(name), name), len(places)) for name in part.keys]
+            numbers = [places.setdefault(name, len(places)) for name in part.keys]
             keys.append(np.array([*numbers, -1], np.int64)[part.key])
             words |= {first + row: said for row, said in part.words.items()}
             first += len(part)
         return VerdictColumns(
             joined_positions([part.position for part in parts]),
             _joined([part.code for part in parts], np.uint8),
-            [name for _, name in places],
+            list(places),
             _joined(keys, np.int64),
             _joined([part.time for part in parts], np.int64),
             _joined([part.timed for part in parts], np.bool_),

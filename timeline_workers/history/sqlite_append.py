@@ -49,8 +49,8 @@ class Appender:
         self.connection = connection
         self._now = now
         self._numbers: dict[str, dict[str, int]] = {}
-        self._keys: dict[tuple[type, Key], int] = {}
-        self._firsts: dict[tuple[int, int], int] = {}
+        self._keys: dict[Key, int] = {}
+        self._firsts: dict[int, dict[int, int]] = {}
         self._named = 0  # keys that this transaction has given numbers
 
     @contextmanager
@@ -155,26 +155,24 @@ class Appender:
         if len(self._keys) >= _NUMBERED:
             self._keys.clear()
         known = self._keys
-        typed = [(type(key), key) for key in keys]
-        new = [one for one in typed if one not in known]
-        if new:
-            texts = {key_text(key): (kind, key) for kind, key in new}
-            self._named += self._insert("insert or ignore into keys (name)", 1, list(texts))
-            for first in range(0, len(texts), ROWS):
-                part = list(texts)[first : first + ROWS]
-                listed = ", ".join("?" * len(part))
-                rows = self.connection.execute(f"select name, id from keys where name in ({listed})", part)
-                known |= {texts[name]: number for name, number in rows}
-        return np.array([*(known[one] for one in typed), -1], np.int64)
+        new = {key_text(key): key for key in keys if key not in known}
+        for first in range(0, len(new), ROWS):
+            part = list(new)[first : first + ROWS]
+            self._named += self._insert("insert or ignore into keys (name)", 1, part)
+            listed = ", ".join("?" * len(part))
+            rows = self.connection.execute(f"select name, id from keys where name in ({listed})", part)
+            known |= {new[name]: number for name, number in rows}
+        return np.array([*map(known.__getitem__, keys), -1], np.int64)
 
     def _add_origins(self, definition: int, keys: Int64, firsts: Int64) -> None:
         rows: list[object] = []
-        if len(self._firsts) >= _NUMBERED:
-            self._firsts.clear()
+        known = self._firsts.setdefault(definition, {})
+        if len(known) >= _NUMBERED:
+            known.clear()
         for key, first in zip(keys.tolist(), firsts.tolist(), strict=True):
             # What is known never gets later.
-            if self._firsts.get((definition, key), first + 1) > first:
-                self._firsts[definition, key] = first
+            if known.get(key, first + 1) > first:
+                known[key] = first
                 rows += (definition, key, first)
         self._insert(
             "insert into origins",

@@ -99,12 +99,11 @@ def _in_order(
             final = times > one.last if backwards else times < one.first
             if int(final.sum()) >= limit:
                 break
-        found.append(_rows(connection, one, stretch, wanted))
+        table = _rows(connection, one, stretch, wanted)
+        found.append(table if after is None else table[_beyond(table, after, backwards)])
     if not found:
         return np.zeros((0, 9), np.int64)
     table = np.concatenate(found)
-    if after is not None:
-        table = table[_beyond(table, after, backwards)]
     if limit is not None and len(table) > limit:
         times, last = table[:, _TIME], len(table) - limit if backwards else limit - 1
         bound = np.partition(times, last)[last]
