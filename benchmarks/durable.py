@@ -33,8 +33,15 @@ CONTENDERS = (
     Contender(
         "durable-history",
         "durable",
-        "the same with every event and its verdict in a history store, SQLite, too, whose last event counts",
-        options={"history": True},
+        "the same with every event and its verdict in a history store, SQLite, too, whose last event counts; "
+        "workers store the result's timeline beside it",
+        options={"history": "result"},
+    ),
+    Contender(
+        "durable-events",
+        "durable",
+        "the same with events and verdicts only, which the feeder stores",
+        options={"history": "none"},
     ),
     Contender(
         "flink-sql", "flink", f"Flink SQL, checkpoints every second; {_FLINK}", "flink", {"api": "sql"}

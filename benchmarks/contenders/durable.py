@@ -4,7 +4,8 @@ Its time begins with the feeder's start and ends when the result worker has appl
 any question is answered with it. Every node is a workflow of its own, unless ``fuse`` is asked for. With
 ``each`` the feeder sends one signal per event and leaf; with ``real_broker`` the topic is in the standalone
 broker of the Apache distribution. With ``history`` the feeder writes into a history store, in SQLite on the
-same cores, and the time ends when the last event is there, too.
+same cores, and the time ends when the last event is there, too; its value is the nodes whose timelines are
+stored beside them.
 
 ``disturb`` ``kill``: every worker process is killed (-9) when half of the events are in, and started again.
 ``disturb`` ``backfill``: the metric has all events already; the time is that of a second one, with leaves of
@@ -56,6 +57,8 @@ class System:
     async def apply(self, name: str, **fields: Any) -> Plan:
         if self.job.options.get("fuse"):
             fields["fuse"] = True
+        if self.job.options.get("history"):
+            fields["history"] = {"events": True, "nodes": self.job.options["history"]}
         wanted = stack.metric(name, self.job.expression, self.job.values, **fields)
         return await stack.apply_metric(self.client, wanted)
 

@@ -36,6 +36,8 @@ log = structlog.get_logger("feeder")
 
 # A feeder whose turn it is and who feeds nothing for so long is not waited for.
 STALLED_SECONDS = 60.0
+# So long the feeding waits for the last of a replay: what it reads from may go away.
+JOIN_SECONDS = 15.0
 
 
 class Backfill:
@@ -232,7 +234,13 @@ class Backfill:
             if not replay.whole and any(other.whole for other in fed.replays):
                 replay.resume()  # the others are on their way themselves
                 continue
-            await replay.finish()
+            if not await replay.finish(JOIN_SECONDS):
+                log.warning(
+                    "the last of a backfill takes long; feeding on meanwhile",
+                    topic=fed.group.source.topic,
+                    metrics=fed.group.metrics,
+                )
+                continue
             fed.replays.remove(replay)
             self._counts.replayed += replay.messages
             clock = fed.router.clock

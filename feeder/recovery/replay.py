@@ -79,10 +79,17 @@ class Replay:
         """Chase the live feeding, which has moved on since this was near."""
         self._task = asyncio.create_task(self._chase())
 
-    async def finish(self) -> None:
-        """Go to where the live feeding stands, which must wait."""
-        await self._chase()
+    async def finish(self, seconds: float | None = None) -> bool:
+        """Go to where the live feeding stands, which must wait. False: it has not come there within
+        ``seconds``, as where a store of the past has gone away, and goes on by itself as before.
+        """
+        self.resume()
+        await asyncio.wait([self._task], timeout=seconds)
+        if not self._task.done():
+            return False
+        self._task.result()
         await self.close()
+        return True
 
     async def close(self) -> None:
         """Stop reading."""
