@@ -35,7 +35,7 @@ class Store:
 
 
 def test_feeding_does_not_wait_for_a_store_that_goes_away() -> None:
-    """It is told so after a while; when the store is back, the backfill goes on from where it was and ends."""
+    """It is told so after a while; when the store is back, the backfill goes on from there, and ends."""
 
     async def play() -> tuple[float, list[int]]:
         loop, store, taken = asyncio.get_running_loop(), Store(), []
