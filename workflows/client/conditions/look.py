@@ -166,7 +166,7 @@ async def look_at(
         broken=tuple(edges),
         catalog=catalog,
         archives=archives,
-        history=await look_at_history([one.metric.source.topic for one in looked_at]),
+        history=await look_at_history([one.metric for one in looked_at]),
     )
 
 
