@@ -8,10 +8,10 @@ from typing import Any, cast
 from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import QuestionError
 
+from .answers import changes_of, narrowed, piece_of, wants_carried, with_carried
 from .blocks import unpack
 from .kept import not_kept
 from .model import (
-    Changed,
     Changes,
     EventCursor,
     Group,
@@ -22,7 +22,7 @@ from .model import (
     Position,
     StoredEvent,
 )
-from .text import key_of, key_text, slope_of, value_of
+from .text import key_of, key_text
 from .verdicts import OUTCOMES
 
 
@@ -52,8 +52,7 @@ async def events(
     """See ``HistoryStore``."""
     number = await _definition(connection, definition)
     await check_kept(connection, start, "definitions", [number])
-    if after is not None:
-        start, end = (start, min(end, after.time + 1)) if backwards else (max(start, after.time), end)
+    start, end = narrowed(start, end, after and after.time, backwards)
     given = Given()
     codes = [2 * OUTCOMES.index(outcome) + below for outcome in outcomes for below in (0, 1)]
     where = [f"v.definition = {given(number)}"]
@@ -188,16 +187,10 @@ async def pieces(
         return []
     of_keys = None if keys is None else await _keys(connection, keys)
     inside = await _begun(connection, numbers, start, end, of_keys, as_of, backwards, after, limit)
-    if not carried or (after is not None and not backwards and after.start >= start):
-        return inside
-    if backwards and limit is not None and len(inside) >= limit:
+    if not wants_carried(inside, start, carried=carried, backwards=backwards, after=after, limit=limit):
         return inside
     holding = await _holding(connection, numbers, of_keys, start, as_of, limit=None)
-    before = sorted((piece for piece in holding if piece.start < start), key=_order, reverse=backwards)
-    if after is not None:
-        last = (after.start, after.node, key_text(after.key))
-        before = [piece for piece in before if (_order(piece) < last if backwards else _order(piece) > last)]
-    return (inside + before if backwards else before + inside)[:limit]
+    return with_carried(inside, holding, start, backwards=backwards, after=after, limit=limit)
 
 
 async def _begun(
@@ -211,8 +204,7 @@ async def _begun(
     after: PieceCursor | None,
     limit: int | None,
 ) -> list[Piece]:
-    if after is not None:
-        start, end = (start, min(end, after.start + 1)) if backwards else (max(start, after.start), end)
+    start, end = narrowed(start, end, after and after.start, backwards)
     given = Given()
     select = _piece_of("p", as_of, given)
     where = [
@@ -230,7 +222,7 @@ async def _begun(
         where.append(f"(p.began, n.name, k.name) {'<' if backwards else '>'} {place}")
     way = "desc" if backwards else "asc"
     return [
-        _piece(row)
+        piece_of(row)
         for row in await connection.fetch(
             f"{select} from pieces p join nodes n on n.id = p.node join keys k on k.id = p.key "
             f"where {' and '.join(where)} order by p.began {way}, n.name {way}, k.name {way} "
@@ -276,7 +268,7 @@ async def _holding(
         f"order by n.name, k.name limit {given(limit)}",
         *given,
     )
-    return [_piece(row) for row in rows]
+    return [piece_of(row) for row in rows]
 
 
 async def changed_since(
@@ -330,8 +322,7 @@ async def changed_since(
         *which,
         upto,
     )
-    changed = [Changed(node, key_of(key), since, end, when) for node, key, since, end, when in found]
-    return Changes(max(upto, min(seen, last)), changed)
+    return changes_of(found, upto, seen, last)
 
 
 async def kept_of(connection: Any, table: str, numbers: Sequence[int]) -> int | None:
@@ -364,15 +355,6 @@ def _piece_of(row: str, as_of: int | None, given: Given) -> str:
         f"and u.node = {row}.node and u.began > {row}.began and {_known('u', as_of, given)} "
         f"order by u.began limit 1), {row}.value, {row}.slope, {row}.seen_from, {row}.seen_until"
     )
-
-
-def _piece(row: Sequence[Any]) -> Piece:
-    node, key, start, until, value, slope, seen_from, seen_until = row
-    return Piece(node, key_of(key), start, until, value_of(value), slope_of(slope), seen_from, seen_until)
-
-
-def _order(piece: Piece) -> tuple[int, str, str]:
-    return piece.start, piece.node, key_text(piece.key)
 
 
 async def _definition(connection: Any, name: str) -> int:

@@ -16,6 +16,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.values import Bools, Int64
 from timeline_workers.errors import QuestionError
 
+from .answers import narrowed
 from .model import EventCursor, KeysActive, Outcome, Position, StoredEvent
 from .sqlite_events import events_at
 from .sqlite_read import check_kept, definition_number, key_numbers
@@ -46,8 +47,7 @@ def events(
     """See ``HistoryStore``."""
     number = definition_number(connection, definition)
     check_kept(connection, start, "definitions", [number])
-    if after is not None:
-        start, end = (start, min(end, after.time + 1)) if backwards else (max(start, after.time), end)
+    start, end = narrowed(start, end, after and after.time, backwards)
     of_keys = None if keys is None else key_numbers(connection, keys)
     asked = np.zeros(2 * len(OUTCOMES), np.bool_)
     asked[[code_of(outcome, below) for outcome in outcomes for below in (False, True)]] = True

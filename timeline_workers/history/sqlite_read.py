@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from .answers import changes_of, narrowed, piece_of, wants_carried, with_carried
 from .kept import not_kept
 from .model import (
-    Changed,
     Changes,
     Group,
     Piece,
     PieceCursor,
 )
-from .text import key_of, key_text, slope_of, value_of
+from .text import key_text
 
 _PIECE = """
 select n.name, k.name, p.began,
@@ -66,16 +66,10 @@ def pieces(
         return []
     of_keys = None if keys is None else key_numbers(connection, keys)
     inside = _begun(connection, numbers, start, end, of_keys, as_of, backwards, after, limit)
-    if not carried or (after is not None and not backwards and after.start >= start):
-        return inside
-    if backwards and limit is not None and len(inside) >= limit:
+    if not wants_carried(inside, start, carried=carried, backwards=backwards, after=after, limit=limit):
         return inside
     holding = _holding(connection, numbers, of_keys, start, as_of, limit=None)
-    before = sorted((piece for piece in holding if piece.start < start), key=_order, reverse=backwards)
-    if after is not None:
-        last = (after.start, after.node, key_text(after.key))
-        before = [piece for piece in before if (_order(piece) < last if backwards else _order(piece) > last)]
-    return (inside + before if backwards else before + inside)[:limit]
+    return with_carried(inside, holding, start, backwards=backwards, after=after, limit=limit)
 
 
 def _begun(
@@ -90,6 +84,7 @@ def _begun(
     limit: int | None,
 ) -> list[Piece]:
     where = [f"p.node in ({_listed(nodes)})", "p.began >= :start", "p.began < :end", _known("p", as_of)]
+    start, end = narrowed(start, end, after and after.start, backwards)
     given: dict[str, Any] = {"start": start, "end": end, "as_of": as_of, "limit": limit}
     if keys is not None:
         where.append(f"p.key in ({_listed(keys)})")
@@ -97,14 +92,13 @@ def _begun(
         beyond = "<" if backwards else ">"
         where.append(f"(p.began, n.name, k.name) {beyond} (:began, :node, :key)")
         given |= {"began": after.start, "node": after.node, "key": key_text(after.key)}
-        given |= {"end": min(end, after.start + 1)} if backwards else {"start": max(start, after.start)}
     way = "desc" if backwards else "asc"
     rows = connection.execute(
         f"{_PIECE.format(known_u=_known('u', as_of))} where {' and '.join(where)} "
         f"order by p.began {way}, n.name {way}, k.name {way} limit coalesce(:limit, -1)",
         given,
     )
-    return [_piece(row) for row in rows]
+    return [piece_of(row) for row in rows]
 
 
 def snapshot(
@@ -145,7 +139,7 @@ def _holding(
         f"{query} order by n.name, k.name limit coalesce(:limit, -1)",
         {"at": at, "as_of": as_of, "limit": limit},
     )
-    return [_piece(row) for row in rows]
+    return [piece_of(row) for row in rows]
 
 
 def changed_since(
@@ -195,8 +189,7 @@ def changed_since(
         """,
         {"seen": seen, "upto": upto},
     )
-    changed = [Changed(node, key_of(key), since, end, when) for node, key, since, end, when in found]
-    return Changes(max(upto, min(seen, last)), changed)
+    return changes_of(found, upto, seen, last)
 
 
 def kept_of(connection: sqlite3.Connection, table: str, numbers: Iterable[int]) -> int | None:
@@ -219,15 +212,6 @@ def _known(row: str, as_of: int | None) -> str:
     if as_of is None:
         return f"{row}.seen_until is null"
     return f"{row}.seen_from <= :as_of and ({row}.seen_until is null or {row}.seen_until > :as_of)"
-
-
-def _piece(row: Sequence[Any]) -> Piece:
-    node, key, start, until, value, slope, seen_from, seen_until = row
-    return Piece(node, key_of(key), start, until, value_of(value), slope_of(slope), seen_from, seen_until)
-
-
-def _order(piece: Piece) -> tuple[int, str, str]:
-    return piece.start, piece.node, key_text(piece.key)
 
 
 def _listed(numbers: Iterable[int]) -> str:
