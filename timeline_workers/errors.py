@@ -3,6 +3,8 @@
     TimelineError
     ├── ExpressionError      a metric's text is wrong: has line, column, a caret and a hint
     ├── MetricError          a metric file or source declaration is wrong
+    ├── RuleError            a rule of an alert is wrong
+    ├── TargetError          a target of alerts is wrong
     ├── EventError           one event is wrong: has a reason code for the dead-letter topic
     ├── QuestionError        a question is malformed (times, ranges, units)
     │   └── UnknownNameError an unknown key, node or metric, named
@@ -35,6 +37,7 @@ class Code(StrEnum):
     WRONG_EXPRESSION = "wrong-expression"
     WRONG_METRIC = "wrong-metric"
     WRONG_RULE = "wrong-rule"
+    WRONG_TARGET = "wrong-target"
     WRONG_SETTING = "wrong-setting"
     WRONG_KEY_OF_PAYLOADS = "wrong-key-of-payloads"
     BAD_EVENT = "bad-event"
@@ -47,9 +50,11 @@ class Code(StrEnum):
     UNKNOWN_NODE = "unknown-node"
     UNKNOWN_METRIC = "unknown-metric"
     UNKNOWN_SOURCE = "unknown-source"
+    UNKNOWN_TARGET = "unknown-target"
     KEY_MAY_HAVE_LEFT = "key-may-have-left"  # the worker does not hold it, and one of its archives may
     KEY_NOT_IN_ARCHIVE = "key-not-in-archive"
     SOURCE_IN_USE = "source-in-use"
+    TARGET_IN_USE = "target-in-use"
     NOT_RUNNING = "not-running"  # a worker that was never started, or has ended
     NOT_READY = "not-ready"  # a worker that fetches its state: ask again in a moment
     CANNOT_ANSWER = "cannot-answer"  # a worker that fails again and again
@@ -150,6 +155,12 @@ class RuleError(TimelineError):
     """A rule of an alert is wrong."""
 
     usual_code = Code.WRONG_RULE
+
+
+class TargetError(TimelineError):
+    """A target of alerts is wrong, or cannot be removed."""
+
+    usual_code = Code.WRONG_TARGET
 
 
 class EventError(TimelineError):

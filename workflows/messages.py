@@ -14,6 +14,7 @@ from timeline_workers.metric.model import Metric, StoredSource
 from timeline_workers.plan.history_workers import HistorySpec
 from timeline_workers.plan.output_workers import OutputSpec
 from timeline_workers.plan.physical import WorkerSpec
+from timeline_workers.targets.target import AnyTarget
 
 CATALOG_ID = "timeline-catalog"
 DRIVER_ID = "timeline-driver-{metric}"
@@ -170,6 +171,72 @@ class SinkInput(Message):
     partition: str
 
 
+class SinkState(SinkInput):
+    """Input of a further run of a sink. ``definition``: the target as it was last looked up; ``began``: when
+    its first run began, microseconds, from which the numbers of what it sends count; ``numbered``: how many
+    it has given out; ``sent``, ``given_up``: how many messages have been, ``last_sent``: when, microseconds;
+    ``lost``: how many could not be kept as dead letters either.
+    """
+
+    runs: int = 0
+    refused: int = 0
+    last_refusal: str = ""
+    carried: CarriedState | None = None
+    continue_as_new_after: int | None = None
+    definition: AnyTarget | None = None
+    paused: bool = False
+    began: int = 0
+    numbered: int = 0
+    sent: int = 0
+    given_up: int = 0
+    lost: int = 0
+    last_sent: int | None = None
+
+
+class WaitingMessage(Message):
+    """A message that a sink has still to send, without its texts. ``tried``: whether it has been, in vain."""
+
+    rule: str
+    key: str | int
+    kind: str
+    episode: str
+    seq: int
+    tried: bool
+
+
+class SinkStatus(Message):
+    """How a sink is. ``waiting``: messages that wait, those on their way, ``sending``, included; ``letters``:
+    messages that were given up and wait to be stored as dead letters; ``failures``: how often the target has
+    failed since it last took one, and ``last_failure`` why; ``paused_until``: when it is tried next,
+    microseconds; ``paused``: it was told to wait; ``missing``: there is no such target; ``origins``: the
+    number of the last message of each rule's worker; ``next``: the first messages that wait.
+    """
+
+    worker_id: str
+    target: str
+    partition: str
+    what: str | None
+    missing: bool
+    paused: bool
+    waiting: int
+    sending: int
+    sent: int
+    given_up: int
+    letters: int
+    lost: int
+    failures: int
+    last_failure: str
+    paused_until: int | None
+    last_sent: int | None
+    runs: int
+    refused: int
+    last_refusal: str
+    history_events: int
+    history_bytes: int
+    origins: dict[str, int]
+    next: tuple[WaitingMessage, ...]
+
+
 class RecallInput(Message):
     """Ask the archives of worker ``worker_id``, those numbered below ``archives``, for keys.
 
@@ -234,12 +301,20 @@ class CatalogEntry(Message):
 
 class CatalogState(Message):
     """Everything a catalog knows; ``version`` grows with every change of ``entries``. ``sources``: the stored
-    ones.
+    ones; ``targets``: those of alerts.
     """
 
     version: int = 0
     entries: tuple[CatalogEntry, ...] = ()
     sources: Annotated[tuple[StoredSource, ...], Field(exclude_if=lambda found: not found)] = ()
+    targets: Annotated[tuple[AnyTarget, ...], Field(exclude_if=lambda found: not found)] = ()
+
+
+class TargetResult(Message):
+    """What became of a target that was applied."""
+
+    name: str
+    outcome: Literal["new", "unchanged", "replaced"]
 
 
 class SourceResult(Message):

@@ -57,7 +57,7 @@ _RESTARTED = "the feeder or `timeline apply` restarts it"
 
 LEAF = WorkflowKind(
     "EventProcessor",
-    rf"(?!output-|history-).+\.{_PARTITION}",
+    rf"(?!output-|history-|sink-).+\.{_PARTITION}",
     "<operator>-<hash>.<partition>",
     _QUESTIONS,
     (*_EDGES, "ingest", "complete"),
@@ -71,7 +71,7 @@ LEAF = WorkflowKind(
 )
 NODE = WorkflowKind(
     "TimelineProcessor",
-    rf"(?!output-|history-).+\.{_PARTITION}",
+    rf"(?!output-|history-|sink-).+\.{_PARTITION}",
     "<operator>-<hash>[-fused].<partition>",
     _QUESTIONS,
     (*_EDGES, "receive"),
@@ -112,6 +112,17 @@ HISTORY_OUTPUT = WorkflowKind(
     pinned=True,
     per_partition=True,
 )
+SINK = WorkflowKind(
+    "Sink",
+    rf"sink-[A-Za-z][A-Za-z0-9_.-]*\.{_PARTITION}",
+    "sink-<target>.<partition>",
+    ("status", "taken"),
+    ("take", "retry", "pause", "resume", "look_up", "stop", "continue_as_new"),
+    "status",
+    "the first worker of a rule that has something to tell its target",
+    "the catalog, when its target is removed",
+    "the next message for its target starts it anew; what waited is lost",
+)
 ARCHIVE = WorkflowKind(
     "KeyArchive",
     rf".+\.{_PARTITION}\.archive-[0-9]+",
@@ -144,7 +155,7 @@ DRIVER = WorkflowKind(
     "itself",
 )
 
-KINDS = (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, ARCHIVE, CATALOG, DRIVER)
+KINDS = (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, SINK, ARCHIVE, CATALOG, DRIVER)
 BY_TYPE = {kind.type: kind for kind in KINDS}
 PINNED = tuple(kind for kind in KINDS if kind.pinned)
 
@@ -158,6 +169,8 @@ def running(*kinds: WorkflowKind) -> str:
 def kind_of(workflow_id: str) -> tuple[WorkflowKind, ...]:
     """The kinds that a workflow of this id may be of; a leaf and another node look alike."""
     special = [
-        kind for kind in (TOPIC_OUTPUT, HISTORY_OUTPUT, ARCHIVE, CATALOG, DRIVER) if kind.has(workflow_id)
+        kind
+        for kind in (TOPIC_OUTPUT, HISTORY_OUTPUT, SINK, ARCHIVE, CATALOG, DRIVER)
+        if kind.has(workflow_id)
     ]
     return tuple(special) or tuple(kind for kind in (LEAF, NODE) if kind.has(workflow_id))

@@ -44,6 +44,9 @@ from workflows.outputs.open_stores import close_stores
 from workflows.outputs.topic_activities import OUTPUT_ACTIVITIES
 from workflows.outputs.topic_output import TopicOutput
 from workflows.processor.processor_workflow import EventProcessor, TimelineProcessor
+from workflows.sinks.sink_activities import SINK_ACTIVITIES
+from workflows.sinks.sink_workflow import Sink
+from workflows.sinks.target_activities import TARGET_ACTIVITIES
 
 from .processor import pinned
 from .search_attributes import ensure_search_attributes
@@ -53,6 +56,7 @@ WORKFLOWS: Sequence[type] = (
     TimelineProcessor,
     TopicOutput,
     HistoryOutput,
+    Sink,
     KeyArchive,
     MetricCatalog,
     TimelineDriver,
@@ -69,6 +73,8 @@ ACTIVITIES: Sequence[Callable[..., Any]] = (
     *CATALOG_ACTIVITIES,
     *OUTPUT_ACTIVITIES,
     *HISTORY_ACTIVITIES,
+    *SINK_ACTIVITIES,
+    *TARGET_ACTIVITIES,
 )
 # The library is pure and deterministic; loading it anew for every run would cost more than the run does.
 PASSTHROUGH = (

@@ -13,7 +13,7 @@ episode goes on: twice rather than never, as the first may have come. Instants a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import StateError
 
 from .episodes import Message
+from .sink_messages import SinkMessage
 
 VERSION: Final = 1
 SECOND: Final = 1_000_000
@@ -32,14 +33,19 @@ DAY: Final = 86_400 * SECOND
 class Waiting(msgspec.Struct):
     """A message, and since when it has been tried in vain; None: not yet."""
 
-    message: Message
+    told: SinkMessage
     tried_since: int | None = None
+
+    @property
+    def message(self) -> Message:
+        """The message without its texts."""
+        return self.told.message
 
 
 class GivenUp(msgspec.Struct, frozen=True):
     """A message that was not sent, and why."""
 
-    message: Message
+    told: SinkMessage
     reason: str
 
 
@@ -53,7 +59,7 @@ class _Carried(msgspec.Struct):
 
 class DeliveryQueue:
     """``patience``: for how long a message is tried; ``at_once``: how many are on their way together;
-    ``most``: how many may wait before it is ``full``.
+    ``most``: how many may wait; ``overflow`` gives up what is more.
 
     ``failures``: how often the target has failed since it last took a message; ``last_failure``: why, "" when
     it did not.
@@ -71,18 +77,35 @@ class DeliveryQueue:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values())) + len(self._sending)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether whoever puts messages should wait."""
-        return len(self) >= self.most
-
-    def put(self, messages: Iterable[Message]) -> None:
+    def put(self, messages: Iterable[SinkMessage]) -> None:
         """Have ``messages`` sent, in their order; muted ones are nobody's business."""
-        for message in messages:
-            if not message.muted:
-                self._put(Waiting(message))
+        for told in messages:
+            if not told.message.muted:
+                self._put(Waiting(told))
 
-    def take(self, now: int) -> Message | None:
+    def overflow(self) -> list[GivenUp]:
+        """Give up what is over ``most``, first what waits for longest; what is on its way stays."""
+        given_up: list[GivenUp] = []
+        while len(self) > self.most and self._waiting:
+            key, of_key = next(iter(self._waiting.items()))
+            oldest = of_key.pop(next(iter(of_key)))
+            self._tidy(key)
+            given_up.append(GivenUp(oldest.told, f"{self.most} messages wait, and no more may"))
+        return given_up
+
+    def give_up_all(self, reason: str) -> list[GivenUp]:
+        """Give up everything, what is on its way included."""
+        given_up = [GivenUp(one.told, reason) for one in self.waiting()]
+        self._waiting, self._idle, self._sending = {}, {}, {}
+        return given_up
+
+    def waiting(self) -> Iterator[Waiting]:
+        """What is on its way, and what waits."""
+        yield from self._sending.values()
+        for some in self._waiting.values():
+            yield from some.values()
+
+    def take(self, now: int) -> SinkMessage | None:
         """The next message to send at ``now``; it is on its way until ``sent`` or ``failed`` says more. None:
         there is none."""
         if self.paused_until is not None and now < self.paused_until:
@@ -97,41 +120,50 @@ class DeliveryQueue:
         if not waiting:
             del self._waiting[key]
         self._sending[key] = first
-        return first.message
+        return first.told
+
+    @property
+    def is_due(self) -> bool:
+        """Whether ``take`` gives something whenever it is asked."""
+        return bool(self._idle) and self.paused_until is None
 
     def next_attempt(self) -> int | None:
         """The instant before which ``take`` gives nothing although something waits; None: there is none."""
         return self.paused_until if self._idle else None
 
-    def sent(self, message: Message) -> None:
-        """The target has taken ``message``."""
-        self._arrived(message)
+    def try_now(self) -> None:
+        """Do not wait any longer."""
+        self.paused_until = None
+
+    def sent(self, told: SinkMessage) -> None:
+        """The target has taken ``told``."""
+        self._arrived(told)
         self._is_well()
 
-    def failed(self, message: Message, now: int, why: str, retry_after: int | None = None) -> list[GivenUp]:
-        """The target has not taken ``message``, and may do so later, not before ``retry_after`` from ``now``.
-        Returns what is given up."""
-        tried = self._arrived(message)
-        self.failures += 1
+    def failed(self, told: SinkMessage, now: int, why: str, retry_after: int | None = None) -> list[GivenUp]:
+        """The target has not taken ``told``, and may do so later, not before ``retry_after`` from ``now``.
+        What was on its way together fails once. Returns what is given up."""
+        tried = self._arrived(told)
+        if self.paused_until is None or self.paused_until <= now:
+            self.failures += 1
+            self.paused_until = now + min(FIRST_PAUSE << min(self.failures - 1, 20), LONGEST_PAUSE)
         self.last_failure = why
-        pause = min(FIRST_PAUSE << min(self.failures - 1, 20), LONGEST_PAUSE)
-        self.paused_until = now + max(pause, retry_after or 0)
+        self.paused_until = max(self.paused_until, now + (retry_after or 0))
         if tried.tried_since is not None and now - tried.tried_since >= self.patience:
-            return [GivenUp(message, why)]
+            return [GivenUp(told, why)]
         self._put_back(tried)
         return []
 
-    def refused(self, message: Message, why: str) -> list[GivenUp]:
-        """The target will never take ``message``. Returns what is given up."""
-        self._arrived(message)
+    def refused(self, told: SinkMessage, why: str) -> list[GivenUp]:
+        """The target will never take ``told``. Returns what is given up."""
+        self._arrived(told)
         self._is_well()
-        return [GivenUp(message, why)]
+        return [GivenUp(told, why)]
 
     def snapshot(self) -> bytes:
         """Everything that it must carry; ``restore`` reads it."""
-        waiting = [*self._sending.values(), *(w for some in self._waiting.values() for w in some.values())]
         return msgspec.msgpack.encode(
-            _Carried(VERSION, waiting, self.failures, self.paused_until, self.last_failure)
+            _Carried(VERSION, list(self.waiting()), self.failures, self.paused_until, self.last_failure)
         )
 
     def restore(self, data: bytes) -> None:
@@ -152,9 +184,10 @@ class DeliveryQueue:
     def _is_well(self) -> None:
         self.failures, self.last_failure, self.paused_until = 0, "", None
 
-    def _arrived(self, message: Message) -> Waiting:
+    def _arrived(self, told: SinkMessage) -> Waiting:
+        message = told.message
         waiting = self._sending.get(message.key)
-        if waiting is None or waiting.message != message:
+        if waiting is None or waiting.told != told:
             raise ValueError(f"{message.episode}, number {message.seq}, is not on its way; take it first")
         del self._sending[message.key]
         if message.key in self._waiting:
@@ -193,4 +226,4 @@ def _instead(old: Waiting, new: Waiting) -> Waiting:
     page = new.message.page or (old.message.page and new.message.is_firing)
     # What was tried may have come although nobody heard of it.
     message = msgspec.structs.replace(new.message, page=page, new=old.message.new)
-    return Waiting(message, old.tried_since)
+    return Waiting(msgspec.structs.replace(new.told, message=message), old.tried_since)

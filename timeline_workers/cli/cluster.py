@@ -15,12 +15,15 @@ import typer
 from timeline_workers.answers.answer_models import Change, Spans, ValueAt
 from timeline_workers.client import DriverResult, Notice, RemoveResult, SourceResult, TimelineClient, Written
 from timeline_workers.client.models import QuestionKind, find_node, question
+from timeline_workers.client.outputs import TargetResult
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
 from timeline_workers.events.times import read_time
-from timeline_workers.metric.load import is_source_file, load_source
+from timeline_workers.metric.load import is_source_file, kind_of_file, load_source
 from timeline_workers.metric.model import NamedSource, TimeUnit
 from timeline_workers.plan.physical import Plan, all_workers, is_global, plan
 from timeline_workers.process.counted import counted
+from timeline_workers.targets.target import Target
+from timeline_workers.targets.target_files import TARGET, load_target
 
 from .definitions import load
 from .in_file import naming
@@ -59,7 +62,9 @@ def with_client(
 
 
 def apply(
-    metric: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A metric file, or a source file.")],
+    metric: Annotated[
+        Path, typer.Argument(metavar="FILE.yaml", help="A file of a metric, a source or a target of alerts.")
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check the metric and list its workers; talk to no server.")
     ] = False,
@@ -79,8 +84,12 @@ def apply(
     """Have a metric's graph of workers running. Applying it again starts only what is missing.
 
     A source file (`kind: source`) is stored, for metrics to name. A metric keeps the version of its source
-    that it was applied with.
+    that it was applied with. A target (`kind: target`) is kept, for rules of alerts to name.
     """
+    if kind_of_file(metric) == TARGET:
+        with naming(metric):
+            _keep(load_target(metric), dry_run, output, address, namespace)
+        return
     if is_source_file(metric):
         with naming(metric):
             _store(load_source(metric), dry_run, output, address, namespace)
@@ -158,6 +167,19 @@ def _store(
         )
 
 
+def _keep(
+    target: Target, dry_run: bool, output: Output | None, address: str | None, namespace: str | None
+) -> None:
+    if dry_run:
+        complain(f"target {target.name} is valid")
+        return
+    result: TargetResult = with_client(address, namespace, lambda client: client.apply_target(target))
+    if output is not None:
+        emit([result.model_dump(mode="json")], output)
+    said = {"new": "is new", "unchanged": "is unchanged", "replaced": "replaces an earlier definition"}
+    complain(f"target {result.name} {said[result.outcome]}")
+
+
 def _list_workers(planned: Plan, output: Output) -> None:
     specs = all_workers(planned)
     if not specs:
@@ -198,17 +220,26 @@ def delete(
     address: AddressOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Remove a metric, and end the workers that no other metric needs."""
+    """Remove a metric, and end the workers that no other metric needs; or a target of alerts.
 
-    async def work(client: TimelineClient) -> tuple[RemoveResult, list[str]]:
+    Messages that wait for a target become dead letters.
+    """
+
+    async def work(client: TimelineClient) -> tuple[RemoveResult | None, list[str]]:
         metrics = {metric.name: metric for metric in await client.metrics()}
+        if name not in metrics and name in {target.name for target in await client.targets()}:
+            await client.delete_target(name)
+            return None, []
         written = metrics[name].output if name in metrics else None
         topic = None if written is None else written.topic
         readers = [m.name for m in metrics.values() if m.source.changelog and m.source.topic == topic]
         return await client.delete(name, timeout=timedelta(seconds=wait)), readers
 
-    removed: tuple[RemoveResult, list[str]] = with_client(address, namespace, work)
+    removed: tuple[RemoveResult | None, list[str]] = with_client(address, namespace, work)
     result, readers = removed
+    if result is None:
+        typer.echo(f"target {name} is removed")
+        return
     if readers:
         complain(
             f"warning: nothing new comes any more to what reads its output: {', '.join(sorted(readers))}"

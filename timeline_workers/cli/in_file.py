@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from timeline_workers.errors import ExpressionError, MetricError, RuleError, UnknownNameError
+from timeline_workers.errors import ExpressionError, MetricError, RuleError, TargetError, UnknownNameError
 from timeline_workers.metric.definition_file import expression_places
 
 
 @contextmanager
 def naming(file: Path | str) -> Iterator[None]:
-    """Have what is raised about the metric, source or rule in ``file`` name it, once."""
+    """Have what is raised about the metric, source, rule or target in ``file`` name it, once."""
     try:
         yield
     except ExpressionError as error:
         raise error.in_file(str(file), _begins(Path(file), error.text)) from None
-    except (MetricError, RuleError, UnknownNameError) as error:
+    except (MetricError, RuleError, TargetError, UnknownNameError) as error:
         if str(file) in str(error):
             raise
         raise type(error)("\n".join(f"{file}: {line}" for line in str(error).splitlines())) from None

@@ -28,6 +28,7 @@ _MODULES = {
     "cluster": ("apply", "delete", "query"),
     "overview_command": ("get", "describe"),
     "published_command": ("output",),
+    "outputs_command": ("outputs",),
     "worker_command": ("worker",),
     "rollout_command": ("rollout",),
     "dev": ("dev",),

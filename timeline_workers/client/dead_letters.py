@@ -19,6 +19,7 @@ from timeline_workers.errors import QuestionError
 from timeline_workers.events.times import question_time
 from timeline_workers.servers.pulsar.dead_letter_topic import Letter, read_letters, read_replayed, replaying
 from timeline_workers.servers.pulsar.pulsar_client import connect, pulsar_url
+from timeline_workers.targets.letters import target_of
 from workflows.client import ask
 
 from .forecast import forecast
@@ -68,7 +69,8 @@ async def topics_of(client: Client, metric: str | None) -> list[str]:
 
 
 @contextmanager
-def _broker() -> Iterator[tuple[pulsar.Client, str]]:
+def broker() -> Iterator[tuple[pulsar.Client, str]]:
+    """A client of the broker meanwhile, and its URL. Raises ConnectionFailedError."""
     url = pulsar_url()
     with closing(connect(url, quiet=True)) as client:
         yield client, url
@@ -77,7 +79,7 @@ def _broker() -> Iterator[tuple[pulsar.Client, str]]:
 def letters_of(topics: Sequence[str], chosen: Chosen) -> list[DeadLetter]:
     """The dead letters of ``topics``, in the order of topics and positions."""
     found: list[DeadLetter] = []
-    with _broker() as (client, url):
+    with broker() as (client, url):
         for topic in topics:
             replayed = read_replayed(client, url, topic)
             letters = chosen.of(read_letters(client, url, topic))
@@ -90,7 +92,7 @@ def counts_of(topics: Sequence[str], chosen: Chosen) -> list[DeadLetterCount]:
     refused counts for each of them.
     """
     rows: list[DeadLetterCount] = []
-    with _broker() as (client, url):
+    with broker() as (client, url):
         for topic in topics:
             replayed = read_replayed(client, url, topic)
             groups: dict[tuple[str, str], list[Letter]] = defaultdict(list)
@@ -131,8 +133,14 @@ def replay(
 
     ``payload_for`` says what is sent in the place of the payload of the letters that are chosen (None: their
     own); ``confirm`` is told how many would be sent. What they raise ends it before anything is sent.
+    QuestionError for those of a target, which has no topic of events.
     """
-    with _broker() as (client, url):
+    if (target := target_of(topic)) is not None:
+        raise QuestionError(
+            f"{topic} has messages of alerts that target {target} was not sent; send them again with "
+            f"`timeline outputs retry {target} --given-up`"
+        )
+    with broker() as (client, url):
         letters = chosen.of(read_letters(client, url, topic))
         payload = payload_for(letters)
         if dry_run:

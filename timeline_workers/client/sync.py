@@ -20,7 +20,9 @@ from timeline_workers.metric.model import Metric, NamedSource, StoredSource, Tim
 from timeline_workers.plan.physical import Plan
 from timeline_workers.plan.preview import ApplyPreview
 from timeline_workers.settings.timeline_settings import Settings
+from timeline_workers.targets.target import Target
 
+from . import outputs as of_outputs
 from .models import (
     DeadLetter,
     DeadLetterCount,
@@ -147,6 +149,42 @@ class SyncTimelineClient:
     def delete_source(self, name: str) -> None:
         """See ``TimelineClient.delete_source``."""
         self._wait(self._client.delete_source(name))
+
+    def apply_target(self, target: Target | str | Path) -> of_outputs.TargetResult:
+        """See ``TimelineClient.apply_target``."""
+        return self._wait(self._client.apply_target(target))
+
+    def targets(self) -> list[Target]:
+        """See ``TimelineClient.targets``."""
+        return self._wait(self._client.targets())
+
+    def target(self, name: str) -> Target:
+        """See ``TimelineClient.target``."""
+        return self._wait(self._client.target(name))
+
+    def delete_target(self, name: str) -> None:
+        """See ``TimelineClient.delete_target``."""
+        self._wait(self._client.delete_target(name))
+
+    def test_target(self, name: str) -> of_outputs.Answer:
+        """See ``TimelineClient.test_target``."""
+        return self._wait(self._client.test_target(name))
+
+    def outputs(self) -> list[of_outputs.OutputRow]:
+        """See ``TimelineClient.outputs``."""
+        return self._wait(self._client.outputs())
+
+    def describe_output(self, name: str) -> of_outputs.TargetDescription:
+        """See ``TimelineClient.describe_output``."""
+        return self._wait(self._client.describe_output(name))
+
+    def tell_output(self, name: str, what: of_outputs.Told) -> int:
+        """See ``TimelineClient.tell_output``."""
+        return self._wait(self._client.tell_output(name, what))
+
+    def send_given_up_again(self, name: str, *, again: bool = False) -> int:
+        """See ``TimelineClient.send_given_up_again``."""
+        return self._wait(self._client.send_given_up_again(name, again=again))
 
     def rollout(
         self,

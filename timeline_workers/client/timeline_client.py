@@ -22,8 +22,17 @@ from timeline_workers.plan.physical import Plan, plan
 from timeline_workers.plan.preview import ApplyPreview, preview
 from timeline_workers.servers.temporal.temporal_client import connect
 from timeline_workers.settings.timeline_settings import Settings
+from timeline_workers.targets.target import Target
+from timeline_workers.targets.target_files import load_target
 from workflows.catalog.entries import plans_of
 from workflows.catalog.stored_sources import apply_source, delete_source, find_source, stored_sources
+from workflows.catalog.stored_targets import (
+    apply_target,
+    delete_target,
+    find_target,
+    known_targets,
+    try_target,
+)
 from workflows.client import ask, worker_health
 from workflows.client.beneath import notices_of
 from workflows.client.client_errors import clear_errors
@@ -32,6 +41,7 @@ from workflows.client.known_keys import known_keys
 from workflows.client.rollout import Moved, rollout, unversioned as roll_back
 from workflows.messages import CatalogEntry, DriverResult, RemoveResult, SourceResult
 
+from . import outputs as of_outputs
 from .models import Instant, Key, MetricDescription, Question, question, read_answer
 from .overview import Overview, look_over
 from .watching import Watch
@@ -379,6 +389,51 @@ class TimelineClient:
         else:
             narrowed = {}
         return Watch(self, metric, keys, asked, narrowed, interval).answers()
+
+    # Outputs: targets of alerts, and the topics that metrics publish to.
+
+    async def apply_target(self, target: Target | str | Path) -> of_outputs.TargetResult:
+        """Have a target of alerts known, from its YAML file or text too; another of the same name is
+        replaced, also for what waits to be sent. Raises TargetError."""
+        wanted = await asyncio.to_thread(load_target, target) if isinstance(target, str | Path) else target
+        return await apply_target(self.temporal, wanted)
+
+    async def targets(self) -> list[Target]:
+        """The targets of alerts, by name."""
+        return await known_targets(self.temporal)
+
+    async def target(self, name: str) -> Target:
+        """The target ``name``; raises UnknownNameError with the nearest name."""
+        return await find_target(self.temporal, name)
+
+    async def delete_target(self, name: str) -> None:
+        """Remove a target; what waits to be sent becomes dead letters. TargetError, with their names, while
+        rules name it."""
+        await delete_target(self.temporal, name)
+
+    async def test_target(self, name: str) -> of_outputs.Answer:
+        """Send a target a message that says that it is a test; what it answers."""
+        return await try_target(self.temporal, name)
+
+    async def outputs(self) -> list[of_outputs.OutputRow]:
+        """All outputs, and how each is."""
+        return await of_outputs.outputs(self.temporal)
+
+    async def describe_output(self, name: str) -> of_outputs.TargetDescription:
+        """A target, the rules that name it, and how its sinks are."""
+        return await of_outputs.describe_output(self.temporal, name)
+
+    async def tell_output(self, name: str, what: of_outputs.Told) -> int:
+        """Have a target tried again now (``retry``), not be sent anything (``pause``), or be sent what waits
+        (``resume``); how many sinks it has. QuestionError where it was not told anything yet."""
+        return await of_outputs.tell_output(self.temporal, name, what)
+
+    async def send_given_up_again(self, name: str, *, again: bool = False) -> int:
+        """Send a target once more what was given up, of each episode the last message; how many that are.
+        What was sent again before is left out, unless ``again``."""
+        from .given_up import send_given_up_again
+
+        return await send_given_up_again(self.temporal, name, again=again)
 
     # Dead letters.
 

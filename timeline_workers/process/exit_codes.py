@@ -16,6 +16,7 @@ from timeline_workers.errors import (
     RuleError,
     SettingsError,
     TableError,
+    TargetError,
     TimelineError,
 )
 
@@ -49,7 +50,7 @@ def exit_code(error: TimelineError) -> ExitCode:
     """The exit code that says what kind of mistake ``error`` is."""
     if isinstance(error, ConnectionFailedError | HistoryError):
         return ExitCode.UNREACHABLE
-    wrong = ExpressionError | MetricError | QuestionError | RuleError | SettingsError | TableError
-    if isinstance(error, wrong):
+    wrong = ExpressionError | MetricError | QuestionError | RuleError | SettingsError
+    if isinstance(error, wrong | TableError | TargetError):
         return ExitCode.USAGE
     return ExitCode.FAILED

@@ -29,7 +29,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, cast
@@ -88,11 +88,14 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class ToPublish:
-    """One message: ``key``, as text, is None for a watermark, which everybody must hear."""
+    """One message: ``key``, as text, is None for a watermark, which everybody must hear; ``properties``: what
+    is said of it beside ``body``.
+    """
 
     key: str | None
     revision: int
     body: bytes
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 def messages(news: News, writer: Writer, first: int) -> Iterator[ToPublish]:

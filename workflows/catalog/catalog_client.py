@@ -21,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.metric.model import StoredSource
 from timeline_workers.settings.timeline_settings import Settings
+from timeline_workers.targets.target import AnyTarget
 from workflows.durable.refusal_codes import passed_on
 from workflows.messages import CATALOG_ID, CatalogState
 from workflows.registry import CATALOG
@@ -99,4 +100,5 @@ async def _to_begin_with(client: Client) -> CatalogState | None:
         return None
     state: CatalogState = await handle.query("routing", result_type=CatalogState, rpc_timeout=_TIMEOUT)
     sources = await handle.query("sources", result_type=list[StoredSource], rpc_timeout=_TIMEOUT)
-    return state.model_copy(update={"sources": tuple(sources)})
+    targets = await handle.query("targets", result_type=list[AnyTarget], rpc_timeout=_TIMEOUT)
+    return state.model_copy(update={"sources": tuple(sources), "targets": tuple(targets)})

@@ -1,4 +1,5 @@
-"""The registry of metrics and stored sources: one workflow that drivers, feeders and commands agree with.
+"""The registry of metrics, stored sources and targets: one workflow that drivers, feeders and commands agree
+with.
 
 Registering and removing are updates, one after the other; reading is a query, which sees every update that
 has been answered. A worker is wanted while some registered metric's plan has it. So "who needs this worker"
@@ -8,18 +9,21 @@ is computed from the definitions and can never drift; the metric names that work
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Literal
 
 from temporalio import workflow
+from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from timeline_workers.errors import Code, MetricError, TimelineError, UnknownNameError
+    from timeline_workers.errors import Code, MetricError, TargetError, TimelineError, UnknownNameError
     from timeline_workers.language.suggestions import nearest
     from timeline_workers.metric.model import Metric, NamedSource, StoredSource
     from timeline_workers.metric.size_limits import refuse_oversized
     from timeline_workers.plan.physical import plan
+    from timeline_workers.targets.sending import Answer
+    from timeline_workers.targets.target import AnyTarget, Target
     from workflows.durable.refusal_codes import refusal
     from workflows.messages import (
         CatalogEntry,
@@ -31,19 +35,24 @@ with workflow.unsafe.imports_passed_through():
         ReleaseResult,
         RemoveResult,
         SourceResult,
+        TargetResult,
     )
+    from workflows.sinks import target_activities
 
     from . import catalog_activities
 
 
 @workflow.defn
 class MetricCatalog:
-    """Holds the registered metrics and stored sources, and ends the workers that no metric needs any more."""
+    """Holds the registered metrics, stored sources and targets of alerts, and ends the workers that no metric
+    needs any more.
+    """
 
     @workflow.init
     def __init__(self, state: CatalogState) -> None:
         self._entries = {entry.metric.name: entry for entry in state.entries}
         self._sources = {stored.definition.name: stored for stored in state.sources}
+        self._targets: dict[str, Target] = {target.name: target for target in state.targets}
         self._version = state.version
         self._lock = asyncio.Lock()
 
@@ -52,7 +61,8 @@ class MetricCatalog:
         """Run for ever, continuing as new when Temporal suggests it."""
         await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(self._state().model_copy(update={"sources": tuple(self.sources())}))
+        more = {"sources": tuple(self.sources()), "targets": tuple(self.targets())}
+        workflow.continue_as_new(self._state().model_copy(update=more))
 
     @workflow.query
     def metrics(self) -> list[CatalogEntry]:
@@ -63,6 +73,11 @@ class MetricCatalog:
     def sources(self) -> list[StoredSource]:
         """The stored sources by name."""
         return [self._sources[name] for name in sorted(self._sources)]
+
+    @workflow.query
+    def targets(self) -> list[AnyTarget]:
+        """The targets of alerts by name."""
+        return [self._targets[name] for name in sorted(self._targets)]
 
     def _state(self) -> CatalogState:
         return CatalogState(version=self._version, entries=tuple(self.metrics()))
@@ -144,6 +159,47 @@ class MetricCatalog:
                 raise refusal(MetricError(said, code=Code.SOURCE_IN_USE))
             del self._sources[name]
 
+    @workflow.update
+    async def register_target(self, target: AnyTarget) -> TargetResult:
+        """Keep a target of alerts; another of the same name replaces it, also for what waits to be sent."""
+        async with self._lock:
+            old = self._targets.get(target.name)
+            if old == target:
+                return TargetResult(name=target.name, outcome="unchanged")
+            self._targets[target.name] = target
+            # A rule may have named one that is new here.
+            await _of_sinks(target_activities.tell_sinks, target.name)
+            return TargetResult(name=target.name, outcome="new" if old is None else "replaced")
+
+    @workflow.update
+    async def remove_target(self, name: str) -> None:
+        """Remove a target, and end its sinks: what waits there becomes dead letters."""
+        async with self._lock:
+            if name not in self._targets:
+                raise refusal(unknown_target(name, self._targets))
+            if rules := sorted(
+                one.metric.name for one in self._entries.values() if name in told_by(one.metric)
+            ):
+                said = (
+                    f"target {name!r} is named by the rules {', '.join(rules)}; delete them first, or apply "
+                    "them without it"
+                )
+                raise refusal(TargetError(said, code=Code.TARGET_IN_USE))
+            del self._targets[name]
+            await _of_sinks(target_activities.end_sinks, name)
+
+    @workflow.update
+    async def test_target(self, name: str) -> Answer:
+        """Send a target one message that says that it is a test; what it answers."""
+        if name not in self._targets:
+            raise refusal(unknown_target(name, self._targets))
+        return await workflow.execute_activity(
+            target_activities.send_test,
+            self._targets[name],
+            start_to_close_timeout=timedelta(minutes=1),
+            retry_policy=RetryPolicy(maximum_attempts=1),
+        )
+
     def _naming(self, source: str) -> dict[str, int]:
         """The metrics that name a stored source, with the version that they keep."""
         named = {name: entry.metric.named_source for name, entry in self._entries.items()}
@@ -172,6 +228,34 @@ class MetricCatalog:
             start_to_close_timeout=timedelta(hours=1),
             heartbeat_timeout=catalog_activities.HEARTBEAT_TIMEOUT,
         )
+
+
+def told_by(metric: Metric) -> tuple[str, ...]:
+    """The targets that a rule names; none for a metric that is no rule."""
+    alert = getattr(metric, "alert", None)
+    return () if alert is None else tuple(alert.to)
+
+
+async def _of_sinks(activity: Callable[[str], Awaitable[int]], target: str) -> None:
+    await workflow.execute_activity(
+        activity,
+        target,
+        start_to_close_timeout=timedelta(minutes=10),
+        heartbeat_timeout=catalog_activities.HEARTBEAT_TIMEOUT,
+    )
+
+
+def unknown_target(name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error about a target of alerts that is not there."""
+    names = sorted(known)
+    near = nearest(name, names)
+    if near:
+        return UnknownNameError(
+            f"there is no target {name!r}; did you mean {near!r}?", code=Code.UNKNOWN_TARGET
+        )
+    listed = ", ".join(names) or "none; make one known with `timeline apply TARGET.yaml`"
+    said = f"there is no target {name!r}; known: {listed}"
+    return UnknownNameError(said, code=Code.UNKNOWN_TARGET)
 
 
 def unknown_source(name: str, known: Iterable[str]) -> UnknownNameError:

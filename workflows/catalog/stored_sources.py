@@ -61,17 +61,18 @@ async def apply_source(client: Client, source: NamedSource) -> SourceResult:
     """Store ``source``. The same again changes nothing, another of the same name is its next version; no
     metric that runs changes by it.
     """
-    result: SourceResult = await _call(client, "register_source", source, SourceResult)
+    result: SourceResult = await catalog_call(client, "register_source", source, SourceResult)
     return result
 
 
 async def delete_source(client: Client, name: str) -> None:
     """Remove a stored source; refused, with their names, while registered metrics name it."""
     await find_source(client, name)
-    await _call(client, "remove_source", name, type(None))
+    await catalog_call(client, "remove_source", name, type(None))
 
 
-async def _call(client: Client, update: str, argument: Any, result_type: type[Any]) -> Any:
+async def catalog_call(client: Client, update: str, argument: Any, result_type: type[Any]) -> Any:
+    """``call_catalog`` with the library's own errors, ConnectionFailedError where nobody answers."""
     async with clear_errors(client):
         try:
             async with asyncio.timeout(TIMEOUT.total_seconds()):

@@ -72,7 +72,7 @@ def _publish(
                     message.body,
                     outcomes.take,
                     partition_key=key or None,
-                    properties={_PARTITION: str(partition)},
+                    properties={**message.properties, _PARTITION: str(partition)},
                     sequence_id=message.revision,
                 )
         opened.flush()

@@ -152,6 +152,10 @@ class Replay:
                     raise ReplayError(f"the broker did not store {outcomes.failed}; replay the rest later")
         return sent
 
+    def note_done(self, letters: Iterable[Letter]) -> None:
+        """Remember that ``letters`` were replayed by somebody else than ``send``. Raises as that does."""
+        self._note([(letter.place, self._id) for letter in letters], "done")
+
     def _note(self, letters: Iterable[tuple[str, str]], state: str) -> None:
         """Record (place, replay) pairs as being in ``state``."""
         outcomes = _Outcomes()

@@ -1,0 +1,1 @@
+"""Targets of alerts: their files, their secrets, and senders against real receivers."""

@@ -1,0 +1,1 @@
+"""Sinks: the workflows that send what rules of alerts say, each to one target."""
