@@ -56,7 +56,8 @@ def parcel(key: str | int = "k", seq: int = 1, kind: str = "fire", number: int =
 
 class Receiver:
     """An HTTP receiver as the standard says: it verifies, and takes each id once. ``requests``: the ids of
-    all requests; ``taken``: the events, by id; ``answer``: what it answers to an id, a status and headers.
+    all requests; ``taken``: the events, by id; ``answer``: what it answers to an id, a status and headers;
+    ``check``: whether requests must be signed.
     """
 
     def __init__(self) -> None:
@@ -64,11 +65,12 @@ class Receiver:
         self.headers: list[Mapping[str, str]] = []
         self.taken: dict[str, dict[str, Any]] = {}
         self.answer: Callable[[str], tuple[int, dict[str, str]]] = lambda name: (200, {})
+        self.check = True
         self.key = base64.b64decode(SECRET.removeprefix("whsec_"))
 
     async def hear(self, request: web.Request) -> web.Response:
         body = await request.read()
-        name = verified(request.headers, body, self.key)
+        name = verified(request.headers, body, self.key) if self.check else request.headers["webhook-id"]
         self.requests.append(name)
         self.headers.append(dict(request.headers))
         status, headers = self.answer(name)

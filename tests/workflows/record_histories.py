@@ -24,6 +24,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 
 from tests.oracle.events import Event
 from tests.workflows.cluster import (
+    TASK_QUEUE,
     apply,
     cluster,
     feed,
@@ -218,6 +219,63 @@ async def _until_told(client: Client, outputs: Sequence[str], last: Event) -> No
             await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees
 
 
+async def _sink(client: Client) -> list[Run]:
+    """What a sink sends, run after run: to a target that is not known yet, that does not take it, that is
+    mended, that refuses it. The broker, which dead letters go to, is stood in for.
+    """
+    # Releases up to 0.5.0 do not have these.
+    from tests.targets.receivers import Receiver, http_receiver, parcel
+    from timeline_workers.alerts.sink_messages import SinkBatch, pack_sink_batch, sink_id
+    from timeline_workers.servers.pulsar import changelog_topic
+    from timeline_workers.targets.sending import Parcel
+    from timeline_workers.targets.target_files import load_target
+    from workflows.catalog.stored_targets import apply_target, delete_target
+    from workflows.messages import SinkInput, SinkState
+    from workflows.sinks.running_sinks import sink_statuses
+
+    sink, receiver, runs = sink_id("pager", "p0"), Receiver(), list[Run]()
+    input = SinkState(**SinkInput(target="pager", partition="p0").model_dump(), continue_as_new_after=3)
+    handle = await client.start_workflow("Sink", args=[input, b""], id=sink, task_queue=TASK_QUEUE)
+
+    async def take(first: int, *messages: Parcel) -> None:
+        batch = SinkBatch("alert-r.p0", first, tuple(one.told for one in messages))
+        await handle.signal("take", pack_sink_batch(batch))
+
+    async def until(**wanted: int) -> None:
+        while True:
+            found = await sink_statuses(client, "pager")
+            if found and all(getattr(found[0], name) >= least for name, least in wanted.items()):
+                break
+            await asyncio.sleep(0.05)  # between two looks; the loop ends by what it sees
+        runs.extend(await _runs(client, [sink]))
+
+    def publish(_topic: str, _producer: str, messages: Iterable[object]) -> int:
+        return len(list(messages))
+
+    async with http_receiver(receiver) as url:
+        await take(1, parcel("a"), parcel("b"))
+        await until(waiting=2)
+        fields = {"kind": "target", "name": "pager", "what": "webhook"}
+        await apply_target(client, load_target({**fields, "url": "http://127.0.0.1:1"}))
+        await until(failures=1)
+        receiver.check = False
+        await apply_target(client, load_target({**fields, "url": url}))
+        await until(sent=2)
+        for number in range(2, 6):
+            await take(number + 1, parcel("a", number, "moved"))
+        await until(sent=3, runs=1)
+        receiver.answer = lambda name: (404, {})
+        with patch.object(changelog_topic, "publish", publish):
+            await take(7, parcel("a", 6, "resolve"))
+            await until(given_up=1)
+            await handle.signal("pause")
+            await take(8, parcel("c"))
+            await until(waiting=1)
+            await delete_target(client, "pager")
+    runs += await _runs(client, [sink])
+    return [*runs, *await _runs(client, [CATALOG_ID])]
+
+
 SCENARIOS: dict[str, Callable[[Client], Awaitable[list[Run]]]] = {
     "aggregate": _aggregate,
     "resubscribe": _resubscribe,
@@ -225,6 +283,7 @@ SCENARIOS: dict[str, Callable[[Client], Awaitable[list[Run]]]] = {
     "kept": _kept,
     "sources": _sources,
     "output": _output,
+    "sink": _sink,
 }
 
 

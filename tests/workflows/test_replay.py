@@ -39,6 +39,17 @@ async def test_what_outputs_have_just_done_can_be_replayed() -> None:
         await replayer().replay_workflow(history)
 
 
+@pytest.mark.integration
+async def test_what_a_sink_has_just_done_can_be_replayed() -> None:
+    """Every run of a sink, and the catalog that has known and removed its target."""
+    async with cluster() as client:
+        histories = await histories_of(client, await SCENARIOS["sink"](client))
+    assert {name.split("-")[0] for name in histories} == {"Sink", "MetricCatalog"}
+    assert len(histories) > 2
+    for history in histories.values():
+        await replayer().replay_workflow(history)
+
+
 @pytest.mark.parametrize("file", recorded(), ids=lambda file: f"{file.parent.name}/{file.name}")
 async def test_recorded_histories_can_be_replayed(file: Path) -> None:
     """A history recorded by an earlier release replays: workers that run survive the upgrade."""

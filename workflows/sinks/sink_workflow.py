@@ -42,7 +42,7 @@ with workflow.unsafe.imports_passed_through():
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _PATIENCE: Final = timedelta(seconds=20)
-_LAST_WORDS: Final = timedelta(seconds=10)
+_LAST_WORDS: Final = timedelta(seconds=5)
 _LOOK_AGAIN: Final = timedelta(seconds=30)
 _ATTEMPTS: Final = 5  # of a batch whose process was killed
 _SHOWN: Final = 20
