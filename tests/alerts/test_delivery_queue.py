@@ -197,6 +197,18 @@ def test_one_message_of_a_key_is_on_its_way() -> None:
         queue.sent(taken[0])
 
 
+def test_a_message_that_was_given_up_does_not_take_the_place_of_a_newer_one() -> None:
+    queue = DeliveryQueue()
+    put(queue, over("a", 1, 3), fire("a", 1, 2), fire("b", 1, 2))
+    assert [one.message.seq for one in queue.waiting()] == [3, 2]
+    taken = attempt(queue, 0)
+    put(queue, fire("a", 1, 2))
+    queue.sent(taken)
+    assert [one.message.key for one in queue.waiting()] == ["b"]
+    drain(queue, 0, lambda message: None)
+    assert len(queue) == 0
+
+
 def test_a_full_queue_gives_up_what_is_oldest() -> None:
     """What is on its way stays, and a newer message in the place of an older one takes no room."""
     queue = DeliveryQueue(most=2)

@@ -197,6 +197,13 @@ class DeliveryQueue:
     def _put(self, new: Waiting) -> None:
         message = new.message
         waiting = self._waiting.setdefault(message.key, {})
+        known = [self._sending.get(message.key), waiting.get(message.episode)]
+        newest = max(
+            (one.message.seq for one in known if one and one.message.episode == message.episode), default=0
+        )
+        if newest > message.seq:
+            self._tidy(message.key)
+            return  # one that was given up is sent once more, and there is news of it
         old = waiting.pop(message.episode, None)
         if old is not None:
             new = _instead(old, new)

@@ -18,12 +18,12 @@ from timeline_workers.client.models import QuestionKind, find_node, question
 from timeline_workers.client.outputs import TargetResult
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
 from timeline_workers.events.times import read_time
-from timeline_workers.metric.load import is_source_file, kind_of_file, load_source
+from timeline_workers.metric.load import TARGET, is_source_file, kind_of_file, load_source
 from timeline_workers.metric.model import NamedSource, TimeUnit
 from timeline_workers.plan.physical import Plan, all_workers, is_global, plan
 from timeline_workers.process.counted import counted
 from timeline_workers.targets.target import Target
-from timeline_workers.targets.target_files import TARGET, load_target
+from timeline_workers.targets.target_files import load_target
 
 from .definitions import load
 from .in_file import naming

@@ -16,7 +16,7 @@ from timeline_workers.errors import QuestionError
 from timeline_workers.evaluation import Result
 from timeline_workers.events.rules import Limits
 from timeline_workers.events.times import read_time
-from timeline_workers.metric.load import ALERT, SOURCE, kind_of_file, load_source
+from timeline_workers.metric.load import ALERT, SOURCE, TARGET, kind_of_file, load_source
 from timeline_workers.metric.model import Metric, Source, TimeUnit
 from timeline_workers.plan.physical import plan
 from timeline_workers.process.counted import counted
@@ -132,7 +132,11 @@ def evaluate_file(
 
 def validate(
     metric: Annotated[
-        Path, typer.Argument(metavar="FILE.yaml", help="A file of a metric, a source or a rule of an alert.")
+        Path,
+        typer.Argument(
+            metavar="FILE.yaml",
+            help="A file of a metric, a source, a rule of an alert or a target of alerts.",
+        ),
     ],
     source: SourceOption = None,
 ) -> None:
@@ -144,6 +148,12 @@ def validate(
     if kind == SOURCE:
         with naming(metric):
             typer.echo(f"{metric}: source {load_source(metric).name} is valid")
+        return
+    if kind == TARGET:
+        from timeline_workers.targets.target_files import load_target
+
+        with naming(metric):
+            typer.echo(f"{metric}: target {load_target(metric).name} is valid")
         return
     if kind == ALERT:
         # Not with the module: it takes templates along, which other commands do without.

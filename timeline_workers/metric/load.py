@@ -68,6 +68,8 @@ SOURCE: Final = "source"
 """The ``kind`` of a source file."""
 ALERT: Final = "alert"
 """The ``kind`` of a file with a rule of an alert."""
+TARGET: Final = "target"
+"""The ``kind`` of a file with a target of alerts."""
 TRIAL: Final = "alert-test"
 """The ``kind`` of a file with a trial of such a rule."""
 _ALERTS: Final = {

@@ -22,10 +22,17 @@ def target_of(topic: str) -> str | None:
     return topic.removeprefix(_PREFIX) if topic.startswith(_PREFIX) else None
 
 
-def read_letter(payload: bytes) -> SinkMessage:
+class Unsent(msgspec.Struct, frozen=True):
+    """A message that ``sink`` has given up."""
+
+    sink: str
+    told: SinkMessage
+
+
+def read_letter(payload: bytes) -> Unsent:
     """The message that was given up. Raises StateError for another payload."""
     try:
-        return msgspec.json.decode(payload, type=SinkMessage)
+        return msgspec.json.decode(payload, type=Unsent)
     except msgspec.MsgspecError as error:
         raise StateError(
             f"a dead letter of {len(payload)} bytes is no message of an alert: {error}"

@@ -23,13 +23,11 @@ import yaml
 from timeline_workers.errors import Code, MetricError, TargetError
 from timeline_workers.language.durations import format_duration
 from timeline_workers.language.suggestions import nearest
-from timeline_workers.metric.load import read_yaml, validated
+from timeline_workers.metric.load import TARGET, read_yaml, validated
 
 from .secrets import Address, SecretReference
 from .target import KINDS, Target
 
-TARGET: Final = "target"
-"""The ``kind`` of a file with a target."""
 _DURATIONS = ("give_up", "timeout")
 _NESTED: Final = {"secret": SecretReference, "token": SecretReference, "secrets": SecretReference}
 

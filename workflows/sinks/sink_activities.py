@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from timeline_workers.alerts.delivery_queue import GivenUp
 from timeline_workers.alerts.episodes import key_text
 from timeline_workers.metric.topics import dead_letter_topic
-from timeline_workers.targets.letters import letters_topic
+from timeline_workers.targets.letters import Unsent, letters_topic
 from timeline_workers.targets.sending import Answer, send, unpack_parcels
 from timeline_workers.targets.target import AnyTarget, read_target
 from timeline_workers.wire.changelog_messages import ToPublish
@@ -65,7 +65,7 @@ def _keep(sink: str, target: str, first: int, given_up: list[GivenUp]) -> None:
         ToPublish(
             key_text(one.told.message.key),
             number,
-            msgspec.json.encode(one.told),
+            msgspec.json.encode(Unsent(sink, one.told)),
             {
                 "reason": "given-up",
                 "message": one.reason[:_REASON_LENGTH],

@@ -55,6 +55,7 @@ class _Held(msgspec.Struct):
     queue: bytes
     letters: list[GivenUp]
     taken: dict[str, int]
+    since: dict[str, int]
 
 
 @workflow.defn
@@ -71,6 +72,8 @@ class Sink:
         self._queue = DeliveryQueue()
         self._letters: deque[GivenUp] = deque()
         self._taken: dict[str, int] = {}
+        # Of episodes of which something was given up: the number of the last message that was sent since.
+        self._since: dict[str, int] = {}
         self._arrived: deque[Any] = deque()
         self._numbered, self._sent, self._last_sent = input.numbered, input.sent, input.last_sent
         self._given_up, self._lost = input.given_up, input.lost
@@ -203,8 +206,12 @@ class Sink:
                 continue
             if new := batch.after(self._taken.get(batch.origin, 0)):
                 self._taken[batch.origin] = batch.last
-                self._queue.put(new)
+                self._queue.put(one for one in new if self._is_news(one))
         self._give_up(self._queue.overflow())
+
+    def _is_news(self, told: SinkMessage) -> bool:
+        """Whether it is none that was given up before a newer one was sent."""
+        return self._since.get(told.message.episode, 0) < told.message.seq
 
     async def _look_up(self) -> None:
         self._looked_up = True
@@ -308,6 +315,8 @@ class Sink:
                 self._queue.sent(told)
                 self._sent += 1
                 self._last_sent = now
+                if told.message.episode in self._since:
+                    self._since[told.message.episode] = told.message.seq
             elif answer.verdict == "never":
                 self._give_up(self._queue.refused(told, answer.why))
         for told, answer in answers:
@@ -318,6 +327,10 @@ class Sink:
     def _give_up(self, given_up: list[GivenUp]) -> None:
         self._letters.extend(given_up)
         self._given_up += len(given_up)
+        for one in given_up:
+            self._since.setdefault(one.told.message.episode, 0)
+        while len(self._since) > self._queue.most:
+            del self._since[next(iter(self._since))]
         while len(self._letters) > max(self._queue.most, self._being_kept):
             # Neither target nor broker takes them, and what is kept is bounded.
             del self._letters[self._being_kept]
@@ -359,7 +372,7 @@ class Sink:
             held = msgspec.msgpack.decode(state, type=_Held)
             self._queue.restore(held.queue)
             self._letters.extend(held.letters)
-            self._taken = held.taken
+            self._taken, self._since = held.taken, held.since
         arrived = [msgspec.msgpack.decode(body) for kind, body in entries if kind == "receive"]
         self._arrived.extendleft(reversed(arrived))
         self._take_bounds()
@@ -377,7 +390,7 @@ class Sink:
         await workflow.wait_condition(workflow.all_handlers_finished)
         if self._stopping:
             return
-        held = _Held(self._queue.snapshot(), list(self._letters), self._taken)
+        held = _Held(self._queue.snapshot(), list(self._letters), self._taken, self._since)
         state, part = msgspec.msgpack.encode(held), carry.STATE_PART_BYTES
         entries: list[Entry] = [("state", state[i : i + part]) for i in range(0, len(state), part)]
         entries += self._take_arrived()
