@@ -137,7 +137,7 @@ CATALOG = WorkflowKind(
     "MetricCatalog",
     r"timeline-catalog",
     "timeline-catalog",
-    ("metrics", "sources", "routing"),
+    ("metrics", "sources", "targets", "routing"),
     (),
     "running",
     "the first who calls it",
