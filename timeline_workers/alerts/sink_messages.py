@@ -1,4 +1,4 @@
-"""What the worker of a rule hands to the sink of a target: batches of messages, with their texts.
+"""Batches of messages, with their texts, that the worker of a rule hands to the sink of a target.
 
 A batch is sent by the signal ``TAKE``, as ``pack_sink_batch`` has it, to the workflow ``sink_id(target,
 partition)``. It is sent at least once and in order, so a sink keeps, for each origin, the number of the last
