@@ -13,6 +13,8 @@
     asking     questions during the load, and what became of them
     stored     what the broker holds in the end: the truth that everything else is judged by
     comparing  answers, statuses and dead letters against what is expected
+    recording  the history store of a run, and what is remembered of it on the way
+    history_comparing  events, verdicts and timelines in it against what is expected
     settling   the end of a run: everything is waited for and compared
     verdict    whether `timeline get` was truthful, by what it showed and what was so
     watching   asks for both, once a second

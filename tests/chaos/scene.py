@@ -23,6 +23,7 @@ from tests.chaos.judging import Message as Stored, Place
 from tests.chaos.metrics import metrics
 from tests.chaos.producer import Sender, paused_file
 from tests.chaos.programs import Program, module
+from tests.chaos.recording import Recorded, StoreName
 from tests.chaos.stacks import TOPIC, Stack, stack_of
 from tests.chaos.traffic import EPOCH, Message, still, traffic
 from tests.chaos.watching import Watch
@@ -73,7 +74,7 @@ class Course:
 
     ``plans``: what is applied; ``places``: the files of confirmed messages; ``kept``: messages that were
     stored, and that an act has had deleted; ``lost``: those of all messages that answers may lack;
-    ``forgotten``: per metric, keys that it may not know any more.
+    ``forgotten``: per metric, keys that it may not know any more; ``recorded``: its history, if it has one.
     """
 
     stack: Stack
@@ -89,6 +90,7 @@ class Course:
     kept: dict[Place, Stored] = field(default_factory=dict)
     lost: set[Place] = field(default_factory=set)
     forgotten: dict[str, set[tuple[type, str | int]]] = field(default_factory=dict)
+    recorded: Recorded | None = None
 
     def planned(self, metric: str) -> Plan:
         """The plan of ``metric``, without its prefix "chaos-"."""
@@ -278,10 +280,11 @@ class Scene:
     once: so that event time is far enough on for windows to pass, and for idle keys to leave for archives.
 
     ``metrics``: of a topic; ``hand_over``: after so many inputs a worker continues as new; ``settings``: of
-    the environment of all programs; ``letters_stay``: dead letters outlive the fault; ``counts``: workers'
-    counts of late and refused events are right in the end; ``everybody``: every worker is asked for its
-    status each second; ``may_miss_confirmed``: the broker may lack what it has confirmed; ``prepare``: before
-    the servers are started, in their directory, and ``clean_up`` when they are stopped.
+    the environment of all programs; ``history``: in which kind of store, if in any; ``letters_stay``: dead
+    letters outlive the fault; ``counts``: workers' counts of late and refused events are right in the end;
+    ``everybody``: every worker is asked for its status each second; ``may_miss_confirmed``: the broker may
+    lack what it has confirmed; ``prepare``: before the servers are started, in their directory, and
+    ``clean_up`` when they are stopped.
     """
 
     name: str
@@ -295,6 +298,7 @@ class Scene:
     workers: int = 2
     feeders: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
+    history: StoreName | None = None
     counts: bool = True
     letters_stay: bool = True
     everybody: bool = False

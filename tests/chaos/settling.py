@@ -17,7 +17,9 @@ from temporalio.client import Client
 
 from tests.chaos.asking import Final
 from tests.chaos.comparing import Comparison, Differences, Letter, account_for
+from tests.chaos.history_comparing import compare_history
 from tests.chaos.judging import Judged, Message, Place, judge
+from tests.chaos.recording import Recorded
 from tests.chaos.stacks import TOPIC, Stack
 from tests.chaos.stored import Incomplete, as_message, hole, read_topic
 from tests.chaos.traffic import END
@@ -68,8 +70,8 @@ class Ending:
     places, too; ``lost``: which messages may be missing in the answers, by the fault's own account;
     ``later``: metrics that were applied under load; ``forgotten``: per metric, keys that are not compared;
     ``letterless``: messages whose dead letters may be gone; ``counts``: workers' counts of late and refused
-    events are compared, too; ``may_miss``: the topic may lack
-    messages that the broker confirmed.
+    events are compared, too; ``may_miss``: the topic may lack messages that the broker confirmed;
+    ``recorded``: the history, which is compared as well.
     """
 
     stack: Stack
@@ -88,6 +90,7 @@ class Ending:
     letterless: AbstractSet[Place] = frozenset()
     counts: bool = True
     may_miss: bool = False
+    recorded: Recorded | None = None
 
 
 @dataclass(slots=True)
@@ -105,6 +108,7 @@ class Settled:
     differences: dict[str, int] = field(default_factory=dict)
     shown: list[str] = field(default_factory=list)
     workers: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, int] = field(default_factory=dict)
 
 
 async def settle(ending: Ending, finals: Sequence[Final], tell: Tell) -> Settled:
@@ -242,6 +246,11 @@ async def _compare(
                 trouble = f"{name}: {error}"
             found.check("workers answer", not trouble, trouble)
     settled.workers = await _statuses(ending, judged, found)
+    if ending.recorded is not None:
+        settled.history = await compare_history(
+            ending.recorded, ending.plans, judged, messages, ending.seed, found
+        )
+        tell(f"history: {settled.history}")
     tell(f"compared in {monotonic() - begun:.0f} s: {dict(found.compared)}")
 
 

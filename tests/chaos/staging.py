@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 from tests.chaos.harness import configure, supervised
+from tests.chaos.recording import Recorded, add_store
 from tests.chaos.scene import Act, Course, Scene, SceneError, log_events
 from tests.chaos.settling import Ending, Tell, settle
 from tests.chaos.stacks import TOPIC, Stack
@@ -57,7 +58,9 @@ class Played:
 
 @dataclass(slots=True)
 class SceneReport:
-    """One scene. ``ok``: no difference, every act as it must be; ``not_played``: acts that were left out."""
+    """One scene. ``ok``: no difference, every act as it must be; ``history``: what the store of it holds in
+    the end; ``not_played``: acts that were left out.
+    """
 
     scene: str
     about: str
@@ -71,6 +74,7 @@ class SceneReport:
     shown: list[str] = field(default_factory=list)
     seconds: float = 0.0
     gets: dict[str, float] = field(default_factory=dict)
+    history: dict[str, int] = field(default_factory=dict)
     trouble: str = ""
     not_played: list[str] = field(default_factory=list)
 
@@ -97,6 +101,7 @@ async def play(
     chosen = [act for act in scene.acts if not acts or act.name in acts]
     try:
         async with stacks as stack:
+            recorded = None if scene.history is None else Recorded(add_store(stack, scene.history))
             configure(stack, scene.settings)
             stack.add_programs(scene.workers, scene.feeders)
             tell(f"{scene.name}: seed {seed}; logs in {stack.directory / 'logs'}")
@@ -104,7 +109,7 @@ async def play(
                 scene.prepare(stack)
                 await stack.start()
                 async with supervised(stack):
-                    await _play(scene, chosen, seed, stack, report, tell)
+                    await _play(scene, chosen, seed, stack, recorded, report, tell)
             finally:
                 for program in stack.programs.values():
                     program.thaw()  # what is stopped cannot end
@@ -119,7 +124,13 @@ async def play(
 
 
 async def _play(
-    scene: Scene, acts: Sequence[Act], seed: int, stack: Stack, report: SceneReport, tell: Tell
+    scene: Scene,
+    acts: Sequence[Act],
+    seed: int,
+    stack: Stack,
+    recorded: Recorded | None,
+    report: SceneReport,
+    tell: Tell,
 ) -> None:
     client = await connect()
     plans = [plan(metric) for metric in scene.metrics(TOPIC)]
@@ -129,7 +140,10 @@ async def _play(
         await feeder.up()
     places = [stack.directory / "nothing-sent"]
     async with watching(client, plans, places, everybody=scene.everybody) as watch:
-        course = Course(stack, client, plans, seed, scene.hand_over, watch, tell, places, stack.partitions)
+        course = Course(
+            stack, client, plans, seed, scene.hand_over, watch, tell, places, stack.partitions,
+            recorded=recorded,
+        )  # fmt: skip
         try:
             # Keys that are idle from the beginning, so that some leave for archives.
             await course.send(list(still(seed, IDLE_KEYS, 1.0)))
@@ -159,13 +173,13 @@ async def _play(
         stack, client, plans, seed, places, course.partitions, DRAIN_SECONDS,
         kept=course.kept, recreated=watch.recreated, later=watch.later.keys(), lost=lambda _: course.lost,
         forgotten=course.forgotten, counts=scene.counts, may_miss=scene.may_miss_confirmed,
-        letterless=frozenset() if scene.letters_stay else frozenset(course.kept),
+        letterless=frozenset() if scene.letters_stay else frozenset(course.kept), recorded=recorded,
     )  # fmt: skip
     settled = await settle(ending, (), tell)
     last = await watch.get()
     report.stored, report.lost = settled.stored, settled.lost
     report.compared, report.differences = settled.compared, settled.differences
-    report.shown = settled.shown
+    report.shown, report.history = settled.shown, settled.history
     wrong = [m for m, state in last.states.items() if state == "ok"]
     if settled.differences and wrong:
         report.shown.append(f"`get` says ok in the end: {', '.join(wrong)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -40,6 +41,8 @@ ALWAYS = -(2**60), 2**60
 CIRR = load_metric(TOP / "examples/cirr/metric.yaml")
 EVERY = CIRR.model_copy(update={"name": "every", "history": History(nodes="all")})
 LATE = {"session_id": "s1", "timestamp": 11, "userAction": "seek"}
+# Of twenty events each; docs/history.md says how 10,000 of them went.
+SESSIONS = int(os.environ.get("TIMELINE_TEST_SESSIONS", "2000"))
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +164,13 @@ async def test_thousands_of_sessions_are_stored_as_answered(stack: Stack, store:
     source = CIRR.source.model_copy(update={"topic": "many-events", "allowed_lateness": 30 * SECOND})
     metric = EVERY.model_copy(update={"name": "many", "source": source})
     await stack.apply(metric)
-    coming = sessions(2_000, random.Random(7))
-    for part in range(0, len(coming), 4_000):
-        stored = stack.send("many-events", coming[part : part + 4_000])
-        if part == 12_000:
+    coming = sessions(SESSIONS, random.Random(7))
+    for part in range(0, len(coming), step := len(coming) // 10):
+        stored = stack.send("many-events", coming[part : part + step])
+        if part == 3 * step:
             stack.stop("worker", signal.SIGKILL)
             stack.start_worker()
-        await eventually(partial(has_applied, stack, metric, stored), 300)
+        await eventually(partial(has_applied, stack, metric, stored), 600)
     [definition] = scope_of(metric).definitions
 
     async def judged() -> int:
@@ -177,13 +180,13 @@ async def test_thousands_of_sessions_are_stored_as_answered(stack: Stack, store:
     async def all_judged() -> bool:
         return await judged() == len(coming)
 
-    await eventually(all_judged, 300)
+    await eventually(all_judged, 600)
     computed = await compute(store, metric.expression, metric.source, keys=None)
     assert len(coming) * 0.9 < computed.events < len(coming)  # some are too late
     client, planned = TimelineClient(await stack.temporal()), plan(metric)
     for node in planned.nodes:
         answers = await client.all_spans("many", 0, 10_000, node=node.expression)
-        assert len(answers) > 1_900
+        assert len(answers) > 0.95 * SESSIONS
         reader = computed.reader(node.expression)
         for answer in answers:
             assert reader.spans(answer.key, 0, 10_000).spans == answer.spans
