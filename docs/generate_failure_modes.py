@@ -89,6 +89,7 @@ def kept(report: Report) -> Report:
     )
     return {
         **{field: report.get(field) for field in fields},
+        "history": report.get("history", {}),
         "compared": sum(report["compared"].values()),
         "acts": acts,
     }
@@ -149,6 +150,11 @@ def _scene(report: Report) -> Iterator[str]:
         f"{stack}, seed {report['seed']}, {report['stored']:,} messages. Differences from the brute-force reading: {said}.{lost} "
         f"`get` took {report['gets'].get('median', 0):g} s in the median, {report['gets'].get('longest', 0):g} s at most.\n"
     )
+    if history := report.get("history"):
+        yield (
+            f"The history store holds each of {history['events']:,} events and {history['verdicts']:,} verdicts once, and the revisions of "
+            f"{history['appends']:,} stamps once each; every timeline stored or computed from it, now and as known then, was compared.\n"
+        )
     if report["trouble"]:
         yield f"**Not played to its end:** {_cell(report['trouble'])}\n"
     if report.get("not_played"):
@@ -189,10 +195,14 @@ def _cell(text: str) -> str:
 
 
 def main(directory: Path | None) -> None:
-    """Take in the reports of ``directory``, if there is one, and write the page."""
+    """Take in the reports of ``directory``, if there is one, each in the place of an earlier one of its scene,
+    and write the page.
+    """
     if directory is not None:
         found = [json.loads(file.read_text()) for file in sorted(directory.glob("*.json"))]
-        reports = [kept(report) for report in found if "scene" in report]
+        earlier = {report["scene"]: report for report in json.loads(KEPT.read_text(encoding="utf-8"))}
+        later = {report["scene"]: kept(report) for report in found if "scene" in report}
+        reports = [report for _, report in sorted({**earlier, **later}.items())]
         lines = ",\n".join(json.dumps(report, ensure_ascii=False) for report in reports)
         KEPT.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     PAGE.write_text(page(json.loads(KEPT.read_text(encoding="utf-8"))), encoding="utf-8")

@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 import typer
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from tests.chaos.faults import KINDS
 from tests.chaos.harness import Options, Report, run
+from tests.chaos.recording import STORES, StoreName
 from tests.chaos.scenes import scenes
 from tests.chaos.stacks import TOPIC_PARTITIONS, stack_of
 from tests.chaos.staging import SceneReport, play
@@ -64,6 +65,12 @@ def main(
             "--watch", help="Hold `timeline get` against the truth, and ask every worker, each second."
         ),
     ] = False,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            help=f"A history store, which is killed, too: {' or '.join(STORES)}.", show_default="none"
+        ),
+    ] = None,
     rounds: Annotated[
         int, typer.Option(min=1, help="So often all of it, on the same data; each has its report.")
     ] = 1,
@@ -96,9 +103,11 @@ def main(
     kinds = tuple(faults.split(","))
     if strange := set(kinds) - set(KINDS):
         raise typer.BadParameter(f"{', '.join(strange)}: there are {', '.join(KINDS)}", param_hint="--faults")
+    if history is not None and history not in STORES:
+        raise typer.BadParameter(f"{history}: there are {', '.join(STORES)}", param_hint="--history")
     options = Options(
         chosen, seconds, events, kills, workers, feeders, drain, hand_over or None, kinds, partitions, watch,
-        rounds,
+        rounds, cast("StoreName | None", history),
     )  # fmt: skip
     _check_resumed(report_dir, resume, data)
     if data is None:
@@ -225,6 +234,8 @@ def tell(report: Report) -> None:
     )
     typer.echo(f"cured       {report.cured}")
     typer.echo(f"compared    {report.compared}")
+    if report.history:
+        typer.echo(f"history     {report.history}")
     for line in report.shown:
         typer.echo(f"  {line}")
     typer.echo(f"differences {report.differences or 'none'}")

@@ -20,6 +20,7 @@ from tests.chaos.asking import Asker, Final
 from tests.chaos.faults import ENDING, Faults
 from tests.chaos.metrics import LONG_LATENESS, metrics
 from tests.chaos.programs import Program, module
+from tests.chaos.recording import Recorded, StoreName, add_store
 from tests.chaos.settling import Ending, Settled, Tell, settle
 from tests.chaos.stacks import TOPIC, Stack
 from tests.chaos.traffic import END, EPOCH, span, traffic
@@ -40,7 +41,8 @@ class Options:
     worker continues as new (None: when Temporal suggests it, which a short run does not live to see);
     ``faults``: of which kinds the kills are (``faults.KINDS``); ``partitions`` of each metric (None: four,
     and once three); ``watch``: each second `timeline get` is held against the truth, and every worker asked;
-    ``rounds``: so often all of it is done one after the other, on the same data.
+    ``rounds``: so often all of it is done one after the other, on the same data; ``history``: in which kind
+    of store there is one, if in any.
     """
 
     seed: int
@@ -55,6 +57,7 @@ class Options:
     partitions: int | None = None
     watch: bool = False
     rounds: int = 1
+    history: StoreName | None = None
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class Report:
     cured: dict[str, int] = field(default_factory=dict)
     workers: dict[str, Any] = field(default_factory=dict)
     get: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -115,12 +119,15 @@ async def run(
     done = 0 if reports is None else len(list(reports.glob("round-*.json")))
     report = Report(asdict(options), name, round=done)
     async with stacks as stack:
+        recorded = None if options.history is None else Recorded(add_store(stack, options.history))
         configure(stack)
         stack.add_programs(options.workers, options.feeders)
         tell(f"chaos: seed {options.seed} on {name}; logs in {stack.directory / 'logs'}")
         await stack.start()
         async with supervised(stack):
             client = await connect()
+            if recorded is not None:
+                await recorded.count_stamps()
             plans = [plan(metric) for metric in metrics(TOPIC, options.partitions)]
             for planned in plans:
                 await ask.apply(client, planned.metric, continue_as_new_after=options.hand_over)
@@ -131,7 +138,8 @@ async def run(
                 one = rounds.next()
                 if number < done:
                     continue
-                report = await _round(one, client, plans, Report(asdict(options), name, round=number), tell)
+                report = Report(asdict(options), name, round=number)
+                await _round(one, client, plans, recorded, report, tell)
                 if reports is not None:
                     (reports / f"round-{number:03}.json").write_text(report.json() + "\n")
                 if not report.ok:
@@ -173,7 +181,9 @@ class Rounds:
         return Round(self._options, self._stack, seed, later, list(self._places), self._sent)
 
 
-async def _round(one: Round, client: Client, plans: list[Plan], report: Report, tell: Tell) -> Report:
+async def _round(
+    one: Round, client: Client, plans: list[Plan], recorded: Recorded | None, report: Report, tell: Tell
+) -> None:
     options, stack = one.options, one.stack
     async with AsyncExitStack() as looking:
         watch = None
@@ -182,7 +192,7 @@ async def _round(one: Round, client: Client, plans: list[Plan], report: Report, 
         finals = await _load(one, client, plans, report, tell)
         ending = Ending(
             stack, client, plans, options.seed, one.places, stack.partitions, options.drain, one.sent,
-            counts=not ENDING & set(options.faults),
+            counts=not ENDING & set(options.faults), recorded=recorded,
         )  # fmt: skip
         report.take(await settle(ending, finals, tell))
     if watch is not None:
@@ -190,7 +200,6 @@ async def _round(one: Round, client: Client, plans: list[Plan], report: Report, 
         tell(f"`get`: {report.get}")
     report.cured = stack.cured
     report.ended_by_themselves = {p.name: p.unasked for p in stack.programs.values() if p.unasked}
-    return report
 
 
 def _gets(watch: Watch) -> dict[str, Any]:

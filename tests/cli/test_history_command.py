@@ -41,9 +41,20 @@ def test_the_page_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.Monkey
         assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
+@pytest.mark.parametrize("before", ["15", "1970-01-01T00:00:15Z", "1970-01-01T01:00:15+01:00"])
+def test_times_are_seconds_or_iso(tmp_path: Path, before: str) -> None:
+    store = ["--history", f"sqlite:{tmp_path / 'h.db'}"]
+    CliRunner().invoke(build("history"), ["history", "import", str(EXAMPLE), *store], catch_exceptions=False)
+    done = CliRunner().invoke(
+        build("history"), ["history", "forget", "--before", before, *store], catch_exceptions=False
+    )
+    assert done.stdout == "forgotten: 6 events, 6 verdicts, 2 change points\n"
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
+        (["forget", "--before", "soon"], "'soon': write ISO 8601, such as "),
         (["forget"], "either --before TIME or --older-than DURATION"),
         (["export", "x", "--format", "csv"], "write parquet or jsonl"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.integration.stack import Stack, event, running_stack
+from tests.web.serving import served
 from tests.workflows.cluster import (
     TASK_QUEUE,
     apply,
@@ -27,6 +29,9 @@ from timeline_workers.client import TimelineClient
 from timeline_workers.errors import TimelineError
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.physical import WorkerSpec, all_workers, plan
+from timeline_workers.web.access import Access
+from timeline_workers.web.site import Site
+from timeline_workers.web.web_application import web_application
 from timeline_workers.wire.encoding import pack as pack_message
 from workflows.client import ask, worker_health
 from workflows.client.conditions import feeding
@@ -229,3 +234,53 @@ async def test_a_killed_process_and_missing_feeder_are_seen(
     assert "error: no worker process answers; the last, " in asked.stderr
     stack.start_worker()
     await until(look, lambda row: row["state"] == "ok")
+
+
+async def test_answers_without_a_feeder_are_in_doubt(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feeder that was stopped while events come: the command line, Python and REST say that what they
+    answer is behind, and call nothing final, until a feeder has fed what waits.
+    """
+    client = TimelineClient(await stack.temporal())
+    stack.start_worker()
+    stack.start_feeder()
+    await stack.apply(ON)
+    times = ((1, "on"), (5, "off"), (10_000, "off"))
+    await stack.applied(ON, stack.send("health", [event("a", t, state=state) for t, state in times]))
+
+    async def query() -> Row:
+        asked = ("timeline_workers", "query", "on", "--key", "a", "--at", "9")
+        done = await asyncio.to_thread(stack.run, *asked)
+        return {"code": done.returncode, "said": done.stderr, **json.loads(done.stdout)}
+
+    well = await query()
+    assert (well["code"], well["said"], well["value"], well["final"]) == (0, "", 4, True)
+    assert "health" not in well
+    stack.stop("feeder")
+    stored = stack.send("health", [event("a", 10_001, state="on")])
+    behind = await until(query, lambda row: row["code"] != 0)
+    assert (behind["code"], behind["value"], behind["final"]) == (5, 4, False)
+    assert behind["health"]["state"] == "lagging"
+    assert "an event of topic health has waited" in behind["health"]["cause"]
+    assert behind["said"].startswith(
+        "warning: answers may be wrong or old: lagging: an event of topic health"
+    )
+    monkeypatch.setattr(feeding, "STALLED_SECONDS", feeding.LAG_SECONDS)  # who would wait for half a minute
+
+    async def answer() -> Row:
+        return (await client.value_at("on", "a", 9)).model_dump()
+
+    stalled = await until(answer, lambda row: row.get("health", {}).get("state") == "stalled")
+    assert "no feeder runs" in stalled["health"]["cause"]
+    assert not stalled["final"]
+
+    async def connect() -> TimelineClient:
+        return client
+
+    async with served(web_application(Site(connect, Access()))) as server:
+        found = await server.get("/metrics/on/query", at=9, key="a")
+    assert [one["state"] for one in found["doubts"]] == ["stalled"]
+    assert not found["answers"][0]["final"]
+    stack.start_feeder()
+    await stack.applied(ON, stored)
+    again = await until(query, lambda row: row["code"] == 0)
+    assert (again["final"], "health" in again) == (True, False)

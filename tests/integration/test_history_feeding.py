@@ -26,6 +26,7 @@ from tests.history.stores import until_it_serves
 from tests.integration.stack import Stack, event, eventually, running_stack
 from tests.integration.test_every_event import counting, publish
 from timeline_workers.errors import HistoryError
+from timeline_workers.history.followed_to import followed_to
 from timeline_workers.history.model import Outcome, Position, RawEvent, StoredEvent, definition_of
 from timeline_workers.history.open import open_history
 from timeline_workers.metric.model import Metric
@@ -200,7 +201,19 @@ async def test_every_event_is_in_the_history_once(stack: Stack, store: Sqlite | 
     events += more + (last := some(rng, 200, 1_100))
     publish(stack, "history-events", last)
     store.come_back()
-    check_verdicts(await all_are_stored(store.address, metric, [payload for _, payload in events]))
+    found = await all_are_stored(store.address, metric, [payload for _, payload in events])
+    check_verdicts(found)
+    last: dict[int, StoredEvent] = {}
+    for one in sorted(found, key=lambda one: one.position):
+        last[one.position.partition] = one
+
+    async def follows() -> bool:
+        history = await open_history(store.address)
+        told = await followed_to(history, metric.source.topic, definition_of(reading_of(metric)))
+        await history.close()
+        return told == {partition: event.published for partition, event in last.items()}
+
+    await eventually(follows)
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ class Served:
             return await answer.text()
 
     async def post(self, path: str, body: Any, status: int = 200, **query: Any) -> Any:
-        """What is answered to a JSON object, or to a text as YAML."""
-        sent = {"data": body} if isinstance(body, str | bytes) else {"json": body}
+        """What is answered to a JSON object, to a text as YAML, or to a file."""
+        sent = {"data": body} if isinstance(body, str | bytes | io.IOBase) else {"json": body}
         async with self.http.post(f"{self.address}/api{path}", params=query, **sent) as answer:
             assert answer.status == status, await answer.text()
             return await answer.json()

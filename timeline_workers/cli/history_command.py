@@ -13,9 +13,10 @@ import typer
 
 from timeline_workers.client import TimelineClient
 from timeline_workers.errors import QuestionError, SettingsError
-from timeline_workers.events.times import EARLIEST, LATEST, question_time, read_time
+from timeline_workers.events.times import EARLIEST, LATEST, read_moment
 from timeline_workers.history.day_files import Format
-from timeline_workers.history.model import Forgotten, Scope
+from timeline_workers.history.followed_to import least_followed
+from timeline_workers.history.model import Forgotten, Status
 from timeline_workers.history.open import open_history
 from timeline_workers.history.store import HistoryStore
 from timeline_workers.history.transfer import Moved, export_history, import_history, read_manifest
@@ -79,11 +80,16 @@ def with_store(
 
 def status(output: OutputOption = Output.table, history: StoreOption = None) -> None:
     """Show what is stored: events by source definition, timelines by node, gaps, and how far all reach."""
-    found = with_store(history, lambda store: store.status())
+
+    async def work(store: HistoryStore) -> tuple[Status, dict[str, int]]:
+        found = await store.status()
+        return found, await least_followed(store, found)
+
+    found, followed = with_store(history, work)
     if output is Output.json:
-        emit(rows_of(found))
+        emit(rows_of(found, followed))
     else:
-        typer.echo(table(found), nl=False)
+        typer.echo(table(found, followed), nl=False)
 
 
 def export(
@@ -104,9 +110,9 @@ def export(
     if format not in ("parquet", "jsonl"):
         raise QuestionError(f"--format {format}: write parquet or jsonl")
     chosen: Format = "parquet" if format == "parquet" else "jsonl"
-    low = EARLIEST if start is None else _moment(start)
-    high = LATEST + 1 if end is None else _moment(end)
-    then = None if as_of is None else _moment(as_of)
+    low = EARLIEST if start is None else read_moment(start)
+    high = LATEST + 1 if end is None else read_moment(end)
+    then = None if as_of is None else read_moment(as_of)
 
     async def work(store: HistoryStore) -> dict[str, int]:
         found = await store.status()
@@ -156,24 +162,16 @@ def forget(
     """Delete events and timelines below an event time. What holds there, and later, is answered as before."""
     if (before is None) == (older_than is None):
         raise QuestionError("say either --before TIME or --older-than DURATION")
-    from timeline_workers.history.forgetting_due import scope_of
+    from timeline_workers.history.upkeep import forget_before, forget_older
 
-    names = metric or []
-    scopes = [scope_of(one) for one in _metrics(names, address, namespace)]
+    limit = None if before is None else read_moment(before)
+    age = None if older_than is None else parse_duration(older_than)
+    metrics = _metrics(metric, address, namespace)
 
     async def work(store: HistoryStore) -> Forgotten:
-        if before is not None:
-            wanted: list[Scope | None] = [*scopes] if names else [None]
-            found = [(_moment(before), scope) for scope in wanted]
-        else:
-            found = await _older(store, parse_duration(older_than or ""), scopes if names else None)
-        gone = Forgotten(0, 0, 0)
-        for limit, scope in found:
-            part = await store.forget(limit, of=scope)
-            gone = Forgotten(
-                gone.events + part.events, gone.verdicts + part.verdicts, gone.pieces + part.pieces
-            )
-        return gone
+        if limit is not None:
+            return await forget_before(store, limit, metrics)
+        return await forget_older(store, age or 0, metrics)
 
     gone = with_store(history, work)
     typer.echo(
@@ -199,42 +197,22 @@ def rebuild(
     For a store that is an older copy, or has lost some. Stop the feeders before: one that runs goes on from
     where it is. What is stored already stays as it is, verdicts included. Timelines need no rebuilding.
     """
-    from timeline_workers.history.forgetting_due import scope_of
+    from timeline_workers.history.upkeep import read_again
 
-    names = metric or []
-    chosen = [name for one in _metrics(names, address, namespace) for name in scope_of(one).definitions]
-
-    async def work(store: HistoryStore) -> int:
-        wanted = chosen if names else [one.definition for one in (await store.status()).definitions]
-        return await store.unfollow(wanted)
-
-    partitions = with_store(history, work)
+    metrics = _metrics(metric, address, namespace)
+    partitions = with_store(history, lambda store: read_again(store, metrics))
     typer.echo(f"{counted(partitions, 'partition is', 'partitions are')} read again when the feeder starts")
 
 
-def _metrics(names: list[str], address: str | None, namespace: str | None) -> list[Metric]:
+def _metrics(names: list[str] | None, address: str | None, namespace: str | None) -> list[Metric] | None:
+    """The metrics that are named; None: no name is given, so everything is meant."""
+    if not names:
+        return None
+
     async def work(client: TimelineClient) -> list[Metric]:
         return [await client.metric(name) for name in names]
 
-    return list(with_client(address, namespace, work)) if names else []
-
-
-async def _older(store: HistoryStore, age: int, scopes: list[Scope] | None) -> list[tuple[int, Scope | None]]:
-    """Of definitions and nodes, those of ``scopes`` or all: what lies ``age`` below their watermarks."""
-    found = await store.status()
-    definitions = None if scopes is None else {name for scope in scopes for name in scope.definitions}
-    nodes = None if scopes is None else {name for scope in scopes for name in scope.nodes}
-    bounds: list[tuple[int, Scope | None]] = [
-        (one.watermark - age, Scope(definitions=[one.definition]))
-        for one in found.definitions
-        if one.watermark is not None and (definitions is None or one.definition in definitions)
-    ]
-    bounds += [
-        (node.watermark - age, Scope(nodes=[node.node]))
-        for node in found.nodes
-        if node.watermark is not None and (nodes is None or node.node in nodes)
-    ]
-    return bounds
+    return list(with_client(address, namespace, work))
 
 
 async def _shown(moved: AsyncIterator[Moved], words: str, total: int | None) -> dict[str, int]:
@@ -261,7 +239,3 @@ async def _shown(moved: AsyncIterator[Moved], words: str, total: int | None) -> 
 def _tell(what: str, totals: dict[str, int]) -> None:
     events = counted(totals["events"], "verdict on events", "verdicts on events")
     typer.echo(f"{what}: {events}, {counted(totals['pieces'], 'piece')} of timelines")
-
-
-def _moment(text: str) -> int:
-    return question_time(read_time(text, "s"), "s")

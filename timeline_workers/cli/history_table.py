@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from timeline_workers.events.times import EARLIEST, LATEST, from_microseconds
@@ -15,8 +15,10 @@ _NUMBERS = frozenset({"ACCEPTED", "LATE", "REFUSED", "KEYS"})
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
-def rows_of(status: Status) -> Iterator[dict[str, Any]]:
-    """One object for the store, and one for each definition, node and gap; times are ISO 8601."""
+def rows_of(status: Status, followed: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """One object for the store, and one for each definition, node and gap; times are ISO 8601. ``followed``:
+    of definitions, up to when published messages are stored.
+    """
     yield {
         "kind": "store",
         "store": status.store,
@@ -36,6 +38,7 @@ def rows_of(status: Status) -> Iterator[dict[str, Any]]:
             "last": _iso(one.last),
             "watermark": _iso(one.watermark),
             "kept_from": _iso(one.kept_from),
+            "followed_to": _iso(followed.get(one.definition)),
         }
     for node in status.nodes:
         yield {
@@ -56,8 +59,10 @@ def rows_of(status: Status) -> Iterator[dict[str, Any]]:
         }
 
 
-def table(status: Status) -> str:
-    """All of it for people: one table for events, one for timelines, and the gaps in words."""
+def table(status: Status, followed: Mapping[str, int]) -> str:
+    """All of it for people: one table for events, one for timelines, and in words how far events are
+    ``followed``, and the gaps.
+    """
     head = (
         f"store      {status.store}\n"
         f"size       {_size(status.bytes)}, {counted(sum(status.events.values()), 'event')}, "
@@ -69,8 +74,10 @@ def table(status: Status) -> str:
         parts.append(_definitions(status.definitions))
     if status.nodes:
         parts.append(_nodes(status.nodes))
-    if kept := _kept(status):
+    if kept := _times("kept from", _kept(status)):
         parts.append(kept)
+    if told := _times("stored what was published until", [(at, name) for name, at in followed.items()]):
+        parts.append(told)
     if status.gaps:
         parts.append("".join(_gap(gap) for gap in status.gaps))
     return "\n".join(parts)
@@ -96,15 +103,19 @@ def _table(names: list[str], rows: list[list[str]]) -> str:
     return drawn(records, right=_NUMBERS, width=terminal_width())
 
 
-def _kept(status: Status) -> str:
-    """From when on is kept what was forgotten in part; a line for each time."""
+def _kept(status: Status) -> list[tuple[int | None, str]]:
+    """From when on is kept what was forgotten in part."""
+    found = [(one.kept_from, one.definition) for one in status.definitions]
+    return found + [(node.kept_from, node.node) for node in status.nodes]
+
+
+def _times(words: str, found: Sequence[tuple[int | None, str]]) -> str:
+    """``words`` with each time, and the names of which that is said below it."""
     names: dict[str, list[str]] = {}
-    for one in status.definitions:
-        names.setdefault(_seconds(one.kept_from), []).append(one.definition)
-    for node in status.nodes:
-        names.setdefault(_seconds(node.kept_from), []).append(node.node)
+    for at, name in found:
+        names.setdefault(_seconds(at), []).append(name)
     return "".join(
-        f"kept from {time}:\n" + "".join(f"  {name}\n" for name in some)
+        f"{words} {time}:\n" + "".join(f"  {name}\n" for name in some)
         for time, some in names.items()
         if time != "-"
     )

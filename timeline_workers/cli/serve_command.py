@@ -44,7 +44,9 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond this machine only with TIMELINE_WEB_TOKEN.")
     ] = "127.0.0.1",
-    read_only: Annotated[bool, typer.Option("--read-only", help="Apply, delete and replay nothing.")] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Apply, delete, replay, import and forget nothing.")
+    ] = False,
     host_name: Annotated[
         list[str] | None,
         typer.Option(

@@ -212,6 +212,20 @@ def read_time(text: str, unit: str) -> Time:
     return value
 
 
+def read_moment(text: str) -> int:
+    """Return an instant in microseconds that is written as ISO 8601, or as seconds since 1970. Raises
+    QuestionError.
+    """
+    for unit in ("s", "iso"):
+        try:
+            return question_time(read_time(text, unit), unit)
+        except QuestionError:
+            continue
+    raise QuestionError(
+        f"time {text!r:.100}: write ISO 8601, such as 2026-11-30T14:00:00Z, or seconds since 1970"
+    )
+
+
 def _from_datetime(value: date) -> int:
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)

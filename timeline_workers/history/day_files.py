@@ -3,17 +3,17 @@
 ``FOLDER/events/day=2026-11-30/NAME.jsonl`` and ``FOLDER/pieces/day=…`` (hive partitions, which DuckDB,
 Spark and PyArrow read as a column ``day``), with ``FOLDER/history.json`` beside them. Days are of event time,
 in UTC. Parquet needs pyarrow, the extra ``frames``. Raises HistoryError where files cannot be read or
-written, SettingsError where pyarrow is not installed.
+written, QuestionError for files of something else, SettingsError where pyarrow is not installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-from timeline_workers.errors import HistoryError, SettingsError
+from timeline_workers.errors import HistoryError, QuestionError, SettingsError
 from timeline_workers.events.times import EARLIEST, LATEST, from_microseconds
 
 from .row_files import Row, from_json, to_json
@@ -36,19 +36,31 @@ def check_format(format: Format) -> None:
 
 
 class DayFiles:
-    """Writes the rows of one definition or node, ascending by time, under ``folder``; a context manager."""
+    """Writes the rows of one definition or node, ascending by time, under ``folder``; a context manager.
+    ``complete`` is told of each file that nothing more is written to.
+    """
 
-    def __init__(self, folder: Path, name: str, format: Format) -> None:
+    def __init__(
+        self, folder: Path, name: str, format: Format, complete: Callable[[Path], object] = lambda _: None
+    ) -> None:
         self._folder, self._name, self._format = folder, name.replace("/", "."), format
         self._stack = ExitStack()
         self._day = ""
         self._writer: Any = None
+        self._place: Path | None = None
+        self._complete = complete
 
     def __enter__(self) -> DayFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_file()
+
+    def _end_file(self) -> None:
         self._stack.close()
+        if self._place is not None:
+            place, self._place = self._place, None
+            self._complete(place)
 
     def write(self, rows: Sequence[tuple[int, Row]]) -> None:
         """Write rows, each with the time by which it belongs to a day."""
@@ -63,7 +75,7 @@ class DayFiles:
 
     def _write_day(self, day: str, rows: list[Row]) -> None:
         if day != self._day:
-            self._stack.close()
+            self._end_file()
             self._day, self._writer = day, None
         if self._writer is None:
             place = self._folder / f"day={day}" / f"{self._name}.{self._format}"
@@ -71,6 +83,7 @@ class DayFiles:
             self._writer = self._stack.enter_context(
                 place.open("w", encoding="utf-8") if self._format == "jsonl" else _parquet(place, rows[0])
             )
+            self._place = place
         if self._format == "jsonl":
             self._writer.writelines(f"{to_json(row)}\n" for row in rows)
         else:
@@ -89,7 +102,9 @@ def read_rows(path: Path) -> Iterator[list[Row]]:
             yield from _read_lines(path)
         else:
             yield from _read_parquet(path)
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise QuestionError(f"{path} is no file of a history: {error}") from error
+    except OSError as error:
         raise HistoryError(f"{path} cannot be read: {error}") from error
 
 
@@ -113,7 +128,7 @@ def _read_parquet(path: Path) -> Iterator[list[Row]]:
                 integers = _pyarrow().table(batch).cast(_pyarrow().schema(_plain(batch.schema)))
                 yield integers.to_pylist()
     except _pyarrow().ArrowInvalid as error:
-        raise HistoryError(f"{path} is no Parquet file of a history: {error}") from error
+        raise QuestionError(f"{path} is no Parquet file of a history: {error}") from error
 
 
 def _plain(schema: Any) -> list[Any]:

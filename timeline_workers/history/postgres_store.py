@@ -302,6 +302,5 @@ async def _explained() -> AsyncIterator[None]:
         yield
     except (PostgresError, InterfaceError, InternalClientError, OSError) as error:
         # The internal one is what a rollback gets whose connection was ended in the middle of a statement.
-        raise HistoryError(
-            f"the history in PostgreSQL does not answer: {error or type(error).__name__}", may_pass=True
-        ) from error
+        said = " ".join(str(error).split()) or type(error).__name__  # details are on lines of their own
+        raise HistoryError(f"the history in PostgreSQL does not answer: {said}", may_pass=True) from error

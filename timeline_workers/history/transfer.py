@@ -9,7 +9,7 @@ has none. It has system times of its own: *as known then* is of when it was impo
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,10 @@ async def export_history(
     start: int = EARLIEST,
     end: int = LATEST + 1,
     as_of: int | None = None,
+    complete: Callable[[Path], object] = lambda _: None,
 ) -> AsyncIterator[Moved]:
     """Write what ``store`` has in ``[start, end)`` to ``folder``, which must be empty; tells how far it is.
+    ``complete`` is told of each file that nothing more is written to.
 
     Pieces that began before ``start`` and hold there are written, too. Raises QuestionError for a folder that
     is not empty, HistoryError; what ``format`` needs is looked for before anything is written.
@@ -66,9 +68,10 @@ async def export_history(
     _check_empty(folder)
     status = await store.status()
     _write_manifest(folder, status, as_of)
+    complete(folder / MANIFEST)
     for one in status.definitions:
         low, moved = max(start, one.kept_from or start), 0
-        with DayFiles(folder / "events", one.definition, format) as files:
+        with DayFiles(folder / "events", one.definition, format, complete) as files:
             after: EventCursor | None = None
             while page := await store.events(
                 one.definition,
@@ -85,7 +88,7 @@ async def export_history(
                 yield Moved("events", one.definition, moved)
     for node in status.nodes:
         low, moved = max(start, node.kept_from or start), 0
-        with DayFiles(folder / "pieces", node.node, format) as files:
+        with DayFiles(folder / "pieces", node.node, format, complete) as files:
             last: PieceCursor | None = None
             while pieces := await store.pieces([node.node], low, end, as_of=as_of, after=last, limit=PAGE):
                 files.write([(piece.start, piece_row(piece)) for piece in pieces])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+
 from timeline_workers.answers.answer_models import Doubt, KindName, Time, Value
 from timeline_workers.metric.model import TimeUnit
 
@@ -11,12 +13,15 @@ from .rest_models import Key, Shown
 
 
 class GapShown(Shown):
-    """Of ``of``, a topic or node, nothing may be stored for these times: ``why``. None: without end."""
+    """Of ``of``, a topic or node, nothing may be stored for these times: ``why``. None: without end.
+    ``seen``: when the store was told.
+    """
 
     of: str
     start: Time | None
     end: Time | None
     why: str
+    seen: Time
 
 
 class LaneSpan(Shown):
@@ -127,7 +132,10 @@ class Density(Shown):
 
 
 class DefinitionRow(Shown):
-    """What is stored by one source definition, and the metrics that refuse events as it does."""
+    """What is stored by one source definition, and the metrics that refuse events as it does. ``kept_from``:
+    what lies below it was forgotten; ``followed_to``: up to when published messages are stored, of the
+    partition that is furthest behind, None where that is not known.
+    """
 
     definition: str
     topic: str
@@ -139,14 +147,17 @@ class DefinitionRow(Shown):
     first: Time | None
     last: Time | None
     watermark: Time | None
+    kept_from: Time | None
+    followed_to: Time | None
 
 
 class StoredNode(Shown):
-    """What is stored of one node."""
+    """What is stored of one node. ``kept_from``: what lies below it was forgotten."""
 
     node: str
     keys: int
     watermark: Time | None
+    kept_from: Time | None
 
 
 class HistoryStatus(Shown):
@@ -163,3 +174,48 @@ class HistoryStatus(Shown):
     definitions: list[DefinitionRow]
     nodes: list[StoredNode]
     gaps: list[GapShown]
+
+
+class ForgetRequest(BaseModel):
+    """What to forget: below event time ``before``, or ``older_than`` (such as 30d) below the watermark of
+    each definition and node. ``metrics``: only what is stored of these, also where others share it; by
+    default everything. ``unit``: of ``before``, by default ISO 8601 or seconds since 1970.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    before: StrictStr | StrictInt | StrictFloat | None = None
+    older_than: StrictStr | None = None
+    metrics: list[StrictStr] | None = Field(default=None, min_length=1)
+    unit: TimeUnit | None = None
+
+
+class ForgetAnswer(Shown):
+    """How much was deleted; ``change_points``: of timelines."""
+
+    events: int
+    verdicts: int
+    change_points: int
+
+
+class RebuildRequest(BaseModel):
+    """What the feeder is to read again: the events of these metrics, and of others of the same source
+    definitions; by default all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metrics: list[StrictStr] | None = Field(default=None, min_length=1)
+
+
+class RebuildAnswer(Shown):
+    """Of how many partitions the feeder reads again, when it starts next, what the broker retains."""
+
+    partitions: int
+
+
+class ImportAnswer(Shown):
+    """What was in the archive: verdicts on ``events``, and ``pieces`` of timelines."""
+
+    events: int
+    pieces: int

@@ -15,6 +15,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import Code, QuestionError, UnknownNameError
 from timeline_workers.events.times import EARLIEST, LATEST, from_microseconds, question_time, read_time
 from timeline_workers.history import model as history
+from timeline_workers.history.followed_to import least_followed
 from timeline_workers.history.store import ACCEPTED
 from timeline_workers.language.suggestions import nearest
 from timeline_workers.metric.model import Metric, TimeUnit
@@ -78,7 +79,9 @@ async def of_metric(site: Site, name: str, unit: TimeUnit | None) -> tuple[Metri
 @router.get("/status")
 async def history_status(site: OfSite, unit: Unit = None) -> HistoryStatus:
     """What is stored, how far it reaches, and what is known to be missing. Times are ISO 8601 by default."""
-    found = await site.history().status()
+    store = site.history()
+    found = await store.status()
+    followed = await least_followed(store, found)
     used: TimeUnit = unit or "iso"
     metrics = await (await site.client()).metrics()
     of: dict[str, list[str]] = {}
@@ -104,11 +107,16 @@ async def history_status(site: OfSite, unit: Unit = None) -> HistoryStatus:
                 first=time(one.first),
                 last=time(one.last),
                 watermark=time(one.watermark),
+                kept_from=time(one.kept_from),
+                followed_to=time(followed.get(one.definition)),
             )
             for one in found.definitions
         ],
         nodes=[
-            StoredNode(node=one.node, keys=one.keys, watermark=time(one.watermark)) for one in found.nodes
+            StoredNode(
+                node=one.node, keys=one.keys, watermark=time(one.watermark), kept_from=time(one.kept_from)
+            )
+            for one in found.nodes
         ],
         gaps=[gap_shown(gap, used) for gap in found.gaps],
     )
@@ -117,7 +125,8 @@ async def history_status(site: OfSite, unit: Unit = None) -> HistoryStatus:
 def gap_shown(gap: history.Gap, unit: TimeUnit) -> GapShown:
     """A gap as it is shown."""
     since, until = (None if t is None else from_microseconds(t, unit) for t in (gap.since, gap.until))
-    return GapShown(of=gap.of, start=since, end=until, why=gap.why)
+    seen = from_microseconds(gap.seen, unit)
+    return GapShown(of=gap.of, start=since, end=until, why=gap.why, seen=seen)
 
 
 @router.get("/events", response_model=EventPage, responses=_CSV)

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .access import Access
 
-MOST_BYTES: Final = 16 << 20  # of a request
+MOST_BYTES: Final = 16 << 20  # of a request,
+STREAMED: Final = frozenset({"/api/history/import"})  # but for these, which are not held in memory
 POLICY: Final = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 _HEADERS: Final = {
     "Content-Security-Policy": POLICY,
@@ -67,7 +68,7 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, with_headers)
             return
-        await self._app(scope, _counted(receive), with_headers)
+        await self._app(scope, receive if scope["path"] in STREAMED else _counted(receive), with_headers)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if not is_api(scope):
@@ -86,7 +87,7 @@ class Guard:
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > MOST_BYTES:
+        if length.isdigit() and int(length) > MOST_BYTES and scope["path"] not in STREAMED:
             return _refused(
                 413, "too-large", f"a request may have {MOST_BYTES:,} bytes, and this has {length}"
             )

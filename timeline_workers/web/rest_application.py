@@ -10,7 +10,14 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from . import history_routes, lane_routes, letter_routes, metric_routes, question_routes
+from . import (
+    history_routes,
+    lane_routes,
+    letter_routes,
+    metric_routes,
+    question_routes,
+    upkeep_routes,
+)
 from .failures import Failure, add_handlers
 from .rest_models import ServerInfo
 from .site import OfSite, Site
@@ -57,6 +64,7 @@ def rest_application(site: Site | None = None) -> FastAPI:
         question_routes.router,
         lane_routes.router,
         history_routes.router,
+        upkeep_routes.router,
         letter_routes.router,
     ):
         app.include_router(

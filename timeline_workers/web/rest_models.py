@@ -31,9 +31,9 @@ class Shown(BaseModel):
 
 
 class ServerInfo(Shown):
-    """What runs here. ``read_only``: nothing can be applied, deleted or replayed; ``history``: there is a
-    history store, so that lanes and the player have something to show; ``temporal_ui``: where Temporal's UI
-    is; ``encrypted``: this process has the keys of encrypted payloads.
+    """What runs here. ``read_only``: nothing can be applied, deleted, replayed or imported; ``history``:
+    there is a history store, so that lanes and the player have something to show; ``temporal_ui``: where
+    Temporal's UI is; ``encrypted``: this process has the keys of encrypted payloads.
     """
 
     version: str

@@ -102,8 +102,8 @@ class Site:
         if self.read_only:
             raise WebError(
                 WebCode.READ_ONLY,
-                "this server is read-only: nothing can be applied, deleted or replayed here; use the "
-                "`timeline` command, or a server without --read-only",
+                "this server is read-only: nothing can be applied, deleted, replayed or imported here; use "
+                "the `timeline` command, or a server without --read-only",
             )
 
 

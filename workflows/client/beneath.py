@@ -2,12 +2,16 @@
 
 It is asked beside the question and takes no longer than ``PATIENCE``; who does not answer by then is not
 reported, as nothing is known against it. What was found holds for some seconds.
+
+Where no event processor has been sent anything for some seconds, the broker is asked whether events wait: a
+quiet topic and a feeder that has stopped look the same to the workers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,13 +21,15 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from timeline_workers.errors import TimelineError
+from timeline_workers.events.incarnation import Mark
 from timeline_workers.plan.output_workers import output_workers
 from timeline_workers.plan.physical import Plan, WorkerSpec, all_workers
 from workflows.catalog.entries import plan_of
 from workflows.client.conditions.condition import WORST_FIRST, Condition, Notice
-from workflows.client.conditions.feeding import being_rebuilt
-from workflows.client.conditions.look import writers_by_topic
+from workflows.client.conditions.feeding import LAG_SECONDS, being_rebuilt, unfed_for, waited_for
+from workflows.client.conditions.look import asked_broker, writers_by_topic
 from workflows.client.conditions.refusals import unseen_columns
+from workflows.client.conditions.statuses import furthest
 from workflows.messages import CATALOG_ID
 from workflows.processor.doubts import in_doubt
 
@@ -33,12 +39,16 @@ from .worker_health import Health, ended, examine_one
 
 PATIENCE = timedelta(seconds=1.5)
 KNOWN_SECONDS = 3.0
+# A topic in which nothing waits takes the broker most of a second to say so.
+TOPIC_SECONDS = 10.0
 _AT_ONCE = 32
 # Where nobody answers and nothing is known against anybody, the question itself finds out what is wrong.
 _UNKNOWN = ("busy", "ok")
 
 _noticed: WeakKeyDictionary[Client, dict[Notice, None]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[Client, TTLCache[tuple[str, ...], Condition | None]] = WeakKeyDictionary()
+_Place = tuple[str, tuple[tuple[int, Mark], ...]]  # a topic, and how far it was fed
+_waiting: WeakKeyDictionary[Client, TTLCache[_Place, int | None]] = WeakKeyDictionary()
 
 
 async def doubt_about(client: Client, planned: Plan, asked: Iterable[str]) -> Condition | None:
@@ -141,6 +151,26 @@ async def _look(client: Client, planned: Plan, workers: list[str]) -> Condition 
             _noticed.setdefault(client, {}).update(dict.fromkeys(noticed))
             for edge in await confirmed(client, broken_edges(answered, answered)):
                 found.append(Condition("failing", edge.why, edge.reader))
+            found += await _unfed(client, planned, looks.values())
     except (TimeoutError, RPCError):
         pass  # what was found until then counts
     return min(found, key=lambda one: _rank(one.state), default=None)
+
+
+async def _unfed(client: Client, planned: Plan, looks: Collection[Health]) -> list[Condition]:
+    """Whether events wait in the topic that no feeder sends. Of a tree of workers for each key that is not
+    asked: what came after its last event is other keys'.
+    """
+    now, source = time.time(), planned.metric.source
+    idle = unfed_for(planned, looks, now)
+    if idle is None or idle <= LAG_SECONDS or source.partitions == "per-key":
+        return []
+    marks = furthest(looks)
+    place = source.topic, tuple(sorted(marks.items()))
+    known = _waiting.setdefault(client, TTLCache(1_000, TOPIC_SECONDS))
+    if place not in known:
+        known[place] = None  # also where the broker does not answer in time: `timeline get` says so
+        backlogs, _, _ = await asked_broker({source.topic: (source.topic, marks)})
+        if source.topic in backlogs:
+            known[place] = backlogs[source.topic].oldest
+    return list(waited_for(source.topic, known.get(place), idle, now))

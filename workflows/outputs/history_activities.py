@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
 from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from timeline_workers.errors import HistoryError
 from timeline_workers.history.from_news import revisions_of
 from timeline_workers.history.model import Gap, Revision, Writer
 from timeline_workers.plan.history_workers import HistorySpec
@@ -21,6 +24,8 @@ from .batches import Batch, unpack_batch, watermark_of
 from .history_output import APPEND
 from .open_stores import history_store
 
+_log = structlog.get_logger(__name__)
+
 
 @activity.defn(name=APPEND)
 async def append_history(spec: HistorySpec, batch: bytes) -> int:
@@ -28,15 +33,27 @@ async def append_history(spec: HistorySpec, batch: bytes) -> int:
     async with heartbeats():
         told = await asyncio.to_thread(unpack_batch, batch)
         revisions, gaps = await asyncio.to_thread(rendered, spec, told)
-        store = await history_store()
-        appended = await store.append_revisions(
-            Writer(spec.worker_id, spec.node, spec.partitions),
-            (told.first, 0),
-            revisions,
-            watermark=watermark_of(told),
-            gaps=gaps,
-        )
+        try:
+            store = await history_store()
+            appended = await store.append_revisions(
+                Writer(spec.worker_id, spec.node, spec.partitions),
+                (told.first, 0),
+                revisions,
+                watermark=watermark_of(told),
+                gaps=gaps,
+            )
+        except HistoryError as error:
+            raise _failure(error) from None
         return len(revisions) if appended.fresh else 0
+
+
+def _failure(error: HistoryError) -> ApplicationError:
+    """Why nothing was stored, in words only: one with all that led to it is larger than Temporal keeps."""
+    if not error.may_pass:
+        return ApplicationError(str(error), type=type(error).__name__)
+    _log.warning("history store does not answer; retrying", error=str(error))
+    # Benign: each attempt fails while the store is away, and need not fill the log with tracebacks.
+    return ApplicationError(str(error), type=type(error).__name__, category=ApplicationErrorCategory.BENIGN)
 
 
 def rendered(spec: HistorySpec, batch: Batch) -> tuple[list[Revision], list[Gap]]:

@@ -18,12 +18,15 @@ export type AnyModel =
   | EventPage
   | EventShown
   | Failure
+  | ForgetAnswer
+  | ForgetRequest
   | GapShown
   | GraphDrawing
   | GraphEdge
   | GraphNode
   | GraphSource
   | HistoryStatus
+  | ImportAnswer
   | KeyList
   | KeyRow
   | Lane
@@ -39,6 +42,8 @@ export type AnyModel =
   | PiecePage
   | PieceShown
   | PlannedWorker
+  | RebuildAnswer
+  | RebuildRequest
   | RefusedEvent
   | RemoveResult
   | ReplayAnswer
@@ -373,7 +378,9 @@ export interface DeadLetterCount {
   last: string;
 }
 /**
- * What is stored by one source definition, and the metrics that refuse events as it does.
+ * What is stored by one source definition, and the metrics that refuse events as it does. ``kept_from``:
+ * what lies below it was forgotten; ``followed_to``: up to when published messages are stored, of the
+ * partition that is furthest behind, None where that is not known.
  */
 export interface DefinitionRow {
   definition: string;
@@ -386,6 +393,8 @@ export interface DefinitionRow {
   first: number | string | null;
   last: number | string | null;
   watermark: number | string | null;
+  kept_from: number | string | null;
+  followed_to: number | string | null;
 }
 /**
  * How many events of each outcome lie in each of equal parts of a window, ``width`` long (in seconds).
@@ -467,13 +476,34 @@ export interface EventShown {
   seen: number | string;
 }
 /**
+ * How much was deleted; ``change_points``: of timelines.
+ */
+export interface ForgetAnswer {
+  events: number;
+  verdicts: number;
+  change_points: number;
+}
+/**
+ * What to forget: below event time ``before``, or ``older_than`` (such as 30d) below the watermark of
+ * each definition and node. ``metrics``: only what is stored of these, also where others share it; by
+ * default everything. ``unit``: of ``before``, by default ISO 8601 or seconds since 1970.
+ */
+export interface ForgetRequest {
+  before?: string | number | null;
+  older_than?: string | null;
+  metrics?: string[] | null;
+  unit?: ("s" | "ms" | "us" | "ns" | "iso") | null;
+}
+/**
  * Of ``of``, a topic or node, nothing may be stored for these times: ``why``. None: without end.
+ * ``seen``: when the store was told.
  */
 export interface GapShown {
   of: string;
   start: number | string | null;
   end: number | string | null;
   why: string;
+  seen: number | string;
 }
 /**
  * What the history store holds. ``seen``: its last system time; ``rows``: change points; ``bytes``: on
@@ -493,12 +523,20 @@ export interface HistoryStatus {
   gaps: GapShown[];
 }
 /**
- * What is stored of one node.
+ * What is stored of one node. ``kept_from``: what lies below it was forgotten.
  */
 export interface StoredNode {
   node: string;
   keys: number;
   watermark: number | string | null;
+  kept_from: number | string | null;
+}
+/**
+ * What was in the archive: verdicts on ``events``, and ``pieces`` of timelines.
+ */
+export interface ImportAnswer {
+  events: number;
+  pieces: number;
 }
 /**
  * Keys of a metric; ``count``: how many there are in all.
@@ -667,6 +705,19 @@ export interface PieceShown {
   seen_until: number | string | null;
 }
 /**
+ * Of how many partitions the feeder reads again, when it starts next, what the broker retains.
+ */
+export interface RebuildAnswer {
+  partitions: number;
+}
+/**
+ * What the feeder is to read again: the events of these metrics, and of others of the same source
+ * definitions; by default all.
+ */
+export interface RebuildRequest {
+  metrics?: string[] | null;
+}
+/**
  * ``stopped``: workers that ended; ``kept``: workers that other metrics still need.
  */
 export interface RemoveResult {
@@ -704,9 +755,9 @@ export interface ReplayRequest {
   dry_run?: boolean;
 }
 /**
- * What runs here. ``read_only``: nothing can be applied, deleted or replayed; ``history``: there is a
- * history store, so that lanes and the player have something to show; ``temporal_ui``: where Temporal's UI
- * is; ``encrypted``: this process has the keys of encrypted payloads.
+ * What runs here. ``read_only``: nothing can be applied, deleted, replayed or imported; ``history``:
+ * there is a history store, so that lanes and the player have something to show; ``temporal_ui``: where
+ * Temporal's UI is; ``encrypted``: this process has the keys of encrypted payloads.
  */
 export interface ServerInfo {
   version: string;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from timeline_workers.plan.physical import Plan
 from workflows.client.worker_health import Health
 
 from .condition import Condition
@@ -19,9 +20,15 @@ def check(look: Look, applied: Applied) -> Iterator[Condition]:
     """Whether an event has waited for longer than it should."""
     yield from being_rebuilt(applied.workers)
     topic = applied.metric.source.topic
-    oldest = look.waiting.get(topic)
-    waited = 0.0 if oldest is None else look.now - oldest / 1e6
-    idle = unfed_for(look, applied)
+    idle = unfed_for(applied.plan, applied.workers, look.now)
+    yield from waited_for(topic, look.waiting.get(topic), idle, look.now)
+
+
+def waited_for(topic: str, oldest: int | None, idle: float | None, now: float) -> Iterator[Condition]:
+    """Whether the ``oldest`` event that waits, by its publish time, has for too long; ``idle``: see
+    ``unfed_for``.
+    """
+    waited = 0.0 if oldest is None else now - oldest / 1e6
     if waited > STALLED_SECONDS and idle is not None and idle > STALLED_SECONDS:
         yield Condition(
             "stalled",
@@ -37,21 +44,21 @@ def check(look: Look, applied: Applied) -> Iterator[Condition]:
         )
 
 
-def unfed_for(look: Look, applied: Applied) -> float | None:
-    """For how many seconds no event processor of the metric has been sent anything. None when that is not
+def unfed_for(planned: Plan, workers: Iterable[Health], now: float) -> float | None:
+    """For how many seconds no event processor among ``workers`` has been sent anything. None when that is not
     known: one does not answer, or is of a release that does not say; or when one takes nothing more
     (``paused``), so that the feeder waits for it.
     """
-    leaves = {node.name for node in applied.plan.nodes if node.is_leaf}
+    leaves = {node.name for node in planned.nodes if node.is_leaf}
     last: list[int] = []
-    for health in applied.workers:
+    for health in workers:
         if health.worker_id.rpartition(".")[0] not in leaves:
             continue
         status = health.status
         if status is None or status.last_ingest is None or status.paused:
             return None
         last.append(status.last_ingest)
-    return look.now - max(last) / 1e6 if last else None
+    return now - max(last) / 1e6 if last else None
 
 
 def being_rebuilt(workers: Iterable[Health]) -> Iterator[Condition]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from temporalio.client import Client
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from timeline_workers.servers.pulsar.backlog import Backlog
 
 BROKER_SECONDS = 5.0
+K = TypeVar("K")
 _Question = tuple[str, str | None]  # a topic: what nobody was fed; with a metric: what its result lacks
 
 
@@ -226,6 +227,15 @@ async def _waiting(
         # What another key was sent is nothing that a tree of workers lacks.
         if not one.by_key and (places := places_to_ask(one.shortfalls, questions[topic, None][1], now)):
             questions[topic, one.metric.name] = topic, places
+    return await asked_broker(questions)
+
+
+async def asked_broker(
+    questions: Mapping[K, tuple[str, Mapping[int, Mark]]],
+) -> tuple[dict[K, Backlog], str | None, str | None]:
+    """What waits in topics after the given places (``backlogs``), and ``broker_down`` and ``broker_unknown``
+    of a look.
+    """
     # Not with the module: it needs the broker's client library, which workers do without.
     from timeline_workers.servers.pulsar.backlog import backlogs
     from timeline_workers.servers.pulsar.pulsar_client import pulsar_url
