@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from tests.chaos.comparing import Differences
 from tests.chaos.history_comparing import compare_history
 from tests.chaos.judging import Judged as Fate, Message, Place, judge
 from tests.chaos.recording import Recorded, twice
-from timeline_workers.history.model import Judged, Outcome, Position, RawEvent, Verdict, definition_of
+from timeline_workers.history.model import Gap, Judged, Outcome, Position, RawEvent, Verdict, definition_of
 from timeline_workers.metric.model import History, Metric, Source
 from timeline_workers.plan.physical import plan
 from timeline_workers.plan.reading import reading_of
@@ -34,25 +33,29 @@ def messages() -> dict[Place, Message]:
     return {Place(0, (1, at, 0)): Message(Place(0, (1, at, 0)), key, said, 0) for at, key, said in SENT}
 
 
-async def stored(path: Path, leave_out: int = 0) -> Recorded:
-    """What a feeder would store of all messages; ``leave_out``: but for this one."""
+Said = tuple[Outcome, str | None, int | None, str]
+FATES: dict[int, Said] = {
+    1: (Outcome.ACCEPTED, "a", 10, ""),
+    2: (Outcome.LATE, "a", 2, "late"),
+    3: (Outcome.REFUSED, None, None, "malformed-json"),
+}
+
+
+async def stored(path: Path, fates: Mapping[int, Said] = FATES, gaps: Sequence[Gap] = ()) -> Recorded:
+    """What a feeder would store of the messages that have a fate."""
     recorded = Recorded(sqlite_address(path))
     await recorded.count_stamps()
-    fates = [
-        (Outcome.ACCEPTED, "a", 10, ""),
-        (Outcome.LATE, "a", 2, "late"),
-        (Outcome.REFUSED, None, None, "malformed-json"),
-    ]
     raw, verdicts = [], []
-    for (at, _, payload), (outcome, key, time, reason) in zip(SENT, fates, strict=True):
-        if at == leave_out:
+    for at, _, payload in SENT:
+        if at not in fates:
             continue
+        outcome, key, time, reason = fates[at]
         place = Position(0, 1, at * 2**16)
         raw.append(RawEvent(place, payload))
         verdicts.append(Verdict(place, outcome, key, None if time is None else time * SECOND, reason))
     async with recorded.store() as store:
         judged = Judged(definition_of(reading_of(METRIC)), verdicts, {0: 5 * SECOND})
-        await store.append_events("t", raw, [judged])
+        await store.append_events("t", raw, [judged], gaps)
     return recorded
 
 
@@ -81,27 +84,28 @@ async def test_a_whole_history_differs_in_nothing(tmp_path: Path) -> None:
     ],
 )
 async def test_a_missing_event_is_noticed(tmp_path: Path, missing: int, kinds: set[str]) -> None:
-    found = await differences(await stored(tmp_path / "history.db", missing))
+    fates = {at: said for at, said in FATES.items() if at != missing}
+    found = await differences(await stored(tmp_path / "history.db", fates))
     assert kinds <= found.keys()
 
 
 @pytest.mark.parametrize(
-    ("behind", "kind"),
+    ("at", "said"),
     [
-        ("update verdicts set outcome = 0 where minor = 131072", "verdicts"),
-        (
-            "insert into gaps values (1, 't', null, null, 'nothing is missing', 1)",
-            "gaps are recorded where there are some",
-        ),
-        ("update verdicts set time = time + 1 where minor = 65536", "verdicts"),
+        (2, (Outcome.ACCEPTED, "a", 2, "")),
+        (1, (Outcome.ACCEPTED, "a", 11, "")),
+        (1, (Outcome.ACCEPTED, "b", 10, "")),
+        (2, (Outcome.LATE, "a", 2, "early")),
     ],
 )
-async def test_what_was_changed_is_noticed(tmp_path: Path, behind: str, kind: str) -> None:
-    recorded = await stored(tmp_path / "history.db")
-    with closing(sqlite3.connect(tmp_path / "history.db")) as connection:
-        connection.execute(behind)
-        connection.commit()
-    assert kind in await differences(recorded)
+async def test_a_wrong_verdict_is_noticed(tmp_path: Path, at: int, said: Said) -> None:
+    recorded = await stored(tmp_path / "history.db", {**FATES, at: said})
+    assert "verdicts" in await differences(recorded)
+
+
+async def test_a_gap_where_nothing_is_missing_is_noticed(tmp_path: Path) -> None:
+    recorded = await stored(tmp_path / "history.db", gaps=[Gap("t", None, None, "why")])
+    assert set(await differences(recorded)) == {"gaps are recorded where there are some"}
 
 
 def test_a_stamp_that_is_stored_twice_is_noticed() -> None:
