@@ -31,6 +31,7 @@ from . import (
     pairs as pairing,
     peers,
     player,
+    reconcilers,
     recovery,
     steady,
     week,
@@ -362,6 +363,16 @@ def run_capacity(
         json_file=json,
     ):
         sys.exit(1)
+
+
+@app.command("reconcilers")
+def run_reconcilers(
+    keys: Annotated[int, typer.Option(min=1, help="Keys whose states change in each round.")] = 5_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds.")] = 4,
+    json: Json = None,
+) -> None:
+    """Calls of reconcilers that find nothing to do, and what each costs a workflow's history."""
+    reconcilers.run(keys=keys, rounds=rounds, tell=tell, json_file=json)
 
 
 @app.command("steady")

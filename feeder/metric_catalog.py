@@ -28,10 +28,12 @@ from timeline_workers.plan.physical import (
     plan,
     workers,
 )
+from timeline_workers.reconcilers.reconciler_workers import ReconcilerSpec
 from workflows.catalog.catalog_client import start_again
 from workflows.catalog.entries import Unusable, read_entries
 from workflows.messages import CATALOG_ID, CatalogEntry
 from workflows.outputs.start_outputs import Told, told_of
+from workflows.reconciling.start_reconcilers import reconciler_specs, registered_reconcilers
 
 log = structlog.get_logger("feeder")
 
@@ -144,6 +146,11 @@ class Catalog:
         """
         await self.refresh()
         return {spec.worker_id: spec for planned in self._plans.values() for spec in all_workers(planned)}
+
+    async def reconcilers(self) -> dict[str, ReconcilerSpec]:
+        """The workers of reconcilers that are known beforehand by their ids, as of now. Raises RPCError."""
+        await self.refresh()
+        return reconciler_specs(await registered_reconcilers(self._client), self._plans)
 
     async def outputs(self, *, history: bool) -> dict[str, Told]:
         """The workers of the outputs of all registered metrics by their ids, as of now; ``history``: as where

@@ -5,6 +5,7 @@
     ├── MetricError          a metric file or source declaration is wrong
     ├── RuleError            a rule of an alert is wrong
     ├── TargetError          a target of alerts is wrong
+    ├── ReconcilerError      what is declared of a reconciler is wrong
     ├── EventError           one event is wrong: has a reason code for the dead-letter topic
     ├── QuestionError        a question is malformed (times, ranges, units)
     │   └── UnknownNameError an unknown key, node or metric, named
@@ -38,6 +39,7 @@ class Code(StrEnum):
     WRONG_METRIC = "wrong-metric"
     WRONG_RULE = "wrong-rule"
     WRONG_TARGET = "wrong-target"
+    WRONG_RECONCILER = "wrong-reconciler"
     WRONG_SETTING = "wrong-setting"
     WRONG_KEY_OF_PAYLOADS = "wrong-key-of-payloads"
     BAD_EVENT = "bad-event"
@@ -51,6 +53,7 @@ class Code(StrEnum):
     UNKNOWN_METRIC = "unknown-metric"
     UNKNOWN_SOURCE = "unknown-source"
     UNKNOWN_TARGET = "unknown-target"
+    UNKNOWN_RECONCILER = "unknown-reconciler"
     KEY_MAY_HAVE_LEFT = "key-may-have-left"  # the worker does not hold it, and one of its archives may
     KEY_NOT_IN_ARCHIVE = "key-not-in-archive"
     SOURCE_IN_USE = "source-in-use"
@@ -161,6 +164,12 @@ class TargetError(TimelineError):
     """A target of alerts is wrong, or cannot be removed."""
 
     usual_code = Code.WRONG_TARGET
+
+
+class ReconcilerError(TimelineError):
+    """What is declared of a reconciler breaks a rule; the message names it, and the value."""
+
+    usual_code = Code.WRONG_RECONCILER
 
 
 class EventError(TimelineError):

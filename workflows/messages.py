@@ -14,6 +14,8 @@ from timeline_workers.metric.model import Metric, StoredSource
 from timeline_workers.plan.history_workers import HistorySpec
 from timeline_workers.plan.output_workers import OutputSpec
 from timeline_workers.plan.physical import WorkerSpec
+from timeline_workers.reconcilers.definition import Definition
+from timeline_workers.reconcilers.reconciler_workers import ReconcilerSpec
 from timeline_workers.targets.target import AnyTarget
 
 CATALOG_ID = "timeline-catalog"
@@ -237,6 +239,23 @@ class SinkStatus(Message):
     next: tuple[WaitingMessage, ...]
 
 
+class ReconcilerInput(SubscriberInput):
+    """Input of a reconciler's worker. ``ending``: why it ends once all keys have left; "": it goes on."""
+
+    spec: ReconcilerSpec
+    ending: str = ""
+
+
+class KeysQuestion(Message):
+    """Ask the worker of a reconciler for keys: ``key``, or ``limit`` of them from place ``after`` on;
+    ``only`` ``ill`` ones, or "" all."""
+
+    key: str | int | None = None
+    after: int = 0
+    limit: int = 100
+    only: str = ""
+
+
 class RecallInput(Message):
     """Ask the archives of worker ``worker_id``, those numbered below ``archives``, for keys.
 
@@ -301,13 +320,14 @@ class CatalogEntry(Message):
 
 class CatalogState(Message):
     """Everything a catalog knows; ``version`` grows with every change of ``entries``. ``sources``: the stored
-    ones; ``targets``: those of alerts.
+    ones; ``targets``: those of alerts; ``reconcilers``: the registered ones.
     """
 
     version: int = 0
     entries: tuple[CatalogEntry, ...] = ()
     sources: Annotated[tuple[StoredSource, ...], Field(exclude_if=lambda found: not found)] = ()
     targets: Annotated[tuple[AnyTarget, ...], Field(exclude_if=lambda found: not found)] = ()
+    reconcilers: Annotated[tuple[Definition, ...], Field(exclude_if=lambda found: not found)] = ()
 
 
 class TargetResult(Message):

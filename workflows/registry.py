@@ -57,7 +57,7 @@ _RESTARTED = "the feeder or `timeline apply` restarts it"
 
 LEAF = WorkflowKind(
     "EventProcessor",
-    rf"(?!output-|history-|sink-).+\.{_PARTITION}",
+    rf"(?!output-|history-|sink-|reconciler-).+\.{_PARTITION}",
     "<operator>-<hash>.<partition>",
     _QUESTIONS,
     (*_EDGES, "ingest", "complete"),
@@ -71,7 +71,7 @@ LEAF = WorkflowKind(
 )
 NODE = WorkflowKind(
     "TimelineProcessor",
-    rf"(?!output-|history-|sink-).+\.{_PARTITION}",
+    rf"(?!output-|history-|sink-|reconciler-).+\.{_PARTITION}",
     "<operator>-<hash>[-fused].<partition>",
     _QUESTIONS,
     (*_EDGES, "receive"),
@@ -123,6 +123,20 @@ SINK = WorkflowKind(
     "the catalog, when its target is removed",
     "the next message for its target starts it anew; what waited is lost",
 )
+RECONCILER = WorkflowKind(
+    "Reconciler",
+    rf"reconciler-.+\.{_PARTITION}",
+    "reconciler-<name>.<partition>",
+    ("status", "reconciler", "reconciler_keys", "reconciler_key"),
+    ("receive", "order", "resubscribe", "stop", "continue_as_new"),
+    "status",
+    "whoever registers the reconciler; the feeder, where one is missing",
+    "itself, when the reconciler is deleted and all finalizers have succeeded",
+    _RESTARTED,
+    _OUTPUT,
+    pinned=True,
+    per_partition=True,
+)
 ARCHIVE = WorkflowKind(
     "KeyArchive",
     rf".+\.{_PARTITION}\.archive-[0-9]+",
@@ -137,7 +151,7 @@ CATALOG = WorkflowKind(
     "MetricCatalog",
     r"timeline-catalog",
     "timeline-catalog",
-    ("metrics", "sources", "targets", "routing"),
+    ("metrics", "sources", "targets", "reconcilers", "routing"),
     (),
     "running",
     "the first who calls it",
@@ -155,7 +169,7 @@ DRIVER = WorkflowKind(
     "itself",
 )
 
-KINDS = (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, SINK, ARCHIVE, CATALOG, DRIVER)
+KINDS = (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, SINK, RECONCILER, ARCHIVE, CATALOG, DRIVER)
 BY_TYPE = {kind.type: kind for kind in KINDS}
 PINNED = tuple(kind for kind in KINDS if kind.pinned)
 
@@ -168,9 +182,6 @@ def running(*kinds: WorkflowKind) -> str:
 
 def kind_of(workflow_id: str) -> tuple[WorkflowKind, ...]:
     """The kinds that a workflow of this id may be of; a leaf and another node look alike."""
-    special = [
-        kind
-        for kind in (TOPIC_OUTPUT, HISTORY_OUTPUT, SINK, ARCHIVE, CATALOG, DRIVER)
-        if kind.has(workflow_id)
-    ]
+    apart = (TOPIC_OUTPUT, HISTORY_OUTPUT, SINK, RECONCILER, ARCHIVE, CATALOG, DRIVER)
+    special = [kind for kind in apart if kind.has(workflow_id)]
     return tuple(special) or tuple(kind for kind in (LEAF, NODE) if kind.has(workflow_id))

@@ -44,6 +44,7 @@ from workflows.outputs.open_stores import close_stores
 from workflows.outputs.topic_activities import OUTPUT_ACTIVITIES
 from workflows.outputs.topic_output import TopicOutput
 from workflows.processor.processor_workflow import EventProcessor, TimelineProcessor
+from workflows.reconciling.reconciler_workflow import Reconciler
 from workflows.sinks.sink_activities import SINK_ACTIVITIES
 from workflows.sinks.sink_workflow import Sink
 from workflows.sinks.target_activities import TARGET_ACTIVITIES
@@ -57,6 +58,7 @@ WORKFLOWS: Sequence[type] = (
     TopicOutput,
     HistoryOutput,
     Sink,
+    Reconciler,
     KeyArchive,
     MetricCatalog,
     TimelineDriver,
@@ -66,6 +68,7 @@ _PINNED: dict[type, type] = {
     TimelineProcessor: pinned.TimelineProcessor,
     TopicOutput: pinned.TopicOutput,
     HistoryOutput: pinned.HistoryOutput,
+    Reconciler: pinned.Reconciler,
 }
 ACTIVITIES: Sequence[Callable[..., Any]] = (
     *EDGE_ACTIVITIES,

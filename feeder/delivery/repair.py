@@ -22,6 +22,7 @@ from workflows.client.running import ENDED, Ended, Run, runs_of
 from workflows.client.start import ensure_workers
 from workflows.durable.activities import signal_worker
 from workflows.outputs.start_outputs import ensure_outputs, has_history
+from workflows.reconciling.start_reconcilers import ensure_reconcilers
 from workflows.registry import HISTORY_OUTPUT, running
 
 log = structlog.get_logger("feeder")
@@ -61,7 +62,8 @@ class Repair:
         outputs = await self._catalog.outputs(history=history)
         if not history:
             await self._end_histories()
-        runs = await runs_of(self._client, [*specs, *outputs])
+        reconcilers = await self._catalog.reconcilers()
+        runs = await runs_of(self._client, [*specs, *outputs, *reconcilers])
         before, self._runs = self._runs, runs
         # What was never started a moment ago its driver may be about to start.
         lost = {w for w, run in runs.items() if run is ENDED or (run is None and before.get(w, 0) is None)}
@@ -72,13 +74,14 @@ class Repair:
         if any(worker in specs and specs[worker].node.is_leaf for worker in anew):
             self._catalog.look_again()  # also where no event comes that would miss it
         self._unsure |= changed
-        await self._mend({**specs, **outputs})
+        await self._mend({**specs, **outputs, **reconcilers})
         return len(runs)
 
     async def _start(self, lost: set[str]) -> None:
         wanted = await self._catalog.all_workers()  # a metric may have been deleted, and its workers ended
         outputs = await self._catalog.outputs(history=await asyncio.to_thread(has_history))
-        others: list[Subscribing] = [*wanted.values(), *outputs.values()]
+        reconcilers = await self._catalog.reconcilers()
+        others: list[Subscribing] = [*wanted.values(), *outputs.values(), *reconcilers.values()]
         for worker, spec in wanted.items():  # children first
             if worker in lost:
                 metrics = self._catalog.metrics_of(worker)
@@ -89,6 +92,8 @@ class Repair:
         missing = [spec for worker, spec in outputs.items() if worker in lost]
         for worker in await ensure_outputs(self._client, missing):
             log.warning("an output's worker had ended and has been started again", worker=worker)
+        for worker in await ensure_reconcilers(self._client, [reconcilers[w] for w in lost & {*reconcilers}]):
+            log.warning("a reconciler's worker had ended and has been started again", worker=worker)
 
     async def _end_histories(self) -> None:
         """End the workers that tell a history store where there is none: they hold up others."""

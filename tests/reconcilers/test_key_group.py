@@ -11,7 +11,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import StateError
 from timeline_workers.reconcilers.calls import Batch, Call, Ending, Outcome, State
 from timeline_workers.reconcilers.key_group import SECOND, KeyGroup, Policy
-from timeline_workers.reconcilers.key_state import conditions, finalizer_waits
+from timeline_workers.reconcilers.reconciled_key import conditions, finalizer_waits
 
 DONE: Callable[[Call], Outcome] = lambda call: answer(call)  # noqa: E731
 
@@ -39,7 +39,7 @@ def held_conditions(group: KeyGroup, key: Key) -> dict[str, str]:
     return {one.type: one.reason for one in conditions(held, group.paused) if one.holds}
 
 
-def test_r1_only_the_newest_is_called_after_the_one_that_runs() -> None:
+def test_r1_only_the_newest_is_called_next() -> None:
     group = KeyGroup("r", Policy())
     group.want("a", state("v1", 1), 0)
     first = group.take(0)
@@ -55,7 +55,7 @@ def test_r1_only_the_newest_is_called_after_the_one_that_runs() -> None:
     assert held_conditions(group, "a") == {"Ready": "Succeeded"}
 
 
-def test_r2_the_same_state_and_an_older_one_are_not_called() -> None:
+def test_r2_same_and_older_states_are_not_called() -> None:
     group = KeyGroup("r", Policy())
     group.want("a", state(True, 5), 0)
     end(group, group.take(0), 1)
@@ -97,7 +97,7 @@ def test_r4_a_newer_state_ends_the_back_off() -> None:
     assert called(group.take(2)) == [("a", 2)]
 
 
-def test_r4_a_failed_call_of_an_older_state_is_no_reason_to_wait() -> None:
+def test_r4_failures_of_older_states_are_no_reason_to_wait() -> None:
     group = KeyGroup("r", Policy(first_pause=100 * SECOND))
     group.want("a", state(1), 0)
     batch = group.take(0)
@@ -116,7 +116,7 @@ def test_r5_one_call_a_key_and_two_keys_together() -> None:
     assert group.take(1) is None
 
 
-def test_r8_tokens_only_grow_also_of_a_key_that_was_forgotten() -> None:
+def test_r8_tokens_only_grow_also_of_forgotten_keys() -> None:
     group = KeyGroup("r", Policy())
     tokens = []
     for now in (1_000, 1_000, 500):  # a clock that goes back
@@ -190,7 +190,7 @@ def test_r11_a_change_does_not_wait_for_again() -> None:
     assert called(group.take(1)) == [("a", 2)]
 
 
-def test_r13_a_cache_that_is_lost_or_replaced_costs_a_call() -> None:
+def test_r13_a_lost_cache_costs_a_call() -> None:
     group = KeyGroup("r", Policy())
     group.want("a", state(1), 0)
     end(group, group.take(0), 0, lambda call: answer(call, cache=b'{"v":1}'))
@@ -262,7 +262,7 @@ def test_r16_a_key_that_fails_holds_up_only_itself() -> None:
     assert late == [7]
 
 
-def test_a_key_that_takes_its_process_with_it_is_called_alone() -> None:
+def test_a_key_that_kills_its_process_is_called_alone() -> None:
     group = KeyGroup("r", Policy())
     for number in range(100):
         group.want(number, state(1), 0)
@@ -327,7 +327,7 @@ def test_forced_leaving_skips_the_finalizer_and_is_noted() -> None:
     assert ("a" in group, group.forced) == (False, ["a", "b"])
 
 
-def test_a_key_that_is_wanted_again_while_its_finalizer_runs() -> None:
+def test_a_key_is_wanted_again_while_its_finalizer_runs() -> None:
     group = KeyGroup("r", Policy(finalizes=True))
     group.want("a", state(1), 0)
     end(group, group.take(0), 0, lambda call: answer(call, cache=b"1"))
@@ -340,7 +340,7 @@ def test_a_key_that_is_wanted_again_while_its_finalizer_runs() -> None:
     assert (batch.calls[0].finalize, batch.calls[0].cache) == (False, None)
 
 
-def test_calls_that_nobody_takes_are_owed_and_are_no_failures() -> None:
+def test_calls_that_nobody_takes_are_no_failures() -> None:
     group = KeyGroup("r", Policy())
     group.want("a", state(1), 0)
     for now in range(5):
@@ -353,7 +353,7 @@ def test_calls_that_nobody_takes_are_owed_and_are_no_failures() -> None:
     assert (held.failures, held.lost, held.waits, held.error) == (0, 0, "NobodyCalls", "no process")
 
 
-def test_retry_calls_a_stalled_key_and_one_that_backs_off() -> None:
+def test_retry_calls_keys_that_stall_or_back_off() -> None:
     group = KeyGroup("r", Policy())
     group.want("a", state(1), 0)
     end(group, group.take(0), 0, lambda call: answer(call, "stalled", error="x"))

@@ -41,7 +41,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS, when=st.sampled_from(["final", "provisional"]))
-def test_what_was_said_last_of_a_key_is_what_is_true_now(steps: list, when: When) -> None:
+def test_what_was_said_last_is_true_now(steps: list, when: When) -> None:
     levels, whole, said = Levels(when), dict[str, list[Piece]](), dict[str, State]()
     watermark = clock = 0
     for key, since, drawn, rise, tick, again in steps:

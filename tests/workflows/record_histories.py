@@ -16,7 +16,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from unittest.mock import patch
 
 import typer
@@ -276,6 +276,63 @@ async def _sink(client: Client) -> list[Run]:
     return [*runs, *await _runs(client, [CATALOG_ID])]
 
 
+async def _reconciler(client: Client) -> list[Run]:
+    """A reconciler follows a metric and another has a bucket; calls fail, a key is deleted, runs end."""
+    # Releases up to 0.5.0 do not have these.
+    from timeline_workers.client.reconciler_client import Reconcilers
+    from timeline_workers.reconcilers import Context, Level, RetryAfter, reconciler
+    from timeline_workers.reconcilers.reconciler_declaration import Reconciler
+    from timeline_workers.reconcilers.reconciler_workers import reconciler_workers
+    from workflows.reconciling.start_reconcilers import ensure_reconcilers
+
+    world: dict[str, object] = {}
+
+    def declare(name: str, follow: str | None) -> Reconciler:
+        @reconciler(name, follow=follow, backoff=("10ms", "100ms"), resync="1s")
+        async def do(context: Context[Any], desired: Level[Any]) -> None:
+            if context.attempt == 1 and desired.value:
+                raise RetryAfter("10ms")
+            world[f"{name}/{context.key}"] = desired.value
+
+        @do.finalizer
+        async def undo(context: Context[Any]) -> None:
+            del world[f"{name}/{context.key}"]
+
+        return do
+
+    async def until(name: str, value: object) -> None:
+        while world.get(name) != value:
+            await asyncio.sleep(0.02)  # between two looks; the loop ends by what it sees
+
+    buffers = metric("buffers", 'latest_event_to_state(playerStateChange) == "buffer"', partitions=1)
+    followed, bucket = declare("followed", "buffers"), declare("told", None)
+    await apply(client, buffers)
+    stop = asyncio.Event()
+    reconcilers = Reconcilers(client)
+    specs = [*reconciler_workers(followed.definition, plan(buffers)), *reconciler_workers(bucket.definition)]
+    await ensure_reconcilers(client, specs, continue_as_new_after=3)
+    calling = asyncio.create_task(reconcilers.run("followed", "told", stop=stop))
+    workers = [spec.worker_id for spec in specs]
+    runs: list[Run] = []
+    for number in range(6):
+        state = "buffer" if number % 2 else "play"
+        event = Event("a", number * 1_000_000, (0, 0, number), {"playerStateChange": state})
+        await feed(client, buffers, [event])
+        await reconcilers.notify("told", "b", number)
+        await until("followed/a", state == "buffer")
+        await until("told/b", number)
+        runs += await _runs(client, workers)
+    await reconcilers.delete("told", "b")
+    await until("told/b", None)
+    await reconcilers.delete("told")
+    await ask.delete(client, "buffers")
+    await until("followed/a", None)
+    runs += await _runs(client, workers)
+    stop.set()
+    await calling
+    return runs
+
+
 SCENARIOS: dict[str, Callable[[Client], Awaitable[list[Run]]]] = {
     "aggregate": _aggregate,
     "resubscribe": _resubscribe,
@@ -284,6 +341,7 @@ SCENARIOS: dict[str, Callable[[Client], Awaitable[list[Run]]]] = {
     "sources": _sources,
     "output": _output,
     "sink": _sink,
+    "reconciler": _reconciler,
 }
 
 

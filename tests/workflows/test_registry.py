@@ -13,6 +13,7 @@ from workflows.registry import (
     LEAF,
     NODE,
     PINNED,
+    RECONCILER,
     SINK,
     TOPIC_OUTPUT,
     WorkflowKind,
@@ -42,8 +43,9 @@ def test_a_row_names_its_queries_and_signals(kind: WorkflowKind) -> None:
 
 def test_whoever_stays_on_a_build_is_listed() -> None:
     """Outputs too: a rollout has to move them, or their build could not be stopped."""
-    assert PINNED == (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT)
-    listed = "WorkflowType IN ('EventProcessor', 'TimelineProcessor', 'TopicOutput', 'HistoryOutput')"
+    assert PINNED == (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, RECONCILER)
+    types = ("EventProcessor", "TimelineProcessor", "TopicOutput", "HistoryOutput", "Reconciler")
+    listed = f"WorkflowType IN {types}"
     assert running(*PINNED) == f"{listed} AND ExecutionStatus = 'Running'"
 
 
@@ -58,6 +60,8 @@ def test_whoever_stays_on_a_build_is_listed() -> None:
         ("history-and-1b972dc91e-fused.p0", (HISTORY_OUTPUT,)),
         ("history-aggregate-1b972dc91e-count.all", (HISTORY_OUTPUT,)),
         ("sink-pager.p0", (SINK,)),
+        ("reconciler-freeze-card.p0", (RECONCILER,)),
+        ("reconciler-players.key-player-7-1b972dc9", (RECONCILER,)),
         ("timeline-catalog", (BY_TYPE["MetricCatalog"],)),
         ("timeline-driver-cirr", (BY_TYPE["TimelineDriver"],)),
         ("and-1b972dc91e.p1.archive-3", (BY_TYPE["KeyArchive"],)),

@@ -32,6 +32,7 @@ _MODULES = {
     "worker_command": ("worker",),
     "rollout_command": ("rollout",),
     "dev": ("dev",),
+    "reconcilers_command": ("reconcilers",),
     "source_command": ("source",),
     "tables_command": ("tables",),
     "deadletter": ("deadletter",),

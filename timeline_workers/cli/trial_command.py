@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from timeline_workers.metric.load import CALLS_TRIAL, read_yaml
 from timeline_workers.process.counted import counted
+from timeline_workers.rule_trial.calls_trial import described_call, load_calls_trial, run_calls
 from timeline_workers.rule_trial.trial_files import load_trial
 from timeline_workers.rule_trial.virtual_run import described, run
 
@@ -21,19 +23,25 @@ def register(app: typer.Typer) -> None:
 
 
 def try_rules(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE.yaml...", help="Tests: kind: alert-test.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE.yaml...", help="Tests: kind: alert-test, or reconciler-test."),
+    ],
     source: SourceOption = None,
     messages: Annotated[
-        bool, typer.Option("--messages", help="Print every message that the rule sends, as JSON lines.")
+        bool, typer.Option("--messages", help="Print every message, or call, as JSON lines.")
     ] = False,
 ) -> None:
-    """Test alert rules: events in, messages expected, on a virtual clock.
+    """Test alert rules and reconcilers: events in, messages or calls expected, on a virtual clock.
 
-    Every message that is sent and not expected, or expected and not sent, is named with its step; then the
-    exit code is 1.
+    Every message or call that is there and not expected, or expected and not there, is named with its step;
+    then the exit code is 1.
     """
     different = 0
     for file in files:
+        if read_yaml(file, "trial")[1].get("kind") == CALLS_TRIAL:
+            different += _try_reconciler(file, messages)
+            continue
         rule, steps = load_trial(file, finder(source))
         outcomes = list(run(rule, steps))
         if messages:
@@ -50,3 +58,21 @@ def try_rules(
         )
     if different:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _try_reconciler(file: Path, shown: bool) -> int:
+    """Try a reconciler; returns how many differences there were."""
+    metric, definition, steps = load_calls_trial(file)
+    outcomes = list(run_calls(metric, definition, steps))
+    if shown:
+        emit({"step": one.number, **described_call(call)} for one in outcomes for call in one.made)
+    for one in outcomes:
+        for difference in one.differences:
+            complain(f"{file}: step {one.number}: {difference}")
+    wrong = sum(len(one.differences) for one in outcomes)
+    made = sum(len(one.made) for one in outcomes)
+    said = counted(wrong, "difference") if wrong else "as expected"
+    complain(
+        f"{file}: reconciler of {metric.name}: {counted(len(steps), 'step')}, {counted(made, 'call')}: {said}"
+    )
+    return wrong

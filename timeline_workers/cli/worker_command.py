@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import timedelta
 from typing import Annotated
 
 import structlog
 import typer
 from temporalio import workflow
+from temporalio.client import Client
 
+from timeline_workers.client.reconciler_client import Reconcilers, imported
 from timeline_workers.process.exit import collect_seldom, run_children, stop_signals, unless_stopped
 from timeline_workers.process.logging import configure_logging
 from timeline_workers.process.out_of_memory import watch_for_memory_errors
 from timeline_workers.servers.temporal.temporal_client import connect_when_up, temporal_target
+from timeline_workers.settings.timeline_settings import Settings
 from workflows.durable.memory_errors import LINE
 from workflows.worker import deployment, run_worker
 
@@ -42,6 +46,12 @@ def worker(
     ] = None,
     deployment_name: DeploymentOption = None,
     build_id: BuildOption = None,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="Call the reconcilers that this module declares too."
+        ),
+    ] = None,
     address: AddressOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
@@ -57,6 +67,8 @@ def worker(
         max_cached_workflows=max_cached, deployment_name=deployment_name, build_id=build_id
     )
     configure_logging("worker", settings.log_level)
+    for module in modules or []:
+        imported(module)
     workflow.logger.workflow_info_on_message = False  # it is in fields
     versioned = deployment(settings)
     target = temporal_target(address, namespace)
@@ -70,10 +82,12 @@ def worker(
             if processes == 1:
                 collect_seldom()
                 watch_for_memory_errors(LINE)
-                await run_worker(client, stop=stop, settings=settings)
+                await run_with_reconcilers(client, modules or [], settings, stop)
                 return 0
             one = [sys.executable, "-m", "timeline_workers", "worker", "--address", target.address]
             one += ["--namespace", target.namespace, "--max-cached", str(settings.max_cached_workflows)]
+            for module in modules or []:
+                one += ["--import", module]
             if versioned is not None:
                 one += ["--deployment-name", settings.deployment_name, "--build-id", settings.build_id]
             return await run_children([one] * processes, stop, _log.warning)
@@ -82,3 +96,15 @@ def worker(
     if code:
         complain(f"error: a worker process keeps ending with exit code {code}; the others were stopped")
         raise typer.Exit(1)
+
+
+async def run_with_reconcilers(
+    client: Client, modules: list[str], settings: Settings, stop: asyncio.Event
+) -> None:
+    """Run a worker process, which calls the reconcilers of ``modules`` too."""
+    if not modules:
+        await run_worker(client, stop=stop, settings=settings)
+        return
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run_worker(client, stop=stop, settings=settings))
+        group.create_task(Reconcilers(client).run(stop=stop, graceful=timedelta(seconds=1)))

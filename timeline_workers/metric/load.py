@@ -72,9 +72,12 @@ TARGET: Final = "target"
 """The ``kind`` of a file with a target of alerts."""
 TRIAL: Final = "alert-test"
 """The ``kind`` of a file with a trial of such a rule."""
+CALLS_TRIAL: Final = "reconciler-test"
+"""The ``kind`` of a file with a trial of a reconciler."""
 _ALERTS: Final = {
     ALERT: "a rule of an alert, for `timeline test` and `timeline alerts backtest`",
     TRIAL: "a trial of an alert's rule, for `timeline test`",
+    CALLS_TRIAL: "a trial of a reconciler, for `timeline test`",
 }
 METRIC_FIELDS: Final = [name for name in Metric.model_fields if name not in ("naming", "named_source")]
 
@@ -93,7 +96,7 @@ def load_metric(file: str | Path, sources: Callable[[str], StoredSource] | None 
         raise MetricError(
             f"{name}: it is a source file, and a metric file is wanted here; name one without 'kind: source'"
         )
-    if data.get("kind") in (ALERT, TRIAL):
+    if data.get("kind") in (ALERT, TRIAL, CALLS_TRIAL):
         raise MetricError(
             f"{name}: it is {_ALERTS[data['kind']]}, and a metric file is wanted here; name one without "
             "'kind'"

@@ -193,16 +193,21 @@ def partition_labels(plan: Plan) -> tuple[str, ...]:
 
 
 def partition_of(key: Key, source: Source) -> str:
-    """The partition that ``key`` belongs to: the same in every process and release.
+    """The partition that ``key`` belongs to: the same in every process and release."""
+    return label_of(key, source.partitions)
+
+
+def label_of(key: Key, partitions: int | Choice["per-key"]) -> str:
+    """The one of ``partitions`` that ``key`` belongs to.
 
     Per-key partitions are named ``key-``, what is readable of the key, and eight hex digits of its hash.
     """
     data = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else b"\0int " + str(key).encode()
-    if source.partitions == "per-key":
+    if partitions == "per-key":
         readable = re.sub(r"[^A-Za-z0-9]+", "-", str(key)).strip("-").lower()[:32]
         digest = hashlib.sha256(data).hexdigest()[:8]
         return f"{KEY_LABEL}{readable}-{digest}" if readable else f"{KEY_LABEL}{digest}"
-    return f"p{zlib.crc32(data) % source.partitions}"
+    return f"p{zlib.crc32(data) % partitions}"
 
 
 def worker_id(node_name: str, partition: str) -> str:

@@ -24,7 +24,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import StateError
 
 from .calls import Batch, Call, Outcome, State
-from .key_state import KeyState
+from .reconciled_key import KeyState
 
 VERSION: Final = 1
 SECOND: Final = 1_000_000
@@ -235,7 +235,7 @@ class KeyGroup:
         for key in list(self._next(most, now)):
             held = self._keys[key]
             alone = held.lost > 1  # it may have taken its process with it
-            size += len(held.cache or b"") + 64
+            size += _size(held)
             if calls and (alone or size > _BATCH_BYTES):
                 break
             calls[key] = self._call(key, held, now)
@@ -483,6 +483,13 @@ class KeyGroup:
 def _first(keys: Iterable[Key], most: int) -> Iterator[Key]:
     for _, key in zip(range(most), keys, strict=False):
         yield key
+
+
+def _size(held: KeyState) -> int:
+    """About how many bytes a call takes."""
+    value = None if held.desired is None else held.desired.value
+    said = len(msgspec.msgpack.encode(value)) if isinstance(value, str | dict | list) else 8
+    return len(held.cache or b"") + said + 64
 
 
 def _same(one: object, other: object) -> bool:

@@ -65,7 +65,8 @@ class Levels:
 
     def step(self, clock: int) -> Iterator[tuple[Key, State]]:
         """The states of the keys of which something is new, at the present instant."""
-        found = clock if self.when == "provisional" else self.watermark and self.watermark - 1
+        final = None if self.watermark is None else self.watermark - 1
+        found = clock if self.when == "provisional" else final
         self.now = max((t for t in (found, self.now) if t is not None), default=None)
         if self.now is None:
             return
@@ -82,9 +83,9 @@ class Levels:
                 self._pushed += 1
                 heapq.heappush(self._due, (until, self._pushed, key))
             since, value = pieces[place] if place >= 0 else (None, None)
-            final = self.watermark is not None and self.now < self.watermark
+            is_final = self.watermark is not None and self.now < self.watermark
             self.stamp += 1
-            yield self._named(key), State(value, since, until, final, self.stamp)
+            yield self._named(key), State(value, since, until, is_final, self.stamp)
 
     def next_time(self) -> int | None:
         """The instant of the clock at which there is something new though nothing is heard; None: never."""

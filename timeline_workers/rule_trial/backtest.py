@@ -30,7 +30,7 @@ class Backtest:
         self.refused: Counter[str] = Counter()
         self.events = 0
         self._clocked = rule.as_of == "clock"
-        self._source, self._state = VirtualSource(rule), AlertState(rule.telling)
+        self._source, self._state = VirtualSource(rule.source, rule.truth), AlertState(rule.telling)
         self._refuse = refuse
         self._clock: int | None = None
 

@@ -47,12 +47,12 @@ EXPECTED: Final = (
 """What may be said of a message that is expected."""
 
 
-def _as_text(value: object) -> object:
+def as_text(value: object) -> object:
     """``value`` with the times that YAML has read as such as the text that an event has."""
     if isinstance(value, dict):
-        return {name: _as_text(one) for name, one in value.items()}
+        return {name: as_text(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_as_text(one) for one in value]
+        return [as_text(one) for one in value]
     return value.isoformat() if isinstance(value, date) else value
 
 
@@ -73,9 +73,9 @@ class Step(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    at: Annotated[int | float | str, BeforeValidator(_as_text)]
-    events: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_text)] = ()
-    expect: tuple[Annotated[dict[str, Any], BeforeValidator(_as_text), AfterValidator(_expected)], ...] = ()
+    at: Annotated[int | float | str, BeforeValidator(as_text)]
+    events: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_text)] = ()
+    expect: tuple[Annotated[dict[str, Any], BeforeValidator(as_text), AfterValidator(_expected)], ...] = ()
     refused: Annotated[int, Field(ge=0, strict=True)] = 0
 
 

@@ -36,7 +36,7 @@ class Outcome:
 
 def run(rule: Rule, steps: Sequence[Step]) -> Iterator[Outcome]:
     """Play ``steps``, which ``load_trial`` has checked."""
-    source, state = VirtualSource(rule), AlertState(rule.telling)
+    source, state = VirtualSource(rule.source, rule.truth), AlertState(rule.telling)
     unit, clocked = rule.source.time_unit, rule.as_of == "clock"
     for number, step in enumerate(steps, start=1):
         at = question_time(step.at, unit)

@@ -1,4 +1,4 @@
-"""``VirtualSource``: one source partition and the graph of a rule that reads it, in process.
+"""``VirtualSource``: one source partition and the graph of an expression that reads it, in process.
 
 Events are decoded, judged and evaluated as a feeder and the workers do it. Instants are microseconds.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from timeline_workers.alerts.alert_rule import Rule
 from timeline_workers.algebra.graph_evaluation import Evaluation
 from timeline_workers.algebra.timeline import pieces
 from timeline_workers.columns.event_batch import Positions
@@ -16,6 +15,7 @@ from timeline_workers.events.times import from_microseconds
 from timeline_workers.language.canonical import canonical
 from timeline_workers.language.check import check
 from timeline_workers.language.parser import parse
+from timeline_workers.metric.model import Source
 from timeline_workers.wire.news import News
 
 
@@ -23,9 +23,9 @@ class VirtualSource:
     """``watermark``: below it an event is late, None before the first; ``latest``: the greatest time of an
     event so far, or None."""
 
-    def __init__(self, rule: Rule) -> None:
-        self.source = rule.source
-        tree = parse(rule.truth)
+    def __init__(self, source: Source, expression: str) -> None:
+        self.source = source
+        tree = parse(expression)
         columns = {name: spec.type for name, spec in self.source.columns.items()} or None
         checked = check(tree, columns)
         self._decoder = Decoder.for_source(

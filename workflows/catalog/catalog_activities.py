@@ -40,6 +40,12 @@ from workflows.messages import (
     RemoveResult,
 )
 from workflows.outputs.start_outputs import Told, ensure_outputs, has_history, told_of
+from workflows.reconciling.start_reconcilers import (
+    follow_anew,
+    leave_followed,
+    reconcilers_of,
+    registered_reconcilers,
+)
 from workflows.registry import HISTORY_OUTPUT, TOPIC_OUTPUT
 from workflows.search_attributes import METRIC
 
@@ -118,6 +124,9 @@ async def ensure_graph(input: EnsureInput) -> EnsureResult:
         await ensure_outputs(
             client, outputs, settings=settings, continue_as_new_after=input.continue_as_new_after
         )
+        for definition in await registered_reconcilers(client):
+            if definition.follow == input.metric.name:
+                await follow_anew(client, definition, input.metric)
         # Whoever started one of them before may not have come to telling those who hear it.
         await mend_edges(client, _neighbours(_all(specs, outputs), others))
         return ensured
@@ -131,10 +140,17 @@ async def _registered_workers(client: Client, labels: Sequence[str]) -> list[Wor
     )
 
 
-async def _registered_outputs(client: Client) -> list[Told]:
-    """The workers of the outputs of all registered metrics."""
+async def _registered_outputs(client: Client) -> list[Subscribing]:
+    """The workers of the outputs of all registered metrics, and of the reconcilers that follow them."""
     entries = await _entries(client)
-    return await asyncio.to_thread(lambda: [spec for entry in entries for spec in told_by(entry.metric)])
+    reconcilers = await registered_reconcilers(client)
+    return await asyncio.to_thread(
+        lambda: [
+            spec
+            for entry in entries
+            for spec in (*told_by(entry.metric), *reconcilers_of(reconcilers, entry.metric))
+        ]
+    )
 
 
 async def _applied(client: Client) -> list[Applied]:
@@ -253,6 +269,8 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
         told = [w for w in stop if await signal_worker(client, w, "stop", reason)]
         for worker_id in told:
             await wait_until_ended(client, worker_id)
+        if all(entry.metric.name != definition.name for entry in entries):
+            await leave_followed(client, definition.name)
         if definition.key_ttl is not None:
             # Also those of a worker that was ended by hand.
             for worker_id in stop:

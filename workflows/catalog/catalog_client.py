@@ -6,6 +6,7 @@ last, for as long as the namespace keeps ended workflows.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
     WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy
@@ -20,6 +22,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from timeline_workers.metric.model import StoredSource
+from timeline_workers.reconcilers.definition import Definition
 from timeline_workers.settings.timeline_settings import Settings
 from timeline_workers.targets.target import AnyTarget
 from workflows.durable.refusal_codes import passed_on
@@ -91,14 +94,21 @@ async def _to_begin_with(client: Client) -> CatalogState | None:
     """What a catalog that is started now must begin with; None where one runs."""
     handle = client.get_workflow_handle(CATALOG_ID)
     try:
-        found = await handle.describe()
+        described = await handle.describe()
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return CatalogState()
         raise
-    if found.status is WorkflowExecutionStatus.RUNNING:
+    if described.status is WorkflowExecutionStatus.RUNNING:
         return None
     state: CatalogState = await handle.query("routing", result_type=CatalogState, rpc_timeout=_TIMEOUT)
     sources = await handle.query("sources", result_type=list[StoredSource], rpc_timeout=_TIMEOUT)
-    targets = await handle.query("targets", result_type=list[AnyTarget], rpc_timeout=_TIMEOUT)
-    return state.model_copy(update={"sources": tuple(sources), "targets": tuple(targets)})
+    more: dict[str, Any] = {"sources": tuple(sources)}
+    # The catalog of a release that had none knows no such query.
+    with suppress(WorkflowQueryFailedError):
+        targets = await handle.query("targets", result_type=list[AnyTarget], rpc_timeout=_TIMEOUT)
+        more["targets"] = tuple(targets)
+    with suppress(WorkflowQueryFailedError):
+        found = await handle.query("reconcilers", result_type=list[Definition], rpc_timeout=_TIMEOUT)
+        more["reconcilers"] = tuple(found)
+    return state.model_copy(update=more)

@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from timeline_workers.metric.model import Metric, NamedSource, StoredSource
     from timeline_workers.metric.size_limits import refuse_oversized
     from timeline_workers.plan.physical import plan
+    from timeline_workers.reconcilers.definition import Definition
     from timeline_workers.targets.sending import Answer
     from timeline_workers.targets.target import AnyTarget, Target
     from workflows.durable.refusal_codes import refusal
@@ -37,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
         SourceResult,
         TargetResult,
     )
+    from workflows.reconciling.unknown_names import unknown_reconciler
     from workflows.sinks import target_activities
 
     from . import catalog_activities
@@ -53,6 +55,7 @@ class MetricCatalog:
         self._entries = {entry.metric.name: entry for entry in state.entries}
         self._sources = {stored.definition.name: stored for stored in state.sources}
         self._targets: dict[str, Target] = {target.name: target for target in state.targets}
+        self._reconcilers = {one.name: one for one in state.reconcilers}
         self._version = state.version
         self._lock = asyncio.Lock()
 
@@ -61,7 +64,11 @@ class MetricCatalog:
         """Run for ever, continuing as new when Temporal suggests it."""
         await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
         await workflow.wait_condition(workflow.all_handlers_finished)
-        more = {"sources": tuple(self.sources()), "targets": tuple(self.targets())}
+        more = {
+            "sources": tuple(self.sources()),
+            "targets": tuple(self.targets()),
+            "reconcilers": tuple(self.reconcilers()),
+        }
         workflow.continue_as_new(self._state().model_copy(update=more))
 
     @workflow.query
@@ -78,6 +85,11 @@ class MetricCatalog:
     def targets(self) -> list[AnyTarget]:
         """The targets of alerts by name."""
         return [self._targets[name] for name in sorted(self._targets)]
+
+    @workflow.query
+    def reconcilers(self) -> list[Definition]:
+        """The registered reconcilers by name."""
+        return [self._reconcilers[name] for name in sorted(self._reconcilers)]
 
     def _state(self) -> CatalogState:
         return CatalogState(version=self._version, entries=tuple(self.metrics()))
@@ -199,6 +211,20 @@ class MetricCatalog:
             start_to_close_timeout=timedelta(minutes=1),
             retry_policy=RetryPolicy(maximum_attempts=1),
         )
+
+    @workflow.update
+    async def register_reconciler(self, definition: Definition) -> None:
+        """Register a reconciler; another of the same name replaces it."""
+        async with self._lock:
+            self._reconcilers[definition.name] = definition
+
+    @workflow.update
+    async def remove_reconciler(self, name: str) -> None:
+        """Forget a reconciler; whoever asks ends its workers."""
+        async with self._lock:
+            if name not in self._reconcilers:
+                raise refusal(unknown_reconciler(name, self._reconcilers))
+            del self._reconcilers[name]
 
     def _naming(self, source: str) -> dict[str, int]:
         """The metrics that name a stored source, with the version that they keep."""

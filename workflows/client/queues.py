@@ -48,6 +48,12 @@ class Queue:
         now = datetime.now(UTC)
         return any(p.build == wanted and now - p.last_seen < POLL_AGE for p in self.pollers)
 
+    @property
+    def processes(self) -> int:
+        """How many processes have asked for work of late; one that was killed counts for a while."""
+        now = datetime.now(UTC)
+        return sum(now - one.last_seen < POLL_AGE for one in self.pollers)
+
     def is_polled_since(self, before: Queue, build: tuple[str, str] | None) -> bool:
         """Whether a process that fits ``build`` has asked for work since ``before`` was seen."""
         wanted = self.current if build is None else build
@@ -111,14 +117,18 @@ def _version(build: tuple[str, str] | None) -> str:
     return "an unversioned process" if build is None else f"build {build[1]!r} of deployment {build[0]!r}"
 
 
-async def queue_of(client: Client, name: str | None = None) -> Queue:
+async def queue_of(
+    client: Client,
+    name: str | None = None,
+    kind: TaskQueueType.ValueType = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+) -> Queue:
     """Look at the task queue ``name`` (default: that of the settings). Raises RPCError."""
     queue = name or Settings.from_env().task_queue
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
             task_queue=TaskQueue(name=queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            task_queue_type=kind,
             report_stats=True,
         )
     )

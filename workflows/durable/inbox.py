@@ -26,6 +26,8 @@ Kind = Literal[
     "stop",
     "segment",
     "telling",
+    "order",
+    "own",
 ]
 PAYLOADS: frozenset[Kind] = frozenset({"ingest", "receive"})
 """What a worker is fed with; the rest tells it what to do."""

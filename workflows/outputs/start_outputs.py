@@ -21,8 +21,8 @@ from timeline_workers.plan.physical import Plan
 from timeline_workers.servers.embedded.history_address import history_address
 from timeline_workers.settings.timeline_settings import Settings
 from workflows import search_attributes
-from workflows.messages import HistoryInput, OutputInput
-from workflows.registry import HISTORY_OUTPUT, TOPIC_OUTPUT
+from workflows.messages import HistoryInput, OutputInput, SubscriberInput
+from workflows.registry import HISTORY_OUTPUT, TOPIC_OUTPUT, WorkflowKind
 
 OPERATOR = "output"
 HISTORY = "history"
@@ -52,20 +52,44 @@ async def ensure_outputs(
 
 
 async def _start(client: Client, input: OutputInput | HistoryInput, task_queue: str) -> bool:
-    searchable, spec = await search_attributes.ensure_search_attributes(client), input.spec
-    kind = TOPIC_OUTPUT if isinstance(spec, OutputSpec) else HISTORY_OUTPUT
+    spec = input.spec
+    return await start_subscriber(
+        client,
+        TOPIC_OUTPUT if isinstance(spec, OutputSpec) else HISTORY_OUTPUT,
+        spec.worker_id,
+        input,
+        task_queue=task_queue,
+        memo=_memo(spec),
+        attributes=_attributes(spec),
+        summary=f"{_told(spec)} [{spec.partition}]",
+    )
+
+
+async def start_subscriber(
+    client: Client,
+    kind: WorkflowKind,
+    worker_id: str,
+    input: SubscriberInput,
+    *,
+    task_queue: str,
+    memo: dict[str, str],
+    attributes: TypedSearchAttributes,
+    summary: str,
+) -> bool:
+    """Start a subscriber unless it runs; returns whether it had to be started. Raises RPCError."""
+    searchable = await search_attributes.ensure_search_attributes(client)
     while True:
         try:
             await client.start_workflow(
                 kind.type,
                 args=[input, b""],
-                id=spec.worker_id,
+                id=worker_id,
                 task_queue=task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                memo=_memo(spec),
-                search_attributes=_attributes(spec) if searchable else TypedSearchAttributes.empty,
-                static_summary=f"{_told(spec)} [{spec.partition}]",
+                memo=memo,
+                search_attributes=attributes if searchable else TypedSearchAttributes.empty,
+                static_summary=summary,
             )
         except WorkflowAlreadyStartedError:
             return False

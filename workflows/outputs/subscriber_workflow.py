@@ -97,6 +97,18 @@ class SubscriberWorkflow(RunSignals[Input]):
         """Tell ``batch``, again and again until it is told; cancelled, it is told by the next run."""
         raise NotImplementedError
 
+    # What a kind of output keeps and hears besides; most have nothing.
+
+    def _own(self) -> list[bytes]:
+        """What it carries to the next run besides."""
+        return []
+
+    def _reopen(self, own: list[bytes]) -> None:
+        """Go on from what ``_own`` of the run before gave; nothing at the start, or where that is lost."""
+
+    def _ordered(self, order: bytes) -> None:
+        """Do what an entry ``order`` of the inbox says."""
+
     # Signals: only remember.
 
     @workflow.signal
@@ -171,12 +183,17 @@ class SubscriberWorkflow(RunSignals[Input]):
             return True
         return self._inbox.commands() > 0 or self._should_continue()
 
-    def _drain(self) -> None:
+    def _obey(self) -> None:
         for kind, body in self._inbox.take_commands():
             if kind == "resubscribe":
                 self._inputs.reopen(body.decode())
             elif kind == "stop":
                 self._stopping = body.decode() or "stopped"
+            elif kind == "order":
+                self._ordered(body)
+
+    def _drain(self) -> None:
+        self._obey()
         if self._batches or self._stopping:
             return
         assert self._subscriber is not None
@@ -253,10 +270,11 @@ class SubscriberWorkflow(RunSignals[Input]):
             if state
             else Subscriber(me, heard, life, self._watermark, bridges=self.bridges)
         )
+        self._reopen([body for kind, body in entries if kind == "own"])
         for kind, body in entries:
             if kind == "telling":
                 self._batches.append(unpack_batch(body))
-            elif kind != "state":
+            elif kind not in ("state", "own"):
                 self._inbox.put(kind, body)
 
     async def _fetch_state(self) -> None:
@@ -299,6 +317,7 @@ class SubscriberWorkflow(RunSignals[Input]):
         state, part = subscriber.snapshot(), carry.STATE_PART_BYTES
         entries: list[Entry] = [("state", state[i : i + part]) for i in range(0, len(state), part)]
         entries += [("telling", pack_batch(batch)) for batch in self._batches]
+        entries += [("own", part) for part in self._own()]
         carried: CarriedState | None = None
         while sum(len(body) for _, body in entries) + self._inbox.size > carry.INLINE_STATE_BYTES:
             carried = await carry.keep([*entries, *self._inbox.take_all()], carried)

@@ -10,8 +10,15 @@ from temporalio import workflow
 from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
-    from workflows.messages import HistoryInput, OutputInput, ProcessorInput, ProcessorResult
+    from workflows.messages import (
+        HistoryInput,
+        OutputInput,
+        ProcessorInput,
+        ProcessorResult,
+        ReconcilerInput,
+    )
     from workflows.outputs import history_output, topic_output
+    from workflows.reconciling import reconciler_workflow
 
     from . import processor_workflow
 
@@ -69,4 +76,18 @@ class HistoryOutput(history_output.HistoryOutput):
     @workflow.run
     async def run(self, input: HistoryInput, carried: bytes) -> ProcessorResult:
         """As ``history_output.HistoryOutput.run``."""
+        return await self._serve()
+
+
+@workflow.defn(versioning_behavior=VersioningBehavior.PINNED)
+class Reconciler(reconciler_workflow.Reconciler):
+    """A reconciler's worker, pinned to its build."""
+
+    @workflow.init
+    def __init__(self, input: ReconcilerInput, carried: bytes) -> None:
+        super().__init__(input, carried)
+
+    @workflow.run
+    async def run(self, input: ReconcilerInput, carried: bytes) -> ProcessorResult:
+        """As ``reconciler_workflow.Reconciler.run``."""
         return await self._serve()
