@@ -46,8 +46,11 @@ async def test_what_a_sink_has_just_done_can_be_replayed() -> None:
         histories = await histories_of(client, await SCENARIOS["sink"](client))
     assert {name.split("-")[0] for name in histories} == {"Sink", "MetricCatalog"}
     assert len(histories) > 2
+    for history in histories.values():
+        await replayer().replay_workflow(history)
 
 
+@pytest.mark.integration
 async def test_what_reconcilers_have_just_done_can_be_replayed() -> None:
     async with cluster() as client:
         histories = await histories_of(client, await SCENARIOS["reconciler"](client))
