@@ -97,7 +97,7 @@ def test_r4_a_newer_state_ends_the_back_off() -> None:
     assert called(group.take(2)) == [("a", 2)]
 
 
-def test_r4_failures_of_older_states_are_no_reason_to_wait() -> None:
+def test_r4_older_failures_are_no_reason_to_wait() -> None:
     group = KeyGroup("r", Policy(first_pause=100 * SECOND))
     group.want("a", state(1), 0)
     batch = group.take(0)
