@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from timeline_workers.algebra.timeline.timelines import Timeline
 from timeline_workers.columns.values import Flags, Linear, Tagged, Values
@@ -40,6 +40,7 @@ STEPS = st.lists(
 )
 
 
+@example(steps=[("b", 5, [(5, "x"), (6, "y")], 6, 6, True), ("b", 6, [], 0, 0, False)], when="provisional")
 @given(steps=STEPS, when=st.sampled_from(["final", "provisional"]))
 def test_what_was_said_last_is_true_now(steps: list, when: When) -> None:
     levels, whole, said = Levels(when), dict[str, list[Piece]](), dict[str, State]()

@@ -103,7 +103,8 @@ class Levels:
         """Forget what can change no more and lies in the past."""
         if self.watermark is None or self.now is None:
             return
-        before = min(self.watermark, self.now)
+        # A revision may take back what begins at the watermark; then what held before goes on.
+        before = min(self.watermark, self.now) - 1
         for key, pieces in self._pieces.items():
             place = _covering(pieces, before)
             if place > 0:
