@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from timeline_workers.metric.model import Metric, StoredSource
+from timeline_workers.plan.alert_workers import AlertSpec
 from timeline_workers.plan.history_workers import HistorySpec
 from timeline_workers.plan.output_workers import OutputSpec
 from timeline_workers.plan.physical import WorkerSpec
@@ -162,6 +163,28 @@ class HistoryInput(SubscriberInput):
     """Input of a worker of the history."""
 
     spec: HistorySpec
+
+
+class AlertInput(SubscriberInput):
+    """Input of a worker of a rule. ``caught_up``: what was in the topic when it began has been heard;
+    ``clock``: the instant up to which the source is known to have been read, ``topic_partitions``: how many
+    partitions its topic has; 0: not known.
+    """
+
+    spec: AlertSpec
+    caught_up: bool = False
+    clock: int | None = None
+    topic_partitions: int = 0
+
+
+class SourceRead(Message):
+    """``read``: the instant up to which a source is known to have been read, microseconds; ``waits``:
+    messages that were published since are there; ``partitions``: how many its topic has.
+    """
+
+    read: int
+    waits: bool
+    partitions: int
 
 
 class SinkInput(Message):

@@ -57,7 +57,7 @@ _RESTARTED = "the feeder or `timeline apply` restarts it"
 
 LEAF = WorkflowKind(
     "EventProcessor",
-    rf"(?!output-|history-|sink-|reconciler-).+\.{_PARTITION}",
+    rf"(?!output-|history-|alert-|sink-|reconciler-).+\.{_PARTITION}",
     "<operator>-<hash>.<partition>",
     _QUESTIONS,
     (*_EDGES, "ingest", "complete"),
@@ -71,7 +71,7 @@ LEAF = WorkflowKind(
 )
 NODE = WorkflowKind(
     "TimelineProcessor",
-    rf"(?!output-|history-|sink-|reconciler-).+\.{_PARTITION}",
+    rf"(?!output-|history-|alert-|sink-|reconciler-).+\.{_PARTITION}",
     "<operator>-<hash>[-fused].<partition>",
     _QUESTIONS,
     (*_EDGES, "receive"),
@@ -137,6 +137,20 @@ RECONCILER = WorkflowKind(
     pinned=True,
     per_partition=True,
 )
+ALERT_RULE = WorkflowKind(
+    "AlertRule",
+    rf"alert-.+-[0-9a-f]{{10}}\.{_PARTITION}",
+    "alert-<rule>-<hash>.<partition>",
+    ("status", "episodes"),
+    ("receive", "resubscribe", "configure", "stop", "continue_as_new"),
+    "status",
+    "the driver; the feeder, where one is missing",
+    _CATALOG,
+    _RESTARTED,
+    _OUTPUT,
+    pinned=True,
+    per_partition=True,
+)
 ARCHIVE = WorkflowKind(
     "KeyArchive",
     rf".+\.{_PARTITION}\.archive-[0-9]+",
@@ -169,7 +183,7 @@ DRIVER = WorkflowKind(
     "itself",
 )
 
-KINDS = (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, SINK, RECONCILER, ARCHIVE, CATALOG, DRIVER)
+KINDS = (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, ALERT_RULE, SINK, RECONCILER, ARCHIVE, CATALOG, DRIVER)
 BY_TYPE = {kind.type: kind for kind in KINDS}
 PINNED = tuple(kind for kind in KINDS if kind.pinned)
 
@@ -182,6 +196,6 @@ def running(*kinds: WorkflowKind) -> str:
 
 def kind_of(workflow_id: str) -> tuple[WorkflowKind, ...]:
     """The kinds that a workflow of this id may be of; a leaf and another node look alike."""
-    apart = (TOPIC_OUTPUT, HISTORY_OUTPUT, SINK, RECONCILER, ARCHIVE, CATALOG, DRIVER)
+    apart = (TOPIC_OUTPUT, HISTORY_OUTPUT, ALERT_RULE, SINK, RECONCILER, ARCHIVE, CATALOG, DRIVER)
     special = [kind for kind in apart if kind.has(workflow_id)]
     return tuple(special) or tuple(kind for kind in (LEAF, NODE) if kind.has(workflow_id))

@@ -38,9 +38,11 @@ from workflows.durable.ill_arguments import RefuseIllArguments
 from workflows.durable.memory_errors import LINE, EndWhenOutOfMemory
 from workflows.durable.query_ahead import evict_what_queries_play_ahead, unique_identity
 from workflows.durable.retention import warn_of_short_retention
+from workflows.outputs.alert_activities import ALERT_ACTIVITIES
 from workflows.outputs.history_activities import HISTORY_ACTIVITIES
 from workflows.outputs.history_output import HistoryOutput
 from workflows.outputs.open_stores import close_stores
+from workflows.outputs.rule_worker import AlertRule
 from workflows.outputs.topic_activities import OUTPUT_ACTIVITIES
 from workflows.outputs.topic_output import TopicOutput
 from workflows.processor.processor_workflow import EventProcessor, TimelineProcessor
@@ -59,6 +61,7 @@ WORKFLOWS: Sequence[type] = (
     HistoryOutput,
     Sink,
     Reconciler,
+    AlertRule,
     KeyArchive,
     MetricCatalog,
     TimelineDriver,
@@ -69,6 +72,7 @@ _PINNED: dict[type, type] = {
     TopicOutput: pinned.TopicOutput,
     HistoryOutput: pinned.HistoryOutput,
     Reconciler: pinned.Reconciler,
+    AlertRule: pinned.AlertRule,
 }
 ACTIVITIES: Sequence[Callable[..., Any]] = (
     *EDGE_ACTIVITIES,
@@ -78,6 +82,7 @@ ACTIVITIES: Sequence[Callable[..., Any]] = (
     *HISTORY_ACTIVITIES,
     *SINK_ACTIVITIES,
     *TARGET_ACTIVITIES,
+    *ALERT_ACTIVITIES,
 )
 # The library is pure and deterministic; loading it anew for every run would cost more than the run does.
 PASSTHROUGH = (

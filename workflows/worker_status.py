@@ -116,7 +116,7 @@ class StateStatus(Said):
 class WorkerStatus(Said):
     """A worker. ``ready``: every input has accepted its subscription; ``last_ingest``: a leaf was sent no
     batch after that; ``unmended`` None: a worker of a release that does not say; ``state`` None: it fetches
-    it.
+    it; ``silent``: why the worker of a rule tells nothing for now.
     """
 
     worker_id: str = ""
@@ -146,6 +146,7 @@ class WorkerStatus(Said):
     archived_keys: int = 0
     archives_lost: tuple[str, ...] = ()
     archive_error: str | None = None
+    silent: str | None = None
     state: StateStatus | None = None
 
     @property
@@ -164,3 +165,14 @@ class OutputStatus(WorkerStatus):
     holds: bool = False
     published: int = 0
     telling: int = 0
+
+
+class AlertStatus(OutputStatus):
+    """The worker of a rule. ``firing``: episodes that go on; ``next_change``: the next instant at which there
+    is something to tell though nothing is heard; ``clock``: the instant up to which the source is known to
+    have been read.
+    """
+
+    firing: int = 0
+    next_change: int | None = None
+    clock: int | None = None

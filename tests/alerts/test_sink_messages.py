@@ -73,7 +73,7 @@ def test_each_message_is_taken_once(sent: list[tuple[int, int, int]]) -> None:
     assert taken == all_of_them[: last - 99]
 
 
-def test_a_message_that_is_larger_than_a_batch_is_one_by_itself() -> None:
+def test_a_large_message_is_a_batch_by_itself() -> None:
     """Nothing is left out."""
     many = [_message(n, text="x" * 100) for n in range(3)]
     assert [len(b.messages) for b in sink_batches(ORIGIN, 1, many, 50)] == [1, 1, 1]

@@ -14,7 +14,9 @@ import contextlib
 import gzip
 import json
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -207,6 +209,45 @@ async def _output(client: Client) -> list[Run]:
     return runs
 
 
+async def _alert(client: Client) -> list[Run]:
+    """What the worker of a rule tells, run after run; by the clock, so that it looks into the topic and sets
+    a timer. The broker and the sink are stood in for: the sink refuses the first batch.
+    """
+    # Releases up to 0.5.0 do not have these.
+    from timeline_workers.alerts.alert_rule import Rule
+    from timeline_workers.plan.alert_workers import alert_workers
+    from workflows.messages import SourceRead
+    from workflows.outputs import alert_activities
+
+    refusals = [OSError("for the recording")]
+
+    def read(_topic: str, _marks: object) -> SourceRead:
+        return SourceRead(read=time.time_ns() // 1_000, waits=False, partitions=1)
+
+    async def take(*_: object) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    source = metric(partitions=1).source
+    still = 'has_existed_within(playerStateChange == "buffer", 1d)'
+    rule = Rule(name="stalled", source=source, expression=still, as_of="clock", to=("pager",))
+    (worker,) = [spec.worker_id for spec in alert_workers(plan(rule.metric))]
+    moved = time.time_ns() // 1_000 - 60_000_000
+    events = [replace(one, time=moved + one.time) for one in worked_example()]
+    runs: list[Run] = []
+    with patch.object(alert_activities, "_read", read), patch.object(alert_activities, "_take", take):
+        await apply(client, rule.metric, continue_as_new_after=2)
+        for start in range(0, len(events), 2):
+            await feed(client, rule.metric, events[start : start + 2])
+            await until_everything_arrived(client, rule.metric, events[start : start + 2])
+            await _until_told(client, [worker], events[start + 1])
+            runs += await _runs(client, [worker])
+        await apply(client, rule.model_copy(update={"title": "{{ key }}"}).metric, continue_as_new_after=2)
+        runs += await _runs(client, [worker])
+        await ask.delete(client, "stalled")
+    return runs
+
+
 async def _until_told(client: Client, outputs: Sequence[str], last: Event) -> None:
     """Wait until each of ``outputs`` has published what there is up to ``last``."""
     for worker in outputs:
@@ -342,6 +383,7 @@ SCENARIOS: dict[str, Callable[[Client], Awaitable[list[Run]]]] = {
     "output": _output,
     "sink": _sink,
     "reconciler": _reconciler,
+    "alert": _alert,
 }
 
 

@@ -7,6 +7,7 @@ from temporalio import workflow
 
 from workflows.processor import pinned
 from workflows.registry import (
+    ALERT_RULE,
     BY_TYPE,
     HISTORY_OUTPUT,
     KINDS,
@@ -43,8 +44,8 @@ def test_a_row_names_its_queries_and_signals(kind: WorkflowKind) -> None:
 
 def test_whoever_stays_on_a_build_is_listed() -> None:
     """Outputs too: a rollout has to move them, or their build could not be stopped."""
-    assert PINNED == (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, RECONCILER)
-    types = ("EventProcessor", "TimelineProcessor", "TopicOutput", "HistoryOutput", "Reconciler")
+    assert PINNED == (LEAF, NODE, TOPIC_OUTPUT, HISTORY_OUTPUT, ALERT_RULE, RECONCILER)
+    types = ("EventProcessor", "TimelineProcessor", "TopicOutput", "HistoryOutput", "AlertRule", "Reconciler")
     listed = f"WorkflowType IN {types}"
     assert running(*PINNED) == f"{listed} AND ExecutionStatus = 'Running'"
 
@@ -62,6 +63,7 @@ def test_whoever_stays_on_a_build_is_listed() -> None:
         ("sink-pager.p0", (SINK,)),
         ("reconciler-freeze-card.p0", (RECONCILER,)),
         ("reconciler-players.key-player-7-1b972dc9", (RECONCILER,)),
+        ("alert-stalled-1b972dc91e.p0", (ALERT_RULE,)),
         ("timeline-catalog", (BY_TYPE["MetricCatalog"],)),
         ("timeline-driver-cirr", (BY_TYPE["TimelineDriver"],)),
         ("and-1b972dc91e.p1.archive-3", (BY_TYPE["KeyArchive"],)),

@@ -60,6 +60,21 @@ async def test_what_reconcilers_have_just_done_can_be_replayed() -> None:
         await replayer().replay_workflow(history)
 
 
+@pytest.mark.integration
+async def test_what_a_rule_has_just_done_can_be_replayed() -> None:
+    """Every run of the worker of a rule with a clock, another way of telling included."""
+    async with cluster() as client:
+        histories = await histories_of(client, await SCENARIOS["alert"](client))
+    assert {name.split("-")[0] for name in histories} == {"AlertRule"}
+    assert len(histories) > 2
+    text = "".join(history.to_json() for history in histories.values())
+    assert "source_read" in text
+    assert "tell_targets" in text
+    assert "EVENT_TYPE_TIMER_STARTED" in text
+    for history in histories.values():
+        await replayer().replay_workflow(history)
+
+
 @pytest.mark.parametrize("file", recorded(), ids=lambda file: f"{file.parent.name}/{file.name}")
 async def test_recorded_histories_can_be_replayed(file: Path) -> None:
     """A history recorded by an earlier release replays: workers that run survive the upgrade."""

@@ -18,6 +18,7 @@ from timeline_workers.language.check import check
 from timeline_workers.language.operator_table import OPERATORS
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
+from timeline_workers.metric.alert_model import TEMPLATE_CHARACTERS, Alert, AlertMute, AsOf, When
 from timeline_workers.metric.model import (
     NAME_PATTERN,
     Metric,
@@ -30,7 +31,7 @@ from timeline_workers.metric.model import (
 )
 
 from .message_text import TEXT, TITLE, template_problem
-from .telling import AsOf, Silence, Telling, When
+from .telling import Telling
 
 HOUR: Final = 3_600_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +53,10 @@ def _instant(value: object) -> object:
 
 
 def _template(text: str) -> str:
+    if len(text) > TEMPLATE_CHARACTERS:
+        raise ValueError(
+            f"a template of {len(text):,} characters; {TEMPLATE_CHARACTERS:,} are the most: shorten it"
+        )
     if problem := template_problem(text):
         raise ValueError(problem)
     return text
@@ -101,13 +106,17 @@ class Rule(BaseModel):
                 "as_of: clock does not go with when: final: what is final is known by the watermark alone; "
                 "leave as_of out, or write when: provisional"
             )
+        if self.as_of == "clock" and self.source.changelog:
+            raise ValueError(
+                "as_of: clock does not go with a changelog, of which nobody knows up to when its events have "
+                "been read but by the watermark that it publishes; leave as_of out"
+            )
         return self
 
     @property
     def telling(self) -> Telling:
         """What decides which message is told when."""
-        silences = tuple(Silence(one.key, one.until) for one in self.mute)
-        return Telling(self.name, self.when, self.as_of, self.repeat, silences)
+        return Telling.of(self.name, self.alert)
 
     @property
     def truth(self) -> str:
@@ -128,6 +137,23 @@ class Rule(BaseModel):
             source=self.source,
             expression=self.truth,
             named_source=self.named_source,
+            alert=self.alert,
+        )
+
+    @property
+    def alert(self) -> Alert:
+        """What the metric says of the rule."""
+        return Alert(
+            expression=self.expression,
+            held_for=self.held_for,
+            keep=self.keep,
+            when=self.when,
+            as_of=self.as_of,
+            repeat=self.repeat,
+            mute=tuple(AlertMute(key=one.key, until=one.until) for one in self.mute),
+            title=self.title,
+            text=self.text,
+            to=self.to,
         )
 
 

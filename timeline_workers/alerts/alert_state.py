@@ -21,7 +21,7 @@ from timeline_workers.wire.news import News
 
 from .episodes import Episode, KeyEpisodes, Message
 from .telling import Telling
-from .true_spans import Span, TrueSpans, spans_by_key
+from .true_spans import OPEN, Span, TrueSpans, spans_by_key
 
 VERSION = 1
 
@@ -58,10 +58,19 @@ class AlertState:
         self._keys: dict[Key, _Key] = {}
         self._due: list[tuple[int, int, Key]] = []  # the next change of each key, and perhaps earlier ones
         self._pushed = 0
-        self._waiting: dict[Key, None] = {}  # keys with news that came before there was an as-of instant
+        self._waiting: dict[Key, None] = {}  # keys with news of which nothing was told
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def hear(self, news: Iterable[News]) -> None:
+        """Take what is new, in order, and tell nothing of it before the next ``step``."""
+        for one in news:
+            for key, since, spans in zip(one.keys, one.froms.tolist(), spans_by_key(one.suffix), strict=True):
+                self._held(key).spans.revise(since, spans)
+                self._waiting[key] = None
+            if one.watermark is not None:
+                self.watermark = max(one.watermark, self.watermark or one.watermark)
 
     def step(self, news: Iterable[News] = (), clock: int | None = None) -> list[Message]:
         """Take what is new, in order, and return what is to be told of it, in order of each key.
@@ -69,13 +78,8 @@ class AlertState:
         ``clock``: how late it is, and no later than the instant up to which the source is known to have been
         read; only a rule with ``as_of: clock`` asks for it.
         """
+        self.hear(news)
         touched = self._waiting
-        for one in news:
-            for key, since, spans in zip(one.keys, one.froms.tolist(), spans_by_key(one.suffix), strict=True):
-                self._held(key).spans.revise(since, spans)
-                touched[key] = None
-            if one.watermark is not None:
-                self.watermark = max(one.watermark, self.watermark or one.watermark)
         before, self.as_of = self.as_of, self._look(clock)
         if self.as_of is None:
             return []
@@ -104,9 +108,14 @@ class AlertState:
         ends = [] if self.as_of is None else self.telling.mutes_after(self.as_of)
         return min([*ends, *(at for at, _, _ in self._due[:1])], default=None)
 
+    @property
+    def waits_for_step(self) -> bool:
+        """Whether something was heard of which nothing was told."""
+        return bool(self._waiting)
+
     def compact(self) -> None:
-        """Forget what can change no more."""
-        if self.watermark is None or self.as_of is None:
+        """Forget what can change no more; nothing while something was heard of which nothing was told."""
+        if self.watermark is None or self.as_of is None or self._waiting:
             return
         before = min(self.watermark, self.as_of)
         for key, held in list(self._keys.items()):
@@ -120,6 +129,10 @@ class AlertState:
     def firing(self) -> list[tuple[Key, Episode]]:
         """The episodes that are told and not forgotten, by key."""
         return [(key, one) for key, held in self._keys.items() for one in held.episodes.episodes if one.told]
+
+    def count_firing(self) -> int:
+        """How many episodes go on, as told."""
+        return sum(one.end == OPEN for _, one in self.firing())
 
     def snapshot(self) -> bytes:
         """Everything that it must carry; ``restore`` reads it."""
@@ -142,7 +155,8 @@ class AlertState:
             held = made._held(key)
             held.spans.spans, held.episodes.episodes = spans, episodes
             made._expect(key, held)
-        made._waiting = dict.fromkeys(made._keys) if made.as_of is None else {}
+        # Another rule may tell more of them, and of some nothing may have been told.
+        made._waiting = dict.fromkeys(made._keys)
         return made
 
     def _look(self, clock: int | None) -> int | None:

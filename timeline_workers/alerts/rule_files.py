@@ -23,8 +23,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from timeline_workers.errors import MetricError, RuleError
-from timeline_workers.metric.load import ALERT, read_yaml, validated, with_stored_source
-from timeline_workers.metric.model import StoredSource
+from timeline_workers.metric.load import (
+    ALERT,
+    kind_of_file,
+    load_metric,
+    read_yaml,
+    validated,
+    with_stored_source,
+)
+from timeline_workers.metric.model import Metric, StoredSource
 
 from .alert_rule import Mute, Rule, check_rule
 
@@ -59,3 +66,15 @@ def load_rule(
         raise RuleError(str(error)) from None
     check_rule(rule)
     return rule
+
+
+def load_definition(
+    file: str | Path | Mapping[Any, Any], sources: Callable[[str], StoredSource] | None = None
+) -> Metric:
+    """Read what is applied from a YAML file or text: a metric, or a rule as the metric of its truth.
+
+    Raises what ``load_metric`` and ``load_rule`` raise.
+    """
+    if not isinstance(file, Mapping) and kind_of_file(file) != ALERT:
+        return load_metric(file, sources)
+    return load_rule(file, sources).metric

@@ -9,10 +9,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal as Choice, TypeAlias
 
-When: TypeAlias = Choice["provisional", "final"]
-AsOf: TypeAlias = Choice["watermark", "clock"]
+from timeline_workers.metric.alert_model import Alert, AsOf, When
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,12 @@ class Telling:
     as_of: AsOf = "watermark"
     repeat: int = 3_600_000_000
     silences: tuple[Silence, ...] = ()
+
+    @staticmethod
+    def of(name: str, alert: Alert) -> Telling:
+        """How the rule ``name`` tells, as the catalog has it."""
+        silences = tuple(Silence(one.key, one.until) for one in alert.mute)
+        return Telling(name, alert.when, alert.as_of, alert.repeat, silences)
 
     def as_of_instant(self, watermark: int | None, clock: int | None) -> int | None:
         """The instant up to which the truth counts; None: it is not known yet.

@@ -63,7 +63,7 @@ def with_client(
 
 def apply(
     metric: Annotated[
-        Path, typer.Argument(metavar="FILE.yaml", help="A file of a metric, a source or a target of alerts.")
+        Path, typer.Argument(metavar="FILE.yaml", help="A metric, a rule, a source or a target of alerts.")
     ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check the metric and list its workers; talk to no server.")
@@ -83,6 +83,7 @@ def apply(
 ) -> None:
     """Have a metric's graph of workers running. Applying it again starts only what is missing.
 
+    A rule of an alert (`kind: alert`) runs beside the graph of its truth, and tells its targets.
     A source file (`kind: source`) is stored, for metrics to name. A metric keeps the version of its source
     that it was applied with. A target (`kind: target`) is kept, for rules of alerts to name.
     """
@@ -110,7 +111,7 @@ def apply(
         emit([result.model_dump(mode="json")])
     elif output is Output.table:
         _list_workers(planned, output)
-    (typer.echo if output is None else complain)(_outcome(result))
+    (typer.echo if output is None else complain)(_outcome(result, "rule" if loaded.alert else "metric"))
     if result.beginning:
         complain(
             f"{counted(len(result.beginning), 'event processor is', 'event processors are')} new, beside "
@@ -127,14 +128,14 @@ def apply(
         complain("the feeder starts a tree of workers at the first event of a key")
 
 
-def _outcome(result: DriverResult) -> str:
-    """What became of a metric that was applied, and who can be asked about it."""
+def _outcome(result: DriverResult, what: str) -> str:
+    """What became of a metric or rule that was applied, and who can be asked about it."""
     said = {"new": "is new", "unchanged": "is unchanged", "replaced": "replaces an earlier definition"}[
         result.outcome
     ]
     ended = f", {len(result.stopped)} no longer needed stopped" if result.stopped else ""
     counts = f"{counted(result.started, 'worker')} started, {result.existing} ran already{ended}"
-    lines = [f"metric {result.metric} {said}: {counts}"]
+    lines = [f"{what} {result.metric} {said}: {counts}"]
     match [worker.worker_id for worker in result.result_workers]:
         case []:
             pass  # one tree of workers per key

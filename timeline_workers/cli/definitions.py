@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from timeline_workers.alerts.rule_files import load_definition
 from timeline_workers.errors import ConnectionFailedError, UnknownNameError
 from timeline_workers.language.suggestions import nearest
-from timeline_workers.metric.load import load_metric, load_source
+from timeline_workers.metric.load import load_source
 from timeline_workers.metric.model import Metric, StoredSource
 
 from .in_file import naming
@@ -33,13 +34,13 @@ def load(
     address: str | None = None,
     namespace: str | None = None,
 ) -> Metric:
-    """Read a metric file. A source that it names is taken from ``source_files`` where there are any, else
-    from the catalog.
+    """Read a metric file, or a rule's as the metric of its truth. A source that it names is taken from
+    ``source_files`` where there are any, else from the catalog.
 
     Raises MetricError, UnknownNameError with the nearest name, and ConnectionFailedError.
     """
     with naming(file):
-        return load_metric(file, finder(source_files, address, namespace))
+        return load_definition(file, finder(source_files, address, namespace))
 
 
 def finder(

@@ -14,5 +14,11 @@ from .models import (
     SourceResult as SourceResult,
     Written as Written,
 )
+from .running_rules import (
+    AlertEpisode as AlertEpisode,
+    AlertMessage as AlertMessage,
+    AlertsSeen as AlertsSeen,
+    RuleDescription as RuleDescription,
+)
 from .sync import SyncTimelineClient as SyncTimelineClient
 from .timeline_client import TimelineClient as TimelineClient

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -39,6 +39,7 @@ from .models import (
     SourceResult,
 )
 from .overview import Overview
+from .running_rules import AlertMessage, AlertsSeen, RuleDescription
 from .timeline_client import _PATIENCE, Every, TimelineClient
 
 if TYPE_CHECKING:
@@ -145,6 +146,22 @@ class SyncTimelineClient:
     def source(self, name: str) -> StoredSource:
         """See ``TimelineClient.source``."""
         return self._wait(self._client.source(name))
+
+    def alerts(self, *rules: str) -> AlertsSeen:
+        """See ``TimelineClient.alerts``."""
+        return self._wait(self._client.alerts(*rules))
+
+    def describe_rule(self, rule: str, key: str | None = None) -> RuleDescription:
+        """See ``TimelineClient.describe_rule``."""
+        return self._wait(self._client.describe_rule(rule, key))
+
+    def alert_messages(self, *rules: str, key: str | None = None) -> list[AlertMessage]:
+        """See ``TimelineClient.alert_messages``."""
+        return self._wait(self._client.alert_messages(*rules, key=key))
+
+    def mute(self, rule: str, key: str, until: datetime) -> DriverResult:
+        """See ``TimelineClient.mute``."""
+        return self._wait(self._client.mute(rule, key, until))
 
     def delete_source(self, name: str) -> None:
         """See ``TimelineClient.delete_source``."""

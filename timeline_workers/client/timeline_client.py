@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from temporalio.client import Client
 
+from timeline_workers.alerts.rule_files import load_definition
 from timeline_workers.answers.answer_models import Change, Spans, ValueAt
 from timeline_workers.errors import QuestionError, UnknownNameError
-from timeline_workers.metric.load import load_metric, load_source
+from timeline_workers.metric.load import load_source
 from timeline_workers.metric.model import Metric, NamedSource, StoredSource, TimeUnit
 from timeline_workers.plan.physical import Plan, plan
 from timeline_workers.plan.preview import ApplyPreview, preview
@@ -41,9 +42,10 @@ from workflows.client.known_keys import known_keys
 from workflows.client.rollout import Moved, rollout, unversioned as roll_back
 from workflows.messages import CatalogEntry, DriverResult, RemoveResult, SourceResult
 
-from . import outputs as of_outputs
+from . import outputs as of_outputs, running_rules
 from .models import Instant, Key, MetricDescription, Question, question, read_answer
 from .overview import Overview, look_over
+from .running_rules import AlertMessage, AlertsSeen, RuleDescription
 from .watching import Watch
 
 if TYPE_CHECKING:
@@ -114,13 +116,14 @@ class TimelineClient:
         return preview(planned, await self.plans())
 
     async def load(self, file: str | Path) -> Metric:
-        """Read a metric from a YAML file or text, with the stored source that it names."""
+        """Read a metric, or a rule as the metric of its truth, from a YAML file or text, with the stored
+        source that it names."""
         loop = asyncio.get_running_loop()
 
         def find(name: str) -> StoredSource:
             return asyncio.run_coroutine_threadsafe(self.source(name), loop).result()
 
-        return await asyncio.to_thread(load_metric, file, find)
+        return await asyncio.to_thread(load_definition, file, find)
 
     async def delete(self, name: str, *, timeout: timedelta = _PATIENCE) -> RemoveResult:
         """Remove a metric, and end the workers that no other metric needs. Raises UnknownNameError."""
@@ -434,6 +437,26 @@ class TimelineClient:
         from .given_up import send_given_up_again
 
         return await send_given_up_again(self.temporal, name, again=again)
+
+    # Alert rules.
+
+    async def alerts(self, *rules: str) -> AlertsSeen:
+        """The episodes that go on, of ``rules`` (default: all). Raises UnknownNameError."""
+        return await running_rules.firing(self.temporal, rules)
+
+    async def describe_rule(self, rule: str, key: str | None = None) -> RuleDescription:
+        """A rule: its episodes and last messages (of ``key``), its mutes, and how it is."""
+        return await running_rules.describe_rule(self.temporal, rule, key)
+
+    async def alert_messages(self, *rules: str, key: str | None = None) -> list[AlertMessage]:
+        """The last messages of ``rules`` (default: all), oldest first; ``key``: a glob that keys match."""
+        return await running_rules.messages_of(self.temporal, rules, key)
+
+    async def mute(self, rule: str, key: str, until: datetime) -> DriverResult:
+        """Have nobody told of what begins in keys of ``rule`` that match the glob ``key`` before ``until``.
+        Its file does not know of it, so that it is over when that is applied again. Raises RuleError.
+        """
+        return await self.apply(await running_rules.muted(self.temporal, rule, key, until))
 
     # Dead letters.
 

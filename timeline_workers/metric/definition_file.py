@@ -1,16 +1,19 @@
-"""Definition files: a metric or a stored source as the YAML file that defines it, and places in such a file.
+"""Definition files: a metric, a rule or a stored source as the YAML file that defines it, and places in such
+a file.
 
-``load_metric`` and ``load_source`` read back what was written.
+``load_metric``, ``load_rule`` and ``load_source`` read back what was written.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import yaml
 
 from timeline_workers.language.durations import format_duration
 
+from .alert_model import Alert
 from .model import Metric, NamedSource
 
 _SAID_BY_A_CHANGELOG = ("key", "time", "allowed_lateness", "columns")
@@ -18,7 +21,10 @@ _DURATIONS = ("allowed_lateness", "clock_skew", "max_ahead", "idle_timeout")
 
 
 def metric_file(metric: Metric) -> str:
-    """The file of ``metric``; a stored source that it was applied with is written out."""
+    """The file of ``metric``, or of the rule that it is of; a stored source that it was applied with is
+    written out."""
+    if metric.alert is not None:
+        return _rule_file(metric, metric.alert)
     fields = metric.model_dump(mode="json", exclude_defaults=True, exclude={"naming", "named_source"})
     for name in ("retention", "key_ttl"):
         if fields.get(name) is not None:
@@ -27,6 +33,23 @@ def metric_file(metric: Metric) -> str:
         fields["history"]["retention"] = format_duration(fields["history"]["retention"])
     expression = fields.pop("expression")
     return _yaml({**fields, "source": _written(fields["source"]), "expression": expression})
+
+
+def _rule_file(metric: Metric, alert: Alert) -> str:
+    fields = metric.model_dump(mode="json", exclude_defaults=True, include={"name", "description", "source"})
+    told = alert.model_dump(mode="json", exclude_defaults=True, exclude={"expression", "held_for"})
+    lasting = {"for": alert.held_for, "keep": alert.keep, "repeat": alert.repeat}
+    durations = {name: format_duration(value) for name, value in lasting.items() if value is not None}
+    if alert.mute:
+        told["mute"] = [{"key": one.key, "until": _iso(one.until)} for one in alert.mute]
+    source = _written(fields.pop("source"))
+    return _yaml(
+        {"kind": "alert", **fields, **told, **durations, "source": source, "expression": alert.expression}
+    )
+
+
+def _iso(instant: int) -> str:
+    return (datetime(1970, 1, 1) + timedelta(microseconds=instant)).isoformat() + "Z"
 
 
 def source_file(source: NamedSource) -> str:

@@ -75,11 +75,13 @@ TRIAL: Final = "alert-test"
 CALLS_TRIAL: Final = "reconciler-test"
 """The ``kind`` of a file with a trial of a reconciler."""
 _ALERTS: Final = {
-    ALERT: "a rule of an alert, for `timeline test` and `timeline alerts backtest`",
+    ALERT: "a rule of an alert, for `timeline apply`, `timeline test` and `timeline alerts backtest`",
     TRIAL: "a trial of an alert's rule, for `timeline test`",
     CALLS_TRIAL: "a trial of a reconciler, for `timeline test`",
 }
-METRIC_FIELDS: Final = [name for name in Metric.model_fields if name not in ("naming", "named_source")]
+NO_FIELDS: Final = frozenset({"naming", "named_source", "alert"})
+"""Fields of a metric that no file of one sets."""
+METRIC_FIELDS: Final = [name for name in Metric.model_fields if name not in NO_FIELDS]
 
 
 def load_metric(file: str | Path, sources: Callable[[str], StoredSource] | None = None) -> Metric:
@@ -101,7 +103,7 @@ def load_metric(file: str | Path, sources: Callable[[str], StoredSource] | None 
             f"{name}: it is {_ALERTS[data['kind']]}, and a metric file is wanted here; name one without "
             "'kind'"
         )
-    for field in data.keys() & {"naming", "named_source"}:
+    for field in data.keys() & NO_FIELDS:
         known = ", ".join(METRIC_FIELDS)
         raise MetricError(f"{name}: {field}: there is no such field; the fields are {known}")
     metric = validated(Metric, name, with_stored_source(name, data, sources), METRIC_FIELDS)

@@ -19,6 +19,7 @@ from timeline_workers.language.durations import parse_duration
 from timeline_workers.language.kinds import ColumnType
 from timeline_workers.language.tree import AggregateFunction
 
+from .alert_model import Alert
 from .topics import topic_problem
 
 TimeUnit = Choice["s", "ms", "us", "ns", "iso"]
@@ -173,6 +174,7 @@ class Metric(BaseModel):
     releases have stored names no rules. ``named_source``: where ``source`` was taken from, if it was not
     written out. No file sets these two. ``output``: where the change points of the result are published;
     None: nowhere. ``history``: what the history store is told; None: what ``History`` says by itself.
+    ``alert``: of a rule, how its truth, which is the result, is told; a rule's file sets it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -186,6 +188,7 @@ class Metric(BaseModel):
     fuse: Annotated[bool, Field(strict=True, exclude_if=lambda value: not value)] = False
     output: Output | None = unset()
     history: History | None = unset()
+    alert: Alert | None = unset()
     naming: Annotated[Choice[1, 2], Field(exclude_if=lambda value: value == 1)] = NAMING
     named_source: SourceVersion | None = unset()
 

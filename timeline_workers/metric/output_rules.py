@@ -1,4 +1,4 @@
-"""Rules for a metric with an output or a history: where these cannot be written it is refused."""
+"""Rules for a metric with an output, a history or an alert: where these cannot be written it is refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from .model import Metric
 
 
 def refuse_output(metric: Metric) -> None:
-    """Raise MetricError where ``metric`` has an output, or a history, that cannot be written."""
+    """Raise MetricError where ``metric`` has an output, a history or an alert that cannot be written."""
     _refuse_history(metric)
+    if metric.alert is not None and metric.source.partitions == "per-key":
+        raise MetricError(
+            f"rule {metric.name!r}: source.partitions: per-key: a rule has a worker a partition, and these "
+            "must be known beforehand; write a number, such as 'partitions: 4'"
+        )
     if metric.output is None:
         return
     if metric.output.topic == metric.source.topic:

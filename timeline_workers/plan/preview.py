@@ -11,7 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from .output_workers import output_workers
+from .alert_workers import AlertSpec, alert_workers
+from .output_workers import OutputSpec, output_workers
 from .physical import Plan, all_workers
 
 
@@ -99,12 +100,13 @@ def _workers(plan: Plan) -> dict[str, PlannedWorker]:
         )
         for spec in all_workers(plan)
     }
-    for output in output_workers(plan):
+    outputs: list[OutputSpec | AlertSpec] = [*output_workers(plan), *alert_workers(plan)]
+    for output in outputs:
         found[output.worker_id] = PlannedWorker(
             worker=output.worker_id,
             change="keep",
             node="",
-            operator="output",
+            operator=output.worker_id.partition("-")[0],
             expression=output.expression,
             partition=output.partition,
         )

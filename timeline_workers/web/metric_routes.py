@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from timeline_workers.alerts.rule_files import load_definition
 from timeline_workers.client import TimelineClient
 from timeline_workers.client.models import MetricDescription, RemoveResult, SourceResult
 from timeline_workers.client.overview import Overview
@@ -18,7 +19,6 @@ from timeline_workers.events.times import EARLIEST, LATEST, question_time, read_
 from timeline_workers.language.parser import parse
 from timeline_workers.language.tree import Aggregate
 from timeline_workers.metric.definition_file import expression_places, metric_file, source_file
-from timeline_workers.metric.load import load_metric
 from timeline_workers.metric.model import Metric, StoredSource
 from timeline_workers.plan.physical import NodeSpec, Plan, plan
 from timeline_workers.playback.history_names import recorded_metric
@@ -225,7 +225,7 @@ async def read_metric(site: Site, text: str) -> Metric:
     def find(name: str) -> StoredSource:
         return asyncio.run_coroutine_threadsafe(stored(name), loop).result()
 
-    metric = await asyncio.to_thread(load_metric, _as_text(text), find)
+    metric = await asyncio.to_thread(load_definition, _as_text(text), find)
     try:
         await asyncio.to_thread(plan, metric)
     except ExpressionError as error:

@@ -46,7 +46,7 @@ from workflows.reconciling.start_reconcilers import (
     reconcilers_of,
     registered_reconcilers,
 )
-from workflows.registry import HISTORY_OUTPUT, TOPIC_OUTPUT
+from workflows.registry import ALERT_RULE, HISTORY_OUTPUT, TOPIC_OUTPUT
 from workflows.search_attributes import METRIC
 
 from .catalog_client import call_catalog
@@ -280,7 +280,7 @@ async def release_workers(input: ReleaseInput) -> ReleaseResult:
 
 def _is_output(worker_id: str) -> bool:
     """Whether it is no node's: it carries no names of metrics."""
-    return any(kind.has(worker_id) for kind in (TOPIC_OUTPUT, HISTORY_OUTPUT))
+    return any(kind.has(worker_id) for kind in (TOPIC_OUTPUT, HISTORY_OUTPUT, ALERT_RULE))
 
 
 def _need(metric: Metric) -> tuple[list[str], list[str]]:

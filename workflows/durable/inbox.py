@@ -28,6 +28,9 @@ Kind = Literal[
     "telling",
     "order",
     "own",
+    "configure",
+    "alert",
+    "recent",
 ]
 PAYLOADS: frozenset[Kind] = frozenset({"ingest", "receive"})
 """What a worker is fed with; the rest tells it what to do."""

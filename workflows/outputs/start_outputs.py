@@ -15,19 +15,22 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from timeline_workers.plan.alert_workers import AlertSpec, alert_workers
 from timeline_workers.plan.history_workers import HistorySpec, history_workers
 from timeline_workers.plan.output_workers import OutputSpec, output_workers
 from timeline_workers.plan.physical import Plan
 from timeline_workers.servers.embedded.history_address import history_address
 from timeline_workers.settings.timeline_settings import Settings
 from workflows import search_attributes
-from workflows.messages import HistoryInput, OutputInput, SubscriberInput
-from workflows.registry import HISTORY_OUTPUT, TOPIC_OUTPUT, WorkflowKind
+from workflows.durable.activities import signal_worker
+from workflows.messages import AlertInput, HistoryInput, OutputInput, SubscriberInput
+from workflows.registry import ALERT_RULE, HISTORY_OUTPUT, TOPIC_OUTPUT, WorkflowKind
 
-OPERATOR = "output"
-HISTORY = "history"
-Told = OutputSpec | HistorySpec
+_OPERATORS = {TOPIC_OUTPUT: "output", HISTORY_OUTPUT: "history", ALERT_RULE: "alert"}
+"""What the search attribute of the operator says."""
+Told = OutputSpec | HistorySpec | AlertSpec
 """The worker of an output of whichever kind."""
+_Input = OutputInput | HistoryInput | AlertInput
 
 
 async def ensure_outputs(
@@ -41,21 +44,33 @@ async def ensure_outputs(
     chosen = settings or Settings.from_env()
     started = []
     for spec in specs:
-        input: OutputInput | HistoryInput = (
-            OutputInput(spec=spec, continue_as_new_after=continue_as_new_after)
-            if isinstance(spec, OutputSpec)
-            else HistoryInput(spec=spec, continue_as_new_after=continue_as_new_after)
-        )
-        if await _start(client, input, chosen.task_queue):
+        if await _start(client, _input(spec, continue_as_new_after), chosen.task_queue):
             started.append(spec.worker_id)
+        elif isinstance(spec, AlertSpec):
+            # The same truth told in another way is told by the same worker, which knows what it has told.
+            await signal_worker(client, spec.worker_id, "configure", spec)
     return tuple(started)
 
 
-async def _start(client: Client, input: OutputInput | HistoryInput, task_queue: str) -> bool:
+def _input(spec: Told, after: int | None) -> _Input:
+    if isinstance(spec, OutputSpec):
+        return OutputInput(spec=spec, continue_as_new_after=after)
+    if isinstance(spec, AlertSpec):
+        return AlertInput(spec=spec, continue_as_new_after=after)
+    return HistoryInput(spec=spec, continue_as_new_after=after)
+
+
+def _kind(spec: Told) -> WorkflowKind:
+    if isinstance(spec, OutputSpec):
+        return TOPIC_OUTPUT
+    return ALERT_RULE if isinstance(spec, AlertSpec) else HISTORY_OUTPUT
+
+
+async def _start(client: Client, input: _Input, task_queue: str) -> bool:
     spec = input.spec
     return await start_subscriber(
         client,
-        TOPIC_OUTPUT if isinstance(spec, OutputSpec) else HISTORY_OUTPUT,
+        _kind(spec),
         spec.worker_id,
         input,
         task_queue=task_queue,
@@ -108,29 +123,34 @@ async def start_subscriber(
 def _memo(spec: Told) -> dict[str, str]:
     if isinstance(spec, OutputSpec):
         return {"metric": spec.metric, "topic": spec.topic}
+    if isinstance(spec, AlertSpec):
+        return {"rule": spec.rule, "to": ", ".join(spec.alert.to)}
     return {"node": spec.node}
 
 
 def _told(spec: Told) -> str:
+    if isinstance(spec, AlertSpec):
+        return f"{spec.rule} to {', '.join(spec.alert.to) or 'nobody'}"
     if not isinstance(spec, OutputSpec):
         return f"{spec.node} to the history"
     return f"{f'{spec.function} of {spec.metric}' if spec.function else spec.metric} to {spec.topic}"
 
 
 def _attributes(spec: Told) -> TypedSearchAttributes:
-    of_output = isinstance(spec, OutputSpec)
     found: list[SearchAttributePair[Any]] = [
-        SearchAttributePair(search_attributes.OPERATOR, OPERATOR if of_output else HISTORY),
+        SearchAttributePair(search_attributes.OPERATOR, _OPERATORS[_kind(spec)]),
         SearchAttributePair(search_attributes.PARTITION, spec.partition),
     ]
-    if isinstance(spec, OutputSpec):
-        found.insert(0, SearchAttributePair(search_attributes.METRIC, [spec.metric]))
+    if not isinstance(spec, HistorySpec):
+        metric = spec.metric if isinstance(spec, OutputSpec) else spec.rule
+        found.insert(0, SearchAttributePair(search_attributes.METRIC, [metric]))
     return TypedSearchAttributes(found)
 
 
 def told_of(planned: Plan, *, history: bool) -> list[Told]:
     """The workers of all outputs of a metric; ``history``: there is a history store."""
-    return [*output_workers(planned), *(history_workers(planned) if history else [])]
+    found: list[Told] = [*output_workers(planned), *alert_workers(planned)]
+    return [*found, *(history_workers(planned) if history else [])]
 
 
 def has_history() -> bool:

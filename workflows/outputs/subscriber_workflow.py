@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -24,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from timeline_workers.plan.output_workers import Subscribing
     from timeline_workers.runtime.subscriber import Subscriber
     from timeline_workers.wire.edge_messages import sender_of
+    from timeline_workers.wire.news import News
     from workflows.durable import carry
     from workflows.durable.inbox import Entry, Inbox, pack, unpack
     from workflows.durable.run_signals import RunSignals
@@ -39,6 +41,7 @@ GO_ON_BYTES = 256 * 1024
 _PATIENCE = timedelta(seconds=20)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _LAST_WORDS = timedelta(seconds=5)
+_OF_THE_STATE = frozenset({"state", "own", "alert", "recent"})
 
 
 class SubscriberSpec(Subscribing, Protocol):
@@ -109,6 +112,40 @@ class SubscriberWorkflow(RunSignals[Input]):
     def _ordered(self, order: bytes) -> None:
         """Do what an entry ``order`` of the inbox says."""
 
+    # What a kind of output may do otherwise, or besides.
+
+    def _take(self) -> None:
+        """Make batches of what has come."""
+        gathering = Gathering(self._input.began + self._published)
+        for found in self._heard():
+            gathering.add(found)
+            if gathering.size >= BATCH_BYTES:
+                break
+        self._batches.extend(gathering.batches())
+        self._published = gathering.revision - self._input.began
+
+    def _note_told(self, batch: Batch) -> None:
+        """Remember that ``batch`` has been told."""
+        told = watermark_of(batch)
+        self._watermark = self._watermark if told is None else told
+
+    def _look_at_the_time(self) -> None:
+        """Do what is due, or have it done when it is."""
+
+    def _is_due(self) -> bool:
+        """Whether ``_look_at_the_time`` has something to do."""
+        return False
+
+    def _configure(self, body: bytes) -> None:
+        """Go on by another specification."""
+
+    def _carried_besides(self) -> list[Entry]:
+        """What the next run is to have besides; ``_restore`` takes it."""
+        return []
+
+    def _restore(self, entries: list[Entry]) -> None:
+        """Begin with what ``_carried_besides`` gave; nothing at the start, and where it is lost."""
+
     # Signals: only remember.
 
     @workflow.signal
@@ -158,6 +195,7 @@ class SubscriberWorkflow(RunSignals[Input]):
             self._drain()
             if self._stopping:
                 return await self._leave()
+            self._look_at_the_time()
             self._inputs.open()
             self._balance()
             if self._should_continue() or carry.has_had_enough_signals(self._applied):
@@ -173,11 +211,10 @@ class SubscriberWorkflow(RunSignals[Input]):
         assert self._telling is not None
         self._telling.result()  # a defect fails the workflow task
         self._telling = None
-        told = watermark_of(self._batches.popleft())
-        self._watermark = self._watermark if told is None else told
+        self._note_told(self._batches.popleft())
 
     def _has_something_to_do(self) -> bool:
-        if self._telling is not None and self._telling.done():
+        if (self._telling is not None and self._telling.done()) or self._is_due():
             return True
         if not self._batches and len(self._inbox):
             return True
@@ -191,15 +228,19 @@ class SubscriberWorkflow(RunSignals[Input]):
                 self._stopping = body.decode() or "stopped"
             elif kind == "order":
                 self._ordered(body)
+            elif kind == "configure":
+                self._configure(body)
 
     def _drain(self) -> None:
         self._obey()
-        if self._batches or self._stopping:
-            return
+        if not self._batches and not self._stopping:
+            self._take()
+
+    def _heard(self) -> Iterator[News]:
+        """What is new in the next messages in the inbox, about as many as make a batch."""
         assert self._subscriber is not None
-        gathering = Gathering(self._input.began + self._published)
         size = 0
-        while len(self._inbox) and max(size, gathering.size) < BATCH_BYTES:
+        while len(self._inbox) and size < BATCH_BYTES:
             ((_, body),) = self._inbox.take(1)
             self._applied += 1
             size += len(body)
@@ -211,9 +252,7 @@ class SubscriberWorkflow(RunSignals[Input]):
             if self._unmended:
                 self._look_what_is_mended(body)
             if found is not None:
-                gathering.add(found)
-        self._batches.extend(gathering.batches())
-        self._published = gathering.revision - self._input.began
+                yield found
 
     def _refuse(self, body: bytes, error: StateError) -> None:
         # One unreadable payload must not wedge it; it is shown instead, and the edge begins anew.
@@ -274,8 +313,9 @@ class SubscriberWorkflow(RunSignals[Input]):
         for kind, body in entries:
             if kind == "telling":
                 self._batches.append(unpack_batch(body))
-            elif kind not in ("state", "own"):
+            elif kind not in _OF_THE_STATE:
                 self._inbox.put(kind, body)
+        self._restore([entry for entry in entries if entry[0] in ("alert", "recent")])
 
     async def _fetch_state(self) -> None:
         assert self._input.carried is not None
@@ -318,6 +358,7 @@ class SubscriberWorkflow(RunSignals[Input]):
         entries: list[Entry] = [("state", state[i : i + part]) for i in range(0, len(state), part)]
         entries += [("telling", pack_batch(batch)) for batch in self._batches]
         entries += [("own", part) for part in self._own()]
+        entries += self._carried_besides()
         carried: CarriedState | None = None
         while sum(len(body) for _, body in entries) + self._inbox.size > carry.INLINE_STATE_BYTES:
             carried = await carry.keep([*entries, *self._inbox.take_all()], carried)

@@ -11,13 +11,14 @@ from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from workflows.messages import (
+        AlertInput,
         HistoryInput,
         OutputInput,
         ProcessorInput,
         ProcessorResult,
         ReconcilerInput,
     )
-    from workflows.outputs import history_output, topic_output
+    from workflows.outputs import history_output, rule_worker, topic_output
     from workflows.reconciling import reconciler_workflow
 
     from . import processor_workflow
@@ -90,4 +91,18 @@ class Reconciler(reconciler_workflow.Reconciler):
     @workflow.run
     async def run(self, input: ReconcilerInput, carried: bytes) -> ProcessorResult:
         """As ``reconciler_workflow.Reconciler.run``."""
+        return await self._serve()
+
+
+@workflow.defn(versioning_behavior=VersioningBehavior.PINNED)
+class AlertRule(rule_worker.AlertRule):
+    """A worker of a rule, pinned to its build."""
+
+    @workflow.init
+    def __init__(self, input: AlertInput, carried: bytes) -> None:
+        super().__init__(input, carried)
+
+    @workflow.run
+    async def run(self, input: AlertInput, carried: bytes) -> ProcessorResult:
+        """As ``rule_worker.AlertRule.run``."""
         return await self._serve()

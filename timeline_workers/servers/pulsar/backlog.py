@@ -42,10 +42,12 @@ Marks = Mapping[int, Mark]
 class Backlog:
     """What waits in a topic. ``oldest``: when its first message was published, microseconds; None where
     nothing waits. ``other``: whether the topic is another one than the marks are of, or has lost its end.
+    ``partitions``: how many it has.
     """
 
     oldest: int | None = None
     other: bool = False
+    partitions: int = 1
 
 
 def backlogs(questions: Mapping[K, tuple[str, Marks]]) -> dict[K, Backlog]:
@@ -93,7 +95,7 @@ def _look(client: pulsar.Client, topic: str, marks: Marks) -> Backlog:
             )
         )
     oldest = min((one.oldest for one in found if one.oldest is not None), default=None)
-    return Backlog(oldest, any(one.other for one in found))
+    return Backlog(oldest, any(one.other for one in found), len(names))
 
 
 def _next(

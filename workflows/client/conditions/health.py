@@ -22,6 +22,7 @@ from . import (
     missing_messages,
     neighbours,
     refusals,
+    silent_rules,
     unreachable_servers,
     workers,
 )
@@ -42,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     refusals.check,
     clocks.check,
     changelogs.check,
+    silent_rules.check,
     history_look.check,
     neighbours.check,
 )
