@@ -197,7 +197,7 @@ def test_one_message_of_a_key_is_on_its_way() -> None:
         queue.sent(taken[0])
 
 
-def test_a_message_that_was_given_up_does_not_take_the_place_of_a_newer_one() -> None:
+def test_what_was_given_up_replaces_nothing_newer() -> None:
     queue = DeliveryQueue()
     put(queue, over("a", 1, 3), fire("a", 1, 2), fire("b", 1, 2))
     assert [one.message.seq for one in queue.waiting()] == [3, 2]

@@ -117,7 +117,7 @@ async def test_kills_of_worker_and_target_lose_and_double_nothing(stack: Stack, 
         receiver.wait()
 
 
-async def test_what_is_refused_is_a_dead_letter_and_can_be_sent_again(stack: Stack, tmp_path: Path) -> None:
+async def test_what_is_refused_can_be_sent_again(stack: Stack, tmp_path: Path) -> None:
     """By the commands, as a person does it."""
     client = await client_of(stack)
     receiver = Receiver()

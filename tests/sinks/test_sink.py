@@ -153,7 +153,7 @@ async def test_a_long_outage_ends_with_a_message_an_episode(client: TimelineClie
     assert receiver.taken[parcel("a", 39).name]["data"]["page"] is True  # nobody was woken before
 
 
-async def test_a_paused_target_is_sent_what_waits_when_it_goes_on(client: TimelineClient) -> None:
+async def test_a_paused_target_goes_on_with_what_waits(client: TimelineClient) -> None:
     receiver = Receiver()
     async with http_receiver(receiver) as url:
         await client.apply_target(webhook(url))

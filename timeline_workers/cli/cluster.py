@@ -15,7 +15,7 @@ import typer
 from timeline_workers.answers.answer_models import Change, Spans, ValueAt
 from timeline_workers.client import DriverResult, Notice, RemoveResult, SourceResult, TimelineClient, Written
 from timeline_workers.client.models import QuestionKind, find_node, question
-from timeline_workers.client.outputs import TargetResult
+from timeline_workers.client.output_rows import TargetResult
 from timeline_workers.errors import QuestionError, TimelineError, UnknownNameError
 from timeline_workers.events.times import read_time
 from timeline_workers.metric.load import TARGET, is_source_file, kind_of_file, load_source

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from timeline_workers.client.outputs import Answer, OutputRow, SinkStatus, TargetDescription, Told
+from timeline_workers.client.output_rows import Answer, OutputRow, SinkStatus, TargetDescription, Told
 from timeline_workers.process.counted import counted
 from timeline_workers.targets.target_files import target_file
 

@@ -22,7 +22,7 @@ from timeline_workers.plan.preview import ApplyPreview
 from timeline_workers.settings.timeline_settings import Settings
 from timeline_workers.targets.target import Target
 
-from . import outputs as of_outputs
+from . import output_rows as of_outputs
 from .models import (
     DeadLetter,
     DeadLetterCount,

@@ -42,7 +42,7 @@ from workflows.client.known_keys import known_keys
 from workflows.client.rollout import Moved, rollout, unversioned as roll_back
 from workflows.messages import CatalogEntry, DriverResult, RemoveResult, SourceResult
 
-from . import outputs as of_outputs, running_rules
+from . import output_rows as of_outputs, running_rules
 from .models import Instant, Key, MetricDescription, Question, question, read_answer
 from .overview import Overview, look_over
 from .running_rules import AlertMessage, AlertsSeen, RuleDescription

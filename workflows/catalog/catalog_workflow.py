@@ -258,8 +258,7 @@ class MetricCatalog:
 
 def told_by(metric: Metric) -> tuple[str, ...]:
     """The targets that a rule names; none for a metric that is no rule."""
-    alert = getattr(metric, "alert", None)
-    return () if alert is None else tuple(alert.to)
+    return () if metric.alert is None else metric.alert.to
 
 
 async def _of_sinks(activity: Callable[[str], Awaitable[int]], target: str) -> None:
