@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
+from pydantic import ValidationError
 
 from timeline_workers.answers.answer_models import Change, Doubt, Spans, ValueAt
 from timeline_workers.client import TimelineClient, Written
@@ -152,7 +153,10 @@ async def _metric(site: Site, asked: CheckRequest) -> Metric:
         like = await (await site.client()).metric(asked.like)
         return like.model_copy(update={"expression": asked.expression})
     columns = {name: ColumnSpec(type=kind) for name, kind in (asked.columns or {}).items()}
-    source = Source(topic="events", key="key", time="time", columns=columns)
+    try:
+        source = Source(topic="events", key="key", time="time", columns=columns)
+    except ValidationError as error:
+        raise QuestionError(f"columns: {error.errors()[0]['msg']}") from None
     return Metric.model_construct(name="expression", source=source, expression=asked.expression or "")
 
 
