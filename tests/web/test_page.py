@@ -189,6 +189,15 @@ VIEWS = {
 }
 
 
+async def test_every_view_has_its_link_its_files_and_its_command(shown: Shown) -> None:
+    async with page_of(shown.browser) as page:
+        for query in [*(query for query, _ in VIEWS.values()), "view=key&metric=cirr"]:
+            await page.goto(f"{shown.address}/?{query}")
+            for name in ("JSON", "CSV", "Copy as command", "Copy the link"):
+                button = page.get_by_role("button", name=name, exact=True).first
+                await expect(button, f"{name} of {query}").to_be_visible()
+
+
 @needs_axe
 @pytest.mark.parametrize(
     "name", [pytest.param(one, marks=[] if one == "key" else pytest.mark.long) for one in VIEWS]

@@ -148,7 +148,8 @@ def connect(path: Path, *, read_only: bool = False, create: bool = True) -> sqli
     try:
         _prepare(connection, path, create)
         connection.execute("pragma synchronous = full")
-        connection.execute("pragma cache_size = -65536")
+        # Each of several readers has a cache of its own, and reads what the system has at hand.
+        connection.execute(f"pragma cache_size = -{16_384 if read_only else 65_536}")
         connection.execute("pragma wal_autocheckpoint = 4000")  # rows of many keys touch many pages
         connection.execute("pragma journal_size_limit = 67108864")
         if read_only:

@@ -23,7 +23,6 @@ class Fetch:
     def __init__(self, head: Playhead) -> None:
         self._head = head
         self.levels: tuple[str, ...] = ()  # channels whose snapshot is still to be sent
-        self.levels_since = 0
         self.retry: int | None = None
         self._levels_read: int | None = None
         self._window_read: int | None = None
@@ -41,7 +40,7 @@ class Fetch:
 
     def want(self, levels: tuple[str, ...]) -> None:
         """A snapshot of these channels is to be sent before anything else."""
-        self.levels, self.levels_since = levels, self._head.now
+        self.levels = levels
 
     def cancel(self) -> None:
         """Drop what is being read."""

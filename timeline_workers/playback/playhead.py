@@ -344,13 +344,8 @@ class Playhead:
         if not self._hungry():
             self._stalled = None
             return
-        if self._stalled is None:
-            since = self.clock.since
-            if since is None:
-                self._stalled = self.now
-            else:
-                due = self.fetch.levels_since if self.fetch.levels else self.clock.when(self.ahead.loaded)
-                self._stalled = max(since, due)
+        if self._stalled is None:  # a process that had no processor is no store that takes long
+            self._stalled = self.now
         if self.now - self._stalled >= self.settings.stall or self.fetch.retry is not None:
             self.clock.put(self.standing)
             self.buffering = True
@@ -380,7 +375,7 @@ class Playhead:
             if ahead.loaded < self.bound:
                 if (full := 2 * len(ahead.items) - self.settings.ahead_items) > 0:  # room for the next read
                     times.append(clock.when(ahead.items[(full - 1) // 2][1].due))
-                times.append(clock.when(max(ahead.loaded, ahead.start)) + self.settings.stall)
+                times.append(clock.when(max(ahead.loaded, ahead.start) + 1))
                 times.append(clock.when(ahead.loaded - self.fetch.reach // 2 + 1))
             times += self.idle.times()
         return min((instant for instant in times if instant > self.now), default=None)
