@@ -183,7 +183,7 @@ VIEWS = {
     "metrics": ("view=metrics", "[data-metric=cirr]"),
     "metric": ("view=metric&metric=cirr", "svg [data-node]"),
     "fleet": ("view=fleet&metric=cirr", "[data-row=s1]"),
-    "aggregates": ("view=aggregates&metric=cirr", "h1"),
+    "aggregates": ("view=aggregates&metric=idle-by-region", "[data-row]"),
     "edit": ("view=edit&metric=cirr", ".right"),
     "letters": ("view=letters", "h1"),
 }

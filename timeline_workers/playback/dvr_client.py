@@ -341,7 +341,8 @@ class DvrClient:
         reply = getattr(message, "reply", None)
         number = message.frame if isinstance(message, Frame) else None
         message = self._state.heard(message)
-        if isinstance(message, State) and reply is not None:  # a loop's jump leaves what was before it
+        # A jump that was asked for leaves what was before it; playing on after a lost socket does not.
+        if isinstance(message, State) and reply is not None and self._open.is_set():
             self._unread = deque(
                 one for one in self._unread if getattr(one[0], "epoch", message.epoch) >= message.epoch
             )
