@@ -12,7 +12,7 @@ from feeder.routing.decided import Decided
 from feeder.routing.router import Routed
 from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.values import Int64
-from timeline_workers.history.columns import EventColumns, VerdictColumns, first_of_each
+from timeline_workers.history.block_columns import EventColumns, VerdictColumns, first_of_each
 from timeline_workers.history.model import Followed, Judged, Outcome
 from timeline_workers.history.verdicts import code_of
 

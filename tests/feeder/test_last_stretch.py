@@ -34,7 +34,7 @@ class Store:
         return [RawEvent(Position(partition, 0, n), text[n], 1) for n in range(first, min(9, first + limit))]
 
 
-def test_feeding_does_not_wait_for_a_store_that_goes_away() -> None:
+def test_feeding_waits_for_no_store_that_goes_away() -> None:
     """It is told so after a while; when the store is back, the backfill goes on from there, and ends."""
 
     async def play() -> tuple[float, list[int]]:

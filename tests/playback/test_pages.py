@@ -122,7 +122,7 @@ async def test_what_is_stored_in_a_page_beyond_what_was_played_is_not_lost(tmp_p
     await one.store.close()
 
 
-async def test_a_look_at_a_store_that_stands_still_tells_nothing(tmp_path: Path) -> None:
+async def test_a_look_at_an_unchanged_store_tells_nothing(tmp_path: Path) -> None:
     one = await stored(tmp_path)
     first, _ = await one.window(-1, 30, 100)
     look = await one.look(first.seq, 30)

@@ -79,7 +79,7 @@ def test_what_is_wrong_is_named(fields: str, said: str) -> None:
         "what: kafka, servers: k, topic: t, config: {sasl.password: hunter2}",
     ],
 )
-def test_a_secret_in_a_file_is_refused_and_not_repeated(fields: str) -> None:
+def test_a_secret_in_a_file_is_refused_unrepeated(fields: str) -> None:
     with pytest.raises(TargetError) as caught:
         load_target(f"{{kind: target, name: t, {fields}}}")
     assert "hunter2" not in str(caught.value)

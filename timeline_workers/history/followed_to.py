@@ -1,4 +1,4 @@
-"""How far the history follows a topic, in the time of those who publish.
+"""The place up to which the history follows a topic, in the time of those who publish.
 
 A store that is new, or was away, is behind while the feeder reads the past for it, and until then nothing is
 acknowledged; this is how far that is.

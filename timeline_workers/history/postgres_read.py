@@ -8,7 +8,6 @@ from typing import Any, cast
 from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import QuestionError
 
-from .answers import changes_of, narrowed, piece_of, wants_carried, with_carried
 from .blocks import unpack
 from .kept import not_kept
 from .model import (
@@ -22,6 +21,7 @@ from .model import (
     Position,
     StoredEvent,
 )
+from .row_answers import changes_of, narrowed, piece_of, wants_carried, with_carried
 from .text import key_of, key_text
 from .verdicts import OUTCOMES
 

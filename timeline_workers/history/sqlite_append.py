@@ -16,7 +16,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.values import Int64
 from timeline_workers.errors import QuestionError
 
-from .columns import EventColumns, VerdictColumns, firsts_of, places, same_positions
+from .block_columns import EventColumns, VerdictColumns, firsts_of, places, same_positions
 from .model import Appended, Gap, Judged, RawEvent, Revision, Stamp, Writer
 from .rows import Row, above, by_key, difference, since_of
 from .sqlite_events import add_events, check_there

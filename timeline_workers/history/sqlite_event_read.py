@@ -16,8 +16,8 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.columns.values import Bools, Int64
 from timeline_workers.errors import QuestionError
 
-from .answers import narrowed
 from .model import EventCursor, KeysActive, Outcome, Position, StoredEvent
+from .row_answers import narrowed
 from .sqlite_events import events_at
 from .sqlite_read import check_kept, definition_number, key_numbers
 from .sqlite_verdicts import Candidates, Found, block_at, candidates

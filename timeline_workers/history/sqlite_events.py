@@ -15,8 +15,8 @@ import numpy as np
 from timeline_workers.columns.event_batch import Positions
 from timeline_workers.errors import QuestionError
 
+from .block_columns import EventColumns, by_partition, first_of_each
 from .blocks import BLOCK_BYTES, cut, pack, pack_places, unpack, unpack_places
-from .columns import EventColumns, by_partition, first_of_each
 from .model import Position, RawEvent
 
 SMALL = BLOCK_BYTES // 4

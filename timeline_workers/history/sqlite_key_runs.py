@@ -1,4 +1,4 @@
-"""Which blocks of verdicts have a key, in the SQLite store. Calls block.
+"""Sorted runs of keys: which blocks of verdicts have a key, in the SQLite store. Calls block.
 
 A row for each key of a block would cost as much as one for each event. So the keys of ``FAN`` blocks are
 sorted together and written as pages, a *run*; ``FAN`` of these make a greater one. A question about a key

@@ -10,8 +10,8 @@ import numpy as np
 
 from timeline_workers.columns.event_batch import Positions
 
+from .block_columns import EventColumns
 from .blocks import unpack
-from .columns import EventColumns
 from .sqlite_events import add_events
 from .sqlite_verdicts import ROWS, insert_block
 from .verdict_block import VerdictBlock

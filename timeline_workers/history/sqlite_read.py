@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .answers import changes_of, narrowed, piece_of, wants_carried, with_carried
 from .kept import not_kept
 from .model import (
     Changes,
@@ -20,6 +19,7 @@ from .model import (
     Piece,
     PieceCursor,
 )
+from .row_answers import changes_of, narrowed, piece_of, wants_carried, with_carried
 from .text import key_text
 
 _PIECE = """

@@ -15,7 +15,7 @@ import numpy as np
 
 from timeline_workers.columns.values import Int64
 
-from .columns import VerdictColumns, by_partition, first_of_each
+from .block_columns import VerdictColumns, by_partition, first_of_each
 from .model import Outcome, Position
 from .sqlite_key_runs import WHOLE, blocks_of
 from .verdict_block import VerdictBlock, pack_block, unpack_block

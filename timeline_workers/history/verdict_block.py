@@ -24,7 +24,7 @@ from timeline_workers.wire.encoding import (
     unpack_ints,
 )
 
-from .columns import Rows, VerdictColumns, first_of_each
+from .block_columns import Rows, VerdictColumns, first_of_each
 from .text import words as as_words
 from .verdicts import OUTCOMES
 
