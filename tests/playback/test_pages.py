@@ -92,7 +92,7 @@ async def stored(path: Path) -> Stored:
     return found
 
 
-async def test_a_window_of_a_page_is_as_of_when_that_was_read(tmp_path: Path) -> None:
+async def test_a_window_is_as_of_its_page(tmp_path: Path) -> None:
     one = await stored(tmp_path)
     first, times = await one.window(-1, 15, 3)
     assert times == [0, 1, 2]
@@ -105,7 +105,7 @@ async def test_a_window_of_a_page_is_as_of_when_that_was_read(tmp_path: Path) ->
     await one.store.close()
 
 
-async def test_what_is_stored_in_a_page_beyond_what_was_played_is_not_lost(tmp_path: Path) -> None:
+async def test_nothing_stored_in_a_page_later_is_lost(tmp_path: Path) -> None:
     """A look is told of it, or the page is read again; one that holds nothing new goes on."""
     one = await stored(tmp_path)
     first, _ = await one.window(-1, 15, 3)
