@@ -189,7 +189,7 @@ VIEWS = {
 }
 
 
-async def test_every_view_has_its_link_its_files_and_its_command(shown: Shown) -> None:
+async def test_every_view_has_link_files_and_command(shown: Shown) -> None:
     async with page_of(shown.browser) as page:
         for query in [*(query for query, _ in VIEWS.values()), "view=key&metric=cirr"]:
             await page.goto(f"{shown.address}/?{query}")
