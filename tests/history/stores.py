@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +15,14 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from deploy.cluster_ports import free_ports
 from deploy.cluster_postgres import USER, Postgres
 from deploy.cluster_server import ClusterUnavailableError
-from timeline_workers.history import blocks, sqlite_append, sqlite_events, sqlite_key_runs, sqlite_verdicts
+from timeline_workers.history import (
+    blocks,
+    postgres_days,
+    sqlite_append,
+    sqlite_events,
+    sqlite_key_runs,
+    sqlite_verdicts,
+)
 from timeline_workers.history.postgres_store import PostgresStore
 from timeline_workers.history.sqlite_store import SqliteStore
 from timeline_workers.history.store import HistoryStore
@@ -92,21 +100,28 @@ def postgres_server() -> Iterator[str]:
 
 
 def postgres(address: str) -> Fresh:
-    """Stores in one schema of a server, which is emptied for each."""
+    """Stores in one schema of a server, which is emptied for each; of short days, and tables for few."""
 
     @asynccontextmanager
     async def fresh(now: Callable[[], int]) -> AsyncIterator[HistoryStore]:
+        patch = pytest.MonkeyPatch()
+        for name, value in {"DAY": 7, "MOST_DAYS": 3}.items():
+            patch.setattr(postgres_days, name, value)
         store = await PostgresStore.open(address, schema="conformance", now=now)
         try:
             async with store._pool.acquire() as connection:
                 tables = await connection.fetch(
                     "select tablename from pg_tables where schemaname = 'conformance'"
                 )
-                names = ", ".join(row[0] for row in tables if row[0] != "store")
+                of_days = [row[0] for row in tables if re.fullmatch(r"[a-z]+_\d+", row[0])]
+                if of_days:
+                    await connection.execute(f"drop table {', '.join(of_days)}")
+                names = ", ".join(row[0] for row in tables if row[0] not in ("store", *of_days))
                 await connection.execute(f"truncate {names} restart identity")
                 await connection.execute("update store set seen = 0, kept_from = null")
             yield store
         finally:
+            patch.undo()
             await store.close()
 
     return fresh

@@ -6,7 +6,7 @@ are written by COPY; what is there already is asked for first.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from timeline_workers.errors import QuestionError
 
 from .blocks import cut, pack
 from .model import Appended, Gap, Judged, Position, RawEvent, Revision, Stamp, Writer
+from .postgres_days import ODD, Bounds, day_of, made, reaching, stored_in, widened
 from .postgres_read import kept_of
 from .rows import Row, above, by_key, difference, since_of
 from .text import key_text, words
@@ -28,6 +29,9 @@ cross join lateral (select coalesce(
 join pieces p on p.key = w.key and p.node = $3 and p.began >= f.since and p.seen_until is null
 order by p.key, p.began
 """
+
+# Of positions: the day of the event there, and when it was published.
+Stored = Mapping[Position, tuple[int, int]]
 
 
 class Nothing(Exception):
@@ -69,17 +73,26 @@ async def _add_events_and_verdicts(
     connection: Any, topic: str, events: Sequence[RawEvent], judged: Sequence[Judged], seen: int
 ) -> int:
     number, many = await _number(connection, "topics", topic)
-    many += await _add_events(connection, number, events)
-    given = {event.position for event in events}
+    times: dict[Position, list[int | None]] = {}
+    for verdict in (v for one in judged for v in one.verdicts):
+        times.setdefault(verdict.position, []).append(verdict.time)
+    fresh = {event.position: event for event in reversed(events)}
+    stored = await stored_in(connection, number, fresh.keys() | times.keys())
+    if missing := times.keys() - fresh.keys() - stored.keys():
+        raise QuestionError(f"there is no event of {topic!r} at {min(missing)}; append it with its verdict")
+    new = sorted((event for at, event in fresh.items() if at not in stored), key=lambda one: one.position)
+    days = {event.position: day_of(times.get(event.position, ())) for event in new}
+    there = await made(connection, days.values()) if days else set()
+    for event in new:
+        day = days[event.position]
+        stored[event.position] = (day if day in there else ODD), event.published
+    many += await _add_events(connection, number, new, stored)
+    bounds: Bounds = {}
     for one in judged:
-        wanted = {v.position for v in one.verdicts} - given
-        missing = wanted - await _there(connection, "events", "topic", number, wanted)
-        if missing:
-            raise QuestionError(
-                f"there is no event of {topic!r} at {min(missing)}; append it with its verdict"
-            )
-        definition, made = await _definition(connection, one.definition, number, topic)
-        many += made + await _add_verdicts(connection, definition, one, seen)
+        definition, is_new = await _definition(connection, one.definition, number, topic)
+        many += is_new + await _add_verdicts(connection, definition, one, stored, seen, bounds)
+    if bounds:
+        await reaching(connection, bounds)
     return many
 
 
@@ -107,50 +120,58 @@ async def append_revisions(
         return Appended(await connection.fetchval("select seen from store"), False)
 
 
-async def _there(
-    connection: Any, table: str, owner: str, number: int, positions: Set[Position]
+async def _judged(
+    connection: Any, definition: int, positions: Set[Position], days: Set[int]
 ) -> set[Position]:
-    """Those of ``positions`` that have a row."""
+    """Those of ``positions``, which are events of these days, that have a verdict."""
     found: set[Position] = set()
     for partition in {position.partition for position in positions}:
         mine = [position[1:] for position in positions if position.partition == partition]
         rows = await connection.fetch(
-            f"select major, minor from {table} where {owner} = $1 and partition = $2 "
-            "and (major, minor) >= ($3, $4) and (major, minor) <= ($5, $6)",
-            number,
+            "select major, minor from verdicts where definition = $1 and partition = $2 "
+            "and (major, minor) >= ($3, $4) and (major, minor) <= ($5, $6) and day = any($7::int[])",
+            definition,
             partition,
             *min(mine),
             *max(mine),
+            sorted(days),
         )
         found |= {Position(partition, *row) for row in rows}
     return found & positions
 
 
-async def _add_events(connection: Any, topic: int, events: Sequence[RawEvent]) -> int:
-    fresh = {event.position: event for event in reversed(events)}
-    for position in await _there(connection, "events", "topic", topic, fresh.keys()):
-        del fresh[position]
-    new = sorted(fresh.values(), key=lambda event: event.position)
+async def _add_events(connection: Any, topic: int, new: Sequence[RawEvent], stored: Stored) -> int:
+    of_days: dict[int, list[RawEvent]] = {}
+    for event in new:
+        of_days.setdefault(stored[event.position][0], []).append(event)
     rows = []
-    for first, last in cut([event.payload for event in new]):
-        part = new[first:last]
-        body = pack([event.payload for event in part])
-        block = await connection.fetchval(
-            "insert into blocks (live, body) values ($1, $2) returning id", len(part), body
-        )
-        rows += [(topic, *e.position, e.published, block, place) for place, e in enumerate(part)]
-    columns = ["topic", "partition", "major", "minor", "published", "block", "place"]
+    for day, of_day in of_days.items():
+        for first, last in cut([event.payload for event in of_day]):
+            part = of_day[first:last]
+            body = pack([event.payload for event in part])
+            block = await connection.fetchval(
+                "insert into blocks (day, live, body) values ($1, $2, $3) returning id", day, len(part), body
+            )
+            rows += [(day, topic, *e.position, e.published, block, place) for place, e in enumerate(part)]
+    columns = ["day", "topic", "partition", "major", "minor", "published", "block", "place"]
     await connection.copy_records_to_table("events", records=rows, columns=columns)
     return len(rows)
 
 
-async def _add_verdicts(connection: Any, definition: int, judged: Judged, seen: int) -> int:
+async def _add_verdicts(
+    connection: Any, definition: int, judged: Judged, stored: Stored, seen: int, bounds: Bounds
+) -> int:
     fresh = {v.position: v for v in reversed(judged.verdicts)}
-    for position in await _there(connection, "verdicts", "definition", definition, fresh.keys()):
+    days = {stored[position][0] for position in fresh}
+    for position in await _judged(connection, definition, fresh.keys(), days):
         del fresh[position]
+    for v in fresh.values():
+        day, published = stored[v.position]
+        widened(bounds, day, published if v.time is None else v.time)
     numbers = await _keys(connection, {key_text(v.key) for v in judged.verdicts if v.key is not None})
     rows = [
         (
+            stored[v.position][0],
             definition,
             *v.position,
             2 * OUTCOMES.index(v.outcome) + v.below,
@@ -163,6 +184,7 @@ async def _add_verdicts(connection: Any, definition: int, judged: Judged, seen: 
         for v in fresh.values()
     ]
     columns = [
+        "day",
         "definition",
         "partition",
         "major",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from itertools import product
 from typing import Any
 
+from . import postgres_days
 from .model import Contents, DefinitionStatus, Forgotten, Gap, NodeStatus, Outcome, Reach, Scope, Status
 from .postgres_read import kept_of
 from .verdicts import OUTCOMES, least_mark, node_mark
@@ -12,26 +14,30 @@ from .verdicts import OUTCOMES, least_mark, node_mark
 PART = 5_000
 
 _VERDICTS = """
-with gone as (
-    delete from verdicts where id in (
-        (select id from verdicts where definition = $1 and time < $2 limit $3)
-        union all
-        (select v.id from verdicts v join events e on e.topic = $4 and e.partition = v.partition
-         and e.major = v.major and e.minor = v.minor
-         where v.definition = $1 and v.time is null and e.published < $2 limit $3))
-    returning partition, major, minor)
-select partition, major, minor from gone
+with old as (
+    (select v.partition, v.major, v.minor from verdicts v
+     where v.day = $5 and v.definition = $1 and v.time < $2 limit $3)
+    union all
+    (select v.partition, v.major, v.minor from verdicts v
+     join events e on e.day = $5 and e.topic = $4 and e.partition = v.partition
+        and e.major = v.major and e.minor = v.minor
+     where v.day = $5 and v.definition = $1 and v.time is null and e.published < $2 limit $3)
+)
+delete from verdicts v using old where v.day = $5 and v.definition = $1
+    and v.partition = old.partition and v.major = old.major and v.minor = old.minor
+returning v.partition, v.major, v.minor
 """
 _EVENTS = """
 with gone as (
     delete from events e using unnest($2::int[], $3::bigint[], $4::bigint[]) as p(partition, major, minor)
-    where e.topic = $1 and e.partition = p.partition and e.major = p.major and e.minor = p.minor
+    where e.day = $5 and e.topic = $1
+    and e.partition = p.partition and e.major = p.major and e.minor = p.minor
     and not exists (
-        select 1 from verdicts v join definitions d on d.id = v.definition where d.topic = $1
-        and v.partition = p.partition and v.major = p.major and v.minor = p.minor)
+        select 1 from verdicts v join definitions d on d.id = v.definition where v.day = $5
+        and d.topic = $1 and v.partition = p.partition and v.major = p.major and v.minor = p.minor)
     returning e.block
 ), counted as (select block, count(*) as many from gone group by block),
-lessened as (update blocks b set live = live - c.many from counted c where b.id = c.block)
+lessened as (update blocks b set live = live - c.many from counted c where b.day = $5 and b.id = c.block)
 select block, many from counted
 """
 _ENDED = """
@@ -68,16 +74,21 @@ async def forget(
         if of is None:
             raised = "update store set kept_from = greatest(coalesce(kept_from, $1), $1)"
             await connection.execute(raised, before)
-    for definition, topic in await connection.fetch(
+    async for dropped in postgres_days.drop(connection, before, definitions):
+        yield dropped
+    topics = await connection.fetch(
         "select id, topic from definitions where id = any($1::bigint[])", definitions
-    ):
+    )
+    for day, (definition, topic) in product(await postgres_days.below(connection, before), topics):
         while True:
             async with connection.transaction():
-                gone = await connection.fetch(_VERDICTS, definition, before, PART, topic)
-                events = await _forget_events(connection, topic, [tuple(row) for row in gone])
+                gone = await connection.fetch(_VERDICTS, definition, before, PART, topic, day)
+                events = await _forget_events(connection, topic, day, [tuple(row) for row in gone])
             if not gone:
                 break
             yield Forgotten(events, len(gone), 0)
+    async for dropped in postgres_days.drop(connection, before, definitions):  # those that are empty now
+        yield dropped
     for topic, kept_from in await connection.fetch(_UNJUDGED, _NEVER):
         async for gone_events in _forget_unjudged(connection, topic, kept_from):
             yield Forgotten(gone_events, 0, 0)
@@ -113,30 +124,33 @@ async def _raised(connection: Any, table: str, before: int, names: Sequence[str]
 
 
 async def _forget_unjudged(connection: Any, topic: int, before: int) -> AsyncIterator[int]:
-    """Events on which there is no verdict at all go by when they were published."""
+    """Events on which there is no verdict at all, all of no day, go by when they were published."""
     place: tuple[int, ...] = (-(2**31), -(2**63), -(2**63))
     while before > _NEVER and (
         rows := await connection.fetch(
-            "select partition, major, minor, published from events where topic = $1 "
+            "select partition, major, minor, published from events where day = $6 and topic = $1 "
             "and (partition, major, minor) > ($2, $3, $4) order by partition, major, minor limit $5",
             topic,
             *place,
             PART,
+            postgres_days.ODD,
         )
     ):
         old = [tuple(row[:3]) for row in rows if row[3] < before]
         async with connection.transaction():
-            yield await _forget_events(connection, topic, old)
+            yield await _forget_events(connection, topic, postgres_days.ODD, old)
         place = tuple(rows[-1][:3])
 
 
-async def _forget_events(connection: Any, topic: int, positions: list[tuple[Any, ...]]) -> int:
+async def _forget_events(connection: Any, topic: int, day: int, positions: list[tuple[Any, ...]]) -> int:
     if not positions:
         return 0
     columns = [list(column) for column in zip(*positions, strict=True)]
-    blocks = await connection.fetch(_EVENTS, topic, *columns)
+    blocks = await connection.fetch(_EVENTS, topic, *columns, day)
     await connection.execute(
-        "delete from blocks where live = 0 and id = any($1::bigint[])", [row[0] for row in blocks]
+        "delete from blocks where day = $1 and live = 0 and id = any($2::bigint[])",
+        day,
+        [row[0] for row in blocks],
     )
     return sum(row[1] for row in blocks)
 
@@ -149,14 +163,7 @@ async def reach(connection: Any, definition: str) -> Reach | None:
     )
     if found is None:
         return None
-    ends = [
-        await connection.fetchval(
-            "select time from verdicts where definition = $1 and outcome = 0 and time is not null "
-            f"order by time {way} limit 1",
-            found[0],
-        )
-        for way in ("asc", "desc")
-    ]
+    ends = [await postgres_days.extreme(connection, found[0], way) for way in ("asc", "desc")]
     kept_from = await kept_of(connection, "definitions", [found[0]])
     return Reach(found[1], seen, ends[0], ends[1], await _source_mark(connection, found[0]), kept_from)
 

@@ -33,14 +33,14 @@ async def raw_events(
 ) -> list[RawEvent]:
     """See ``HistoryStore``."""
     rows = await connection.fetch(
-        "select major, minor, published, block, place from events e join topics t on t.id = e.topic "
+        "select major, minor, published, block, place, day from events e join topics t on t.id = e.topic "
         "where t.name = $1 and partition = $2 and (major, minor) > ($3, $4) order by major, minor limit $5",
         topic,
         partition,
         *(after or (-(2**63), -(2**63))),
         limit,
     )
-    blocks = await unpacked(connection, {row[3] for row in rows})
+    blocks = await unpacked(connection, {row[5] for row in rows}, {row[3] for row in rows})
     return [RawEvent(Position(partition, row[0], row[1]), blocks[row[3]][row[4]], row[2]) for row in rows]
 
 

@@ -21,6 +21,7 @@ from .model import (
     Position,
     StoredEvent,
 )
+from .postgres_days import within
 from .row_answers import changes_of, narrowed, piece_of, wants_carried, with_carried
 from .text import key_of, key_text
 from .verdicts import OUTCOMES
@@ -55,7 +56,9 @@ async def events(
     start, end = narrowed(start, end, after and after.time, backwards)
     given = Given()
     codes = [2 * OUTCOMES.index(outcome) + below for outcome in outcomes for below in (0, 1)]
-    where = [f"v.definition = {given(number)}"]
+    days = await within(connection, start, end)
+    of_days = f"{given(days)}::int[]"
+    where = [f"v.definition = {given(number)}", f"v.day = any({of_days})"]
     where += [
         f"v.time >= {given(start)}",
         f"v.time < {given(end)}",
@@ -71,15 +74,20 @@ async def events(
         place = ", ".join(f"{given(number)}::bigint" for number in (after.time, *after.position))
         where.append(f"(v.time, v.partition, v.major, v.minor) {'<' if backwards else '>'} ({place})")
     way = "desc" if backwards else "asc"
+    order = f"order by v.time {way}, v.partition {way}, v.major {way}, v.minor {way}"
+    # Each verdict has its event: what is over the limit is cut off before that is looked up, by its place.
+    # A day that is new has no statistics yet, from which a plan of a join would follow.
     found = await connection.fetch(
         "select v.partition, v.major, v.minor, e.published, k.name, v.time, v.outcome, v.reason, v.message, "
-        "v.seen, e.block, e.place from verdicts v join definitions d on d.id = v.definition "
-        "join events e on e.topic = d.topic and e.partition = v.partition and e.major = v.major "
-        f"and e.minor = v.minor left join keys k on k.id = v.key where {' and '.join(where)} "
-        f"order by v.time {way}, v.partition {way}, v.major {way}, v.minor {way} limit {given(limit)}",
+        "v.seen, e.block, e.place, e.day from "
+        f"(select * from verdicts v where {' and '.join(where)} {order} limit {given(limit)}) v "
+        "join definitions d on d.id = v.definition cross join lateral (select * from events e "
+        "where e.day = v.day and e.topic = d.topic and e.partition = v.partition and e.major = v.major "
+        f"and e.minor = v.minor and e.day = any({of_days}) limit 1) e "
+        f"left join keys k on k.id = v.key {order}",
         *given,
     )
-    blocks = await unpacked(connection, {row[10] for row in found})
+    blocks = await unpacked(connection, {row[12] for row in found}, {row[10] for row in found})
     return [
         StoredEvent(
             Position(*row[:3]),
@@ -97,9 +105,13 @@ async def events(
     ]
 
 
-async def unpacked(connection: Any, numbers: Iterable[int]) -> dict[int, list[bytes]]:
-    """The payloads in these blocks."""
-    rows = await connection.fetch("select id, body from blocks where id = any($1::bigint[])", sorted(numbers))
+async def unpacked(connection: Any, days: Iterable[int], numbers: Iterable[int]) -> dict[int, list[bytes]]:
+    """The payloads in these blocks of days."""
+    rows = await connection.fetch(
+        "select id, body from blocks where day = any($1::int[]) and id = any($2::bigint[])",
+        sorted(days),
+        sorted(numbers),
+    )
     return {number: unpack(body) for number, body in rows}
 
 
@@ -112,13 +124,14 @@ async def keys_active(
     found = await connection.fetch(
         "select k.name, a.many, count(*) over () from (select key, count(*) as many from verdicts "
         "where definition = $1 and time >= $2 and time < $3 and outcome = 0 "
-        "and ($4::bigint is null or seen <= $4) group by key) a join keys k on k.id = a.key "
-        "order by a.many desc, k.name limit $5",
+        "and ($4::bigint is null or seen <= $4) and day = any($6::int[]) group by key) a "
+        "join keys k on k.id = a.key order by a.many desc, k.name limit $5",
         number,
         start,
         end,
         as_of,
         limit,
+        await within(connection, start, end),
     )
     return KeysActive(found[0][2] if found else 0, [(cast(Key, key_of(row[0])), row[1]) for row in found])
 
@@ -144,13 +157,14 @@ async def density(
     for code, bucket, many in await connection.fetch(
         "select outcome, (time - $2) / $5::bigint as part, count(*) from verdicts where definition = $1 "
         "and time >= $2 and time < $3 and ($4::bigint is null or seen <= $4) "
-        "and ($6::bigint[] is null or key = any($6)) group by 1, 2",
+        "and ($6::bigint[] is null or key = any($6)) and day = any($7::int[]) group by 1, 2",
         number,
         start,
         end,
         as_of,
         -((start - end) // buckets),
         None if keys is None else await _keys(connection, keys),
+        await within(connection, start, end),
     ):
         found.setdefault(OUTCOMES[code // 2], [0] * buckets)[bucket] += many
     return found

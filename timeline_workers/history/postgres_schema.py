@@ -1,4 +1,4 @@
-"""Schema of the PostgreSQL store, version 3: that of the SQLite store (``sqlite_schema``), in a schema of its
+"""Schema of the PostgreSQL store, version 4: that of the SQLite store (``sqlite_schema``), in a schema of its
 own. Texts sort by code point (``collate "C"``).
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from timeline_workers.errors import HistoryError
 
-VERSION = 3
+VERSION = 4
 _CREATING = 0x744C6873  # the advisory lock of who creates the tables
 
 _TABLES = """
@@ -86,6 +86,49 @@ create table followed (
     2: """
 alter table definitions add column kept_from bigint;
 alter table nodes add column kept_from bigint;
+""",
+    # What is there stays as it is, in the tables of no day (-1); see ``postgres_days``.
+    3: """
+create table days (day integer primary key, since bigint, until bigint);
+insert into days select -1, min(coalesce(v.time, e.published)), max(coalesce(v.time, e.published))
+    from verdicts v join definitions d on d.id = v.definition join events e on e.topic = d.topic
+    and e.partition = v.partition and e.major = v.major and e.minor = v.minor;
+
+alter table blocks rename to blocks_odd;
+alter table blocks_odd drop constraint blocks_pkey, alter column id drop identity,
+    add column day integer not null default -1;
+create table blocks (
+    day integer not null, id bigint generated always as identity, live integer not null, body bytea not null,
+    primary key (id, day)
+) partition by list (day);
+alter table blocks attach partition blocks_odd for values in (-1);
+select setval(
+    pg_get_serial_sequence('blocks', 'id'), (select coalesce(max(id), 0) + 1 from blocks_odd), false
+);
+
+alter table events rename to events_odd;
+alter table events_odd drop constraint events_pkey, add column day integer not null default -1;
+create table events (
+    day integer not null,
+    topic bigint not null, partition integer not null, major bigint not null, minor bigint not null,
+    published bigint not null, block bigint not null, place integer not null,
+    primary key (topic, partition, major, minor, day)
+) partition by list (day);
+alter table events attach partition events_odd for values in (-1);
+
+alter table verdicts rename to verdicts_odd;
+alter table verdicts_odd drop constraint verdicts_definition_partition_major_minor_key, drop column id,
+    add column day integer not null default -1;
+create table verdicts (
+    day integer not null,
+    definition bigint not null, partition integer not null, major bigint not null, minor bigint not null,
+    outcome smallint not null, key bigint, time bigint, seen bigint not null, reason text, message text,
+    primary key (definition, partition, major, minor, day)
+) partition by list (day);
+create index on verdicts (definition, key, time);
+create index on verdicts (definition, time, outcome, key);
+create index on verdicts (definition, seen);
+alter table verdicts attach partition verdicts_odd for values in (-1);
 """,
 }
 

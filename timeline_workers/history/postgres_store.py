@@ -18,7 +18,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import HistoryError, NoHistoryError, SettingsError
 from timeline_workers.settings.history_settings import shown_address
 
-from . import postgres_append, postgres_forget, postgres_places, postgres_read, postgres_schema
+from . import postgres_append, postgres_days, postgres_forget, postgres_places, postgres_read, postgres_schema
 from .model import (
     Appended,
     Changes,
@@ -290,6 +290,7 @@ class PostgresStore:
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
+            await postgres_days.hold(connection)
             return await work(connection)
 
 
