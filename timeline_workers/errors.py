@@ -6,6 +6,7 @@
     ├── RuleError            a rule of an alert is wrong
     ├── TargetError          a target of alerts is wrong
     ├── ReconcilerError      what is declared of a reconciler is wrong
+    ├── NetworkError         a network of streams is wrong
     ├── EventError           one event is wrong: has a reason code for the dead-letter topic
     ├── QuestionError        a question is malformed (times, ranges, units)
     │   └── UnknownNameError an unknown key, node or metric, named
@@ -40,6 +41,7 @@ class Code(StrEnum):
     WRONG_RULE = "wrong-rule"
     WRONG_TARGET = "wrong-target"
     WRONG_RECONCILER = "wrong-reconciler"
+    WRONG_NETWORK = "wrong-network"
     WRONG_SETTING = "wrong-setting"
     WRONG_KEY_OF_PAYLOADS = "wrong-key-of-payloads"
     BAD_EVENT = "bad-event"
@@ -170,6 +172,12 @@ class ReconcilerError(TimelineError):
     """What is declared of a reconciler breaks a rule; the message names it, and the value."""
 
     usual_code = Code.WRONG_RECONCILER
+
+
+class NetworkError(TimelineError):
+    """A network of streams is wrong: the message names each place, the rule and the fix."""
+
+    usual_code = Code.WRONG_NETWORK
 
 
 class EventError(TimelineError):

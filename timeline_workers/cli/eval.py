@@ -16,7 +16,7 @@ from timeline_workers.errors import QuestionError
 from timeline_workers.evaluation import Result
 from timeline_workers.events.rules import Limits
 from timeline_workers.events.times import read_time
-from timeline_workers.metric.load import ALERT, SOURCE, TARGET, kind_of_file, load_source
+from timeline_workers.metric.load import ALERT, NETWORK, SOURCE, TARGET, kind_of_file, load_source
 from timeline_workers.metric.model import Metric, Source, TimeUnit
 from timeline_workers.plan.physical import plan
 from timeline_workers.process.counted import counted
@@ -135,14 +135,15 @@ def validate(
         Path,
         typer.Argument(
             metavar="FILE.yaml",
-            help="A file of a metric, a source, a rule of an alert or a target of alerts.",
+            help="A file of a metric, a source, a rule or target of alerts, or a network.",
         ),
     ],
     source: SourceOption = None,
 ) -> None:
     """Check a metric file: its fields, its expression for the declared columns, and the size of its graph.
 
-    A file of a rule is checked like the metric that it tells of, and its templates are.
+    A file of a rule is checked like the metric that it tells of, and its templates are; one of a network with
+    everything in it.
     """
     kind = kind_of_file(metric)
     if kind == SOURCE:
@@ -163,6 +164,14 @@ def validate(
             rule = load_rule(metric, finder(source))
             plan(rule.metric)
         typer.echo(f"{metric}: rule {rule.name} is valid")
+        return
+    if kind == NETWORK:
+        from timeline_workers.streams.network_file import load_network
+
+        wiring = load_network(metric)
+        for unread in wiring.unread:
+            complain(f"note: nothing reads {unread}")
+        typer.echo(f"{metric}: network {wiring.network.network} is valid; no cluster runs networks yet")
         return
     loaded = load(metric, source)
     with naming(metric):

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from timeline_workers.errors import MetricError, QuestionError, TimelineError
+from timeline_workers.metric.load import NETWORK, kind_of_file
 from timeline_workers.metric.model import Metric, Source
 from timeline_workers.plan.drawing import to_dot, to_mermaid, to_svg, to_tree
 from timeline_workers.plan.physical import Plan, plan
@@ -48,8 +49,14 @@ def graph(
     """Draw the graph of a metric or an expression, with the names of its workers.
 
     Below the tree stands which metrics share workers with it, and why others on its topic do not: the applied
-    ones, where the catalog can be reached; of several files, these.
+    ones, where the catalog can be reached; of several files, these. A network of streams (tree, mermaid) is
+    drawn as far as it is wired: what nothing flows into, or nothing reads, is shown as free.
     """
+    if any(_is_network(one) for one in metrics):
+        if len(metrics) > 1:
+            raise QuestionError("a network is drawn alone; name one file")
+        _network(metrics[0], form, output)
+        return
     plans = [_planned(one, source) for one in metrics]
     if form is not Drawing.tree:
         if len(plans) > 1:
@@ -92,6 +99,24 @@ def _applied(metric: Metric) -> list[Plan]:
         return asyncio.run(look())
     except (TimelineError, TimeoutError):
         return []
+
+
+def _is_network(argument: str) -> bool:
+    return _is_file(argument) and kind_of_file(argument) == NETWORK
+
+
+def _network(file: str, form: Drawing, output: Path | None) -> None:
+    from timeline_workers.streams.network_drawing import network_mermaid, network_tree
+    from timeline_workers.streams.network_file import load_loose
+
+    drawings = {Drawing.tree: network_tree, Drawing.mermaid: network_mermaid}
+    if form not in drawings:
+        raise QuestionError(f"-o {form.value}: networks are drawn as tree or mermaid; write one of these")
+    text = drawings[form](load_loose(Path(file)))
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
 
 
 def _is_file(argument: str) -> bool:

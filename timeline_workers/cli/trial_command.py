@@ -1,4 +1,4 @@
-"""``timeline test``: tests of alert rules, with no server."""
+"""``timeline test``: tests of alert rules and of networks, with no server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from timeline_workers.metric.load import CALLS_TRIAL, read_yaml
+from timeline_workers.metric.load import CALLS_TRIAL, NETWORK, kind_of_file
 from timeline_workers.process.counted import counted
 from timeline_workers.rule_trial.calls_trial import described_call, load_calls_trial, run_calls
 from timeline_workers.rule_trial.trial_files import load_trial
@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 def try_rules(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE.yaml...", help="Tests: kind: alert-test, or reconciler-test."),
+        typer.Argument(
+            metavar="FILE.yaml...", help="Tests: kind: alert-test, or reconciler-test; or networks."
+        ),
     ],
     source: SourceOption = None,
     messages: Annotated[
@@ -35,11 +37,15 @@ def try_rules(
     """Test alert rules and reconcilers: events in, messages or calls expected, on a virtual clock.
 
     Every message or call that is there and not expected, or expected and not there, is named with its step;
-    then the exit code is 1.
+    then the exit code is 1. Of a network the tests in its file are run: events in, events expected.
     """
     different = 0
     for file in files:
-        if read_yaml(file, "trial")[1].get("kind") == CALLS_TRIAL:
+        kind = kind_of_file(file)
+        if kind == NETWORK:
+            different += _try_network(file)
+            continue
+        if kind == CALLS_TRIAL:
             different += _try_reconciler(file, messages)
             continue
         rule, steps = load_trial(file, finder(source))
@@ -75,4 +81,21 @@ def _try_reconciler(file: Path, shown: bool) -> int:
     complain(
         f"{file}: reconciler of {metric.name}: {counted(len(steps), 'step')}, {counted(made, 'call')}: {said}"
     )
+    return wrong
+
+
+def _try_network(file: Path) -> int:
+    """Run the tests of a network, and name what is different. Returns how many differences there are."""
+    from timeline_workers.streams.network_file import load_network
+    from timeline_workers.streams.network_trial import run_test
+
+    wiring = load_network(file)
+    tests = wiring.network.tests
+    wrong = 0
+    for outcome in (run_test(wiring, test) for test in tests):
+        for difference in outcome.differences:
+            complain(f"{file}: test {outcome.test.name!r}: {difference}")
+        wrong += len(outcome.differences)
+    said = counted(wrong, "difference") if wrong else "as expected" if tests else "there is nothing to run"
+    complain(f"{file}: network {wiring.network.network}: {counted(len(tests), 'test')}: {said}")
     return wrong

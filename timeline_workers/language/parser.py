@@ -66,6 +66,13 @@ def parse(text: str) -> t.Expression:
 def _parse(text: str) -> t.Expression:
     # Kept, as trees are immutable and the workers of one process have the same few texts: one each time a
     # worker is brought back from its history.
+    expression = Lowering(text).root(syntax_of(text))
+    refuse_deep(expression, text)
+    return expression
+
+
+def syntax_of(text: str) -> Syntax:
+    """The syntax of an expression, no deeper than what walks it can take. Raises ExpressionError."""
     if len(text) > MAX_LENGTH:
         raise ExpressionError(
             f"the expression has {len(text)} characters; {MAX_LENGTH} are the most that one may have"
@@ -88,9 +95,7 @@ def _parse(text: str) -> t.Expression:
         raise explain(text, tokens, mistake) from None
     whole = cast(Syntax, syntax.children[0])
     _guard_the_stack(text, whole)
-    expression = _Lowering(text).root(whole)
-    refuse_deep(expression, text)
-    return expression
+    return whole
 
 
 def _guard_the_stack(text: str, syntax: Syntax) -> None:
@@ -117,18 +122,20 @@ def _bare(syntax: Syntax) -> Syntax:
     return syntax
 
 
-class _Lowering:
+class Lowering:
     """From syntax to the typed tree. Recursion is bounded: the depth has been checked."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def error(self, message: str, at: Syntax | Token | Span, hint: str = "") -> ExpressionError:
+        """The mistake ``message`` at a place in the text."""
         return ExpressionError(
             message, text=self._text, span=at if isinstance(at, tuple) else _span(at), hint=hint
         )
 
     def root(self, syntax: Syntax) -> t.Expression:
+        """The whole expression, which alone may end in an aggregate."""
         outer = _bare(syntax)
         if outer.data == "or_":
             left, bar, right = cast(tuple[Syntax, Token, Syntax], outer.children)
@@ -139,6 +146,7 @@ class _Lowering:
         return self.expression(syntax)
 
     def expression(self, syntax: Syntax) -> t.Expression:
+        """The tree of a part."""
         syntax = _bare(syntax)
         span = _span(syntax)
         match syntax.data:
@@ -168,7 +176,9 @@ class _Lowering:
             case "negate":
                 return self._negate(cast(Syntax, syntax.children[-1]), span)
             case "call":
-                return self._call(syntax)
+                return self.call(syntax)
+            case "in_":
+                return self.among(syntax)
             case "name" | "quoted_name":
                 return self._name(cast(Token, syntax.children[0]))
             case _:
@@ -266,7 +276,14 @@ class _Lowering:
             raise self.error("a duration this long cannot be told to the microsecond in seconds", token)
         return seconds
 
-    def _call(self, syntax: Syntax) -> t.Expression:
+    def among(self, syntax: Syntax) -> t.Expression:
+        """``x in [a, b]``, which timelines do not have."""
+        sign = cast(Token, syntax.children[1])
+        hint = "compare with each and join them, as in x == 1 || x == 2"
+        raise self.error("in [...] only stands in the expressions of streams", sign, hint)
+
+    def call(self, syntax: Syntax) -> t.Expression:
+        """A function over its arguments."""
         token, *rest = syntax.children
         name = str(cast(Token, token))
         arguments = cast(list[Syntax], rest)

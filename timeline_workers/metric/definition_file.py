@@ -6,6 +6,7 @@ a file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,17 +59,38 @@ def source_file(source: NamedSource) -> str:
     return _yaml({"kind": "source", **fields, "source": _written(fields["source"])})
 
 
-def expression_places(text: str, expression: str | None) -> list[tuple[int, int]] | None:
+def nodes_on(text: str, path: Sequence[str | int]) -> list[yaml.Node]:
+    """The fields of the file ``text`` that ``path`` leads through, as far as it has them: of mappings their
+    keys, of lists their entries, and last the value."""
+    try:
+        value = yaml.compose(text, yaml.SafeLoader)
+    except (ValueError, yaml.YAMLError, RecursionError):
+        return []
+    found: list[yaml.Node] = []
+    for part in path:
+        if isinstance(value, yaml.MappingNode):
+            pair = next((pair for pair in value.value if pair[0].value == part), None)
+            if pair is None:
+                return found
+            found.append(pair[0])
+            value = pair[1]
+        elif isinstance(value, yaml.SequenceNode) and isinstance(part, int) and part < len(value.value):
+            value = value.value[part]
+            found.append(value)
+        else:
+            return found
+    return [*found, value] if value is not None else found
+
+
+def expression_places(
+    text: str, expression: str | None, path: Sequence[str | int] = ("expression",)
+) -> list[tuple[int, int]] | None:
     """The line and column of the file ``text``, from 1, at which each line of its expression begins; None
     where the file does not have the expression as it is: in several lines that are not a literal block, or
-    escaped.
+    escaped. ``path``: the fields that lead to it.
     """
-    try:
-        document = yaml.compose(text, yaml.SafeLoader)
-    except (ValueError, yaml.YAMLError, RecursionError):
-        return None
-    fields = document.value if isinstance(document, yaml.MappingNode) else []
-    node = next((value for key, value in fields if key.value == "expression"), None)
+    found = nodes_on(text, path)
+    node = found[-1] if len(found) == len(path) + 1 else None
     if not isinstance(node, yaml.ScalarNode) or node.value != expression:
         return None
     lines = text.splitlines()

@@ -74,6 +74,8 @@ TRIAL: Final = "alert-test"
 """The ``kind`` of a file with a trial of such a rule."""
 CALLS_TRIAL: Final = "reconciler-test"
 """The ``kind`` of a file with a trial of a reconciler."""
+NETWORK: Final = "network"
+"""The field that makes a file one of a network of streams; it has no ``kind``."""
 _ALERTS: Final = {
     ALERT: "a rule of an alert, for `timeline apply`, `timeline test` and `timeline alerts backtest`",
     TRIAL: "a trial of an alert's rule, for `timeline test`",
@@ -102,6 +104,11 @@ def load_metric(file: str | Path, sources: Callable[[str], StoredSource] | None 
         raise MetricError(
             f"{name}: it is {_ALERTS[data['kind']]}, and a metric file is wanted here; name one without "
             "'kind'"
+        )
+    if NETWORK in data:
+        raise MetricError(
+            f"{name}: it is a network of streams, and a metric file is wanted here: no cluster runs networks "
+            "yet; `timeline validate`, `test` and `graph` take it"
         )
     for field in data.keys() & NO_FIELDS:
         known = ", ".join(METRIC_FIELDS)
@@ -196,9 +203,10 @@ def is_source_file(file: str | Path) -> bool:
 
 
 def kind_of_file(file: str | Path) -> object:
-    """The ``kind`` that a file says it is, None where it says none. Raises MetricError when it cannot be
-    read."""
-    return read_yaml(file)[1].get("kind")
+    """The ``kind`` that a file says it is, ``NETWORK`` for one of a network, None where it says none. Raises
+    MetricError when it cannot be read."""
+    data = read_yaml(file)[1]
+    return NETWORK if NETWORK in data and "kind" not in data else data.get("kind")
 
 
 def load_source(file: str | Path) -> NamedSource:

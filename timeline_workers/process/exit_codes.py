@@ -12,6 +12,7 @@ from timeline_workers.errors import (
     ExpressionError,
     HistoryError,
     MetricError,
+    NetworkError,
     QuestionError,
     RuleError,
     SettingsError,
@@ -51,6 +52,6 @@ def exit_code(error: TimelineError) -> ExitCode:
     if isinstance(error, ConnectionFailedError | HistoryError):
         return ExitCode.UNREACHABLE
     wrong = ExpressionError | MetricError | QuestionError | RuleError | SettingsError
-    if isinstance(error, wrong | TableError | TargetError):
+    if isinstance(error, wrong | NetworkError | TableError | TargetError):
         return ExitCode.USAGE
     return ExitCode.FAILED
