@@ -21,6 +21,7 @@ from timeline_workers.event_tables.declaration import tables_of
 from timeline_workers.events import rules
 from timeline_workers.language.lexicon import AGGREGATE_FUNCTIONS, FUNCTIONS
 from timeline_workers.language.operator_table import OPERATORS
+from timeline_workers.language.scalar_table import SCALARS
 from timeline_workers.metric.load import METRIC_FIELDS, is_source_file, load_metric, load_source
 from timeline_workers.metric.model import ColumnSpec, Source
 from timeline_workers.plan.drawing import to_mermaid
@@ -30,6 +31,7 @@ from timeline_workers.settings.credentials import CodecAccess, PulsarAccess
 from timeline_workers.settings.history_settings import HistorySettings
 from timeline_workers.settings.timeline_settings import Settings
 from timeline_workers.settings.web_settings import WebSettings
+from timeline_workers.streams.network_file import load_network
 
 TOP = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -134,10 +136,13 @@ def test_python_examples_give_what_their_document_says(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_metric_files_of_a_document_are_valid(document: Path) -> None:
-    """Every YAML block of a document is a metric that can be planned, a source, or tables."""
+    """Every YAML block of a document is a metric that can be planned, a source, tables, or a network."""
     for text in blocks(document, "yaml"):
         if text.startswith("tables:"):
             assert tables_of(yaml.safe_load(text), folder=TOP)
+            continue
+        if text.startswith("network:"):
+            assert load_network(text).order
             continue
         assert load_source(text).name if is_source_file(text) else plan(load_metric(text)).nodes
 
@@ -258,3 +263,11 @@ def _anchors(document: Path) -> set[str]:
     text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_streams_lists_every_function_of_values() -> None:
+    """docs/streams.md has each, in the words of its table."""
+    text = (TOP / "docs/streams.md").read_text(encoding="utf-8")
+    for row in SCALARS.values():
+        call, what = re.split(r"(?<=`): |, likewise: ", row.doc, maxsplit=1)
+        assert f"| {call} | {what} |" in text, row.name

@@ -34,7 +34,7 @@ def changed(*pairs: tuple[str, str]) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("    from: clean", "    from: claen", "line 26: streams.size.from: there is no source or stream 'claen'"),
+        ("    from: clean", "    from: claen", "line 26: streams.size.from: there is no source or stream"),
         ("explode: bets", "explde: bets", "line 18: streams.single.explde: there is no such field"),
         ("stake > 0", "stak > 0", "line 21, column 12: there is no column stak here"),
         ("lower(trim(game))", "lowr(trim(game))", "line 23, column 13: there is no function `lowr` of"),
