@@ -53,7 +53,7 @@ NUMBERS = st.recursive(
         st.tuples(n, n).map(lambda p: "max({}, {})".format(*p)),
         st.tuples(n, n, n).map(lambda p: "clamp({}, {}, {})".format(*p)),
         st.tuples(n, n).map(lambda p: "coalesce({}, {})".format(*p)),
-        st.tuples(n, n, n).map(lambda p: "if({} > {}, x, {})".format(*p)),
+        st.tuples(n, n).map(lambda p: "if({} > x, y, {})".format(*p)),
     ),
     max_leaves=4,
 )
