@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from timeline_workers.alerts.sink_messages import sink_id
 from timeline_workers.client import TimelineClient
 from timeline_workers.plan.alert_workers import alert_workers
 from timeline_workers.plan.physical import plan
+from timeline_workers.targets.target_files import load_target
 from workflows.catalog.catalog_activities import remove_metric
 from workflows.client.worker_health import examine
 
@@ -41,6 +42,12 @@ async def client(stack: Stack) -> AsyncIterator[Client]:
     found = await stack.temporal()
     async with stand_ins(found):
         yield found
+
+
+async def have_target(client: Client, name: str, partitions: Sequence[str] = ("p0",)) -> None:
+    """A target, and stand-ins for its sinks."""
+    await TimelineClient(client).apply_target(load_target({"kind": "target", "name": name, "what": "stdout"}))
+    await start_stand_in(client, name, partitions)
 
 
 def rule(name: str, expression: str, **more: Any) -> Rule:
@@ -69,7 +76,7 @@ async def test_every_episode_is_told_and_corrected(stack: Stack, client: Client)
         'latest_event_to_state(state) == "bad"',
         **{"for": "2s", "as_of": "clock", "mute": [{"key": "test-*", "until": "2100-01-01T00:00:00Z"}]},
     )
-    await start_stand_in(client, "stalled-pager")
+    await have_target(client, "stalled-pager")
     applied = await stack.apply(stalled.metric)
     assert applied.outcome == "new"
     now = int(time.time())
@@ -129,7 +136,7 @@ async def test_kills_lose_and_double_nothing(stack: Stack, client: Client) -> No
     """The worker process is killed again and again while episodes come and go, and runs end: each is told
     once, and what is sent again is the same."""
     told = rule("killed", 'latest_event_to_state(state) == "bad"', as_of="clock", source={"partitions": 2})
-    await start_stand_in(client, "killed-pager", ["p0", "p1"])
+    await have_target(client, "killed-pager", ["p0", "p1"])
     await stack.apply(told.metric, continue_as_new_after=3)
     began = time.time()
     keys = [f"k{number}" for number in range(24)]
@@ -175,7 +182,7 @@ async def _equals(client: Client, target: str, key: str, expected: list[tuple[st
 async def test_what_ends_by_itself_is_told_in_its_time(stack: Stack, client: Client) -> None:
     """By the clock, and with no event: a timer is due when the window ends. The worker is killed before."""
     recent = rule("recent", 'has_existed_within(state == "bad", 6s)', as_of="clock")
-    await start_stand_in(client, "recent-pager")
+    await have_target(client, "recent-pager")
     await stack.apply(recent.metric)
     now = time.time()
     stack.send("recent-events", [event("a", now, state="bad")])
@@ -192,7 +199,7 @@ async def test_what_ends_by_itself_is_told_in_its_time(stack: Stack, client: Cli
 async def test_the_watermark_tells_what_is_final(stack: Stack, client: Client) -> None:
     """Nothing is told before the watermark has passed it, and nothing is corrected."""
     final = rule("final", 'latest_event_to_state(state) == "bad"', when="final", allowed_lateness="2s")
-    await start_stand_in(client, "final-pager")
+    await have_target(client, "final-pager")
     await stack.apply(final.metric)
     now = int(time.time()) + 1
     stack.send("final-events", [event("a", now, state="bad"), event("a", now + 4, state="good")])

@@ -258,6 +258,23 @@ async def test_stored_sources_are_kept_and_named(rest: tuple[Served, Site]) -> N
     assert (await server.delete("/sources/clicks", 404))["code"] == "unknown-source"
 
 
+async def test_a_rule_names_targets_that_are_there(rest: tuple[Served, Site]) -> None:
+    """Also where it is only checked, or would be applied; what is wrong with a rule's file is an answer."""
+    server, _ = rest
+    rule = (
+        "kind: alert\nname: r\nsource: {topic: t, key: k, time: t}\nexpression: has_existed(x)\nto: [pagr]\n"
+    )
+    (failure,) = (await server.post("/check", {"yaml": rule}))["failures"]
+    assert failure["code"] == "unknown-target"
+    assert "rule 'r': to: there is no target 'pagr'; known: none" in failure["message"]
+    for dry_run in ("true", "false"):
+        assert (await server.post("/metrics", rule, 404, dry_run=dry_run))["code"] == "unknown-target"
+    assert (await server.post("/check", {"yaml": rule.replace("to: [pagr]", "")}))["ok"]
+    wrong = await server.post("/check", {"yaml": rule.replace("to: [pagr]", "when: never")})
+    assert (wrong["ok"], wrong["failures"][0]["code"]) == (False, "wrong-rule")
+    assert [one["metric"] for one in (await server.get("/metrics"))["metrics"]] == ["cirr"]
+
+
 async def test_events_that_are_sent_are_evaluated(rest: tuple[Served, Site]) -> None:
     server, _ = rest
     events = "\n".join(

@@ -216,6 +216,8 @@ async def _alert(client: Client) -> list[Run]:
     # Releases up to 0.5.0 do not have these.
     from timeline_workers.alerts.alert_rule import Rule
     from timeline_workers.plan.alert_workers import alert_workers
+    from timeline_workers.targets.target_files import load_target
+    from workflows.catalog.stored_targets import apply_target
     from workflows.messages import SourceRead
     from workflows.outputs import alert_activities
 
@@ -236,6 +238,7 @@ async def _alert(client: Client) -> list[Run]:
     events = [replace(one, time=moved + one.time) for one in worked_example()]
     runs: list[Run] = []
     with patch.object(alert_activities, "_read", read), patch.object(alert_activities, "_take", take):
+        await apply_target(client, load_target({"kind": "target", "name": "pager", "what": "stdout"}))
         await apply(client, rule.metric, continue_as_new_after=2)
         for start in range(0, len(events), 2):
             await feed(client, rule.metric, events[start : start + 2])

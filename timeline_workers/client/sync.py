@@ -179,6 +179,10 @@ class SyncTimelineClient:
         """See ``TimelineClient.target``."""
         return self._wait(self._client.target(name))
 
+    def check_targets(self, rule: Metric) -> None:
+        """See ``TimelineClient.check_targets``."""
+        self._wait(self._client.check_targets(rule))
+
     def delete_target(self, name: str) -> None:
         """See ``TimelineClient.delete_target``."""
         self._wait(self._client.delete_target(name))

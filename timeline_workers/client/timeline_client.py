@@ -30,6 +30,7 @@ from workflows.catalog.stored_sources import apply_source, delete_source, find_s
 from workflows.catalog.stored_targets import (
     apply_target,
     delete_target,
+    find_rule_targets,
     find_target,
     known_targets,
     try_target,
@@ -109,10 +110,12 @@ class TimelineClient:
     async def preview(self, metric: Metric | str | Path) -> ApplyPreview:
         """What applying a metric would do: the workers that would start, stop, go on, or are shared.
 
-        Raises MetricError, ExpressionError for one that is wrong.
+        Raises MetricError, ExpressionError for one that is wrong, UnknownNameError for a rule that names a
+        target that is not there.
         """
         wanted = metric if isinstance(metric, Metric) else await self.load(metric)
         planned = await asyncio.to_thread(plan, wanted)
+        await self.check_targets(wanted)
         return preview(planned, await self.plans())
 
     async def load(self, file: str | Path) -> Metric:
@@ -408,6 +411,10 @@ class TimelineClient:
     async def target(self, name: str) -> Target:
         """The target ``name``; raises UnknownNameError with the nearest name."""
         return await find_target(self.temporal, name)
+
+    async def check_targets(self, rule: Metric) -> None:
+        """Raise UnknownNameError, with the nearest name, where ``rule`` names a target that is not there."""
+        await find_rule_targets(self.temporal, rule)
 
     async def delete_target(self, name: str) -> None:
         """Remove a target; what waits to be sent becomes dead letters. TargetError, with their names, while

@@ -15,7 +15,14 @@ from pydantic import ValidationError
 from timeline_workers.answers.answer_models import Change, Doubt, Spans, ValueAt
 from timeline_workers.client import TimelineClient, Written
 from timeline_workers.client.models import Key, Question, find_node, question
-from timeline_workers.errors import ExpressionError, MetricError, QuestionError, TimelineError
+from timeline_workers.errors import (
+    ExpressionError,
+    MetricError,
+    QuestionError,
+    RuleError,
+    TimelineError,
+    UnknownNameError,
+)
 from timeline_workers.evaluation import Result
 from timeline_workers.events.times import read_time
 from timeline_workers.language.canonical import canonical, to_text
@@ -128,13 +135,11 @@ async def check_expression(site: OfSite, asked: CheckRequest) -> CheckAnswer:
     """
     if (asked.expression is None) == (asked.yaml is None):
         raise QuestionError("give one of expression and yaml")
+    given = None if asked.yaml is not None else await _metric(site, asked)
     try:
-        if asked.yaml is not None:
-            wanted = await read_metric(site, asked.yaml)
-        else:
-            wanted = await _metric(site, asked)
+        wanted = given or await _of_file(site, asked.yaml or "")
         return await asyncio.to_thread(_checked, wanted, asked)
-    except (ExpressionError, MetricError) as error:
+    except (ExpressionError, MetricError, RuleError, UnknownNameError) as error:
         return CheckAnswer(
             ok=False,
             failures=[failure_of(error)],
@@ -145,6 +150,14 @@ async def check_expression(site: OfSite, asked: CheckRequest) -> CheckAnswer:
             columns={},
             graph=None,
         )
+
+
+async def _of_file(site: Site, text: str) -> Metric:
+    """The metric of a file, or a rule's; the targets that it names are there."""
+    wanted = await read_metric(site, text)
+    if wanted.alert is not None and wanted.alert.to:
+        await (await site.client()).check_targets(wanted)
+    return wanted
 
 
 async def _metric(site: Site, asked: CheckRequest) -> Metric:

@@ -126,6 +126,8 @@ class MetricCatalog:
         try:
             refuse_oversized(metric)
             plan(metric)
+            entry = self._entries.get(metric.name)
+            refuse_unknown_targets(metric, None if entry is None else entry.metric, self._targets)
         except TimelineError as error:
             raise refusal(error) from error
 
@@ -259,6 +261,20 @@ class MetricCatalog:
 def told_by(metric: Metric) -> tuple[str, ...]:
     """The targets that a rule names; none for a metric that is no rule."""
     return () if metric.alert is None else metric.alert.to
+
+
+def refuse_unknown_targets(metric: Metric, applied: Metric | None, known: Iterable[str]) -> None:
+    """Raise UnknownNameError where a rule names a target that is not there; ``applied``: its definition so
+    far, whose targets it may go on to name.
+    """
+    names = {*known, *(() if applied is None else told_by(applied))}
+    for target in told_by(metric):
+        if target not in names:
+            raise UnknownNameError(
+                f"rule {metric.name!r}: to: {unknown_target(target, known)}\n"
+                "Apply a target before the rules that name it",
+                code=Code.UNKNOWN_TARGET,
+            )
 
 
 async def _of_sinks(activity: Callable[[str], Awaitable[int]], target: str) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from timeline_workers.metric.model import Metric
 from timeline_workers.targets.sending import Answer
 from timeline_workers.targets.target import AnyTarget, Target
+from workflows.client import ask
 from workflows.client.ask_worker import QUERY_TIMEOUT
 from workflows.client.client_errors import clear_errors, while_somebody_works
 from workflows.messages import CATALOG_ID, TargetResult
 
-from .catalog_workflow import unknown_target
+from .catalog_workflow import refuse_unknown_targets, told_by, unknown_target
 from .stored_sources import catalog_call
 
 
@@ -41,6 +43,16 @@ async def find_target(client: Client, name: str) -> Target:
     if name not in found:
         raise unknown_target(name, found)
     return found[name]
+
+
+async def find_rule_targets(client: Client, rule: Metric) -> None:
+    """Raise UnknownNameError, with the nearest name, where a rule that is to be applied names a target that
+    is not there.
+    """
+    if told_by(rule):
+        known = [one.name for one in await known_targets(client)]
+        applied = {entry.metric.name: entry.metric for entry in await ask.registered(client)}
+        refuse_unknown_targets(rule, applied.get(rule.name), known)
 
 
 async def apply_target(client: Client, target: Target) -> TargetResult:
