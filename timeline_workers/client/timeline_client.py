@@ -414,7 +414,9 @@ class TimelineClient:
 
     async def check_targets(self, rule: Metric) -> None:
         """Raise UnknownNameError, with the nearest name, where ``rule`` names a target that is not there."""
-        await find_rule_targets(self.temporal, rule)
+        if rule.alert is not None:
+            applied = {metric.name: metric for metric in await self.metrics()}
+            await find_rule_targets(self.temporal, rule, applied.get(rule.name))
 
     async def delete_target(self, name: str) -> None:
         """Remove a target; what waits to be sent becomes dead letters. TargetError, with their names, while

@@ -155,7 +155,7 @@ async def check_expression(site: OfSite, asked: CheckRequest) -> CheckAnswer:
 async def _of_file(site: Site, text: str) -> Metric:
     """The metric of a file, or a rule's; the targets that it names are there."""
     wanted = await read_metric(site, text)
-    if wanted.alert is not None and wanted.alert.to:
+    if wanted.alert is not None:
         await (await site.client()).check_targets(wanted)
     return wanted
 

@@ -11,7 +11,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from timeline_workers.metric.model import Metric
 from timeline_workers.targets.sending import Answer
 from timeline_workers.targets.target import AnyTarget, Target
-from workflows.client import ask
 from workflows.client.ask_worker import QUERY_TIMEOUT
 from workflows.client.client_errors import clear_errors, while_somebody_works
 from workflows.messages import CATALOG_ID, TargetResult
@@ -45,14 +44,12 @@ async def find_target(client: Client, name: str) -> Target:
     return found[name]
 
 
-async def find_rule_targets(client: Client, rule: Metric) -> None:
+async def find_rule_targets(client: Client, rule: Metric, applied: Metric | None) -> None:
     """Raise UnknownNameError, with the nearest name, where a rule that is to be applied names a target that
-    is not there.
+    is not there; ``applied``: its definition so far.
     """
     if told_by(rule):
-        known = [one.name for one in await known_targets(client)]
-        applied = {entry.metric.name: entry.metric for entry in await ask.registered(client)}
-        refuse_unknown_targets(rule, applied.get(rule.name), known)
+        refuse_unknown_targets(rule, applied, [one.name for one in await known_targets(client)])
 
 
 async def apply_target(client: Client, target: Target) -> TargetResult:
