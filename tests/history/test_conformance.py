@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from tests.conftest import LONG
 from timeline_workers.errors import QuestionError
 from timeline_workers.history.model import EventCursor, Piece, PieceCursor, Revision, Scope, Status, Writer
 from timeline_workers.history.store import HistoryStore
@@ -18,7 +20,8 @@ from .model_store import LAST, ModelStore
 from .scripts import Clock, Step, appends, clock_steps, later_appends, questions, scopes
 from .stores import Fresh
 
-few = settings(max_examples=60, deadline=None)
+# Each makes and drops the tables of a PostgreSQL store.
+few = settings(max_examples=200 if LONG in os.environ else 20, deadline=None)
 
 
 @dataclass(frozen=True)
