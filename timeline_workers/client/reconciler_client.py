@@ -21,6 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import structlog
 from pydantic import BaseModel
 from temporalio.client import Client
 
@@ -28,6 +29,7 @@ from timeline_workers.columns.key_table import Key
 from timeline_workers.errors import ReconcilerError, UnknownNameError
 from timeline_workers.metric.model import Metric
 from timeline_workers.process.exit import stop_signals
+from timeline_workers.process.logging import configure_logging
 from timeline_workers.reconcilers.definition import Definition
 from timeline_workers.reconcilers.orders import Word
 from timeline_workers.reconcilers.reconciler_declaration import (
@@ -72,7 +74,10 @@ class Reconcilers:
 
     async def run(self, *names: str, stop: asyncio.Event | None = None, graceful: timedelta = GRACE) -> None:
         """Register them and make their calls, until SIGTERM or Ctrl-C, or until ``stop`` is set; calls that
-        are under way then have ``graceful`` to end."""
+        are under way then have ``graceful`` to end. Where the process has set up no log of its own, it goes
+        to standard error."""
+        if not structlog.is_configured():
+            configure_logging("reconcilers")
         await self.register(*names)
         found = declared(*names)
         if not found:
