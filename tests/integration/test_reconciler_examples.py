@@ -1,4 +1,4 @@
-"""The examples of reconcilers run from one command each."""
+"""The examples of reconcilers and alerts run from one command each."""
 
 from __future__ import annotations
 
@@ -49,3 +49,9 @@ async def test_players_play_what_they_were_last_told() -> None:
     ]
     played = int(lines[4].split()[0])
     assert played < 9
+
+
+async def test_a_pager_is_told_of_stalled_viewers() -> None:
+    lines = await printed("examples/stalled-viewers/pager.py")
+    assert lines == ["east: fire since 00:02:02, page", "east: resolve since 00:02:02"]
+    assert "\n".join(lines) in (TOP / "examples/stalled-viewers/README.md").read_text()
