@@ -34,7 +34,7 @@ from workflows.durable.activities import signal_worker
 pytestmark = pytest.mark.integration
 
 RELEASES = Path(__file__).parent / "releases"
-EARLIER, PREVIOUS = ("0.1.0", "0.2.0", "0.3.0", "0.4.0"), "0.5.0"
+EARLIER, PREVIOUS = ("0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0"), "0.6.0"
 NAMED_BY_RULES_1 = ("0.1.0", "0.2.0", "0.3.0")
 SECOND = 1_000_000
 CIRR = """duration_where(
