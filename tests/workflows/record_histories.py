@@ -13,7 +13,9 @@ import asyncio
 import contextlib
 import gzip
 import json
+import os
 import random
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -37,7 +39,7 @@ from tests.workflows.cluster import (
     worked_example,
 )
 from timeline_workers import __version__
-from timeline_workers.metric.model import NamedSource
+from timeline_workers.metric.model import Metric, NamedSource
 from timeline_workers.plan.physical import all_workers, plan
 from workflows.catalog import stored_sources
 from workflows.client import ask
@@ -189,23 +191,54 @@ async def _output(client: Client) -> list[Run]:
         for name, expression in (("waited", EXPRESSION), ("load", load))
     ]
     outputs = [spec.worker_id for one in told for spec in output_workers(plan(one))]
+    with patch.object(changelog_topic, "publish", publish):
+        return await _told(client, told, outputs)
+
+
+async def _history(client: Client) -> list[Run]:
+    """What the history of two results stores, one of each function of an aggregate, run after run; a result
+    is started afresh on the way. The store does not answer at first.
+    """
+    # Releases up to 0.5.0 do not have these.
+    from timeline_workers.errors import HistoryError
+    from timeline_workers.plan.history_workers import history_workers
+    from timeline_workers.settings.history_settings import HistorySettings, sqlite_address
+    from workflows.outputs import history_activities, open_stores
+
+    refusals, opened = [HistoryError("for the recording")], open_stores.history_store
+
+    async def store() -> Any:
+        if refusals:
+            raise refusals.pop()
+        return await opened()
+
+    load = f"{EXPRESSION} | aggregate(group_by(cdnChange), count, max)"
+    told = [metric(name, text, partitions=1) for name, text in (("waited", EXPRESSION), ("load", load))]
+    outputs = [spec.worker_id for one in told for spec in history_workers(plan(one))]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {HistorySettings.variable("history"): sqlite_address(Path(folder) / "history.db")}
+        with patch.dict(os.environ, settings), patch.object(history_activities, "history_store", store):
+            return await _told(client, told, outputs)
+
+
+async def _told(client: Client, told: Sequence[Metric], outputs: Sequence[str]) -> list[Run]:
+    """The runs of ``outputs`` while the metrics ``told`` are fed the worked example, two events at a time."""
     events = worked_example()
     runs: list[Run] = []
-    with patch.object(changelog_topic, "publish", publish):
+    for one in told:
+        await apply(client, one, continue_as_new_after=2)
+    for start in range(0, len(events), 2):
         for one in told:
-            await apply(client, one, continue_as_new_after=2)
-        for start in range(0, len(events), 2):
-            for one in told:
-                await feed(client, one, events[start : start + 2])
-                await until_everything_arrived(client, one, events[start : start + 2])
-            if start == 4:
-                (result,) = result_workers(told[0])
-                await client.get_workflow_handle(result).terminate(reason="for the recording")
-                await apply(client, told[0], continue_as_new_after=2)
-            await _until_told(client, outputs, events[start + 1])
-            runs += await _runs(client, outputs)
-        for one in told:
-            await ask.delete(client, one.name)
+            await feed(client, one, events[start : start + 2])
+            await until_everything_arrived(client, one, events[start : start + 2])
+        if start == 4:
+            (result,) = result_workers(told[0])
+            await client.get_workflow_handle(result).terminate(reason="for the recording")
+            await apply(client, told[0], continue_as_new_after=2)
+        await _until_told(client, outputs, events[start + 1])
+        runs += await _runs(client, outputs)
+    for one in told:
+        await ask.delete(client, one.name)
     return runs
 
 
@@ -384,6 +417,7 @@ SCENARIOS: dict[str, Callable[[Client], Awaitable[list[Run]]]] = {
     "kept": _kept,
     "sources": _sources,
     "output": _output,
+    "history": _history,
     "sink": _sink,
     "reconciler": _reconciler,
     "alert": _alert,
